@@ -1,0 +1,192 @@
+"""Document classification: one label for a whole text.
+
+An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). A label
+for the whole text needs one vector that has read all of it, and that is `h_n`, once per direction:
+the forward one has read to the end, the backward one has read to the beginning. Side by side they
+are the default, `pool=merged`. The tempting `output[-1]` is wrong for half of the vector: there
+the backward direction has read a single token (`pool=last`, for comparison).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import baseline, pictures
+from zoo.backbone import Backbone, Encoded
+from zoo.batches import Batch, Example
+from zoo.config import Count, Share
+from zoo.errors import InputError, RowError
+from zoo.rows import Row
+from zoo.task import Task, column
+from zoo.text import Tokenizer
+
+Pool = Literal["merged", "mean", "max", "last", "attention"]
+
+WHY = {
+    "merged": "both directions have read the whole text when they leave their final h behind",
+    "mean": "every step counts the same, however long ago it was read",
+    "max": "each feature is taken where it is strongest",
+    "last": "the tempting mistake: at the last step the backward direction has read one token",
+    "attention": "a learned weight per step says which ones matter",
+}
+
+
+class Classify(Task):
+    """Labels for texts: merged final `h_n` of both directions -> dropout -> linear."""
+
+    columns = ("text", "label")
+    metric = "accuracy"
+    shape = "batch, directions x hidden: one vector per text"
+    logits = "batch, labels"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tokenizer: Tokenizer,
+        labels: list[str],
+        label_counts: list[int] | None = None,
+        pool: Pool = "merged",
+        dropout: Share = 0.5,
+        max_length: Count = 400,
+        class_weights: Literal["none", "balanced"] = "none",
+        label_smoothing: Share = 0.0,
+    ) -> None:
+        """`labels` in the order of the logits; `label_counts` of the training rows are what
+        `class_weights=balanced` needs; texts are cut after `max_length` tokens."""
+        super().__init__(
+            backbone, tokenizer, labels=labels, label_counts=label_counts, pool=pool,
+            dropout=dropout, max_length=max_length, class_weights=class_weights,
+            label_smoothing=label_smoothing,
+        )  # fmt: skip
+        self.labels, self.pool, self.max_length = labels, pool, max_length
+        self.ids = {label: i for i, label in enumerate(labels)}
+        self.label_smoothing = label_smoothing
+        self.reads, self.why = "h_n" if pool == "merged" else "output", WHY[pool]
+        self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(backbone.output_size, len(labels))
+        weights = None
+        if class_weights == "balanced":
+            if not label_counts:
+                raise ValueError("class_weights=balanced needs label_counts")
+            weights = sum(label_counts) / (len(labels) * torch.tensor(label_counts).float())
+        self.weights: Tensor | None
+        self.register_buffer("weights", weights, persistent=False)  # (labels,)
+
+    @classmethod
+    def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
+        counts = Counter(column(row, "label") for row in rows)
+        if len(counts) < 2:
+            raise InputError(
+                f"all training rows have the label {[*counts]}: two or more are needed"
+            )
+        labels = sorted(counts)
+        return {"labels": labels, "label_counts": [counts[label] for label in labels]}
+
+    @classmethod
+    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
+        return baseline.tfidf(train, test, kind)
+
+    def encode(self, row: Row) -> Example:
+        ids = self.tokenizer.encode(column(row, "text"))
+        example: dict[str, Any] = {"ids": ids[: self.max_length], "uncut": len(ids)}
+        if "label" in row:
+            label = column(row, "label")
+            if label not in self.ids:
+                raise RowError(row.place, f"label {label!r} does not occur in the training rows")
+            example["target"] = self.ids[label]
+        return example
+
+    def read(self, encoded: Encoded) -> Tensor:
+        """One vector per text: (batch, directions * hidden)."""
+        if self.pool == "merged":  # the top layer's directions stand at the end of h_n
+            directions = 2 if self.backbone.lstm.bidirectional else 1
+            return torch.cat([*encoded.h_n[-directions:]], -1).float()
+        output = encoded.output.float()  # (batch, time, directions * hidden)
+        lengths = encoded.lengths.to(output.device).clamp(min=1).unsqueeze(1)  # (batch, 1)
+        if self.pool == "mean":
+            return output.sum(1) / lengths
+        if self.pool == "last":
+            return output[torch.arange(len(output)), lengths.squeeze(1) - 1]
+        padding = torch.arange(output.size(1), device=output.device) >= lengths  # (batch, time)
+        if self.pool == "max":
+            return output.masked_fill(padding.unsqueeze(-1), -1).amax(1)  # h is never below -1
+        assert self.attention is not None
+        scores = self.attention(output.tanh()).squeeze(-1).float()  # (batch, time)
+        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
+        return (weights.unsqueeze(1) @ output).squeeze(1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, labels)."""
+        encoded = self.backbone(batch.ids, batch.lengths)
+        return self.head(self.dropout(self.read(encoded)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        assert batch.target is not None
+        each = F.cross_entropy(
+            self(batch).float(), batch.target, self.weights, reduction="none",
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+        return each.mean()
+
+    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+        """{"label": …, "probabilities": in the order of `labels`} per row."""
+        probabilities = self(batch).float().softmax(-1).tolist()
+        return [{"label": self.labels[_best(p)], "probabilities": p} for p in probabilities]
+
+    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+        truth = [column(row, "label") for row in rows]
+        found = [answer["label"] for answer in answers]
+        probabilities = torch.tensor([answer["probabilities"] for answer in answers]).double()
+        probabilities /= probabilities.sum(1, keepdim=True)
+        return {
+            "accuracy": float(accuracy_score(truth, found)),
+            "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0)),
+            "loss": float(log_loss(truth, probabilities.numpy(), labels=self.labels)),
+        }
+
+    def show(self, answer: dict[str, Any]) -> str:
+        return answer["label"]
+
+    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
+        probabilities = dict(zip(self.labels, answer["probabilities"], strict=True))
+        return {"label": answer["label"], "probabilities": probabilities}
+
+    def predict(self, texts: str | Iterable[str], probabilities: bool = False) -> list[Any]:
+        """Labels of texts, in their order; {label: probability} each with `probabilities`."""
+        answers = super().predict(texts)
+        if probabilities:
+            return [self.details(answer)["probabilities"] for answer in answers]
+        return [answer["label"] for answer in answers]
+
+    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
+        """confusion.png, and the most confident mistakes."""
+        truth = [column(row, "label") for row in rows]
+        pictures.confusion(truth, [a["label"] for a in answers], self.labels, folder)
+        return {"mistakes": _mistakes(answers, rows, truth)}
+
+
+def _best(probabilities: list[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)
+
+
+def _mistakes(
+    answers: Sequence[dict[str, Any]], rows: Sequence[Row], truth: Sequence[str], most: int = 10
+) -> list[dict[str, Any]]:
+    """The wrong answers that were given with the highest probability."""
+    wrong = [
+        {"place": row.place, "label": label, "answer": answer["label"],
+         "probability": max(answer["probabilities"]), "text": row["text"][:200]}
+        for answer, row, label in zip(answers, rows, truth, strict=True)
+        if answer["label"] != label
+    ]  # fmt: skip
+    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:most]

@@ -1,0 +1,70 @@
+"""What several tests share: toy rows, and a small model that was trained on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo import job
+from zoo.config import check, compose
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data"
+
+# A small, quick, repeatable setting for every training in the tests.
+SMALL = [
+    "device=cpu", "precision=fp32", "baseline=false", "tokenizer.min_count=1",
+    "backbone.embedding_size=16", "backbone.hidden_size=16", "train.batch_rows=8",
+    "train.epochs=2", "train.learning_rate=2e-2", "train.average=0.9",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def settings(out: Path | None, *overrides: str, task: str = "classify"):
+    """Checked settings of a small training on a task's toy rows."""
+    data = ["data=files", f"data.train={DATA / task}.jsonl", f"task={task}"]
+    place = [] if out is None else [f"out={out}"]
+    return check(compose([*data, *SMALL, *place, *overrides]))
+
+
+def train(out: Path, *overrides: str, task: str = "classify"):
+    """Train small; the report."""
+    return job.train(settings(out, *overrides, task=task), "a test", time.time())[1]
+
+
+def arguments(out: Path, *overrides: str) -> list[str]:
+    """The command line of a small training."""
+    data = ["data=files", f"data.train={DATA / 'classify.jsonl'}", "threads=1"]
+    return [*data, *SMALL, f"out={out}", *overrides]
+
+
+def command(*words: str, **keywords) -> subprocess.CompletedProcess:
+    """`python -m zoo.run …` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "zoo.run", *words], cwd=ROOT, capture_output=True,
+        text=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=240, **keywords,
+    )  # fmt: skip
+
+
+def lines(path: Path) -> list[dict]:
+    """The objects of a jsonl file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a finished small training."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(folder, "train.epochs=10")
+    return folder

@@ -1,0 +1,117 @@
+"""Backbone: ids or features -> output, h_n, c_n. One class, shared by all tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.config import Count, Share
+from zoo.lstm import LSTM
+from zoo.text import PAD, UNK
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an LSTM leaves behind. Which of the three a task reads is the zoo's question."""
+
+    output: Tensor  # (batch, time, directions * hidden): the top layer's h at every step
+    h_n: Tensor  # (layers * directions, batch, hidden): h after each row's last step
+    c_n: Tensor  # (layers * directions, batch, hidden): the cell after each row's last step
+    lengths: Tensor  # (batch,): real steps of each row; output is zero beyond
+
+
+class Backbone(nn.Module):
+    """An embedding and an LSTM.
+
+    Give `vocabulary_size` for ids, or `input_size` for float features. Dropout is drawn outside
+    the fused kernel: `word_dropout` turns that share of the tokens into UNK, `input_dropout` zeroes
+    features of the embedding, the same ones at every step of a row (locked dropout), `dropout`
+    acts between layers.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: Count | None = None,
+        input_size: Count | None = None,
+        embedding_size: Count = 128,
+        hidden_size: Count = 128,
+        num_layers: Count = 1,
+        bidirectional: bool = True,
+        dropout: Share = 0.0,
+        input_dropout: Share = 0.0,
+        word_dropout: Share = 0.0,
+    ) -> None:
+        super().__init__()
+        if (vocabulary_size is None) == (input_size is None):
+            raise ValueError("a backbone reads ids or features: give vocabulary_size or input_size")
+        self.options = {
+            "vocabulary_size": vocabulary_size, "input_size": input_size,
+            "embedding_size": embedding_size, "hidden_size": hidden_size,
+            "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
+            "input_dropout": input_dropout, "word_dropout": word_dropout,
+        }  # fmt: skip
+        self.embedding = None
+        if vocabulary_size is not None:
+            self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PAD)
+        self.lstm = LSTM(
+            input_size or embedding_size, hidden_size, num_layers, batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
+        )  # fmt: skip
+        self.input_dropout, self.word_dropout = input_dropout, word_dropout
+        self.reset_parameters()
+
+    @property
+    def output_size(self) -> int:
+        """Size of one step of `output`: both directions side by side."""
+        return self.lstm.hidden_size * (2 if self.lstm.bidirectional else 1)
+
+    def reset_parameters(self) -> None:
+        """Orthogonal recurrence, and a forget gate that starts open (Jozefowicz et al. 2015)."""
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
+            with torch.no_grad():
+                self.embedding.weight[PAD] = 0
+        for name, weight in self.lstm.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(weight)
+                if "bias_ih" in name:
+                    nn.init.ones_(weight[self.lstm.hidden_size : 2 * self.lstm.hidden_size])
+            else:
+                for gate in weight.chunk(4):  # i, f, g, o
+                    nn.init.orthogonal_(gate) if "hh" in name else nn.init.xavier_uniform_(gate)
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        state: tuple[Tensor, Tensor] | None = None,
+    ) -> Encoded:
+        """Read whole rows.
+
+        x: ids (batch, time) int64, or features (batch, time, input_size); lengths: (batch,), all
+        steps when None; state: h_0 and c_0, (layers * directions, batch, hidden) each.
+        Raises ValueError for ids outside the vocabulary.
+        """
+        x = self._embed(x) if self.embedding is not None else x
+        if self.training and self.input_dropout:
+            x = x * F.dropout(x.new_ones(x.size(0), 1, x.size(2)), self.input_dropout)
+        output, (h_n, c_n) = self.lstm(x, state, lengths)
+        if lengths is None:
+            lengths = torch.full((x.size(0),), x.size(1))
+        return Encoded(output, h_n, c_n, lengths)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        assert self.embedding is not None
+        size = self.embedding.num_embeddings
+        if ids.device.type == "cpu" and ids.numel():  # on CUDA the kernel itself asserts
+            low, high = (int(i) for i in ids.aminmax())
+            if low < 0 or high >= size:
+                wrong = low if low < 0 else high
+                raise ValueError(f"id {wrong} is outside the vocabulary of {size}")
+        if self.training and self.word_dropout:
+            dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
+            ids = ids.masked_fill(dropped & (ids != PAD), UNK)
+        return self.embedding(ids)  # (batch, time, embedding_size)

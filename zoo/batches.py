@@ -1,0 +1,195 @@
+"""Encoded rows on disk, and the length-bucketed, padded batches made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.rows import Row
+from zoo.text import PAD
+
+IGNORED = -100  # targets on padding: cross_entropy leaves them out
+POOL = 64  # batches that are sorted by length together
+
+Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows side by side. Padding is PAD in `ids` and -100 in `target`, and only made here."""
+
+    ids: Tensor  # (batch, time) int64
+    lengths: Tensor  # (batch,) int64, real steps of each row
+    index: Tensor  # (batch,) int64, place of each row in its split
+    target: Tensor | None = None  # (batch,) or (batch, written) int64
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
+        ids = [example["ids"] for example in examples]
+        target = None
+        if "target" in examples[0]:
+            targets = [example["target"] for example in examples]
+            scalar = isinstance(targets[0], int)
+            target = torch.tensor(targets) if scalar else _padded(targets, IGNORED)
+        lengths = torch.tensor([len(row) for row in ids])
+        return cls(_padded(ids, PAD), lengths, torch.tensor(list(index)), target)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; `lengths` stay on the processor, where they are looked at."""
+        target = None if self.target is None else self.target.to(device)
+        return replace(self, ids=self.ids.to(device), target=target)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
+    """(batch, time), at least one step wide so that a batch of empty texts can be run."""
+    padded = np.full((len(rows), max(1, *map(len, rows))), padding, dtype=np.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+class Examples:
+    """Encoded rows in memory."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Steps of the given rows."""
+        return np.array([len(self.examples[row]["ids"]) for row in rows])
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The given rows as one padded batch."""
+        return Batch.of([self[int(row)] for row in rows], map(int, rows))
+
+
+class Store(Examples):
+    """Encoded rows in memory-mapped files: memory does not grow with the corpus.
+
+    Each field of `Task.encode` is a file NAME.bin of int32; a field of lists has the list's ends
+    in NAME.ends (int64) beside it. What an epoch holds in memory is the order of the rows, four
+    bytes each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.values = {f.stem: _mapped(f, np.int32) for f in sorted(folder.glob("*.bin"))}
+        self.ends = {f.stem: _mapped(f, np.int64) for f in sorted(folder.glob("*.ends"))}
+
+    @classmethod
+    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Store:
+        """Encode the rows one by one into `folder`, which must not hold another store.
+
+        Raises RowError for the row that cannot be encoded, ValueError when there are no rows.
+        """
+        folder.mkdir(parents=True)
+        files: dict[str, IO[bytes]] = {}
+        ends: Counter[str] = Counter()
+        with ExitStack() as stack:
+
+            def append(name: str, code: str, numbers: Sequence[int]) -> None:
+                if name not in files:
+                    files[name] = stack.enter_context(open(folder / name, "wb"))
+                array(code, numbers).tofile(files[name])
+
+            for row in rows:
+                for name, value in encode(row).items():
+                    append(f"{name}.bin", "i", [value] if isinstance(value, int) else value)
+                    if not isinstance(value, int):
+                        ends[name] += len(value)
+                        append(f"{name}.ends", "q", [ends[name]])
+        if not files:
+            raise ValueError("no rows to encode")
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self.ends["ids"])
+
+    def __getitem__(self, index: int) -> Example:
+        example: dict[str, Any] = {}
+        for name, values in self.values.items():
+            if name in self.ends:
+                start = self.ends[name][index - 1] if index else 0
+                example[name] = values[start : self.ends[name][index]]
+            else:
+                example[name] = int(values[index])
+        return example
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Steps of the given rows."""
+        ends = self.ends["ids"]
+        return ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
+
+    def cut(self) -> int:
+        """Rows that were longer than what is stored of them (field "uncut": their whole length)."""
+        if "uncut" not in self.values:
+            return 0
+        return int((self.values["uncut"] > np.diff(self.ends["ids"], prepend=0)).sum())
+
+    def fingerprint(self) -> str:
+        """A hash of all that is stored: the same rows, encoded the same way."""
+        digest = hashlib.sha256()
+        for values in (*self.values.values(), *self.ends.values()):
+            for start in range(0, len(values), 1 << 20):
+                digest.update(values[start : start + (1 << 20)].tobytes())
+        return digest.hexdigest()
+
+
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+
+
+def plan(
+    store: Examples, tokens: int, rows: int, generator: np.random.Generator | None = None
+) -> Iterator[np.ndarray]:
+    """The batches of one epoch, as row numbers: rows of like length stand together.
+
+    A batch holds at most `rows` rows and at most `tokens` steps, its padding included, but always
+    one row. With a `generator` the rows and the batches are shuffled; without one the rows keep
+    their order from pool to pool.
+    """
+    order = np.arange(len(store), dtype=np.int32)
+    if generator is not None:
+        generator.shuffle(order)
+    for start in range(0, len(order), rows * POOL):
+        pool = order[start : start + rows * POOL]
+        lengths = store.lengths(pool)
+        by_length = np.argsort(lengths, kind="stable")
+        cuts = list(_cuts(lengths[by_length], tokens, rows))
+        batches = np.split(pool[by_length], cuts)
+        if generator is not None:
+            generator.shuffle(batches)
+        yield from batches
+
+
+def _cuts(lengths: np.ndarray, tokens: int, rows: int) -> Iterator[int]:
+    """Where a new batch begins in ascending `lengths`."""
+    first = 0
+    for place, length in enumerate(lengths):
+        count = place - first + 1
+        if count > 1 and (count > rows or count * max(1, length) > tokens):
+            yield place
+            first = place
+
+
+def share(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """The rows of a batch that process `rank` of `world` computes; they may be none."""
+    return batch[rank::world]

@@ -1,0 +1,211 @@
+"""python -m zoo.bench TASK --json FILE: ours against the usual way, side by side in one process.
+
+The two sides take turns, round after round, over the same rows; a figure is the median of its
+rounds. Trust the ratio: the machine's speed drifts, and both sides drift with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from zoo import checkpoint, job, machine, peers
+from zoo.batches import Batch, Examples, plan
+from zoo.config import Settings, check, compose
+from zoo.corpora import open_corpus
+from zoo.errors import InputError
+from zoo.rows import Row
+from zoo.task import Task
+
+ROUNDS = 5
+ROWS = 2048  # training rows that a round goes through
+TEXTS = 512  # texts that a round of prediction answers
+
+
+def compare(
+    name: str,
+    unit: str,
+    work: float,
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """One case: `work` units divided by the median time of each side, and their ratio."""  # fmt: skip
+    sides = {"ours": ours, "peer": peer}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for lap in range(rounds + 1):
+        for side, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if lap:  # the first one warms up
+                seconds[side].append(time.perf_counter() - start)
+    rates = {side: work / statistics.median(laps) for side, laps in seconds.items()}
+    return {"name": name, "unit": unit, **rates, "ratio": rates["ours"] / rates["peer"]}
+
+
+def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """Training steps in bf16 (where native) and fp32, and prediction, against packed fp32.
+
+    Ours: batches of like length, dense kernels. The tutorial's: random batches, packed. Both see
+    each row once in a round, in batches of the same number of rows.
+    """
+    settings = check(compose(["task=classify", *arguments]))
+    rows, task = _prepared(settings)
+    examples = Examples([task.encode(row) for row in rows])
+    tokens = sum(len(example["ids"]) for example in examples.examples)
+    size = settings.train.batch_rows
+    device = task.device
+    peer, peer_step = _peer(task, settings)
+    order = np.random.default_rng(settings.seed).permutation(len(examples))
+    peer_batches = [
+        examples.batch(order[i : i + size]).to(device) for i in range(0, len(order), size)
+    ]
+    cases = []
+    for precision in sorted({machine.find_precision("auto", device), "fp32"}):
+        step = _step(task, settings, precision)
+
+        def ours(step: Callable[[Batch], None] = step) -> None:
+            generator = np.random.default_rng(settings.seed)
+            for numbers in plan(examples, settings.train.batch_tokens, size, generator):
+                step(examples.batch(numbers).to(device))
+            _wait(device)
+
+        def theirs() -> None:
+            for batch in peer_batches:
+                peer_step(batch)
+            _wait(device)
+
+        case = compare(f"training step, {precision} against packed fp32", "tokens/s", tokens,
+                       ours, theirs, rounds)  # fmt: skip
+        cases.append(case | _share(task, precision, case["ours"]))
+    cases.append(_prediction(task, peer, rows[:TEXTS], rounds))
+    return cases
+
+
+def _prepared(settings: Settings) -> tuple[list[Row], Task]:
+    """The first rows of a corpus, spread over it, and a task for them."""
+    torch.manual_seed(settings.seed)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    splits = open_corpus(settings.data)
+    rows = list(splits.train)
+    generator = np.random.default_rng(settings.seed)
+    chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
+    task = job.build(settings, splits)
+    return chosen, task.to(machine.find_device(settings.device))
+
+
+def _step(task: Task, settings: Settings, precision: str) -> Callable[[Batch], None]:
+    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
+
+    def step(batch: Batch) -> None:
+        task.train()
+        with machine.autocast(task.device, precision):
+            loss = task.loss(batch)
+        loss.backward()
+        clip_grad_norm_(task.parameters(), settings.train.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _peer(task: Task, settings: Settings) -> tuple[torch.nn.Module, Callable[[Batch], None]]:
+    lstm = task.backbone.lstm
+    model = peers.PackedClassifier(
+        len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
+        len(task.options["labels"]),
+    ).to(task.device)  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(batch: Batch) -> None:
+        model.train()
+        peers.packed_step(model, optimizer, batch)
+
+    return model, step
+
+
+def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
+    """Texts to answers, tokenizer included; the tutorial answers one text at a time."""
+    asked = [Row({"text": row["text"]}, row.place) for row in rows]
+    precision = machine.find_precision("auto", task.device)
+
+    @torch.no_grad()
+    def theirs() -> None:
+        peer.eval()
+        for row in asked:
+            batch = Batch.of([task.encode(row)], [0]).to(task.device)
+            peer(batch).argmax(-1).item()
+
+    def ours() -> None:
+        list(task.respond(asked, precision))
+
+    return compare("prediction, against one text at a time", "texts/s", len(rows), ours, theirs,
+                   rounds)  # fmt: skip
+
+
+def _share(task: Task, precision: str, tokens_per_second: float) -> dict[str, float]:
+    """Multiply-adds of the LSTM and the head, as a share of what a plain matrix product reaches."""
+    lstm = task.backbone.lstm
+    weights = sum(w.numel() for name, w in lstm.named_parameters() if "weight" in name)
+    reached = 3 * 2 * weights * tokens_per_second  # forward, and twice that backward
+    peak = matrix_rate(task.device, precision)
+    return {"gflops": reached / 1e9, "matrix_product_share": reached / peak}
+
+
+def matrix_rate(device: torch.device, precision: str, size: int = 2048) -> float:
+    """Operations per second of a square matrix product."""
+    left = torch.randn(size, size, device=device, dtype=machine.DTYPES[precision])
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        left @ left
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[1:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+CASES: dict[str, Callable[[Sequence[str], int], list[dict[str, Any]]]] = {"classify": classify}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m zoo.bench", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("name", choices=CASES, help="what is measured")
+    parser.add_argument("settings", nargs="*", help="as for zoo.run: data=imdb data.path=FOLDER")
+    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"median of so many ({ROUNDS})")
+    chosen = parser.parse_args(arguments)
+    try:
+        cases = CASES[chosen.name](chosen.settings, max(1, chosen.rounds))
+        measured = {"machine": machine.describe(), "cases": cases}
+        for case in cases:
+            print(f"{case['name']}: {case['ours']:,.0f} against {case['peer']:,.0f} {case['unit']}, "
+                  f"{case['ratio']:.2f}x" + (f", {case['matrix_product_share']:.0%} of the matrix "
+                  "product's rate" if "matrix_product_share" in case else ""))  # fmt: skip
+        if chosen.json is not None:
+            checkpoint.write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

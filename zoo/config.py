@@ -1,0 +1,181 @@
+"""Settings: composed by Hydra from `configs/` and the command line, then checked by pydantic.
+
+Nothing runs before every setting has its type and range. The settings that belong to a function or
+a class (a corpus, a task, the backbone) are checked against its own signature: the signature is
+the schema, and a misspelt name is an error everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from zoo.errors import InputError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+FREE = {"text", "input", "output", "out", "model", "init", "resume"}  # any text, no syntax
+
+FORBID = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+class TokenizerSettings(BaseModel):
+    """How text becomes ids."""
+
+    model_config = FORBID
+    kind: Literal["words", "subwords", "characters"]
+    size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
+    min_count: Count  # words and characters seen less often become UNK
+
+
+class TrainSettings(BaseModel):
+    """How the weights are found."""
+
+    model_config = FORBID
+    epochs: Count
+    batch_tokens: Count  # at most so many steps in a batch, padding included
+    batch_rows: Count  # and at most so many rows
+    learning_rate: Positive  # the highest one
+    schedule: Literal["cosine", "onecycle", "constant"]
+    warmup: Annotated[float, Field(ge=0, le=1)]  # share of the training before it is reached
+    weight_decay: Annotated[float, Field(ge=0)]
+    clip: Positive  # largest norm of the gradient
+    average: Share  # decay of the moving average of the weights that is kept; 0 keeps the last ones
+    patience: Annotated[int, Field(ge=0)]  # epochs without a better one before it stops; 0: never
+    checkpoint_steps: Annotated[int, Field(ge=0)]  # also save every so many steps; 0: epochs only
+
+
+class Settings(BaseModel):
+    """Everything `python -m zoo.run` takes. The open sections are checked where they are used."""
+
+    model_config = FORBID
+    mode: Literal["train", "evaluate", "predict", "explain"]
+    task: dict[str, Any]  # name, and the options of that class
+    data: dict[str, Any]  # name, and the arguments of that corpus
+    backbone: dict[str, Any]  # the arguments of Backbone
+    tokenizer: TokenizerSettings
+    train: TrainSettings
+    out: str | None
+    model: str | None
+    init: str | None
+    resume: str | None
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
+    baseline: bool
+    text: str | None
+    input: str
+    output: str
+    format: Literal["label", "json"]
+
+
+def find_configs() -> Path:
+    """The folder `configs`: in the installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise InputError(f"no folder configs in {package} or beside it: reinstall sequence-zoo")
+
+
+def compose(overrides: list[str]) -> dict[str, Any]:
+    """The settings of a command line, `["task=classify", "train.epochs=3"]`, as plain values."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(find_configs()), version_base="1.3"):
+            composed = hydra_compose("config", [_quoted(text) for text in overrides])
+        for key in sorted(OmegaConf.missing_keys(composed)):
+            raise InputError(f"{key} is missing: add {key}=…")
+        return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        known = ", ".join(error.options or ())
+        raise InputError(f"{group}={choice}: no such {group}; there are: {known}") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_explained(error)) from None
+
+
+def _quoted(override: str) -> str:
+    """Texts and paths are taken as they are: "so-so, at best" is no list to Hydra then."""
+    key, equals, value = override.partition("=")
+    plain = re.fullmatch(r"null|[\w./+-]+|[\[{'\"].*", value, re.DOTALL)
+    if not equals or not (key in FREE or (key.startswith("data.") and not plain)):
+        return override
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"{key}='{escaped}{chr(92) * trailing}'"
+
+
+def check(settings: dict[str, Any]) -> Settings:
+    """Settings with their types and ranges. Raises InputError that names the first wrong one."""
+    return _validated(Settings, settings, "")
+
+
+def arguments(
+    function: Callable[..., Any], values: dict[str, Any], where: str, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """`values` as keyword arguments of `function`, checked against its annotations.
+
+    `given` are the parameters that the caller fills in himself. `where` begins the error message:
+    `task.dropout=2: Input should be less than 1`.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in given and parameter.kind is not parameter.VAR_KEYWORD:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    model = create_model("Arguments", __config__=FORBID, **fields)
+    checked = _validated(model, values, f"{where}.")
+    return {name: getattr(checked, name) for name in fields}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = where + ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise InputError(f"{place} is missing: add {place}=…") from None
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields)
+            raise InputError(f"{place}: no such setting; there are: {known}") from None
+        raise InputError(f"{place}={first['input']}: {first['msg']}") from None
+
+
+def _explained(error: Exception) -> str:
+    """Hydra's message in one line, and the nearest setting to a misspelt one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    wrong = re.match(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", lines[0])
+    if wrong is None:
+        return " ".join(lines)
+    name = wrong[1] or wrong[2]
+    near = difflib.get_close_matches(name, _names(), 1)
+    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "; see --help")
+
+
+def _names() -> list[str]:
+    """All settings of the default run, as they are written on a command line."""
+    composed = compose([])
+    sections = {name: value for name, value in composed.items() if isinstance(value, dict)}
+    nested = [f"{section}.{name}" for section, values in sections.items() for name in values]
+    return [*composed, *nested]

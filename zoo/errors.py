@@ -1,0 +1,12 @@
+"""What a user can mend: one line that names the place and the cure."""
+
+
+class InputError(ValueError):
+    """A setting, a file or a row that cannot be used. `python -m zoo.run` prints it, exit status 2."""
+
+
+class RowError(InputError):
+    """A row that cannot be used; the message begins with its place, `reviews.csv:17: …`."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")

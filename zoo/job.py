@@ -1,0 +1,248 @@
+"""A training from settings to a model folder: prepare, fit, test once, compare, save."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from zoo import checkpoint, hub, machine, pictures
+from zoo.backbone import Backbone
+from zoo.batches import Examples, Store
+from zoo.config import Settings, arguments, check
+from zoo.corpora import Splits, open_corpus
+from zoo.errors import InputError, RowError
+from zoo.rows import Row, Rows
+from zoo.task import Task, find
+from zoo.text import TOKENIZERS, Tokenizer
+from zoo.train import NotFinite, evaluate, fit
+from zoo.training import Progress, accelerator_for
+
+log = logging.getLogger("zoo")
+
+STATE = "checkpoint"  # what an unfinished run keeps: weights, tokenizer, encoded rows, settings
+SETTINGS = "settings.json"
+
+
+@dataclass
+class Run:
+    """What a training is made of."""
+
+    settings: Settings
+    command: str
+    folder: Path
+    accelerator: Accelerator
+    precision: str
+    splits: Splits
+    task: Task
+    stores: dict[str, Store]
+
+
+def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
+    """Train, test, and write the run folder; returns it and the report.
+
+    `command` goes into the model card; `began` is time.time() of the start. What is written before
+    the first checkpoint is taken back when something fails.
+    """
+    resume = settings.resume is not None
+    if settings.resume is not None:
+        folder = Path(settings.resume)
+        settings, command = _resumed(folder)
+    accelerator, precision = start(settings)
+    if not resume:
+        folder = _claim(settings, command, accelerator)
+    try:
+        run = _prepare(settings, command, folder, accelerator, precision, resume)
+        progress = _fit(run, resume)
+    except BaseException:
+        if accelerator.is_main_process and not (folder / STATE / checkpoint.FILE).exists():
+            _withdraw(folder)
+        raise
+    return folder, _finish(run, progress, began)
+
+
+def start(settings: Settings) -> tuple[Accelerator, str]:
+    """Set threads and seed; the accelerator and the precision of the settings."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = machine.find_device(settings.device)
+    precision = machine.find_precision(settings.precision, device)
+    accelerator = accelerator_for(device.type, precision)
+    torch.manual_seed(settings.seed)
+    return accelerator, precision
+
+
+def build(
+    settings: Settings, splits: Splits, tokenizer: Tokenizer | None = None, rows: int | None = None
+) -> Task:
+    """An untrained task, with tokenizer and labels learned from the first `rows` training rows."""
+    options = dict(settings.task)
+    kind = find(str(options.pop("name", "")))
+    source = Rows(lambda: islice(required(splits.train, kind), rows), splits.train.name)
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    unset = {p.name for p in parameters if p.default is p.empty}  # learned, or made here
+    options = arguments(kind.__init__, options, "task", unset)
+    shape = arguments(
+        Backbone.__init__, settings.backbone, "backbone", {"self", "vocabulary_size", "input_size"}
+    )
+    origin = None if settings.init is None else hub.load(settings.init)
+    options |= kind.learn(source)
+    if origin is not None:
+        return kind(origin.backbone, origin.tokenizer, **options)
+    if tokenizer is None:
+        wanted = settings.tokenizer
+        texts = (text for row in source for text in kind.texts(row))
+        tokenizer = TOKENIZERS[wanted.kind].train(texts, wanted.size, wanted.min_count)
+    return kind(Backbone(vocabulary_size=len(tokenizer), **shape), tokenizer, **options)
+
+
+def required(rows: Rows, kind: type[Task]) -> Iterator[Row]:
+    """The rows, each looked at: the columns that the task is trained on must be there."""
+    row = None
+    for row in rows:
+        for name in kind.columns:
+            if row.get(name) is None:
+                there = ", ".join(row)
+                raise RowError(row.place, f"no {name!r}, there are {there}: set data.{name}=COLUMN")
+        yield row
+    if row is None:
+        raise InputError(f"{rows.name}: holds no rows")
+
+
+def encode(task: Task, rows: Rows, folder: Path) -> Store:
+    """The rows of one split as a Store in `folder`. Says how many texts were cut."""
+    store = Store.write(required(rows, type(task)), task.encode, folder)
+    if cut := store.cut():
+        share = 100 * cut / len(store)
+        log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(store), share)
+    return store
+
+
+def _claim(settings: Settings, command: str, accelerator: Accelerator) -> Path:
+    """A folder for this run: `out`, or the next free one under runs/. All processes get the same."""
+    name = settings.out
+    if name is None:
+        stem = f"runs/{settings.task['name']}-{settings.data['name']}"
+        names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
+        name = next(n for n in names if not Path(n).exists())
+    folder = Path(broadcast_object_list([name])[0])
+    if accelerator.is_main_process:
+        if (folder / "manifest.json").exists() or (folder / STATE).exists():
+            cure = "choose another out=DIR" + (
+                f", or go on with resume={folder}" if (folder / STATE).exists() else ""
+            )
+            raise InputError(f"out={folder}: holds a run already: {cure}")
+        (folder / STATE).mkdir(parents=True)
+        kept = {"settings": settings.model_dump(), "command": command}
+        checkpoint.write_text(folder / STATE / SETTINGS, json.dumps(kept, indent=1))
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _resumed(folder: Path) -> tuple[Settings, str]:
+    """The settings that an interrupted run began with."""
+    checkpoint.load(folder / STATE, mmap=True)  # is there one at all, and is it whole?
+    path = folder / STATE / SETTINGS
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return check(kept["settings"]), str(kept["command"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _withdraw(folder: Path) -> None:
+    """Take back what a run wrote that did not get to its first checkpoint."""
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _prepare(
+    settings: Settings, command: str, folder: Path, accelerator: Accelerator, precision: str,
+    resume: bool,
+) -> Run:  # fmt: skip
+    """Corpus, tokenizer, task, and every split encoded on disk, by each process for itself."""
+    splits = open_corpus(settings.data)
+    kept = None
+    if resume and settings.init is None:
+        kept = TOKENIZERS[settings.tokenizer.kind].load(folder / STATE)
+    task = build(settings, splits, kept)
+    if accelerator.is_main_process and not resume:
+        task.tokenizer.save(folder / STATE)
+    place = folder / STATE / f"encoded-{accelerator.process_index}"
+    shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
+    parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
+    sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
+    shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
+    log.info("%s rows; %s; %s parameters; %s on %s", sizes, shown,
+             f"{task.parameter_count:,}", precision, accelerator.device)  # fmt: skip
+    return Run(settings, command, folder, accelerator, precision, splits, task, stores)
+
+
+def _fit(run: Run, resume: bool) -> Progress:
+    valid = (run.stores["valid"], list(run.splits.valid))
+    settings = run.settings
+    try:
+        return fit(run.task, run.stores["train"], valid, settings.train, settings.seed,
+                   run.accelerator, run.folder, resume)  # fmt: skip
+    except NotFinite as error:
+        if not (run.folder / STATE / checkpoint.FILE).exists():
+            raise
+        if run.accelerator.is_main_process:
+            hub.save_model(run.task, run.folder, {"stopped": str(error), "command": run.command})
+        raise NotFinite(f"{error}; the best epoch's model is kept in {run.folder}") from None
+
+
+def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
+    """Test once, compare with the baseline, draw, report, save; what was for a resume goes."""
+    rows = list(run.splits.test)
+    metrics, answers = evaluate(run.task, run.stores["test"], rows, run.accelerator)
+    if not run.accelerator.is_main_process:
+        return {}
+    settings, task = run.settings, run.task
+    report = {
+        "task": task.name, "data": settings.data["name"], "reads": task.reads, "test": metrics,
+        "valid": progress.history[progress.best["epoch"] - 1]["valid"],
+        "baseline": None, "best_epoch": progress.best["epoch"], "epochs": progress.epoch,
+        "rows": {name: len(store) for name, store in run.stores.items()},
+        "cut": {name: store.cut() for name, store in run.stores.items()},
+        "parameters": task.parameter_count,
+        "train_seconds": round(progress.seconds, 2),
+        "tokens_per_second": round(progress.tokens / progress.seconds),
+        "seed": settings.seed, "precision": run.precision, "command": run.command,
+        "processes": run.accelerator.num_processes, "machine": machine.describe(),
+        "settings": settings.model_dump(), "versions": machine.versions(),
+    }  # fmt: skip
+    if settings.baseline:
+        log.info("baseline …")
+        kind = task.tokenizer.kind
+        report["baseline"] = task.baseline(run.splits.train, run.splits.test, kind)
+    pictures.learning_curve(progress.history, task.metric, run.folder)
+    report |= task.report(answers, rows, run.folder)
+    hub.save_model(task, run.folder, {name: report[name] for name in hub.FACTS})
+    report["total_seconds"] = round(time.time() - began, 2)
+    checkpoint.write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
+    shutil.rmtree(run.folder / STATE)
+    return report
+
+
+def test(settings: Settings) -> tuple[Task, dict[str, float]]:
+    """Metrics of a saved model on the test rows of `data`, and the model."""
+    accelerator, _ = start(settings)
+    task = hub.load(str(settings.model)).to(accelerator.device)
+    splits = open_corpus(settings.data)
+    rows = list(required(splits.test, type(task)))
+    examples = Examples([task.encode(row) for row in rows])
+    return task, evaluate(task, examples, rows, accelerator)[0]

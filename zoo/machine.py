@@ -1,0 +1,113 @@
+"""The machine a model runs on: device, precision, seeds, versions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib.metadata import version
+
+import torch
+
+from zoo.errors import InputError
+
+log = logging.getLogger("zoo")
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PACKAGES = (
+    "torch", "torchtext", "sentencepiece", "scikit-learn", "accelerate", "safetensors", "babel",
+    "numpy",
+)  # fmt: skip
+
+
+def find_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises InputError for a device that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: torch sees no CUDA device here; use device=auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """`auto` is bf16 where the processor multiplies it natively, fp16 on CUDA, else fp32.
+
+    fp16 and not bf16 on CUDA: cuDNN's fast LSTM kernels want it, and autocast runs them in it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise InputError("precision=fp16 needs a CUDA device; use precision=auto, bf16 or fp32")
+    if name == "bf16" and device.type == "cpu" and not runs_bf16():
+        raise InputError(
+            "precision=bf16: the LSTM does not run in bf16 on this processor; use fp32"
+        )
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if native_bf16() and runs_bf16() else "fp32"
+
+
+def native_bf16() -> bool:
+    """Whether the processor has bf16 instructions (AVX512-BF16 or AMX). Never a timing: a
+    measured choice could fall differently in two runs of the same seed."""
+    cpu = torch.cpu
+    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+
+
+@cache
+def runs_bf16() -> bool:
+    """Whether the fused LSTM trains in bf16 here: some processors refuse. Tried once."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # its weights are not drawn from the run's seed
+            lstm = torch.nn.LSTM(8, 8)
+        with torch.autocast("cpu", torch.bfloat16):
+            output, _ = lstm(torch.ones(2, 2, 8))
+        output.float().sum().backward()
+        return bool(torch.isfinite(output).all())
+    except RuntimeError as error:
+        log.warning("bf16 does not run on this processor, fp32 is used: %s", error)
+        return False
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context in which a model of fp32 weights computes in `precision`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[precision])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the results depend on."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    if torch.cuda.is_available():
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())
+    return found
+
+
+def describe() -> dict[str, str | int]:
+    """The machine in words, for reports and benchmarks."""
+    described: dict[str, str | int] = {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bf16": str(native_bf16()).lower(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+    if torch.cuda.is_available():
+        described["gpu"] = torch.cuda.get_device_name()
+    return described | versions()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,70 @@
+"""Pictures of a run. matplotlib is imported where it draws, and never opens a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CELLS = 12  # a confusion matrix of more labels is drawn without numbers in its cells
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
+    """learning_curve.png: training and validation loss on the left axis, the metric on the right."""
+    figure, axes = _axes(7, 4)
+    epochs = [entry["epoch"] for entry in history]
+    axes.plot(epochs, [entry["loss"] for entry in history], "o-", label="training loss")
+    if "loss" in history[0]["valid"]:
+        losses = [entry["valid"]["loss"] for entry in history]
+        axes.plot(epochs, losses, "s--", label="validation loss")
+    axes.set(xlabel="epoch", ylabel="loss", xticks=epochs[:: max(1, len(epochs) // 12)])
+    right = axes.twinx()
+    right.plot(epochs, [entry["valid"][metric] for entry in history], "^:", color="tab:green",
+               label=f"validation {metric}")  # fmt: skip
+    right.set_ylabel(metric)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(folder / "learning_curve.png")
+
+
+def confusion(
+    truth: Sequence[str], found: Sequence[str], labels: Sequence[str], folder: Path
+) -> None:
+    """confusion.png: rows are the true labels, columns the answers, each row adds up to 1."""
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(truth, found, labels=list(labels))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = max(4.0, min(20.0, 1.5 + 0.17 * len(labels)))
+    figure, axes = _axes(size + 1, size)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true label's rows", fraction=0.046)
+    names = [_drawable(label) for label in labels]
+    every = max(1, len(names) // 120)
+    ticks = range(0, len(names), every)
+    font = 6 if len(names) > CELLS else 10
+    axes.set_xticks(ticks, names[::every], rotation=90 if len(names) > 4 else 0, fontsize=font)
+    axes.set_yticks(ticks, names[::every], fontsize=font)
+    axes.set(xlabel="answer", ylabel="truth")
+    if len(names) <= CELLS:
+        for (i, j), share in np.ndenumerate(shares):
+            color = "white" if share > 0.5 else "black"
+            axes.text(j, i, f"{share:.1%}\n{counts[i, j]}", ha="center", va="center", color=color)
+    figure.savefig(folder / "confusion.png")
+
+
+def _drawable(label: str, longest: int = 24) -> str:
+    """A label in characters that every installation's default font has, others as escapes."""
+    short = label if len(label) <= longest else label[: longest - 1] + "…"
+    escaped = "".join(c if ord(c) < 0x250 or c == "…" else f"\\u{ord(c):04x}" for c in short)
+    return escaped.replace("$", r"\$")

@@ -1,0 +1,103 @@
+"""mode=predict: one answer per row, in order, each as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from zoo import machine, rows
+from zoo.checkpoint import atomic
+from zoo.config import Settings
+from zoo.rows import Row
+from zoo.task import Task
+
+MOST = 1024  # rows that are answered together
+
+
+def predict(task: Task, settings: Settings) -> None:
+    """Answer `text`, or the rows of `input`, into `output`.
+
+    A line at a time: standard input may be a program that waits for each answer. An empty line has
+    an empty answer. An output file appears when it is complete.
+    """
+    precision = machine.find_precision(settings.precision, task.device)
+    if settings.text is not None:
+        source: Iterator[list[Row]] = iter([[Row({"text": settings.text}, "text")]])
+    elif settings.input == "-":
+        source = arriving(sys.stdin.buffer)
+    else:
+        source = _chunks(rows.read(settings.input))
+    with _output(settings.output) as file:
+        for chunk in source:
+            for line in _lines(task, chunk, precision, settings.format):
+                file.write(line.encode() + b"\n")
+            file.flush()
+
+
+def _lines(task: Task, chunk: list[Row], precision: str, form: str) -> Iterator[str]:
+    asked = [Row({k: v for k, v in row.items() if k in task.asks}, row.place) for row in chunk]
+    empty = [all(row.get(name) == "" for name in task.asks) for row in asked]
+    answers = task.respond((r for r, e in zip(asked, empty, strict=True) if not e), precision)
+    for nothing in empty:
+        answer = None if nothing else next(answers)
+        if form == "json":
+            details = None if nothing else task.details(answer)
+            yield json.dumps(details, ensure_ascii=False)
+        else:
+            yield "" if nothing else task.show(answer)
+
+
+def arriving(file: IO[bytes]) -> Iterator[list[Row]]:
+    """Lines of a stream, as many at a time as are there: at least one, at most MOST."""
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=4 * MOST)
+
+    def read() -> None:
+        try:
+            for number, line in enumerate(rows.decoded(file, "input"), 1):
+                waiting.put(Row({"text": line}, f"input:{number}"))
+            waiting.put(None)
+        except ValueError as error:  # a line that is no text: after the answers to those before it
+            waiting.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        chunk, end = _drained(waiting)
+        if chunk:
+            yield chunk
+        if isinstance(end, Exception):
+            raise end
+        if end is not False:
+            return
+
+
+def _drained(waiting: queue.Queue[Any]) -> tuple[list[Row], Any]:
+    """What is in a queue now, waiting for the first; and the mark of its end, or False."""
+    chunk = []
+    item = waiting.get()
+    while isinstance(item, Row):
+        chunk.append(item)
+        if len(chunk) == MOST or waiting.empty():
+            return chunk, False
+        item = waiting.get()
+    return chunk, item
+
+
+def _chunks(source: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(source, MOST)):
+        yield chunk
+
+
+@contextmanager
+def _output(name: str) -> Iterator[IO[bytes]]:
+    if name == "-":
+        yield sys.stdout.buffer
+    else:
+        with atomic(Path(name)) as file:
+            yield file

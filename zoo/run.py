@@ -1,0 +1,195 @@
+"""python -m zoo.run: train, evaluate, predict, explain.
+
+Nothing heavy is imported before it is needed: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.config import Settings
+    from zoo.task import Task
+
+HELP = """\
+usage: python -m zoo.run [SETTING=VALUE ...]
+
+  python -m zoo.run                                     train a classifier on embedded data
+  python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
+  python -m zoo.run mode=predict model=runs/classify-cldr text="Guten Tag, Schweden"
+  python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
+  python -m zoo.run mode=explain                        which output of the LSTM the task reads
+  python -m zoo.run resume=DIR                          go on with an interrupted training
+
+settings of the run:
+
+{top}
+
+groups, each a folder in {configs}:
+
+{groups}
+
+A group's settings are given as group.setting: train.epochs=3 backbone.hidden_size=256
+task.pool=max data.path=FOLDER tokenizer.kind=subwords. `--cfg` prints all of them as they would be
+used; settings of a task or a corpus stand in its file, with a line on each.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0, or 2 after one line on standard error that names place and cure."""
+    began = time.time()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if {"-h", "--help"} & set(arguments):
+            print(_help())
+        elif "--cfg" in arguments:
+            _print_settings([a for a in arguments if a != "--cfg"])
+        else:
+            _run(arguments, began)
+    except BrokenPipeError:  # `… | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:  # full disk, read-only folder, …
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return _fail("interrupted: nothing was trained yet, nothing is left behind")
+    return 0
+
+
+def _fail(line: str) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    from zoo.config import find_configs
+
+    configs = find_configs()
+    lines = (configs / "config.yaml").read_text("utf-8").splitlines()
+    top = [line for line in lines if "#" in line and not line.startswith("#")]
+    groups = []
+    for folder in sorted(p for p in configs.iterdir() if p.is_dir() and p.name != "recipe"):
+        names = " | ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        groups.append(f"  {folder.name + '=':<12}{names}")
+    shown = "\n".join("  " + line for line in top)
+    return HELP.format(top=shown, groups="\n".join(groups), configs=configs)
+
+
+def _print_settings(arguments: list[str]) -> None:
+    import json
+
+    from zoo.config import check, compose
+
+    print(json.dumps(check(compose(arguments)).model_dump(), indent=1, ensure_ascii=False))
+
+
+def _run(arguments: list[str], began: float) -> None:
+    from zoo.config import check, compose
+
+    wrong = next((a for a in arguments if "=" not in a), None)
+    if wrong is not None:
+        raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
+    settings = check(compose(arguments))
+    _check_together(settings, arguments)
+    _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
+    command = shlex.join(["python", "-m", "zoo.run", *arguments])
+    if settings.mode == "train":
+        _train(settings, command, began)
+    elif settings.mode == "evaluate":
+        _evaluate(settings)
+    elif settings.mode == "predict":
+        _predict(settings)
+    else:
+        _explain(settings)
+
+
+def _check_together(settings: Settings, arguments: list[str]) -> None:
+    """Settings that are right alone and wrong beside each other."""
+    if settings.resume is not None and len(arguments) > 1:
+        raise InputError("resume=DIR goes on with the settings that the run began with: leave "
+                         f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
+    if settings.mode in ("evaluate", "predict") and settings.model is None:
+        raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
+    if settings.init is not None and any(
+        a.startswith(("backbone", "tokenizer")) for a in arguments
+    ):
+        raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
+    if settings.text is not None and settings.mode not in ("predict", "explain"):
+        raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
+
+
+def _log_to(stream: Any) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("zoo")
+    log.handlers, log.propagate = [handler], False
+    rank = int(os.environ.get("RANK", "0"))  # of several processes the first one speaks
+    log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+
+
+def _train(settings: Settings, command: str, began: float) -> None:
+    from zoo import job
+
+    folder, report = job.train(settings, command, began)
+    if report:
+        from zoo.summary import training
+
+        training(folder, report)
+
+
+def _evaluate(settings: Settings) -> None:
+    import json
+
+    from zoo import checkpoint, job
+
+    task, metrics = job.test(settings)
+    if settings.out is not None:
+        report = {"task": task.name, "data": settings.data["name"], "test": metrics}
+        path = Path(settings.out) / "report.json"
+        checkpoint.write_text(path, json.dumps(report, indent=1) + "\n")
+    for name, value in metrics.items():
+        print(f"{name} {value:.4f}")
+
+
+def _predict(settings: Settings) -> None:
+    from zoo import hub, machine
+    from zoo.predict import predict
+
+    task = hub.load(str(settings.model), str(machine.find_device(settings.device)))
+    predict(task, settings)
+
+
+def _explain(settings: Settings) -> None:
+    from itertools import islice
+
+    from zoo import hub, job
+    from zoo.batches import Batch
+    from zoo.corpora import open_corpus
+    from zoo.rows import Row
+    from zoo.summary import explanation
+
+    task: Task
+    if settings.model is not None:
+        task = hub.load(settings.model)
+    else:
+        task = job.build(settings, open_corpus(settings.data), rows=2000)
+    if settings.text is not None:
+        rows = [Row({"text": settings.text}, "text")]
+    else:
+        rows = list(islice(open_corpus(settings.data).valid, 8))
+    asked = [Row({k: row[k] for k in task.asks if k in row}, row.place) for row in rows]
+    explanation(task, Batch.of([task.encode(row) for row in asked], range(len(asked))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

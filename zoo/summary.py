@@ -1,0 +1,62 @@
+"""What `python -m zoo.run` prints at its end."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from zoo import explain
+from zoo.batches import Batch
+from zoo.task import Task
+
+MISTAKES = 3  # of the report's, printed
+
+
+def training(folder: Path, report: dict[str, Any]) -> None:
+    """Scores beside the baseline's, the surest mistakes, and the next command to type."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(
+        title=f"{report['task']} on {report['data']}, {report['rows']['test']:,} test rows"
+    )
+    table.add_column("metric")
+    table.add_column(f"LSTM, reads {report['reads']}", justify="right")
+    baseline = report["baseline"] or {}
+    if baseline:
+        table.add_column(baseline["method"], justify="right")
+    for name, value in report["test"].items():
+        row = [name, f"{value:.4f}"]
+        if baseline:
+            row.append(f"{baseline[name]:.4f}" if name in baseline else "")
+        table.add_row(*row)
+    if baseline:
+        table.add_row("seconds", f"{report['train_seconds']:.0f}", f"{baseline['seconds']:.0f}")
+    console.print(table)
+    if baseline and baseline["rows"] < report["rows"]["train"]:
+        console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
+    for mistake in report.get("mistakes", [])[:MISTAKES]:
+        text = " ".join(mistake["text"].split())[:80]
+        sure = f"{mistake['probability']:.0%}"
+        console.print(
+            f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
+        )
+    console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
+    model = shlex.quote(str(folder))
+    console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
+
+
+def explanation(task: Task, batch: Batch) -> None:
+    """Every tensor of a batch with its shape, and why the task reads what it reads."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=f"{task.name}: a batch of {len(batch)}")
+    table.add_column("tensor")
+    table.add_column("shape")
+    table.add_column("what it is")
+    for line in explain.shapes(task, batch):
+        style = "bold" if line.name in (task.reads, f"read from {task.reads}") else None
+        table.add_row(line.name, str(line.shape), line.meaning, style=style)
+    console.print(table)
+    console.print(explain.sentence(task), markup=False)

@@ -1,0 +1,200 @@
+"""Task: the contract that every file in `tasks/` fulfils."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import machine
+from zoo.backbone import Backbone, Encoded
+from zoo.batches import Batch, Example, Examples, plan, share
+from zoo.errors import InputError, RowError
+from zoo.rows import Row
+from zoo.text import Tokenizer
+
+FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+
+class Task(nn.Module, ABC):
+    """A head on a backbone. A subclass writes encode, read, forward, answer and score.
+
+        row --encode--> lists --Batch--> forward --> logits       loss: what training lowers
+                                                 answer: plain Python, one per row
+                                                 score(answers, rows): metrics
+
+    It reads the backbone's result in `read` alone, and says in `reads` and `why` what that is.
+    """
+
+    columns: ClassVar[tuple[str, ...]]  # what a row must have for training
+    asks: ClassVar[tuple[str, ...]] = ("text",)  # what a row must have to be answered
+    metric: ClassVar[str]  # of score's; the epoch where it is highest is kept
+    reads: str  # "h_n", "output", …: of Encoded's
+    why: str  # one sentence
+    shape: ClassVar[str]  # of what `read` returns, in words
+    logits: ClassVar[str]  # of what `forward` returns, in words
+    facts: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …
+
+    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, **options: Any) -> None:
+        """`options` are the keyword arguments that `save` must write to build this task again."""
+        super().__init__()
+        self.backbone, self.tokenizer, self.options = backbone, tokenizer, options
+
+    @classmethod
+    def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
+        """Options that come from the training rows, like the labels. Raises InputError."""
+        return {}
+
+    @classmethod
+    def texts(cls, row: Row) -> list[str]:
+        """The strings of a row that its tokenizer learns from."""
+        return [column(row, "text")]
+
+    @classmethod
+    def baseline(
+        cls, train: Iterable[Row], test: Iterable[Row], kind: str
+    ) -> dict[str, Any] | None:
+        """What a well-known method without a network scores on the same rows, or None.
+
+        `kind` is the tokenizer's, so that both look at the same units.
+        """
+        return None
+
+    @abstractmethod
+    def encode(self, row: Row) -> Example:
+        """A row as lists of ids: "ids", and "target" where the row has one. Raises RowError."""
+
+    @abstractmethod
+    def read(self, encoded: Encoded) -> Tensor:
+        """What this task takes from the backbone."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of a batch."""
+
+    @abstractmethod
+    def answer(self, batch: Batch) -> list[Any]:
+        """One plain Python answer per row of the batch."""
+
+    @abstractmethod
+    def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
+        """Metrics of the answers to the original rows."""
+
+    @abstractmethod
+    def show(self, answer: Any) -> str:
+        """An answer as one line of text, for `mode=predict`."""
+
+    def details(self, answer: Any) -> dict[str, Any]:
+        """An answer as a JSON object, for `mode=predict format=json`."""
+        return {"answer": self.show(answer)}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean over the batch's `size` of the cross entropy of forward's logits."""
+        assert batch.target is not None
+        return F.cross_entropy(self(batch).float().flatten(0, -2), batch.target.flatten())
+
+    def size(self, batch: Batch) -> int:
+        """How many decisions `loss` is the mean of."""
+        return len(batch)
+
+    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
+        """Write this task's own pictures; returns what belongs into report.json."""
+        return {}
+
+    @property
+    def name(self) -> str:
+        """The name of the task's file: `classify`."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def answers(
+        self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[int, Any]]:
+        """(row number, answer) of every row, or of process `rank`'s share, as they are computed."""
+        self.eval()
+        for numbers in plan(store, tokens, rows):
+            numbers = share(numbers, rank, world)
+            if not len(numbers):
+                continue
+            answers = self.answer(store.batch(numbers).to(self.device))
+            yield from zip(map(int, numbers), answers, strict=True)
+
+    def respond(self, rows: Iterable[Row], precision: str = "fp32") -> Iterator[Any]:
+        """Answers to rows without targets, in their order, a thousand at a time."""
+        stream = iter(rows)
+        while chunk := list(islice(stream, 1024)):
+            examples = Examples([self.encode(row) for row in chunk])
+            with machine.autocast(self.device, precision):
+                yield from (answer for _, answer in sorted(self.answers(examples), key=_number))
+
+    def predict(self, texts: str | Iterable[str]) -> list[Any]:
+        """Answers to texts, in their order."""
+        texts = [texts] if isinstance(texts, str) else texts
+        return list(self.respond(Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a model folder that `zoo.load` reads."""
+        from zoo.hub import save_model  # it imports this file
+
+        save_model(self, folder, self.facts)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """The model of a folder or a shipped one. Raises InputError when it is another task's."""
+        from zoo.hub import load
+
+        task = load(name)
+        if not isinstance(task, cls):
+            raise InputError(f"{name}: a model of task {task.name}, not of {cls.__name__}")
+        return task
+
+
+def _number(pair: tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def column(row: Row, name: str) -> str:
+    """A row's text in a column. Raises RowError where it is missing or no text."""
+    if name not in row:
+        there = ", ".join(row)
+        raise RowError(row.place, f"no column {name!r}, there are: {there}; set data.{name}=COLUMN")
+    if not isinstance(row[name], (str, int, float)):
+        raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
+    return str(row[name])
+
+
+def find(name: str) -> type[Task]:
+    """The class of `tasks/NAME.py`: `classify` is `Classify`, `two_words` is `TwoWords`.
+
+    Looked up in the zoo's own folder only, whatever else is called `tasks` on the path.
+    Raises InputError that lists the tasks.
+    """
+    path = FOLDER / f"{name}.py"
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("[a-z]*.py")))
+        raise InputError(f"task={name}: no such task; there are: {known}")
+    module = sys.modules.get(f"tasks.{name}")
+    if module is None:
+        spec = importlib.util.spec_from_file_location(f"tasks.{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return getattr(module, "".join(part.capitalize() for part in name.split("_")))

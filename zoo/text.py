@@ -1,0 +1,221 @@
+"""Tokenizers: text -> ids and back. Words, subwords or characters, learned from the training rows.
+
+Ids 0..3 are PAD, UNK, BOS and EOS in every tokenizer, and no text can produce PAD, BOS or EOS:
+a review that contains "<pad>" must not turn into padding.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from zoo.errors import InputError
+
+PAD, UNK, BOS, EOS = range(4)
+SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
+
+
+class Tokenizer(ABC):
+    """Text to ids. `kind` is its name in a config, `file` its file in a model folder."""
+
+    kind: ClassVar[str]
+    file: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
+        """Learn at most `size` entries (specials included) that occur `min_count` times."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read `file` from a model folder. Raises InputError when it is no such vocabulary."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write `file` into a folder."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, none for an empty one; what is not in the vocabulary is UNK."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids; PAD, BOS and EOS are left out."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of ids, the four specials included."""
+
+
+class _Vocabulary(Tokenizer):
+    """A list of tokens, most frequent first. Subclasses say how text splits into tokens."""
+
+    file = "vocabulary.json"
+    glue: ClassVar[str]
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
+
+    @abstractmethod
+    def split(self, text: str) -> list[str]: ...
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
+        from torchtext.vocab import Vocab
+
+        split = cls([]).split
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(split(text))
+        # Vocab itself leaves words out that are spelt like a special
+        vocab = Vocab(counts, max_size=size - len(SPECIALS), min_freq=min_count, specials=SPECIALS)
+        return cls(vocab.itos)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        path = folder / cls.file
+        try:
+            tokens = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: {error}") from None
+        strings = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+        if not strings or tokens[:4] != SPECIALS or len(set(tokens)) != len(tokens):
+            raise InputError(
+                f"{path}: not a vocabulary: a list of distinct tokens, {SPECIALS} first"
+            )
+        return cls(tokens)
+
+    def save(self, folder: Path) -> None:
+        text = json.dumps(self.tokens, ensure_ascii=False, indent=0)
+        (folder / self.file).write_text(text + "\n", "utf-8")
+
+    def encode(self, text: str) -> list[int]:
+        ids = self.ids
+        return [ids.get(token, UNK) for token in self.split(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.glue.join(self.tokens[i] for i in ids if i not in (PAD, BOS, EOS))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Words(_Vocabulary):
+    """Lower-cased words and punctuation marks, split by torchtext's `basic_english`."""
+
+    kind = "words"
+    glue = " "
+
+    def __init__(self, tokens: list[str]) -> None:
+        from torchtext.data.utils import get_tokenizer
+
+        super().__init__(tokens)
+        self._split = get_tokenizer("basic_english")
+
+    def split(self, text: str) -> list[str]:
+        return self._split(text)
+
+
+class Characters(_Vocabulary):
+    """Unicode code points, case and blanks included."""
+
+    kind = "characters"
+    glue = ""
+
+    def split(self, text: str) -> list[str]:
+        return list(text)
+
+
+class Subwords(Tokenizer):
+    """Pieces of words learned by sentencepiece, any script. Text is NFKC, runs of blanks are one."""
+
+    kind = "subwords"
+    file = "sentencepiece.model"
+
+    def __init__(self, model: bytes) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self.model = model
+        self.processor = SentencePieceProcessor()
+        self.processor.LoadFromSerializedProto(model)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
+        """`min_count` is not used: sentencepiece chooses its pieces by `size`.
+
+        Raises InputError when `size` is too small for the characters, or the texts are empty.
+        """
+        from sentencepiece import SentencePieceTrainer, set_random_generator_seed
+
+        set_random_generator_seed(1)  # it samples its sentences: the same ones every time
+        model = io.BytesIO()
+        raised: list[BaseException] = []
+        try:
+            SentencePieceTrainer.train(
+                sentence_iterator=_sentences(texts, raised), model_writer=model, model_type="bpe",
+                vocab_size=size, hard_vocab_limit=False, character_coverage=0.9998,
+                pad_id=PAD, unk_id=UNK, bos_id=BOS, eos_id=EOS, unk_surface="\N{WHITE SQUARE}",
+                input_sentence_size=1_000_000, shuffle_input_sentence=True, num_threads=1,
+                minloglevel=2,
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise (raised[0] if raised else InputError(_cured(error, size))) from None
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        path = folder / cls.file
+        try:
+            tokenizer = cls(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        except RuntimeError:
+            raise InputError(f"{path}: not a sentencepiece model") from None
+        spm = tokenizer.processor
+        if [spm.pad_id(), spm.unk_id(), spm.bos_id(), spm.eos_id()] != [PAD, UNK, BOS, EOS]:
+            raise InputError(f"{path}: ids 0..3 must be PAD, UNK, BOS, EOS")
+        return tokenizer
+
+    def save(self, folder: Path) -> None:
+        (folder / self.file).write_bytes(self.model)
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.processor.decode([i for i in ids if i not in (PAD, BOS, EOS)])
+
+    def __len__(self) -> int:
+        return self.processor.get_piece_size()
+
+
+def _cured(error: RuntimeError, size: int) -> str:
+    """What to do about an error of the trainer, which names a line of its source."""
+    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error)):
+        cure = f"the texts need {needed[1]} for their characters: set tokenizer.size={needed[1]}"
+        return f"tokenizer.size={size}: {cure} or more"
+    if re.search(r"sentences_\.empty|all_chars_count", str(error)):
+        return "tokenizer.kind=subwords: the training texts are empty, there is nothing to learn"
+    return f"tokenizer.kind=subwords: {' '.join(str(error).split())}"
+
+
+def _sentences(texts: Iterable[str], raised: list[BaseException]) -> Iterator[str]:
+    """Short lines of the texts; an exception is also put into `raised`: sentencepiece hides it."""
+    try:
+        for text in texts:  # sentencepiece skips longer sentences without a word
+            for line in text.splitlines():
+                yield from (line[i : i + 1000] for i in range(0, len(line), 1000))
+    except (Exception, KeyboardInterrupt) as error:
+        raised.append(error)
+        raise
+
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {t.kind: t for t in (Words, Subwords, Characters)}

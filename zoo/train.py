@@ -1,0 +1,215 @@
+"""fit and evaluate: a plain loop on Accelerate, from the first batch to the best epoch.
+
+One process or several compute the same thing: every batch is cut from the same plan, each process
+takes its share of the rows, and losses are weighted so that the gradient is that of the whole
+batch. Each row counts once in every metric.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from zoo import checkpoint
+from zoo.batches import Examples, Store, plan, share
+from zoo.config import TrainSettings
+from zoo.errors import InputError
+from zoo.progress import Bar
+from zoo.rows import Row
+from zoo.task import Task
+from zoo.training import Progress, Training, rate
+
+log = logging.getLogger("zoo")
+
+
+class Stopped(InputError):
+    """Training was interrupted and has saved its state."""
+
+
+class NotFinite(InputError):
+    """The loss or its gradient is no number any more."""
+
+
+def fit(
+    task: Task,
+    store: Store,
+    valid: tuple[Store, Sequence[Row]],
+    settings: TrainSettings,
+    seed: int,
+    accelerator: Accelerator,
+    folder: Path,
+    resume: bool = False,
+) -> Progress:
+    """Train until the epochs are over or no epoch was better for `patience` epochs.
+
+    Afterwards the task holds the weights of its best epoch on `valid`. After every epoch and on
+    Ctrl-C or SIGTERM `folder/checkpoint` is written; `resume` goes on from it, to the same bits.
+    Raises Stopped when interrupted, NotFinite when the loss is no number; in both cases the best
+    epoch so far is in the task.
+    """
+    training = Training(task, store, settings, seed, accelerator)
+    if resume:
+        training.load(folder / "checkpoint")
+    progress = training.progress
+    try:
+        with interruptions() as interrupted, Bar(settings.epochs, len(store)) as bar:
+            while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
+                _epoch(training, interrupted, bar, folder)
+                _finish_epoch(training, valid, bar, folder)
+    finally:
+        if progress.best:
+            task.load_state_dict(progress.best["weights"])
+    return progress
+
+
+def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -> None:
+    """The batches of one epoch, or what is left of it."""
+    progress, settings = training.progress, training.settings
+    generator = np.random.default_rng([training.seed, progress.epoch])
+    batches = plan(training.store, settings.batch_tokens, settings.batch_rows, generator)
+    training.model.train()
+    for numbers in islice(batches, progress.batch, None):
+        start = time.perf_counter()
+        stop = _step(training, numbers, bool(interrupted))
+        progress.batch += 1
+        progress.seconds += time.perf_counter() - start
+        bar.update(progress)
+        every = settings.checkpoint_steps
+        if stop or (every and progress.batch % every == 0):
+            training.save(folder / "checkpoint")
+        if stop:
+            raise Stopped(f"interrupted; go on with: python -m zoo.run resume={folder}")
+
+
+def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
+    """One batch: loss, gradient, update. True when any process is to stop."""
+    accelerator, progress, settings = training.accelerator, training.progress, training.settings
+    world = accelerator.num_processes
+    mine = share(numbers, accelerator.process_index, world)
+    # A process without a row still takes part in the gradient's exchange, with weight 0.
+    batch = training.store.batch(mine if len(mine) else numbers[:1]).to(accelerator.device)
+    size = training.task.size(batch) if len(mine) else 0
+    counts = torch.tensor([size, int(batch.lengths.sum()) if len(mine) else 0, stop])
+    if world > 1:
+        counts = accelerator.reduce(counts.to(accelerator.device))
+    total, steps, stopping = counts.tolist()
+    done = progress.epoch + progress.rows / len(training.store)
+    for group in training.optimizer.param_groups:
+        group["lr"] = settings.learning_rate * rate(done / settings.epochs, settings)
+    loss = training.model(batch)
+    accelerator.backward(loss * (size * world / total))
+    norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.clip)
+    value = _finite(loss, norm, training, numbers)
+    training.optimizer.step()
+    training.optimizer.zero_grad()
+    if training.average is not None:
+        training.average.update_parameters(training.task)
+    progress.rows += len(numbers)
+    progress.loss += value * size
+    progress.size += size
+    progress.tokens += steps
+    return bool(stopping)
+
+
+def _finite(loss: Tensor, norm: Tensor, training: Training, numbers: np.ndarray) -> float:
+    """The loss as a number. Raises NotFinite, before the weights are touched, when it is none."""
+    value, length = loss.item(), float(norm)
+    overflow = training.accelerator.scaler is not None  # fp16 skips a step that overflows
+    if not math.isfinite(value) or not (overflow or math.isfinite(length)):
+        place = f"epoch {training.progress.epoch + 1}, batch {training.progress.batch + 1}"
+        rows = ", ".join(map(str, numbers[:8] + 1))
+        raise NotFinite(
+            f"the loss is {value}, the norm of its gradient {length} in {place} (training rows "
+            f"{rows}{', …' if len(numbers) > 8 else ''}): lower train.learning_rate"
+        )
+    return value
+
+
+def _finish_epoch(
+    training: Training, valid: tuple[Store, Sequence[Row]], bar: Bar, folder: Path
+) -> None:
+    """Evaluate, remember the best weights, write metrics and checkpoint."""
+    progress, task = training.progress, training.kept
+    metrics, _ = evaluate(task, *valid, training.accelerator)
+    sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
+    sums = training.accelerator.reduce(sums.to(training.accelerator.device))
+    entry = {
+        "epoch": progress.epoch + 1,
+        "loss": float(sums[0] / sums[1]),
+        "valid": metrics,
+        "seconds": round(progress.seconds, 2),
+        "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
+    }
+    value = [metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
+    if not progress.best or value > progress.best["value"]:
+        weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
+        progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
+    progress.history.append(entry)
+    progress.epoch += 1
+    progress.batch = progress.rows = progress.size = 0
+    progress.loss = 0.0
+    training.save(folder / "checkpoint")
+    if training.accelerator.is_main_process:
+        lines = [json.dumps(e) + "\n" for e in progress.history]
+        checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
+    bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
+
+
+def evaluate(
+    task: Task, store: Examples, rows: Sequence[Row], accelerator: Accelerator
+) -> tuple[dict[str, float], list[Any]]:
+    """Metrics on all rows, and the answers in the rows' order; the same in every process."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with accelerator.autocast():
+        answers = list(task.answers(store, rank=rank, world=world))
+    if world > 1:
+        answers = gather_object(answers)
+    answers.sort(key=lambda pair: pair[0])
+    if [number for number, _ in answers] != list(range(len(rows))):
+        raise RuntimeError("each row must be answered once")
+    plain = [answer for _, answer in answers]
+    return task.score(plain, rows), plain
+
+
+def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:
+    since = progress.epoch - progress.best["epoch"] if progress.best else 0
+    if settings.patience and since >= settings.patience:
+        log.info("no better %s for %d epochs: stopped", metric, since)
+        return True
+    return False
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or SIGTERM arrives; a second Ctrl-C stops at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # signals belong to the main thread
+        return
+
+    def note(number: int, frame: object) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

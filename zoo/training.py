@@ -1,0 +1,146 @@
+"""What moves during a training, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from zoo import checkpoint
+from zoo.batches import Batch, Store
+from zoo.config import TrainSettings
+from zoo.errors import InputError
+from zoo.task import Task
+
+log = logging.getLogger("zoo")
+
+
+class Loss(nn.Module):
+    """What is wrapped for several processes: its forward is the loss, whatever the loss calls."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.task.loss(batch)
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all of it is in a checkpoint."""
+
+    epoch: int = 0  # epochs that are complete
+    batch: int = 0  # batches of the running epoch that are complete
+    rows: int = 0  # their rows, in all processes
+    loss: float = 0.0  # sum of loss * size, in this process
+    size: int = 0  # sum of size, in this process
+    seconds: float = 0.0  # of training, earlier runs included
+    tokens: int = 0  # of all epochs, in all processes
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)  # epoch, value, weights
+
+
+def accelerator_for(device: str, precision: str) -> Accelerator:
+    """One Accelerator for a device and a precision; one of an earlier training is forgotten."""
+    AcceleratorState._reset_state()
+    mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[precision]
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed)
+
+
+class Training:
+    """The moving parts of one fit, and their way into a checkpoint and back."""
+
+    def __init__(
+        self, task: Task, store: Store, settings: TrainSettings, seed: int, accelerator: Accelerator
+    ) -> None:
+        self.settings, self.seed, self.store, self.accelerator = settings, seed, store, accelerator
+        self.progress = Progress()
+        self.task = task.to(accelerator.device)
+        optimizer = torch.optim.AdamW(
+            self.task.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay, fused=True,
+        )  # fmt: skip
+        self.average = None
+        if settings.average:
+            self.average = AveragedModel(self.task, multi_avg_fn=_averaging(settings.average))
+        self.model, self.optimizer = accelerator.prepare(Loss(self.task), optimizer)
+        if accelerator.process_index:  # the same first weights everywhere, but each its own dropout
+            torch.manual_seed(seed + accelerator.process_index)
+
+    @property
+    def kept(self) -> Task:
+        """The weights that are evaluated: the average where there is one."""
+        return self.task if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def save(self, folder: Path) -> None:
+        generators = gather_object([checkpoint.random_state()])
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        checkpoint.save(
+            {
+                "model": self.task.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "progress": vars(self.progress),
+                "generators": generators,
+                "threads": torch.get_num_threads(),
+                "data": self.store.fingerprint(),
+            },
+            folder,
+        )
+
+    def load(self, folder: Path) -> None:
+        state = checkpoint.load(folder)
+        world, threads = len(state["generators"]), torch.get_num_threads()
+        if state["data"] != self.store.fingerprint():
+            raise InputError(f"{folder}: the training rows are not those that the run began with")
+        if world != self.accelerator.num_processes:
+            raise InputError(f"{folder}: the run began in {world} processes: resume it in as many")
+        if state["threads"] != threads:
+            had = state["threads"]
+            log.warning("the run began with %d threads, now %d: the bits can differ", had, threads)
+        self.task.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        checkpoint.restore_random_state(state["generators"][self.accelerator.process_index])
+
+
+def rate(done: float, settings: TrainSettings) -> float:
+    """Share of the learning rate when the share `done` of the training is over.
+
+    cosine and onecycle rise from 0 to 1 within `warmup`, the first along a line, the other along
+    a half cosine, and fall along a half cosine to 0; constant stays at 1 after its warm-up.
+    """
+    if done < settings.warmup:
+        risen = done / settings.warmup
+        return (1 - math.cos(math.pi * risen)) / 2 if settings.schedule == "onecycle" else risen
+    if settings.schedule == "constant" or settings.warmup == 1:
+        return 1.0
+    return (1 + math.cos(math.pi * (done - settings.warmup) / (1 - settings.warmup))) / 2
+
+
+def _averaging(decay: float) -> Any:
+    """A moving average that is young at first: its first weights are soon forgotten."""
+
+    def average(kept: Any, current: Any, count: Tensor) -> None:
+        steps = float(count)
+        with torch.no_grad():
+            torch._foreach_lerp_(kept, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return average
