@@ -130,9 +130,10 @@ def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monke
 
             self.optimizer.step = step
 
-        with monkeypatch.context() as patched, pytest.raises(InputError, match="interrupted"):
-            patched.setattr(training.Training, "__init__", begin)
+        monkeypatch.setattr(training.Training, "__init__", begin)
+        with pytest.raises(InputError, match="interrupted"):
             train(folder, "backbone.num_layers=2")
+        monkeypatch.undo()
         job.train(settings(None, f"resume={folder}"), "", time.time())
         assert same(folder, tmp_path / "whole"), stop
 

@@ -111,7 +111,10 @@ class Store(Examples):
                 array(code, numbers).tofile(files[name])
 
             for row in rows:
-                for name, value in encode(row).items():
+                example = encode(row)
+                if files and {*example} != {name.partition(".")[0] for name in files}:
+                    raise ValueError(f"{row.place}: other fields than in the rows before it")
+                for name, value in example.items():
                     append(f"{name}.bin", "i", [value] if isinstance(value, int) else value)
                     if not isinstance(value, int):
                         ends[name] += len(value)

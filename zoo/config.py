@@ -113,7 +113,7 @@ def compose(overrides: list[str]) -> dict[str, Any]:
 def _quoted(override: str) -> str:
     """Texts and paths are taken as they are: "so-so, at best" is no list to Hydra then."""
     key, equals, value = override.partition("=")
-    plain = re.fullmatch(r"null|[\w./+-]+|[\[{'\"].*", value, re.DOTALL)
+    plain = re.fullmatch(r"(?i:null|true|false)|\[.*\]|{.*}|'.*'|\".*\"", value, re.DOTALL)
     if not equals or not (key in FREE or (key.startswith("data.") and not plain)):
         return override
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)

@@ -60,14 +60,17 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
         folder = Path(settings.resume)
         settings, command = _resumed(folder)
     accelerator, precision = start(settings)
-    if not resume:
-        folder = _claim(settings, command, accelerator)
+    splits = open_corpus(settings.data)
+    checked(settings)  # before anything is written
+    made: list[Path] = []
     try:
-        run = _prepare(settings, command, folder, accelerator, precision, resume)
+        if not resume:
+            folder = _claim(settings, command, accelerator, made)
+        run = _prepare(settings, command, folder, accelerator, precision, splits, resume)
         progress = _fit(run, resume)
     except BaseException:
-        if accelerator.is_main_process and not (folder / STATE / checkpoint.FILE).exists():
-            _withdraw(folder)
+        if made and not (made[0] / checkpoint.FILE).exists():
+            _withdraw(made)
         raise
     return folder, _finish(run, progress, began)
 
@@ -87,15 +90,8 @@ def build(
     settings: Settings, splits: Splits, tokenizer: Tokenizer | None = None, rows: int | None = None
 ) -> Task:
     """An untrained task, with tokenizer and labels learned from the first `rows` training rows."""
-    options = dict(settings.task)
-    kind = find(str(options.pop("name", "")))
+    kind, options, shape = checked(settings)
     source = Rows(lambda: islice(required(splits.train, kind), rows), splits.train.name)
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    unset = {p.name for p in parameters if p.default is p.empty}  # learned, or made here
-    options = arguments(kind.__init__, options, "task", unset)
-    shape = arguments(
-        Backbone.__init__, settings.backbone, "backbone", {"self", "vocabulary_size", "input_size"}
-    )
     origin = None if settings.init is None else hub.load(settings.init)
     options |= kind.learn(source)
     if origin is not None:
@@ -105,6 +101,20 @@ def build(
         texts = (text for row in source for text in kind.texts(row))
         tokenizer = TOKENIZERS[wanted.kind].train(texts, wanted.size, wanted.min_count)
     return kind(Backbone(vocabulary_size=len(tokenizer), **shape), tokenizer, **options)
+
+
+def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
+    """The task's class, its options, and the backbone's, each against its own signature."""
+    options = dict(settings.task)
+    kind = find(str(options.pop("name", "")))
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    unset = {p.name for p in parameters if p.default is p.empty}  # learned, or made here
+    given = {"self", "vocabulary_size", "input_size"}
+    return (
+        kind,
+        arguments(kind.__init__, options, "task", unset),
+        arguments(Backbone.__init__, settings.backbone, "backbone", given),
+    )
 
 
 def required(rows: Rows, kind: type[Task]) -> Iterator[Row]:
@@ -129,8 +139,11 @@ def encode(task: Task, rows: Rows, folder: Path) -> Store:
     return store
 
 
-def _claim(settings: Settings, command: str, accelerator: Accelerator) -> Path:
-    """A folder for this run: `out`, or the next free one under runs/. All processes get the same."""
+def _claim(settings: Settings, command: str, accelerator: Accelerator, made: list[Path]) -> Path:
+    """A folder for this run: `out`, or the next free one under runs/, the same in all processes.
+
+    The folders that had to be made for it are added to `made`, the innermost first.
+    """
     name = settings.out
     if name is None:
         stem = f"runs/{settings.task['name']}-{settings.data['name']}"
@@ -138,14 +151,14 @@ def _claim(settings: Settings, command: str, accelerator: Accelerator) -> Path:
         name = next(n for n in names if not Path(n).exists())
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
-        if (folder / "manifest.json").exists() or (folder / STATE).exists():
-            cure = "choose another out=DIR" + (
-                f", or go on with resume={folder}" if (folder / STATE).exists() else ""
-            )
-            raise InputError(f"out={folder}: holds a run already: {cure}")
-        (folder / STATE).mkdir(parents=True)
+        state = folder / STATE
+        if (folder / "manifest.json").exists() or state.exists():
+            cure = f", or go on with resume={folder}" if state.exists() else ""
+            raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
+        made += [path for path in (state, folder, *folder.parents) if not path.exists()]
+        state.mkdir(parents=True)
         kept = {"settings": settings.model_dump(), "command": command}
-        checkpoint.write_text(folder / STATE / SETTINGS, json.dumps(kept, indent=1))
+        checkpoint.write_text(state / SETTINGS, json.dumps(kept, indent=1))
     accelerator.wait_for_everyone()
     return folder
 
@@ -161,19 +174,19 @@ def _resumed(folder: Path) -> tuple[Settings, str]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _withdraw(folder: Path) -> None:
+def _withdraw(made: list[Path]) -> None:
     """Take back what a run wrote that did not get to its first checkpoint."""
-    shutil.rmtree(folder / STATE, ignore_errors=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    shutil.rmtree(made[0], ignore_errors=True)
+    for path in made[1:]:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _prepare(
     settings: Settings, command: str, folder: Path, accelerator: Accelerator, precision: str,
-    resume: bool,
+    splits: Splits, resume: bool,
 ) -> Run:  # fmt: skip
-    """Corpus, tokenizer, task, and every split encoded on disk, by each process for itself."""
-    splits = open_corpus(settings.data)
+    """Tokenizer, task, and every split encoded on disk, by each process for itself."""
     kept = None
     if resume and settings.init is None:
         kept = TOKENIZERS[settings.tokenizer.kind].load(folder / STATE)

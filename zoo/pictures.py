@@ -63,8 +63,8 @@ def confusion(
     figure.savefig(folder / "confusion.png")
 
 
-def _drawable(label: str, longest: int = 24) -> str:
+def _drawable(label: str, longest: int = 20) -> str:
     """A label in characters that every installation's default font has, others as escapes."""
-    short = label if len(label) <= longest else label[: longest - 1] + "…"
-    escaped = "".join(c if ord(c) < 0x250 or c == "…" else f"\\u{ord(c):04x}" for c in short)
-    return escaped.replace("$", r"\$")
+    escaped = "".join(c if ord(c) < 0x250 else f"\\u{ord(c):04x}" for c in label)
+    short = escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
+    return short.replace("$", r"\$")

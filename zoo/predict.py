@@ -16,7 +16,7 @@ from zoo import machine, rows
 from zoo.checkpoint import atomic
 from zoo.config import Settings
 from zoo.rows import Row
-from zoo.task import Task
+from zoo.task import Task, column
 
 MOST = 1024  # rows that are answered together
 
@@ -42,8 +42,8 @@ def predict(task: Task, settings: Settings) -> None:
 
 
 def _lines(task: Task, chunk: list[Row], precision: str, form: str) -> Iterator[str]:
-    asked = [Row({k: v for k, v in row.items() if k in task.asks}, row.place) for row in chunk]
-    empty = [all(row.get(name) == "" for name in task.asks) for row in asked]
+    asked = [Row({name: column(row, name) for name in task.asks}, row.place) for row in chunk]
+    empty = [not any(row.values()) for row in asked]
     answers = task.respond((r for r, e in zip(asked, empty, strict=True) if not e), precision)
     for nothing in empty:
         answer = None if nothing else next(answers)

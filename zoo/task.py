@@ -174,7 +174,7 @@ def column(row: Row, name: str) -> str:
     """A row's text in a column. Raises RowError where it is missing or no text."""
     if name not in row:
         there = ", ".join(row)
-        raise RowError(row.place, f"no column {name!r}, there are: {there}; set data.{name}=COLUMN")
+        raise RowError(row.place, f"no column {name!r}; there are: {there}")
     if not isinstance(row[name], (str, int, float)):
         raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
     return str(row[name])

@@ -1,0 +1,311 @@
+"""The command line: every mode, and one clear line with exit status 2 for what goes wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import DATA, ROOT, SMALL, arguments, command, lines, settings
+
+import zoo
+from zoo import job, run
+from zoo.corpora import open_corpus
+
+TOY = str(DATA / "classify.jsonl")
+
+
+def fails(capsys, *words) -> str:
+    """The one line on standard error of a run that ends with status 2."""
+    status = run.main([*words])
+    out, err = capsys.readouterr()
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    return err.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["train.epoch=3"], "train.epoch: no such setting; did you mean train.epochs?"),
+        (["tsk=classify"], "tsk: no such setting; did you mean task?"),
+        (["+extra=1"], "extra: no such setting"),
+        (["train.epochs=many"], "train.epochs=many: Input should be a valid integer"),
+        (["train.epochs=0"], "train.epochs=0: Input should be greater than or equal to 1"),
+        (["task.dropout=1"], "task.dropout=1: Input should be less than 1"),
+        (["task.pool=men"], "task.pool=men: Input should be 'merged', 'mean', 'max'"),
+        (["backbone.hidden_size=-1"], "backbone.hidden_size=-1: Input should be greater than"),
+        (["seed=-1"], "seed=-1: Input should be greater than or equal to 0"),
+        (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
+        (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict' or 'explain'"),
+        (["task=nope"], "task=nope: no such task; there are: classify"),
+        (["data=nope"], "data=nope: no such data; there are: cldr, files, hub, imdb, sst2"),
+        (["data=imdb"], "data.path is missing: add data.path=…"),
+        (["data=imdb", "data.path=nowhere"], "nowhere: "),
+        (["data=files", "data.train=nowhere.csv"], "nowhere.csv: No such file or directory"),
+        (["data.locales=[en,xx]"], "xx"),
+        (["train.epochs"], "train.epochs: settings are given as NAME=VALUE; see --help"),
+        (["--experimental-rerun"], "--experimental-rerun: settings are given as NAME=VALUE"),
+        (["mode=predict"], "mode=predict needs model=DIR, a folder that a training wrote"),
+        (["mode=predict", "model=nowhere"], "nowhere: neither a model folder nor a shipped model"),
+        (["resume=nowhere"], "resume=nowhere: no checkpoint/checkpoint.pt"),
+        (["resume=nowhere", "seed=2"], "resume=DIR goes on with the settings that the run began"),
+        (["init=x", "backbone.hidden_size=2"], "init=… brings its backbone and tokenizer"),
+        (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),
+        (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch, words, line):
+    monkeypatch.chdir(tmp_path)
+    assert line in fails(capsys, *words)
+    assert not [*tmp_path.iterdir()]  # nothing was written
+
+
+@pytest.mark.skipif("torch.cuda.is_available()", reason="there is one")
+def test_no_gpu_is_one_line(capsys):
+    assert "torch sees no CUDA device here" in fails(capsys, "device=cuda")
+
+
+GOOD = "text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("text,label\n", "rows.csv: holds no rows"),
+        ("", "rows.csv: holds no rows"),
+        ("text\nx\n", "rows.csv:2: no 'label', there are text: set data.label=COLUMN"),
+        ("txt,label\nx,a\n", "rows.csv:2: no 'text', there are txt, label: set data.text=COLUMN"),
+        (GOOD + "x,a,b\n", "rows.csv:62: 3 cells, the header has 2"),
+        (GOOD + "x\n", "rows.csv:62: 1 cells, the header has 2"),
+        (GOOD + '"x,a\n', "rows.csv:62: "),
+        (GOOD.encode() + b"\xe9t\xe9,a\n", "rows.csv:62: not UTF-8 (byte 0xe9 at column 1)"),
+        (GOOD.encode() + b"x\0,a\n", "rows.csv:62: a NUL byte"),
+        (GOOD.replace(",b", ",a"), "all training rows have the label ['a']"),
+        ("text,label\n" + "x" * (20 << 20) + ",a\n", "rows.csv:2: a line of more than 16 MB"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_one_line(capsys, tmp_path, content, line):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    out = tmp_path / "out"
+    assert line in fails(capsys, "data=files", f"data.train={path}", f"out={out}", *SMALL)
+    assert not out.exists()
+
+
+def test_a_label_unseen_in_training_is_one_line(capsys, tmp_path):
+    (tmp_path / "train.csv").write_text(GOOD)
+    (tmp_path / "test.csv").write_text("text,label\nx,a\ny,z\n")
+    files = [f"data.train={tmp_path}/train.csv", f"data.test={tmp_path}/test.csv"]
+    error = fails(capsys, "data=files", *files, f"out={tmp_path}/out", *SMALL)
+    assert error.endswith("test.csv:3: label 'z' does not occur in the training rows")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_text_na_and_odd_rows_are_trained_on(tmp_path):
+    content = "\ufeff" + GOOD.replace("text number 3,", "NA,").replace("text number 5,", ",")
+    (tmp_path / "rows.csv").write_bytes(content.replace("\n", "\r\n").encode())
+    words = ["data=files", f"data.train={tmp_path}/rows.csv", f"out={tmp_path}/out", *SMALL]
+    assert run.main([*words, "task.max_length=2"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert sum(report["rows"].values()) == 60
+    assert sum(report["cut"].values()) == 58
+
+
+def test_a_run_is_never_written_over(capsys, tmp_path, trained):
+    assert "holds a run already: choose another out=DIR" in fails(
+        capsys, "data=files", f"data.train={TOY}", f"out={trained}", *SMALL
+    )
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run.main(["data=files", f"data.train={TOY}", f"out={tmp_path}", *SMALL]) == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/file/run", *SMALL)
+    assert error.endswith("file/run/checkpoint: Not a directory")
+    if os.getuid():
+        (tmp_path / "locked").mkdir(mode=0o500)
+        error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/locked/run")
+        assert "Permission denied" in error
+
+
+FULL = """
+import resource, sys
+from zoo import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(run.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 4000, 20_000, 100_000])
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_half_written(tmp_path, limit):
+    """The largest file that may be written is bounded: sooner or later one does not fit."""
+    words = arguments(tmp_path / "out")
+    done = subprocess.run([sys.executable, "-c", FULL, str(limit), *words], cwd=ROOT, timeout=120,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not [*tmp_path.glob("**/*.part")]
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_help_answers_within_a_second_and_without_torch():
+    words = [sys.executable, "-X", "importtime", "-m", "zoo.run", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "task=" in done.stdout
+    assert "resume" in done.stdout
+    assert "torch" not in done.stderr
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "zoo.run", "--help"], cwd=ROOT, check=True,
+                       capture_output=True, timeout=60)  # fmt: skip
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1
+
+
+def test_cfg_prints_the_settings_that_would_be_used(capsys):
+    assert run.main(["--cfg", "train.epochs=3", "data.train=my rows (1).csv", "data=files"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["train"]["epochs"] == 3
+    assert printed["data"]["train"] == "my rows (1).csv"
+
+
+def test_a_training_prints_scores_baseline_and_the_next_command(capsys, tmp_path):
+    out = tmp_path / "out"
+    words = ["data=files", f"data.train={TOY}", f"out={out}", *SMALL, "baseline=true"]
+    assert run.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "epoch 2/2  loss " in printed
+    assert "TF-IDF + logistic regression" in printed
+    assert f'next: python -m zoo.run mode=predict model={out} text="…"' in printed
+    report = json.loads((out / "report.json").read_text())
+    assert report["baseline"]["accuracy"] >= 0.9
+    assert report["baseline"]["rows"] == report["rows"]["train"]
+
+
+def test_evaluate_gives_the_figures_of_the_training(capsys, tmp_path, trained):
+    words = ["mode=evaluate", f"model={trained}", "data=files", f"data.train={TOY}", *SMALL]
+    assert run.main([*words, f"out={tmp_path}"]) == 0
+    expected = json.loads((trained / "report.json").read_text())["test"]
+    assert f"accuracy {expected['accuracy']:.4f}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["test"] == expected
+
+
+@pytest.mark.parametrize("source", ["model", "config"])
+def test_explain_prints_shapes_and_reason(capsys, trained, source):
+    words = [f"model={trained}"] if source == "model" else SMALL
+    words = [*words, "data=files", f"data.train={TOY}", "mode=explain"]
+    assert run.main(words) == 0
+    printed = capsys.readouterr().out
+    for name in ("ids", "output", "h_n", "c_n", "read from h_n", "logits"):
+        assert name in printed
+    assert "classify reads h_n: both directions have read the whole text" in printed
+    assert "(2, 8, 16)" in printed  # h_n: directions, batch, hidden
+
+
+TEXTS = "Gulls follow the trawler home.\n\nSnow closed the pass for three days.\n"
+
+
+def answered(monkeypatch, capsysbinary, trained, text, *words):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    status = run.main(["mode=predict", f"model={trained}", *words])
+    return status, capsysbinary.readouterr()
+
+
+def test_predict_answers_line_by_line_and_empty_with_empty(monkeypatch, capsysbinary, trained):
+    status, (out, _) = answered(monkeypatch, capsysbinary, trained, TEXTS.encode())
+    assert (status, out) == (0, b"sea\n\nmountain\n")
+    status, (out, _) = answered(monkeypatch, capsysbinary, trained, TEXTS.encode(), "format=json")
+    first, empty, _last = map(json.loads, out.decode().splitlines())
+    assert first["label"] == "sea"
+    assert sum(first["probabilities"].values()) == pytest.approx(1)
+    assert empty is None
+    status, (out, _) = answered(monkeypatch, capsysbinary, trained, b"")
+    assert (status, out) == (0, b"")
+
+
+def test_predict_keeps_the_order_of_many_lines(monkeypatch, capsysbinary, trained):
+    rows = lines(DATA / "classify.jsonl") * 40
+    text = "".join(row["text"] + "\n" for row in rows).encode()
+    status, (out, _) = answered(monkeypatch, capsysbinary, trained, text)
+    assert status == 0
+    assert out.decode().split() == [row["label"] for row in rows]
+
+
+def test_predict_answers_what_came_before_a_broken_line(monkeypatch, capsysbinary, trained):
+    text = b"Gulls follow the trawler home.\n\xff\n"
+    status, (out, err) = answered(monkeypatch, capsysbinary, trained, text)
+    assert status == 2
+    assert out == b"sea\n"
+    assert err.decode().startswith("error: input:2: not UTF-8")
+
+
+def test_predict_reads_and_writes_files(capsys, tmp_path, trained):
+    path = tmp_path / "answers.txt"
+    words = ["mode=predict", f"model={trained}", f"output={path}"]
+    assert run.main([*words, f"input={TOY}"]) == 0
+    assert path.read_text().split() == [row["label"] for row in lines(DATA / "classify.jsonl")]
+    (tmp_path / "broken.jsonl").write_text('{"text": "x"}\n{"txt": "x"}\n')
+    error = fails(capsys, *words, f"input={tmp_path}/broken.jsonl")
+    assert "broken.jsonl:2: no column 'text'; there are: txt" in error
+    assert len(path.read_text().split()) == len(lines(DATA / "classify.jsonl"))  # as it was
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "broken.jsonl"]
+
+
+def test_predict_takes_any_text_as_it_is(capsys, trained):
+    for text in ("so-so, at best", "it's [not] {good}: 'x' \\", "a=b", "", "null", "日本"):
+        assert run.main(["mode=predict", f"model={trained}", f"text={text}"]) == 0
+        assert capsys.readouterr().out.strip() in ("sea", "mountain") if text else True
+
+
+def test_predict_answers_a_program_that_waits_for_each_line(trained):
+    words = [sys.executable, "-m", "zoo.run", "mode=predict", f"model={trained}"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text, answer in (("Gulls follow the trawler.", "sea"), ("Snow and rock.", "mountain")):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == answer + "\n"
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained):
+    script = f"yes a text | {sys.executable} -m zoo.run mode=predict model={trained} | head -1"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, timeout=120)
+    assert done.stdout.decode().strip() in ("sea", "mountain")
+    assert done.stderr == b""
+
+
+def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
+    chosen = settings(None, f"init={trained}", "data.label=text", "data.text=label")
+    task = job.build(chosen, open_corpus(chosen.data))
+    origin = zoo.load(trained)
+    for name, weight in task.backbone.state_dict().items():
+        assert torch.equal(weight, origin.backbone.state_dict()[name])
+    assert len(task.labels) > 2  # a head of its own
+    words = ["data=files", f"data.train={TOY}", f"init={trained}", f"out={tmp_path / 'run'}",
+             "baseline=false", "device=cpu", "precision=fp32", "train.epochs=1"]  # fmt: skip
+    assert run.main(words) == 0
+
+
+def test_the_default_run_is_a_process_of_its_own(tmp_path):
+    done = command(*arguments(tmp_path / "out"))
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout  # no colours and no bar where there is no terminal
