@@ -1,6 +1,7 @@
 """Corpora: what each reads, what is held out and how, and one line for what cannot be opened."""
 
 import csv
+import itertools
 import json
 import re
 import sys
@@ -175,6 +176,20 @@ def test_imdb_is_read_from_folders_and_from_jsonl(write, make):
     assert found == {"Bad test": "negative", "Fine test\n\nfilm": "positive"}
     learned = {r["text"]: r["label"] for part in (splits.train, splits.valid) for r in part}
     assert learned == {"Bad train": "negative", "Fine train\n\nfilm": "positive"}
+
+
+def test_imdb_holds_whole_neighbourhoods_out(write):
+    """Reviews of one film stand together; one film must not be on both sides."""
+    for part in ("train", "test"):
+        for number in range(300):
+            write(f"imdb/{part}/{('neg', 'pos')[number % 2]}/{number // 2}_1.txt", f"{number}")
+    splits = open_corpus({"name": "imdb", "path": "imdb"})
+    everything = [*splits.train, *splits.valid]
+    assert len({row["text"] for row in everything}) == len(everything) == 300
+    places = [int(row["text"]) for row in splits.valid]
+    assert len(places) == 30
+    neighbours = [b - a for a, b in itertools.pairwise(places)]
+    assert neighbours.count(2) == 30 - 1 - 9  # ten blocks of three, in the order of their numbers
 
 
 @pytest.mark.parametrize("row", ['{"text": "a"}', '{"review": "a", "label": 1}', '{"text": null}'])

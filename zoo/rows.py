@@ -18,6 +18,7 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -211,9 +212,16 @@ def _conllu(path: Path) -> Iterator[Row]:
 
 
 def _folder(path: Path) -> Iterator[Row]:
-    for file in sorted([*path.glob("*/*.txt"), *path.glob("*/*.txt.gz")]):
+    files = [*path.glob("*/*.txt"), *path.glob("*/*.txt.gz")]
+    for file in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
         text = "\n".join(lines(file))
         yield Row({"text": text, "label": file.parent.name}, str(file))
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """A key that sorts 9_7.txt before 10_2.txt: what was numbered together stays together."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
