@@ -138,6 +138,30 @@ def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monke
         assert same(folder, tmp_path / "whole"), stop
 
 
+def test_an_interruption_after_the_last_epoch_is_resumed_too(tmp_path, monkeypatch):
+    train(tmp_path / "whole")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("zoo.pictures.learning_curve", stop)
+        with pytest.raises(InputError, match=r"interrupted; go on with: .* resume=.*/run$"):
+            train(tmp_path / "run")
+    job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    assert same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_an_interruption_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.job.encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "deep" / "run")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_resume_refuses_what_it_cannot_go_on_with(tmp_path, trained):
     with pytest.raises(InputError, match="this run is finished"):
         job.train(settings(None, f"resume={trained}"), "", time.time())

@@ -26,7 +26,7 @@ from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
 from zoo.task import Task, find
 from zoo.text import TOKENIZERS, Tokenizer
-from zoo.train import NotFinite, evaluate, fit
+from zoo.train import NotFinite, Stopped, evaluate, fit
 from zoo.training import Progress, accelerator_for
 
 log = logging.getLogger("zoo")
@@ -67,12 +67,13 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
         if not resume:
             folder = _claim(settings, command, accelerator, made)
         run = _prepare(settings, command, folder, accelerator, precision, splits, resume)
-        progress = _fit(run, resume)
-    except BaseException:
+        return folder, _finish(run, _fit(run, resume), began)
+    except BaseException as error:
         if made and not (made[0] / checkpoint.FILE).exists():
             _withdraw(made)
+        elif isinstance(error, KeyboardInterrupt):  # after the last epoch
+            raise Stopped.at(folder) from None
         raise
-    return folder, _finish(run, progress, began)
 
 
 def start(settings: Settings) -> tuple[Accelerator, str]:
@@ -147,14 +148,16 @@ def _claim(settings: Settings, command: str, accelerator: Accelerator, made: lis
     name = settings.out
     if name is None:
         stem = f"runs/{settings.task['name']}-{settings.data['name']}"
-        names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
-        name = next(n for n in names if not Path(n).exists())
+        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        name = next(name for name in names if not Path(name).exists())
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
         state = folder / STATE
-        if (folder / "manifest.json").exists() or state.exists():
-            cure = f", or go on with resume={folder}" if state.exists() else ""
+        begun = (state / checkpoint.FILE).exists()
+        if begun or (folder / "manifest.json").exists():
+            cure = f", or go on with resume={folder}" if begun else ""
             raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
+        shutil.rmtree(state, ignore_errors=True)  # of a run that did not get to a checkpoint
         made += [path for path in (state, folder, *folder.parents) if not path.exists()]
         state.mkdir(parents=True)
         kept = {"settings": settings.model_dump(), "command": command}

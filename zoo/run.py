@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
-        return _fail("interrupted: nothing was trained yet, nothing is left behind")
+        return _fail("interrupted before there was anything to save")
     return 0
 
 

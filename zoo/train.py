@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shlex
 import signal
 import threading
 import time
@@ -40,6 +41,10 @@ log = logging.getLogger("zoo")
 class Stopped(InputError):
     """Training was interrupted and has saved its state."""
 
+    @classmethod
+    def at(cls, folder: Path) -> Stopped:
+        return cls(f"interrupted; go on with: python -m zoo.run resume={shlex.quote(str(folder))}")
+
 
 class NotFinite(InputError):
     """The loss or its gradient is no number any more."""
@@ -67,10 +72,13 @@ def fit(
         training.load(folder / "checkpoint")
     progress = training.progress
     try:
-        with interruptions() as interrupted, Bar(settings.epochs, len(store)) as bar:
+        shown = accelerator.is_main_process
+        with interruptions() as interrupted, Bar(settings.epochs, len(store), shown) as bar:
             while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder)
+                if interrupted and accelerator.num_processes == 1:  # several agree in a step
+                    raise Stopped.at(folder)
     finally:
         if progress.best:
             task.load_state_dict(progress.best["weights"])
@@ -93,7 +101,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
         if stop or (every and progress.batch % every == 0):
             training.save(folder / "checkpoint")
         if stop:
-            raise Stopped(f"interrupted; go on with: python -m zoo.run resume={folder}")
+            raise Stopped.at(folder)
 
 
 def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
