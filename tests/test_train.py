@@ -51,7 +51,11 @@ def test_a_training_learns_and_reports(trained):
 
 @pytest.mark.parametrize(
     "overrides",
-    [(), ("backbone.num_layers=2", "train.average=0"), ("task.pool=attention",)],
+    [
+        (),
+        ("backbone.num_layers=2", "train.average=0"),
+        ("task.pool=attention", "train.vectors=true"),
+    ],
 )
 def test_the_same_seed_gives_the_same_bits(tmp_path, overrides):
     for name in "ab":
@@ -242,7 +246,7 @@ def test_training_stops_when_no_epoch_is_better(tmp_path):
 def test_rates_rise_and_fall():
     common = {
         "epochs": 1, "batch_tokens": 1, "batch_rows": 1, "learning_rate": 1, "weight_decay": 0,
-        "clip": 1, "average": 0, "patience": 0, "checkpoint_steps": 0,
+        "clip": 1, "average": 0, "patience": 0, "checkpoint_steps": 0, "vectors": False,
     }  # fmt: skip
     for schedule, expected in {
         "cosine": [0, 0.5, 1, 0.5, 0], "onecycle": [0, 0.5, 1, 0.5, 0],

@@ -41,6 +41,7 @@ class TrainSettings(BaseModel):
     """How the weights are found."""
 
     model_config = FORBID
+    vectors: bool  # start the embedding from vectors learned from the training rows
     epochs: Count
     batch_tokens: Count  # at most so many steps in a batch, padding included
     batch_rows: Count  # and at most so many rows

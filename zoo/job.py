@@ -200,11 +200,25 @@ def _prepare(
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
+    if settings.train.vectors and not resume:  # a resumed run brings its weights
+        _start_from_vectors(task, stores["train"])
     sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
     shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
     log.info("%s rows; %s; %s parameters; %s on %s", sizes, shown,
              f"{task.parameter_count:,}", precision, accelerator.device)  # fmt: skip
     return Run(settings, command, folder, accelerator, precision, splits, task, stores)
+
+
+def _start_from_vectors(task: Task, store: Store) -> None:
+    from zoo import vectors  # scipy and scikit-learn, where they are needed
+
+    embedding = task.backbone.embedding
+    assert embedding is not None
+    found = vectors.learn(store, embedding.num_embeddings, embedding.embedding_dim)
+    with torch.no_grad():
+        known = found.any(1, keepdim=True)  # the others keep their random start
+        embedding.weight.copy_(torch.where(known, found, embedding.weight))
+    log.info("word vectors for %d of %d ids", int(known.sum()), len(known))
 
 
 def _fit(run: Run, resume: bool) -> Progress:
