@@ -79,9 +79,11 @@ class Backbone(nn.Module):
                 nn.init.zeros_(weight)
                 if "bias_ih" in name:
                     nn.init.ones_(weight[self.lstm.hidden_size : 2 * self.lstm.hidden_size])
-            else:
+            elif "hh" in name:
                 for gate in weight.chunk(4):  # i, f, g, o
-                    nn.init.orthogonal_(gate) if "hh" in name else nn.init.xavier_uniform_(gate)
+                    nn.init.orthogonal_(gate)
+            else:
+                nn.init.xavier_uniform_(weight)
 
     def forward(
         self,
