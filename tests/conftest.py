@@ -66,5 +66,5 @@ def lines(path: Path) -> list[dict]:
 def trained(tmp_path_factory) -> Path:
     """The folder of a finished small training."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train(folder, "train.epochs=10")
+    train(folder, "train.epochs=10", "train.patience=0")
     return folder

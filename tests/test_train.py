@@ -65,10 +65,13 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, overrides):
     assert not same(tmp_path / "a", tmp_path / "c")
 
 
+LONG = ("train.epochs=40", "train.patience=0")
+
+
 def begin(folder, *overrides):
     """A training in a process of its own, slow enough to be interrupted."""
     return subprocess.Popen(
-        [sys.executable, "-m", "zoo.run", *arguments(folder, "train.epochs=40", *overrides)],
+        [sys.executable, "-m", "zoo.run", *arguments(folder, *LONG, *overrides)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -86,7 +89,7 @@ def wait_for(path, process):
 def whole(tmp_path_factory):
     """The same training, never interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    done = command(*arguments(folder, "train.epochs=40"))
+    done = command(*arguments(folder, *LONG))
     assert done.returncode == 0, done.stderr
     return folder
 
