@@ -169,10 +169,11 @@ class Classify(Task):
         return [answer["label"] for answer in answers]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """confusion.png, and the most confident mistakes."""
+        """confusion.png; its counts (a row per true label), and the most confident mistakes."""
         truth = [column(row, "label") for row in rows]
-        pictures.confusion(truth, [a["label"] for a in answers], self.labels, folder)
-        return {"mistakes": _mistakes(answers, rows, truth)}
+        counts = pictures.confusion(truth, [a["label"] for a in answers], self.labels, folder)
+        confusion = {"labels": self.labels, "counts": counts}
+        return {"confusion": confusion, "mistakes": _mistakes(answers, rows, truth)}
 
 
 def _best(probabilities: list[float]) -> int:

@@ -160,7 +160,9 @@ def test_the_surest_mistakes_come_first(tmp_path):
     rows = [Row({"text": str(i), "label": "a"}, f"f:{i}") for i in range(3)]
     answers = [{"label": label, "probabilities": p} for label, p in
                (("b", [0.3, 0.6, 0.1]), ("a", [0.9, 0.1, 0.0]), ("c", [0.0, 0.1, 0.9]))]  # fmt: skip
-    mistakes = task.report(answers, rows, tmp_path)["mistakes"]
+    report = task.report(answers, rows, tmp_path)
+    assert report["confusion"]["counts"] == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    mistakes = report["mistakes"]
     assert [(m["place"], m["answer"], m["probability"]) for m in mistakes] == [
         ("f:2", "c", 0.9), ("f:0", "b", 0.6),
     ]  # fmt: skip
@@ -173,5 +175,5 @@ def test_labels_in_any_script_are_drawn_without_a_warning(tmp_path):
     task = Classify(Backbone(len(tokenizer), embedding_size=4, hidden_size=4), tokenizer, labels)
     rows = [Row({"text": "", "label": label}, "here") for label in labels]
     answers = [{"label": label, "probabilities": [1, 0, 0, 0]} for label in labels]
-    assert task.report(answers, rows, tmp_path) == {"mistakes": []}
+    assert task.report(answers, rows, tmp_path)["mistakes"] == []
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

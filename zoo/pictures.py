@@ -39,8 +39,11 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
 
 def confusion(
     truth: Sequence[str], found: Sequence[str], labels: Sequence[str], folder: Path
-) -> None:
-    """confusion.png: rows are the true labels, columns the answers, each row adds up to 1."""
+) -> list[list[int]]:
+    """confusion.png: rows are the true labels, columns the answers, each row adds up to 1.
+
+    Returns the counts.
+    """
     from sklearn.metrics import confusion_matrix
 
     counts = confusion_matrix(truth, found, labels=list(labels))
@@ -61,6 +64,7 @@ def confusion(
             color = "white" if share > 0.5 else "black"
             axes.text(j, i, f"{share:.1%}\n{counts[i, j]}", ha="center", va="center", color=color)
     figure.savefig(folder / "confusion.png")
+    return counts.tolist()
 
 
 def _drawable(label: str, longest: int = 20) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from zoo import explain
@@ -14,6 +15,7 @@ from zoo.batches import Batch
 from zoo.task import Task
 
 MISTAKES = 3  # of the report's, printed
+FEW = 8  # labels whose confusions are printed as a table
 
 
 def training(folder: Path, report: dict[str, Any]) -> None:
@@ -37,6 +39,8 @@ def training(folder: Path, report: dict[str, Any]) -> None:
     console.print(table)
     if baseline and baseline["rows"] < report["rows"]["train"]:
         console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
+    if "confusion" in report:
+        _confusion(console, **report["confusion"])
     for mistake in report.get("mistakes", [])[:MISTAKES]:
         text = " ".join(mistake["text"].split())[:80]
         sure = f"{mistake['probability']:.0%}"
@@ -46,6 +50,26 @@ def training(folder: Path, report: dict[str, Any]) -> None:
     console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
     model = shlex.quote(str(folder))
     console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
+
+
+def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:
+    """The whole matrix for a few labels, the commonest confusions for many."""
+    if len(labels) <= FEW:
+        table = Table("truth", *(escape(label) for label in labels), title="answers")
+        for label, row in zip(labels, counts, strict=True):
+            table.add_row(escape(label), *map(str, row))
+        console.print(table)
+        return
+    wrong = [
+        (count, f"{label} for {truth} {count}x")
+        for truth, row in zip(labels, counts, strict=True)
+        for label, count in zip(labels, row, strict=True)
+        if label != truth and count
+    ]
+    commonest = sorted(wrong, key=lambda pair: -pair[0])[:FEW]
+    if commonest:
+        shown = ", ".join(text for _, text in commonest)
+        console.print(f"commonest confusions (answer for truth): {shown}", markup=False)
 
 
 def explanation(task: Task, batch: Batch) -> None:
