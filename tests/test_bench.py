@@ -46,7 +46,7 @@ def test_sides_take_turns_and_the_median_counts():
 
         return run
 
-    case = bench.compare("x", "y/s", 1.0, side("ours", 0.01), side("peer", 0.03), rounds=3)
+    case = bench.compare("x", "y/s", 1.0, side("ours", 0.05), side("peer", 0.15), rounds=3)
     assert turns == ["ours", "peer"] * 4
     assert 2 < case["ratio"] < 4
 

@@ -24,7 +24,7 @@ usage: python -m zoo.run [SETTING=VALUE ...]
 
   python -m zoo.run                                     train a classifier on embedded data
   python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
-  python -m zoo.run mode=predict model=runs/classify-cldr text="Guten Tag, Schweden"
+  python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
   python -m zoo.run resume=DIR                          go on with an interrupted training
