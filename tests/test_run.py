@@ -300,8 +300,11 @@ def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
         assert torch.equal(weight, origin.backbone.state_dict()[name])
     assert len(task.labels) > 2  # a head of its own
     words = ["data=files", f"data.train={TOY}", f"init={trained}", f"out={tmp_path / 'run'}",
-             "baseline=false", "device=cpu", "precision=fp32", "train.epochs=1"]  # fmt: skip
+             "baseline=false", "device=cpu", "precision=fp32", "train.epochs=1",
+             "train.learning_rate=1e-9"]  # fmt: skip
     assert run.main(words) == 0
+    begun = zoo.load(tmp_path / "run").backbone.embedding.weight
+    torch.testing.assert_close(begun, origin.backbone.embedding.weight, atol=1e-5, rtol=0)
 
 
 def test_the_default_run_is_a_process_of_its_own(tmp_path):

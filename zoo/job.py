@@ -200,7 +200,8 @@ def _prepare(
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
-    if settings.train.vectors and not resume:  # a resumed run brings its weights
+    brought = resume or settings.init is not None  # weights that come from elsewhere
+    if settings.train.vectors and not brought:
         _start_from_vectors(task, stores["train"])
     sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
     shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
