@@ -14,7 +14,7 @@ import torch
 from conftest import DATA, ROOT, SMALL, arguments, command, lines, settings
 
 import zoo
-from zoo import job, run
+from zoo import prepare, run
 from zoo.corpora import open_corpus
 
 TOY = str(DATA / "classify.jsonl")
@@ -294,7 +294,7 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
 
 def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
     chosen = settings(None, f"init={trained}", "data.label=text", "data.text=label")
-    task = job.build(chosen, open_corpus(chosen.data))
+    task = prepare.build(chosen, open_corpus(chosen.data))
     origin = zoo.load(trained)
     for name, weight in task.backbone.state_dict().items():
         assert torch.equal(weight, origin.backbone.state_dict()[name])

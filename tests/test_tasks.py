@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import DATA, ROOT, lines, settings, train
 
-from zoo import explain, hub, job, rows
+from zoo import explain, hub, prepare, rows
 from zoo.batches import Batch
 from zoo.config import check, compose
 from zoo.corpora import open_corpus
@@ -29,7 +29,7 @@ def task(request) -> Task:
     """A task as it stands before training, for its toy rows."""
     torch.manual_seed(0)
     chosen = settings(None, task=request.param)
-    return job.build(chosen, open_corpus(chosen.data)).eval()
+    return prepare.build(chosen, open_corpus(chosen.data)).eval()
 
 
 def toys(task: Task) -> list[Row]:

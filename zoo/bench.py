@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from zoo import checkpoint, job, machine, peers
+from zoo import checkpoint, machine, peers, prepare
 from zoo.batches import Batch, Examples, plan
 from zoo.config import Settings, check, compose
 from zoo.corpora import open_corpus
@@ -101,7 +101,7 @@ def _prepared(settings: Settings) -> tuple[list[Row], Task]:
     rows = list(splits.train)
     generator = np.random.default_rng(settings.seed)
     chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
-    task = job.build(settings, splits)
+    task = prepare.build(settings, splits)
     return chosen, task.to(machine.find_device(settings.device))
 
 

@@ -172,7 +172,7 @@ def _predict(settings: Settings) -> None:
 def _explain(settings: Settings) -> None:
     from itertools import islice
 
-    from zoo import hub, job
+    from zoo import hub, prepare
     from zoo.batches import Batch
     from zoo.corpora import open_corpus
     from zoo.rows import Row
@@ -182,7 +182,7 @@ def _explain(settings: Settings) -> None:
     if settings.model is not None:
         task = hub.load(settings.model)
     else:
-        task = job.build(settings, open_corpus(settings.data), rows=2000)
+        task = prepare.build(settings, open_corpus(settings.data), rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]
     else:
