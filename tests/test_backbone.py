@@ -67,8 +67,9 @@ def test_an_id_outside_the_vocabulary_is_named(wrong):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("both", [False, True])
-def test_padding_changes_neither_results_nor_gradients(both, dtype, tolerance):
-    backbone = make(num_layers=2, bidirectional=both).to(dtype)
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True, "learned_state": True}])
+def test_padding_changes_neither_results_nor_gradients(both, dtype, tolerance, options):
+    backbone = make(num_layers=2, bidirectional=both, **options).to(dtype)
     wide = torch.cat([IDS, torch.full((4, 9), PAD)], 1)
     junk = wide.masked_fill(torch.arange(15) >= LENGTHS.unsqueeze(1), 7)
     wanted = gradients(backbone, IDS, LENGTHS)
@@ -97,12 +98,17 @@ def test_the_embedding_of_padding_is_zero_and_learns_nothing():
     assert backbone.embedding.weight[UNK:].ne(0).all()
 
 
-def test_the_forget_gate_starts_open():
-    for name, weight in make(num_layers=2).lstm.named_parameters():
-        if "bias" in name:
-            gates = weight.view(4, 8)  # i, f, g, o
-            assert torch.equal(gates[1], torch.full((8,), 1.0 if "bias_ih" in name else 0.0))
-            assert not gates[[0, 2, 3]].any()
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_the_forget_gate_starts_open(layer_norm):
+    """By the bias, or where that would be normalised away by the norm's."""
+    for name, weight in make(num_layers=2, layer_norm=layer_norm).lstm.named_parameters():
+        if name.startswith(("bias", "norm_bias")):
+            gates = weight.view(-1, 8)  # i, f, g, o, and of a norm the cell
+            opens = name.startswith("norm_bias" if layer_norm else "bias_ih")
+            assert torch.equal(gates[1], torch.full((8,), float(opens)))
+            assert not gates[[0, *range(2, len(gates))]].any()
+        if name.startswith("norm_weight"):
+            assert weight.eq(1).all()
         if "weight_hh" in name:
             for gate in weight.chunk(4):
                 torch.testing.assert_close(gate @ gate.T, torch.eye(8), rtol=0, atol=1e-5)
@@ -112,7 +118,8 @@ def test_options_rebuild_an_equal_backbone():
     options = {
         "vocabulary_size": 9, "input_size": None, "embedding_size": 5, "hidden_size": 7,
         "num_layers": 2, "bidirectional": False, "dropout": 0.1, "input_dropout": 0.2,
-        "word_dropout": 0.3,
+        "word_dropout": 0.3, "output_dropout": 0.4, "weight_dropout": 0.5, "locked_dropout": True,
+        "layer_norm": True, "learned_state": True,
     }  # fmt: skip
     for chosen in (options, options | {"vocabulary_size": None, "input_size": 3}):
         first = Backbone(**chosen)
@@ -120,7 +127,11 @@ def test_options_rebuild_an_equal_backbone():
         assert first.options == second.options == chosen
         assert str(first) == str(second)
         second.load_state_dict(first.state_dict(), strict=True)
-        assert (second.input_dropout, second.word_dropout, second.lstm.dropout) == (0.2, 0.3, 0.1)
+        shares = (second.input_dropout, second.word_dropout, second.lstm.dropout)
+        assert shares == (0.2, 0.3, 0.1)
+        assert (second.lstm.output_dropout, second.lstm.weight_dropout) == (0.4, 0.5)
+        for name in ("locked_dropout", "layer_norm", "learned_state"):
+            assert getattr(second.lstm, name) is True
     assert Backbone(9, dropout=0.5).options["dropout"] == 0.5  # kept, though one layer has no use
 
 
@@ -156,28 +167,56 @@ def test_input_dropout_is_the_same_at_all_steps_of_a_row(options, x):
     assert torch.equal(scale.round(decimals=3), scale[:, :1].round(decimals=3).expand_as(scale))
     dropped = scale[:, 0] == 0
     assert dropped.float().mean() == pytest.approx(0.4, abs=0.03)
-    torch.testing.assert_close(scale[:, 0][~dropped].unique().mean().item(), 1 / 0.6)
+    kept = scale[:, 0][~dropped]
+    torch.testing.assert_close(kept, torch.full_like(kept, 65536 / (65536 - 26214)))  # 16 bits
     assert not torch.equal(dropped[0::4][:-1], dropped[4::4])  # each row has its own
 
 
-def test_dropout_acts_in_training_only():
-    options = {"dropout": 0.5, "input_dropout": 0.5, "word_dropout": 0.5, "num_layers": 2}
-    plain = parts(make(num_layers=2)(IDS, LENGTHS))
-    for name in ("dropout", "input_dropout", "word_dropout"):
-        backbone = make(num_layers=2, **{name: options[name]})
+DROPOUTS = ("dropout", "input_dropout", "word_dropout", "output_dropout", "weight_dropout")
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_dropout_acts_in_training_only(layer_norm):
+    options = {"num_layers": 2, "layer_norm": layer_norm}
+    plain = parts(make(**options)(IDS, LENGTHS))
+    for name in DROPOUTS:
+        backbone = make(**options, **{name: 0.5})
         assert not torch.equal(backbone(IDS, LENGTHS).output, plain[0])
-    backbone = make(**options).eval()
+    backbone = make(**options, **dict.fromkeys(DROPOUTS, 0.5)).eval()
     torch.testing.assert_close(parts(backbone(IDS, LENGTHS)), plain, rtol=0, atol=0)
 
 
-def test_the_same_seed_drops_the_same():
-    backbone = make(dropout=0.5, input_dropout=0.5, word_dropout=0.5, num_layers=2)
+@pytest.mark.parametrize("locked", [False, True])
+def test_the_same_seed_drops_the_same(locked):
+    backbone = make(num_layers=2, locked_dropout=locked, **dict.fromkeys(DROPOUTS, 0.5))
     seen = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
         seen.append(backbone(IDS, LENGTHS).output)
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_locked_dropout_leaves_out_the_same_features_at_all_steps(locked):
+    zeros = make(output_dropout=0.5, locked_dropout=locked)(IDS[:1]).output == 0
+    assert zeros.any()
+    assert torch.equal(zeros, zeros[:, :1].expand_as(zeros)) == locked
+
+
+def test_a_learned_state_is_where_every_row_starts():
+    backbone = make(learned_state=True, num_layers=2)
+    with torch.no_grad():
+        backbone.lstm.h_0 += torch.randn(4, 1, 8)
+        backbone.lstm.c_0 += torch.randn(4, 1, 8)
+    encoded = backbone(IDS, LENGTHS)
+    empty = LENGTHS == 0
+    assert torch.equal(encoded.h_n[:, empty], backbone.lstm.h_0)
+    assert torch.equal(encoded.c_n[:, empty], backbone.lstm.c_0)
+    zeros = torch.zeros(4, 4, 8)
+    torch.testing.assert_close(
+        parts(backbone(IDS, LENGTHS, (zeros, zeros))), parts(make(num_layers=2)(IDS, LENGTHS))
+    )
 
 
 def test_the_initial_state_is_passed_through():

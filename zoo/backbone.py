@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from zoo import dropout as dropouts
 from zoo.config import Count, Share
 from zoo.lstm import LSTM
 from zoo.text import PAD, UNK
@@ -29,7 +29,8 @@ class Backbone(nn.Module):
     Give `vocabulary_size` for ids, or `input_size` for float features. Dropout is drawn outside
     the fused kernel: `word_dropout` turns that share of the tokens into UNK, `input_dropout` zeroes
     features of the embedding, the same ones at every step of a row (locked dropout), `dropout`
-    acts between layers.
+    acts between layers, `output_dropout` on the last one's `output`, `weight_dropout` on the
+    recurrent weights; what they and the rest do is said at `zoo.LSTM`.
     """
 
     def __init__(
@@ -43,6 +44,11 @@ class Backbone(nn.Module):
         dropout: Share = 0.0,
         input_dropout: Share = 0.0,
         word_dropout: Share = 0.0,
+        output_dropout: Share = 0.0,
+        weight_dropout: Share = 0.0,
+        locked_dropout: bool = False,
+        layer_norm: bool = False,
+        learned_state: bool = False,
     ) -> None:
         super().__init__()
         if (vocabulary_size is None) == (input_size is None):
@@ -52,6 +58,9 @@ class Backbone(nn.Module):
             "embedding_size": embedding_size, "hidden_size": hidden_size,
             "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
             "input_dropout": input_dropout, "word_dropout": word_dropout,
+            "output_dropout": output_dropout, "weight_dropout": weight_dropout,
+            "locked_dropout": locked_dropout, "layer_norm": layer_norm,
+            "learned_state": learned_state,
         }  # fmt: skip
         self.embedding = None
         if vocabulary_size is not None:
@@ -59,6 +68,8 @@ class Backbone(nn.Module):
         self.lstm = LSTM(
             input_size or embedding_size, hidden_size, num_layers, batch_first=True,
             dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
+            layer_norm=layer_norm, weight_dropout=weight_dropout, locked_dropout=locked_dropout,
+            output_dropout=output_dropout, learned_state=learned_state, forget_bias=1.0,
         )  # fmt: skip
         self.input_dropout, self.word_dropout = input_dropout, word_dropout
         self.reset_parameters()
@@ -75,15 +86,14 @@ class Backbone(nn.Module):
             with torch.no_grad():
                 self.embedding.weight[PAD] = 0
         for name, weight in self.lstm.named_parameters():
-            if "bias" in name:
+            if name.startswith("bias_"):
                 nn.init.zeros_(weight)
-                if "bias_ih" in name:
-                    nn.init.ones_(weight[self.lstm.hidden_size : 2 * self.lstm.hidden_size])
-            elif "hh" in name:
+            elif name.startswith("weight_hh"):
                 for gate in weight.chunk(4):  # i, f, g, o
                     nn.init.orthogonal_(gate)
-            else:
+            elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(weight)
+        self.lstm.set_forget_bias(1.0)
 
     def forward(
         self,
@@ -97,18 +107,19 @@ class Backbone(nn.Module):
         steps when None; state: h_0 and c_0, (layers * directions, batch, hidden) each.
         Raises ValueError for ids outside the vocabulary.
         """
-        x = self._embed(x) if self.embedding is not None else x
-        if self.training and self.input_dropout:
-            x = x * F.dropout(x.new_ones(x.size(0), 1, x.size(2)), self.input_dropout)
+        x = self.embed(x) if self.embedding is not None else x
+        x = dropouts.locked(x.transpose(0, 1), self.input_dropout, self.training).transpose(0, 1)
         output, (h_n, c_n) = self.lstm(x, state, lengths)
         if lengths is None:
             lengths = torch.full((x.size(0),), x.size(1))
         return Encoded(output, h_n, c_n, lengths)
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """Vectors (batch, time, embedding_size) of ids (batch, time)."""
         assert self.embedding is not None
         size = self.embedding.num_embeddings
-        if ids.device.type == "cpu" and ids.numel():  # on CUDA the kernel itself asserts
+        looked_at = ids.device.type == "cpu" and not torch.compiler.is_exporting()
+        if looked_at and ids.numel():  # on CUDA the kernel itself asserts
             low, high = (int(i) for i in ids.aminmax())
             if low < 0 or high >= size:
                 wrong = low if low < 0 else high

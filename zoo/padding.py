@@ -1,0 +1,53 @@
+"""Padding: where a batch holds no real step, and how to read around it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Padding:
+    """Where a (time, batch) block holds no real step, and how to read around it."""
+
+    def __init__(self, lengths: Tensor, time: int) -> None:
+        """lengths: (batch,) int64 on the block's device, each from 0 to `time`."""
+        steps = torch.arange(time, device=lengths.device).unsqueeze(1)  # (time, 1)
+        self.lengths = lengths
+        self.mask = (steps >= lengths).unsqueeze(-1)  # (time, batch, 1), True on padding
+        turned = torch.where(steps < lengths, lengths - 1 - steps, steps)
+        self.turned = turned.unsqueeze(-1)  # (time, batch, 1)
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Reverse each row's real steps and leave its padding in place: (time, batch, size)."""
+        return x.gather(0, self.turned.expand_as(x))
+
+    def last(self, x: Tensor, before: Tensor) -> Tensor:
+        """Each row's last real step of x (time, batch, size), or `before` where it has none."""
+        index = (self.lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, x.size(2))
+        return torch.where(self.lengths.unsqueeze(1) > 0, x.gather(0, index)[0], before.to(x))
+
+
+def find(x: Tensor, lengths: Tensor | None) -> Padding | None:
+    """The padding of x (time, batch, size), or None when every row fills its length.
+
+    Raises ValueError when `lengths` are not `batch` integers from 0 to `time`. In a graph that is
+    being exported the numbers are not known yet: there all rows count as padded, unchecked.
+    """
+    if lengths is None:
+        return None
+    time, batch = x.shape[:2]
+    whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
+    if lengths.shape != (batch,) or not whole:
+        given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+        raise ValueError(f"lengths must be {batch} integers, one per row, not {given}")
+    if not torch.compiler.is_exporting():
+        if batch == 0:
+            return None
+        low, high = (int(v) for v in lengths.aminmax())
+        if low < 0 or high > time:
+            raise ValueError(
+                f"lengths must lie in 0..{time}, the steps given, not in {low}..{high}"
+            )
+        if low == time:
+            return None
+    return Padding(lengths.to(x.device, torch.int64), time)
