@@ -72,6 +72,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    deterministic: bool  # only what repeats bit by bit
     threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
     baseline: bool
     text: str | None

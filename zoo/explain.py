@@ -1,4 +1,4 @@
-"""Which output of the LSTM a task reads, with the shapes of a real batch."""
+"""Which output of the LSTM a task reads, with the shapes of a real batch, and its gates at work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo import kernels, machine
 from zoo.batches import Batch
+from zoo.reference import Gates
 from zoo.task import Task
 
 
@@ -47,3 +49,28 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
 def sentence(task: Task) -> str:
     """Why the task reads what it reads."""
     return f"{task.name} reads {task.reads}: {task.why}."
+
+
+def kernel(task: Task, batch: Batch) -> kernels.Explanation:
+    """What runs the LSTM on a batch, in the precision that a training would choose."""
+    dtype = machine.DTYPES[machine.find_precision("auto", task.device)]
+    rows, time = batch.ids.shape
+    ragged = bool((batch.lengths < time).any())
+    return task.backbone.lstm.explain(rows, time, task.device, dtype, ragged)
+
+
+@torch.no_grad()
+def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
+    """The tokens of a batch's first row, and the gates and cells of the LSTM over them.
+
+    Each gate is (layers * directions, time, hidden). Raises ValueError for an empty row.
+    """
+    task.eval()
+    ids = batch.ids[:1, : int(batch.lengths[0])]  # (1, time)
+    if not ids.numel():
+        raise ValueError("an empty text has no gates to show")
+    backbone = task.backbone
+    embedded = backbone.embed(ids)
+    *_, seen = backbone.lstm(embedded, return_gates=True)  # (layers * directions, 1, time, hidden)
+    tokens = [task.tokenizer.decode([number]) for number in ids[0].tolist()]
+    return tokens, Gates(*(gate[:, 0] for gate in seen))

@@ -78,6 +78,7 @@ def start(settings: Settings) -> tuple[Accelerator, str]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = machine.find_device(settings.device)
+    machine.repeat(device, settings.deterministic)  # before CUDA starts
     precision = machine.find_precision(settings.precision, device)
     accelerator = accelerator_for(device.type, precision)
     torch.manual_seed(settings.seed)

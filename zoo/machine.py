@@ -16,6 +16,8 @@ from zoo.errors import InputError
 log = logging.getLogger("zoo")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+REPEATING = (":16:8", ":4096:8")  # what torch accepts for it
 PACKAGES = (
     "torch", "torchtext", "sentencepiece", "scikit-learn", "accelerate", "safetensors", "babel",
     "numpy",
@@ -69,6 +71,27 @@ def runs_bf16() -> bool:
     except RuntimeError as error:
         log.warning("bf16 does not run on this processor, fp32 is used: %s", error)
         return False
+
+
+def repeat(device: torch.device, wanted: bool) -> None:
+    """Let only such algorithms run as give the same bits each time, or any when not `wanted`.
+
+    cuBLAS reads its setting when CUDA starts. Raises InputError when that is past, or when the
+    environment says otherwise; torch itself refuses operations that cannot be repeated.
+    """
+    if wanted and device.type == "cuda":
+        given = os.environ.get(WORKSPACE)
+        if given not in (None, *REPEATING):
+            raise InputError(f"deterministic=true: {WORKSPACE}={given} does not repeat; "
+                             f"set it to {REPEATING[0]}")  # fmt: skip
+        if given is None and torch.cuda.is_initialized():
+            raise InputError(f"deterministic=true: CUDA has started already; set {WORKSPACE}="
+                             f"{REPEATING[0]} before Python starts")  # fmt: skip
+        os.environ[WORKSPACE] = given or REPEATING[0]
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+    if wanted:
+        torch.backends.cudnn.benchmark = False
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

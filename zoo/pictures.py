@@ -8,16 +8,26 @@ from typing import Any
 
 import numpy as np
 
+TOKENS = 60  # of a text whose gates are drawn
+GATES = {
+    "i": "what is let in", "f": "what is kept", "g": "the candidate", "o": "what is shown",
+    "c": "the cell",
+}  # fmt: skip
 CELLS = 12  # a confusion matrix of more labels is drawn without numbers in its cells
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
+    figure, axes = _figure(width, height, 1, 1)
+    return figure, axes[0, 0]
+
+
+def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
@@ -67,8 +77,41 @@ def confusion(
     return counts.tolist()
 
 
+def gates(
+    tokens: Sequence[str], values: Sequence[np.ndarray], names: Sequence[str], folder: Path
+) -> Path:
+    """gates.png: i, f, g, o and c over the tokens, a column of pictures per layer and direction.
+
+    values: five arrays (layers * directions, time, hidden), names: one per layer and direction. In
+    each picture a row is a unit, the ones that forget least at the top. Returns the file's path.
+    """
+    shown = list(tokens[:TOKENS])
+    time, count = len(shown), len(names)
+    figure, axes = _figure(count * max(3.2, 1.5 + 0.24 * time), 11, 5, count)
+    figure.suptitle("gates of the LSTM: a row of pixels is a unit, a column a token")
+    for column, name in enumerate(names):
+        order = np.argsort(-values[1][column, :time].mean(0))
+        for row, (gate, meaning) in enumerate(GATES.items()):
+            cells = values[row][column, :time, order]  # (hidden, time)
+            signed = gate in ("g", "c")
+            top = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
+            image = axes[row, column].imshow(
+                cells, aspect="auto", interpolation="nearest", vmin=-top if signed else 0,
+                vmax=top, cmap="RdBu_r" if signed else "viridis",
+            )  # fmt: skip
+            figure.colorbar(image, ax=axes[row, column])
+            axes[row, column].set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
+        labels = [_drawable(token, 12) for token in shown]
+        axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
+    path = folder / "gates.png"
+    figure.savefig(path)
+    return path
+
+
 def _drawable(label: str, longest: int = 20) -> str:
     """A label in characters that every installation's default font has, others as escapes."""
-    escaped = "".join(c if ord(c) < 0x250 else f"\\u{ord(c):04x}" for c in label)
+    escaped = "".join(
+        c if (ord(c) < 0x250 and c.isprintable()) or c == " " else f"\\u{ord(c):04x}" for c in label
+    )
     short = escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
     return short.replace("$", r"\$")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from zoo.batches import Batch
     from zoo.config import Settings
     from zoo.task import Task
 
@@ -27,6 +28,7 @@ usage: python -m zoo.run [SETTING=VALUE ...]
   python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
+  python -m zoo.run mode=explain model=DIR text="…"     … and its gates over a text, as a picture
   python -m zoo.run resume=DIR                          go on with an interrupted training
 
 settings of the run:
@@ -61,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # full disk, read-only folder, …
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}")
+    except RuntimeError as error:  # deterministic=true refuses what cannot be repeated
+        if "deterministic" not in str(error):
+            raise
+        return _fail(f"deterministic=true: {error}")
     except KeyboardInterrupt:
         return _fail("interrupted before there was anything to save")
     return 0
@@ -188,7 +194,20 @@ def _explain(settings: Settings) -> None:
     else:
         rows = list(islice(open_corpus(settings.data).valid, 8))
     asked = [Row({k: row[k] for k in task.asks if k in row}, row.place) for row in rows]
-    explanation(task, Batch.of([task.encode(row) for row in asked], range(len(asked))))
+    batch = Batch.of([task.encode(row) for row in asked], range(len(asked)))
+    explanation(task, batch)
+    if settings.text is not None and int(batch.lengths[0]):
+        _draw_gates(task, batch, Path(settings.out or f"runs/explain-{task.name}"))
+
+
+def _draw_gates(task: Task, batch: Batch, folder: Path) -> None:
+    from zoo import explain, pictures
+
+    tokens, seen = explain.gates(task, batch)
+    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = pictures.gates(tokens, [gate.float().cpu().numpy() for gate in seen], names, folder)
+    print(f"gates over the tokens: {path}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> 
 
 
 def explanation(task: Task, batch: Batch) -> None:
-    """Every tensor of a batch with its shape, and why the task reads what it reads."""
+    """Every tensor of a batch with its shape, why the task reads what it reads, and what computes it."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title=f"{task.name}: a batch of {len(batch)}")
     table.add_column("tensor")
@@ -84,3 +84,4 @@ def explanation(task: Task, batch: Batch) -> None:
         table.add_row(line.name, str(line.shape), line.meaning, style=style)
     console.print(table)
     console.print(explain.sentence(task), markup=False)
+    console.print(str(explain.kernel(task, batch)), markup=False)
