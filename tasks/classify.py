@@ -114,7 +114,7 @@ class Classify(Task):
         if self.pool == "mean":
             return output.sum(1) / lengths
         if self.pool == "last":
-            return output[torch.arange(len(output)), lengths.squeeze(1) - 1]
+            return output[torch.arange(output.size(0)), lengths.squeeze(1) - 1]
         padding = torch.arange(output.size(1), device=output.device) >= lengths  # (batch, time)
         if self.pool == "max":
             return output.masked_fill(padding.unsqueeze(-1), -1).amax(1)  # h is never below -1
