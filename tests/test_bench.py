@@ -9,16 +9,19 @@ import pytest
 import torch
 from conftest import DATA, SMALL
 
-from zoo import bench, peers
 from zoo.backbone import Backbone
 from zoo.batches import Batch
+from zoo.bench import measure, peers
+from zoo.bench.__main__ import main
+from zoo.bench.lstm import Sizes, lstm
+from zoo.lstm import LSTM
 
 WORDS = ["data=files", f"data.train={DATA / 'classify.jsonl'}", *SMALL]
 
 
 def test_the_file_has_machine_and_cases(tmp_path, capsys):
     path = tmp_path / "bench.json"
-    assert bench.main(["classify", *WORDS, "--json", str(path), "--rounds", "1"]) == 0
+    assert main(["classify", *WORDS, "--json", str(path), "--rounds", "1"]) == 0
     measured = json.loads(path.read_text())
     assert measured["machine"]["torch"] == torch.__version__
     assert measured["machine"]["threads"] == torch.get_num_threads()
@@ -32,7 +35,7 @@ def test_the_file_has_machine_and_cases(tmp_path, capsys):
 
 
 def test_a_wrong_setting_is_one_line(capsys):
-    assert bench.main(["classify", "train.epoch=1"]) == 2
+    assert main(["classify", "train.epoch=1"]) == 2
     assert capsys.readouterr().err.startswith("error: train.epoch: no such setting")
 
 
@@ -46,8 +49,9 @@ def test_sides_take_turns_and_the_median_counts():
 
         return run
 
-    case = bench.compare("x", "y/s", 1.0, side("ours", 0.05), side("peer", 0.15), rounds=3)
-    assert turns == ["ours", "peer"] * 4
+    case = measure.compare("x", "y/s", 1.0, side("ours", 0.05), side("peer", 0.15), rounds=3)
+    assert [sorted(turns[at : at + 2]) for at in range(0, 8, 2)] == [["ours", "peer"]] * 4
+    assert len(turns) == 8
     assert 2 < case["ratio"] < 4
 
 
@@ -63,3 +67,58 @@ def test_the_tutorials_model_gives_the_same_final_states_with_the_same_weights()
     encoded = backbone(batch.ids, batch.lengths)
     ours = peer.head(torch.cat([encoded.h_n[-2], encoded.h_n[-1]], -1))
     torch.testing.assert_close(ours, peer(batch))
+
+
+def test_the_lstm_cases_name_both_sides_and_judge_one_by_the_matrix_product():
+    cases = lstm(["device=cpu"], 1, [Sizes(2, 6, 8)])
+    names = [case["name"] for case in cases]
+    assert "hoisted against nn.LSTM, forward, fp32, batch 2, time 6, hidden 8" in names
+    ragged = "torch with lengths against nn.LSTM packed, forward and backward, fp32"
+    assert any(name.startswith(ragged) for name in names)
+    assert len(names) == len(set(names))
+    for case in cases:
+        assert case["ratio"] == pytest.approx(case["ours"] / case["peer"])
+        judged = case["name"].startswith("torch against")
+        assert ("matrix_product_share" in case) == judged
+        if judged:
+            share = case["gflops"] / case["matrix_product_gflops"]
+            assert case["matrix_product_share"] == pytest.approx(share)
+
+
+def halves(lstm, at):
+    """The rows of gate `at` (i, f, g, o) of an LSTM's two weights and two biases."""
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    return [lstm.get_parameter(name).chunk(4)[at] for name in names]
+
+
+@torch.no_grad()
+def test_the_loop_of_eight_linear_computes_an_lstm():
+    ours, x = LSTM(3, 4), torch.randn(5, 2, 3)
+    naive = peers.NaiveLSTM(3, 4)
+    for at, (a, b) in enumerate(zip(naive.from_input, naive.from_hidden, strict=True)):
+        own = (a.weight, b.weight, a.bias, b.bias)
+        for mine, theirs in zip(own, halves(ours, at), strict=True):
+            mine.copy_(theirs)
+    torch.testing.assert_close(naive(x), ours(x)[0])
+
+
+@torch.no_grad()
+def test_the_loop_with_layer_norm_computes_ours():
+    ours, x = LSTM(3, 4, layer_norm=True), torch.randn(5, 2, 3)
+    loop = peers.LayerNormLSTM(3, 4)
+    loop.from_input.weight.copy_(ours.weight_ih_l0)
+    loop.from_hidden.weight.copy_(ours.weight_hh_l0)
+    loop.from_hidden.bias.copy_(ours.bias_ih_l0 + ours.bias_hh_l0)
+    for parameter in ("norm_weight_l0", "norm_bias_l0"):
+        torch.nn.init.normal_(ours.get_parameter(parameter))
+    for norm, scale, shift in zip(loop.norms, ours.norm_weight_l0, ours.norm_bias_l0, strict=True):
+        norm.weight.copy_(scale)
+        norm.bias.copy_(shift)
+    torch.testing.assert_close(loop(x), ours(x)[0])
+
+
+@torch.no_grad()
+def test_the_packed_side_is_ours_with_lengths():
+    ours, x, lengths = LSTM(3, 4), torch.randn(5, 2, 3), torch.tensor([3, 5])
+    packed = peers.PackedLSTM(ours, lengths)
+    torch.testing.assert_close(packed(x), ours(x, None, lengths)[0])

@@ -1,56 +1,25 @@
-"""python -m zoo.bench TASK --json FILE: ours against the usual way, side by side in one process.
-
-The two sides take turns, round after round, over the same rows; a figure is the median of its
-rounds. Trust the ratio: the machine's speed drifts, and both sides drift with it.
-"""
+"""Training and answering of a document classifier, against the tutorial's packed loop."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from zoo import checkpoint, machine, peers, prepare
+from zoo import machine, prepare
 from zoo.batches import Batch, Examples, plan
+from zoo.bench import peers
+from zoo.bench.measure import compare, matrix_rate, wait
 from zoo.config import Settings, check, compose
 from zoo.corpora import open_corpus
-from zoo.errors import InputError
 from zoo.rows import Row
 from zoo.task import Task
 
-ROUNDS = 5
 ROWS = 2048  # training rows that a round goes through
 TEXTS = 512  # texts that a round of prediction answers
-
-
-def compare(
-    name: str,
-    unit: str,
-    work: float,
-    ours: Callable[[], Any],
-    peer: Callable[[], Any],
-    rounds: int = ROUNDS,
-) -> dict[str, Any]:
-    """One case: `work` units divided by the median time of each side, and their ratio."""  # fmt: skip
-    sides = {"ours": ours, "peer": peer}
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for lap in range(rounds + 1):
-        for side, run in sides.items():
-            start = time.perf_counter()
-            run()
-            if lap:  # the first one warms up
-                seconds[side].append(time.perf_counter() - start)
-    rates = {side: work / statistics.median(laps) for side, laps in seconds.items()}
-    return {"name": name, "unit": unit, **rates, "ratio": rates["ours"] / rates["peer"]}
 
 
 def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
@@ -78,12 +47,12 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
             generator = np.random.default_rng(settings.seed)
             for numbers in plan(examples, settings.train.batch_tokens, size, generator):
                 step(examples.batch(numbers).to(device))
-            _wait(device)
+            wait(device)
 
         def theirs() -> None:
             for batch in peer_batches:
                 peer_step(batch)
-            _wait(device)
+            wait(device)
 
         case = compare(f"training step, {precision} against packed fp32", "tokens/s", tokens,
                        ours, theirs, rounds)  # fmt: skip
@@ -161,51 +130,3 @@ def _share(task: Task, precision: str, tokens_per_second: float) -> dict[str, fl
     reached = 3 * 2 * weights * tokens_per_second  # forward, and twice that backward
     peak = matrix_rate(task.device, precision)
     return {"gflops": reached / 1e9, "matrix_product_share": reached / peak}
-
-
-def matrix_rate(device: torch.device, precision: str, size: int = 2048) -> float:
-    """Operations per second of a square matrix product."""
-    left = torch.randn(size, size, device=device, dtype=machine.DTYPES[precision])
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        left @ left
-        _wait(device)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(seconds[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-CASES: dict[str, Callable[[Sequence[str], int], list[dict[str, Any]]]] = {"classify": classify}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        "python -m zoo.bench", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("name", choices=CASES, help="what is measured")
-    parser.add_argument("settings", nargs="*", help="as for zoo.run: data=imdb data.path=FOLDER")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"median of so many ({ROUNDS})")
-    chosen = parser.parse_args(arguments)
-    try:
-        cases = CASES[chosen.name](chosen.settings, max(1, chosen.rounds))
-        measured = {"machine": machine.describe(), "cases": cases}
-        for case in cases:
-            print(f"{case['name']}: {case['ours']:,.0f} against {case['peer']:,.0f} {case['unit']}, "
-                  f"{case['ratio']:.2f}x" + (f", {case['matrix_product_share']:.0%} of the matrix "
-                  "product's rate" if "matrix_product_share" in case else ""))  # fmt: skip
-        if chosen.json is not None:
-            checkpoint.write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

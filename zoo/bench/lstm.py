@@ -1,0 +1,131 @@
+"""One LSTM layer: every engine and option against `nn.LSTM`, packing, and the loops people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo import machine
+from zoo.bench import peers
+from zoo.bench.measure import case, interleave, matrix_product, wait
+from zoo.config import check, compose
+from zoo.lstm import LSTM
+from zoo.widen import widen
+
+SQUARE = 2048  # of the matrix product that the kernels are held against
+
+
+class Sizes(NamedTuple):
+    """Of a layer and its batch; inputs and units are as many."""
+
+    batch: int
+    time: int
+    hidden: int
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, time {self.time}, hidden {self.hidden}"
+
+
+SIZES = (Sizes(64, 60, 256), Sizes(32, 100, 512), Sizes(20, 35, 200), Sizes(32, 60, 128))
+
+
+def lstm(arguments: Sequence[str], rounds: int, sizes: Sequence[Sizes] = SIZES) -> list[dict]:
+    """Forward, and forward and backward, in every precision that the device computes natively.
+
+    `ours` and `peer` are tokens per second; the peer is `nn.LSTM` over the dense batch, or the
+    packed one where rows are ragged. Padding counts as no token.
+    """
+    settings = check(compose(list(arguments)))
+    device = machine.find_device(settings.device)
+    torch.manual_seed(settings.seed)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    precisions = ["fp32", "fp16", "bf16"] if device.type == "cuda" else ["fp32"]
+    if device.type == "cpu" and machine.native_bf16() and machine.runs_bf16():
+        precisions.append("bf16")
+    cases = []
+    for size in sizes:
+        for precision in precisions:
+            for backward in (False, True):
+                cases += _cases(size, device, precision, backward, rounds)
+    return cases
+
+
+def _cases(
+    size: Sizes, device: torch.device, precision: str, backward: bool, rounds: int
+) -> list[dict[str, Any]]:
+    lengths = torch.randint(size.time // 6, size.time + 1, (size.batch,)).sort(descending=True)[0]
+    x = torch.randn(size.time, size.batch, size.hidden, device=device, requires_grad=backward)
+
+    def side(model: nn.Module, *given: Any) -> Callable[[], None]:
+        return _side(model.to(device), x, given, precision, backward)
+
+    dense, ragged = _models(size), _ragged(size, lengths)
+    sides = {name: side(model) for name, model in dense.items()}
+    sides |= {name: side(model, *given) for name, (model, given) in ragged.items()}
+    sides["product"] = matrix_product(device, precision, SQUARE)
+    seconds = interleave(sides, rounds, warm=True)
+    what = f"{'forward and backward' if backward else 'forward'}, {precision}, {size}"
+    work = dict.fromkeys(dense, size.batch * size.time) | dict.fromkeys(ragged, int(lengths.sum()))
+    cases = []
+    for name in sides:
+        if name not in ("product", "nn.LSTM", "nn.LSTM packed"):
+            peer = "nn.LSTM" if name in dense else "nn.LSTM packed"
+            cases.append(case(f"{name} against {peer}, {what}", "tokens/s", work[name],
+                              seconds[name], seconds[peer]))  # fmt: skip
+    peak = 2 * SQUARE**3 / seconds["product"]
+    operations = 2 * 8 * size.hidden**2 * work["torch"] * (3 if backward else 1)
+    reached = operations / seconds["torch"]
+    cases[0] |= {"gflops": reached / 1e9, "matrix_product_gflops": peak / 1e9,
+                 "matrix_product_share": reached / peak}  # fmt: skip
+    return cases
+
+
+def _models(size: Sizes) -> dict[str, nn.Module]:
+    """By name, what reads the dense batch. The first one's rate is judged."""
+    hidden = size.hidden
+    return {
+        "torch": LSTM(hidden, hidden, engine="torch"),
+        "hoisted": LSTM(hidden, hidden, engine="hoisted"),
+        "reference": LSTM(hidden, hidden, engine="reference"),
+        "layer norm": LSTM(hidden, hidden, layer_norm=True),
+        "weight dropout": LSTM(hidden, hidden, weight_dropout=0.5),
+        "locked output dropout": LSTM(hidden, hidden, output_dropout=0.4, locked_dropout=True),
+        "learned state": LSTM(hidden, hidden, learned_state=True),
+        "widened to 128s": widen(LSTM(hidden, hidden), hidden + -hidden % 128),
+        "loop of eight Linear": peers.NaiveLSTM(hidden, hidden),
+        "loop with LayerNorm": peers.LayerNormLSTM(hidden, hidden),
+        "nn.LSTM": nn.LSTM(hidden, hidden),
+    }
+
+
+def _ragged(size: Sizes, lengths: Tensor) -> dict[str, tuple[nn.Module, tuple]]:
+    """By name, what reads rows of different lengths, and what it is given besides the rows."""
+    hidden = size.hidden
+    return {
+        "torch with lengths": (LSTM(hidden, hidden), (None, lengths)),
+        "hoisted with lengths": (LSTM(hidden, hidden, engine="hoisted"), (None, lengths)),
+        "nn.LSTM packed": (peers.PackedLSTM(nn.LSTM(hidden, hidden), lengths), ()),
+    }
+
+
+def _side(
+    model: nn.Module, x: Tensor, given: tuple, precision: str, backward: bool
+) -> Callable[[], None]:
+    model.train()
+    x = x.detach().requires_grad_(backward)
+
+    def run() -> None:
+        with torch.set_grad_enabled(backward), machine.autocast(x.device, precision):
+            found = model(x, *given)
+            output = found if isinstance(found, Tensor) else found[0]
+        if backward:
+            output.backward(torch.ones_like(output))
+            model.zero_grad()
+            x.grad = None
+        wait(x.device)
+
+    return run
