@@ -40,16 +40,7 @@ def run(
     pad = None if padding is None else padding.mask
     if reverse:
         x, pad = x.flip(0), None if pad is None else pad.flip(0)
-    given = (
-        x,
-        *state,
-        weights.w_ih,
-        weights.w_hh,
-        bias,
-        weights.w_hr,
-        weights.scale,
-        weights.shift,
-    )
+    given = (x, *state, weights.w_ih, weights.w_hh, bias, weights.w_hr, *weights[-2:])
     with torch.autocast(x.device.type, enabled=False):
         cast = (None if part is None else part.to(wide) for part in given)
         output, h, c = Recurrence.apply(*cast, pad, low)

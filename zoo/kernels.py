@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from zoo import machine
 from zoo.engines import choose
 
 STANDARD = "CUDNN_RNN_ALGO_STANDARD"
@@ -110,9 +111,8 @@ def explain(
 def describe(device: torch.device) -> Device:
     """The conditions that this machine fulfils."""
     if device.type != "cuda":
-        cpu = torch.cpu
-        native = bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
-        return Device("cpu", "cpu", bf16=native, onednn=torch.backends.mkldnn.is_available())
+        bf16 = machine.native_bf16()
+        return Device("cpu", "cpu", bf16=bf16, onednn=torch.backends.mkldnn.is_available())
     if not torch.cuda.is_available():
         return H100
     found = torch.cuda.get_device_properties(device)

@@ -30,6 +30,7 @@ usage: python -m zoo.run [SETTING=VALUE ...]
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
   python -m zoo.run mode=explain model=DIR text="…"     … and its gates over a text, as a picture
   python -m zoo.run resume=DIR                          go on with an interrupted training
+  python -m zoo.export DIR model.onnx                   a model for other runtimes (or .pt2)
 
 settings of the run:
 
