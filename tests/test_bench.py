@@ -23,7 +23,7 @@ def test_the_file_has_machine_and_cases(tmp_path, capsys):
     path = tmp_path / "bench.json"
     assert main(["classify", *WORDS, "--json", str(path), "--rounds", "1"]) == 0
     measured = json.loads(path.read_text())
-    assert measured["machine"]["torch"] == torch.__version__
+    assert measured["versions"]["torch"] == torch.__version__
     assert measured["machine"]["threads"] == torch.get_num_threads()
     names = [case["name"] for case in measured["cases"]]
     assert "training step, fp32 against packed fp32" in names

@@ -111,7 +111,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, str | int]:
-    """The machine in words, for reports and benchmarks."""
+    """The machine in words, for reports and benchmarks; `versions` stand beside it."""
     described: dict[str, str | int] = {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -122,7 +122,7 @@ def describe() -> dict[str, str | int]:
     }
     if torch.cuda.is_available():
         described["gpu"] = torch.cuda.get_device_name()
-    return described | versions()
+    return described
 
 
 def _processor() -> str:

@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         for case in cases:
             print(_line(case))
         if chosen.json is not None:
-            measured = {"machine": machine.describe(), "cases": cases}
+            measured = {
+                "machine": machine.describe(), "versions": machine.versions(), "cases": cases,
+            }  # fmt: skip
             checkpoint.write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
