@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from zoo.padding import Padding
 from zoo.product import precision
 from zoo.reference import Gates, Weights
 
-NAMES = ("auto", "torch", "hoisted", "reference")
 Engine = Literal["auto", "torch", "hoisted", "reference"]
+NAMES = get_args(Engine)
 
 
 class Result(NamedTuple):

@@ -157,7 +157,6 @@ def _cudnn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
 
 def _persistent(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
     """What torch asks for before it takes cuDNN's persistent kernel."""
-    machine = "Volta, or compute capability 8.0 or newer but 8.6 with 98 processors"
     return [
         Condition("float16", dtype == torch.float16),
         Condition("no projection (proj_size=0)", shape.proj_size == 0),
@@ -169,7 +168,8 @@ def _persistent(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condit
                   + (" with the column that marks padding" if shape.lengths else ""),
                   all(size % ALIGNED == 0 for size in _inputs(shape))),
         Condition(_asked(device), _fits(shape.batch, shape.time, device)),
-        Condition(machine, _has_persistent(device)),
+        Condition("Volta, or compute capability 8.0 or newer but 8.6 with 98 processors",
+                  _has_persistent(device)),
     ]  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from zoo import engines, kernels, layers, padding
+from zoo.layers import State
 from zoo.reference import Gates
-
-State = tuple[Tensor, Tensor]
 
 
 class LSTM(nn.LSTM):
