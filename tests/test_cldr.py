@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from zoo import cldr
+from zoo import cldr, phrases
 from zoo.errors import InputError
 
 NAMES = {"territory", "language", "script", "currency"}
@@ -137,7 +137,7 @@ def test_no_item_is_a_code_or_holds_a_line_end_or_a_direction_mark():
             assert text != key[-1]
             assert text == " ".join(text.split())
             assert not set("\u200e\u200f\u061c\u00a0\u202f") & set(text)
-            assert key[0] in NAMES or key[-1] not in text or key[-1] in cldr.PERIODS
+            assert key[0] in NAMES or key[-1] not in text or key[-1] in phrases.PERIODS
 
 
 def test_default_locales_follow_the_rule():

@@ -231,9 +231,9 @@ def test_rows_before_a_broken_one_are_read(write):
 
 
 @pytest.mark.parametrize(("source", "target"), [("a\nb\nc\n", "x\n"), ("x\n", "a\nb\nc\n")])
-def test_parallel_files_of_different_length_name_the_shorter_one(write, source, target):
-    short, other = ("t", "s") if len(source) > len(target) else ("s", "t")
-    with pytest.raises(RowError, match=f"^{short}:2: the file ends here, {other} has more lines$"):
+def test_parallel_files_of_different_length_are_named_with_their_counts(write, source, target):
+    read, written = source.count("\n"), target.count("\n")
+    with pytest.raises(InputError, match=f"^s has {read} lines, t {written}: line by line they"):
         list(rows.parallel(write("s", source), write("t", target)))
 
 

@@ -15,26 +15,22 @@ default; 93 characters on average), 6-10 0.983 of the test documents right.
 
 from __future__ import annotations
 
-import datetime
 import difflib
 import random
-import re
-import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import cache, partial
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
 
-from babel import Locale, dates, localedata, numbers, units
+from babel import Locale, localedata
 
+from zoo import phrases
 from zoo.errors import InputError
 from zoo.rows import Row
 
 SPLITS = ("train", "valid", "test")
 JOINERS = (", ", "; ", " – ", " / ", "\n")  # the same for all locales: they tell nothing
 LONGEST_ITEM = 60  # characters; the few longer ones are explanations or a translator's notes
-FIRST_DAY = datetime.date(1950, 1, 1)
 NAMES = ("territory", "language", "script", "currency")
 
 FEWEST_NAMES, MOST_SHARED = 950, 0.4
@@ -51,17 +47,6 @@ LOCALES = tuple(
     tk to tr ug uk ur vec vi yo yrl yue_Hans zh zh_Hant zu
     """.split()  # noqa: SIM905, easier to read than a hundred quoted names
 )
-
-CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "INR", "CNY", "BRL", "ZAR", "TRY", "MXN")
-MEASURES = (
-    "length-kilometer", "length-meter", "length-centimeter", "length-mile", "mass-kilogram",
-    "mass-gram", "volume-liter", "area-hectare", "area-square-kilometer", "digital-megabyte",
-    "speed-kilometer-per-hour", "temperature-celsius", "power-watt", "energy-joule",
-)  # fmt: skip
-PERIODS = {  # seconds, and the highest count that Babel does not turn into the next longer period
-    "year": (365 * 86400, 80), "month": (30 * 86400, 11), "week": (7 * 86400, 4),
-    "day": (86400, 6), "hour": (3600, 23), "minute": (60, 59), "second": (1, 59),
-}  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -95,7 +80,7 @@ def documents(
     if not chosen:
         raise InputError("cldr: no locale chosen; leave `locales` out for the default ones")
     for locale in chosen:
-        _check(locale)
+        check_locale(locale)
     size = documents if split == "train" else max(1, documents // 10)
     return _rows(split, chosen, size, items, seed)
 
@@ -139,7 +124,7 @@ def items_of(locale: str) -> tuple[Item, ...]:
     Left out is what stands in for a missing translation: a code ("SEK"), and text with letters that
     is the same in CLDR's root ("3 d"), which every locale falls back to.
     """
-    _check(locale)
+    check_locale(locale)
     fallback = _texts("root")
     return tuple(
         Item(key, text)
@@ -159,71 +144,12 @@ def _texts(locale: str) -> dict[tuple[str, ...], str]:
         texts.update({(kind, code): name for code, name in names.items()})
     for code, widths in found.unit_display_names.items():
         texts["unit", code] = widths.get("long") or widths.get("short", "")
-    for key in _phrase_keys():
-        with suppress(LookupError):  # this locale and its parents have no pattern for it
-            texts[key] = PHRASES[key[0]](found, *key[1:])
-    return {key: _plain(text) for key, text in texts.items()}
+    texts = {key: phrases.plain(text) for key, text in texts.items()}
+    return texts | {key: phrases.say(found, key) for key in phrases.some()}
 
 
-def _plain(text: str) -> str:
-    """Spaces that a reader cannot tell apart become one; invisible direction marks go."""
-    text = unicodedata.normalize("NFC", text)
-    return " ".join(re.sub("[\u061c\u200e\u200f]", "", text).split())
-
-
-@cache
-def _phrase_keys() -> tuple[tuple[str, ...], ...]:
-    """What to say, the same in all locales: (kind, value, unit or style)."""
-    draw = random.Random("cldr")
-    keys: list[tuple[str, ...]] = []
-    for width in ("full", "long", "medium"):
-        for number in draw.sample(range(36525), 30):  # days from 1950 to 2049
-            keys.append(("date", str(FIRST_DAY + datetime.timedelta(number)), width))
-    for minute in draw.sample(range(1440), 20):
-        keys.append(("time", f"{minute // 60:02}:{minute % 60:02}", "short"))
-    for period, (_, most) in PERIODS.items():
-        keys += [("duration", str(n), period) for n in draw.sample(range(2, most + 1), 3)]
-        keys += [("relative", str(n), period) for n in draw.sample(range(2, most + 1), 3)]
-        keys += [("relative", str(-n), period) for n in draw.sample(range(2, most + 1), 3)]
-    for code in CURRENCIES:
-        keys += [("amount", str(n), code) for n in draw.sample(range(2, 99999), 3)]
-    for unit in MEASURES:
-        keys += [("measure", str(n), unit) for n in draw.sample(range(2, 999), 3)]
-    return tuple(keys)
-
-
-def _date(locale: Locale, day: str, width: Literal["full", "long", "medium"]) -> str:
-    return dates.format_date(datetime.date.fromisoformat(day), width, locale)
-
-
-def _time(locale: Locale, time: str, width: Literal["short"]) -> str:
-    return dates.format_time(datetime.time.fromisoformat(time), width, locale=locale)
-
-
-def _duration(locale: Locale, count: str, period: str, relative: bool = False) -> str:
-    delta = datetime.timedelta(seconds=int(count) * PERIODS[period][0])
-    return dates.format_timedelta(delta, threshold=1, add_direction=relative, locale=locale)
-
-
-def _amount(locale: Locale, count: str, code: str) -> str:
-    text = numbers.format_currency(
-        int(count), code, "#,##0", locale, currency_digits=False, format_type="name"
-    )
-    return "" if code in text else text  # the code stands for a missing name
-
-
-def _measure(locale: Locale, count: str, unit: str) -> str:
-    text = units.format_unit(int(count), unit, locale=locale)
-    return "" if unit in text else text
-
-
-PHRASES: dict[str, Callable[..., str]] = {
-    "date": _date, "time": _time, "amount": _amount, "measure": _measure,
-    "duration": _duration, "relative": partial(_duration, relative=True),
-}  # fmt: skip
-
-
-def _check(locale: str) -> None:
+def check_locale(locale: str) -> None:
+    """Raises InputError for a locale that CLDR does not have."""
     known = localedata.locale_identifiers()
     if locale in known:
         return

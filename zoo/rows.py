@@ -73,15 +73,15 @@ def read(path: str | Path) -> Iterator[Row]:
 
 def parallel(source: str | Path, target: str | Path) -> Iterator[Row]:
     """Two text files whose lines belong together: columns "source" and "target"."""
-    missing = object()
-    number = 0
-    pairs = zip_longest(lines(Path(source)), lines(Path(target)), fillvalue=missing)
-    for number, (left, right) in enumerate(pairs, 1):
-        if left is missing or right is missing:
-            short, other = (source, target) if left is missing else (target, source)
-            raise RowError(f"{short}:{number}", f"the file ends here, {other} has more lines")
-        yield Row({"source": left, "target": right}, f"{source}:{number}")
-    if not number:
+    read = written = 0
+    for left, right in zip_longest(lines(Path(source)), lines(Path(target))):
+        read, written = read + (left is not None), written + (right is not None)
+        if read == written:
+            yield Row({"source": left, "target": right}, f"{source}:{read}")
+    if read != written:
+        counts = f"{source} has {read:,} lines, {target} {written:,}"
+        raise InputError(f"{counts}: line by line they must belong together")
+    if not read:
         raise InputError(f"{source}: holds no rows; needed: one at least")
 
 

@@ -1,0 +1,93 @@
+"""Your own files: rows with columns, or two files whose lines belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from zoo import rows
+from zoo.corpora.splits import Splits, complete
+from zoo.errors import InputError, RowError
+from zoo.rows import Row, Rows
+
+
+def files(
+    train: str, valid: str | None, test: str | None, text: str, label: str,
+    source: str = "source", target: str = "target", by: str = "text",
+) -> Splits:  # fmt: skip
+    """Local files in any format of `zoo.rows`; the other settings name the columns, `by` the one
+    that rows are held out by."""
+    names = {"text": text, "label": label, "source": source, "target": target}
+    parts = {"train": _file(train, names)}
+    for part, path in (("valid", valid), ("test", test)):
+        if path is not None:
+            parts[part] = _file(path, names)
+    return complete(parts, by)
+
+
+def parallel(train: str, valid: str | None, test: str | None, source: str, target: str) -> Splits:
+    """Two text files for each split, line by line: `train=corpus/train source=en target=de` are
+    corpus/train.en and corpus/train.de; each may be gzip'ed."""
+    parts = {}
+    for part, stem in (("train", train), ("valid", valid), ("test", test)):
+        if stem is not None:
+            path = Path(stem)
+            parts[part] = pairs(path.parent, path.name, source, target)
+    return complete(parts, "source")
+
+
+def pairs(folder: Path, stem: str, source: str, target: str) -> Rows:
+    """The rows of FOLDER/STEM.SOURCE and FOLDER/STEM.TARGET."""
+    sides = [find(folder, f"{stem}.{side}", ("", ".gz")) for side in (source, target)]
+    return Rows(partial(rows.parallel, *sides), f"{folder / stem}.{source}-{target}")
+
+
+def _file(path: str, names: dict[str, str]) -> Rows:
+    if not Path(path).exists():
+        raise InputError(f"{path}: No such file or directory")
+    return Rows(partial(renamed, partial(rows.read, path), names), str(path))
+
+
+def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterator[Row]:
+    """Rows with the columns that `names` chooses (setting -> column) under the settings' names.
+
+    `translation.en` is the entry `en` of the column `translation`.
+    """
+    for row in read():
+        chosen = {}
+        for setting, name in names.items():
+            found = _lookup(row, name)
+            if found is None and name != setting:
+                there = ", ".join(row)
+                message = f"no column {name!r}, there are: {there}; set data.{setting}=COLUMN"
+                raise RowError(row.place, message)
+            if found is not None:
+                chosen[setting] = found[0]
+        rest = {name: value for name, value in row.items() if name not in names.values()}
+        yield Row(rest | chosen, row.place)
+
+
+def _lookup(row: Row, name: str) -> tuple[Any] | None:
+    if name in row:
+        return (row[name],)
+    column, dot, entry = name.partition(".")
+    if dot and isinstance(row.get(column), dict) and entry in row[column]:
+        return (row[column][entry],)
+    return None
+
+
+def find(folder: Path, stem: str, suffixes: tuple[str, ...] | None = None) -> Path:
+    """FOLDER/STEM with one of the suffixes, by default those of all readers, or a folder.
+
+    Raises InputError that lists what is there.
+    """
+    known = ("", *(s + gz for s in rows.READERS for gz in ("", ".gz")))
+    for suffix in known if suffixes is None else suffixes:
+        path = folder / f"{stem}{suffix}"
+        if path.is_dir() if suffix == "" and suffixes is None else path.is_file():
+            return path
+    there = sorted(p.name for p in folder.iterdir())[:20] if folder.is_dir() else []
+    shown = f"; there are: {', '.join(there)}" if there else ""
+    raise InputError(f"{folder}: no {stem} in it{shown}")

@@ -1,0 +1,73 @@
+"""Public data sets by name, each from its own folder: `data=imdb data.path=FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from zoo import rows
+from zoo.corpora.local import find, pairs
+from zoo.corpora.splits import Splits
+from zoo.errors import RowError
+from zoo.rows import Row, Rows
+
+
+def imdb(path: str) -> Splits:
+    """The film reviews of Maas et al. (2011): `train` and `test`, as jsonl or as aclImdb's folders.
+
+    The test reviews are of other films than the training reviews, so the validation reviews must
+    be too: chosen one by one they would look two points easier than the test is. Reviews of one
+    film stand close together, hence whole blocks of neighbours are held out.
+    """
+    train, test = (
+        Rows(partial(_reviews, source), str(source))
+        for source in (find(Path(path), part) for part in ("train", "test"))
+    )
+    size = cache(lambda: max(1, sum(1 for _ in train) // 100))
+    valid = Rows(lambda: _blocks(train, size(), held=True), f"{train.name} (a tenth of it)")
+    return Splits(Rows(lambda: _blocks(train, size(), held=False), train.name), valid, test)
+
+
+def _blocks(source: Rows, size: int, held: bool) -> Iterator[Row]:
+    """Every tenth block of `size` rows, or all the others."""
+    for number, row in enumerate(source):
+        if (number // size % 10 == 4) == held:
+            yield row
+
+
+def sst2(path: str) -> Splits:
+    """Sentences of film reviews (Socher et al. 2013): stsa.binary.train, .dev and .test."""
+    parts = {}
+    for part, file in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        source = find(Path(path), f"stsa.binary.{file}", ("", ".gz"))
+        parts[part] = Rows(partial(_sentences, source), str(source))
+    return Splits(**parts)
+
+
+def multi30k(path: str, source: str, target: str, test: str) -> Splits:
+    """Captions of pictures (Elliott et al. 2016), raw: train, val and `test` in each language."""
+    return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
+
+
+SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negative"}
+
+
+def _reviews(path: Path) -> Iterator[Row]:
+    """Reviews with their line breaks as such; the unlabelled ones of aclImdb are left out."""
+    for row in rows.read(path):
+        if row.get("text") is None or row.get("label") is None:
+            raise RowError(row.place, "columns text and label are needed; see data=files")
+        label = str(row["label"])
+        if label != "unsup":
+            text = str(row["text"]).replace("<br />", "\n")
+            yield Row({"text": text, "label": SENTIMENT.get(label, label)}, row.place)
+
+
+def _sentences(path: Path) -> Iterator[Row]:
+    """Lines `label sentence`."""
+    for number, line in enumerate(rows.lines(path), 1):
+        label, _, text = line.partition(" ")
+        if label not in ("0", "1"):
+            raise RowError(f"{path}:{number}", f"label {label!r}: a line is `0 SENTENCE` or 1")
+        yield Row({"text": text, "label": SENTIMENT[label]}, f"{path}:{number}")

@@ -1,0 +1,127 @@
+"""`data=cldr data.form=pairs`: the same phrase in two locales, for translation.
+
+    pairs("train", "en", "ja")   Row {"source": "Saturday, May 17, 2031",
+                                      "target": "2031年5月17日土曜日"}, …
+
+Dates, times, durations, amounts, measures and lists of names, drawn by chance. The splits are made
+by the source text: no phrase is in two of them, though its words are. A phrase that is said alike
+in two styles or units which the other locale tells apart (in English "May 3, 2031" is long and
+medium, in Japanese not) is taken in the first of them only, so that a source has one right answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+from babel import Locale
+
+from zoo.cldr import LONGEST_ITEM, SPLITS, check_locale, split_of
+from zoo.errors import InputError
+from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, Key, say
+from zoo.rows import Row
+
+STYLES: dict[str, tuple[str, ...]] = {  # kind -> how, or in which unit, a value can be said
+    "date": ("full", "long", "medium"), "time": ("short", "medium"), "amount": CURRENCIES,
+    "measure": MEASURES, "duration": tuple(PERIODS), "relative": tuple(PERIODS),
+}  # fmt: skip
+ROOT = Locale.parse("root")  # which every locale falls back to
+LISTED = ("territories", "languages", "currencies")
+NAMES = 60  # of each kind, that lists are made of
+SHORTEST = 4  # names that a kind must have; lists are of two to so many
+KINDS = ("date", "date", "time", "duration", "relative", "amount", "measure", "list", "list")
+PATIENCE = 2000  # draws in a row that bring nothing new, before a locale is given up
+
+
+def pairs(
+    split: str, source: str, target: str, phrases: int = 20_000, seed: int = 0
+) -> Iterator[Row]:
+    """Rows {"source", "target"}: `phrases` of them in train, a twentieth of that in valid and test.
+
+    The same arguments give the same rows. Raises InputError: settings at once, locales that have
+    too little to say to each other when that is found out.
+    """
+    if split not in SPLITS:
+        raise InputError(f"cldr: split {split!r} is none of {', '.join(SPLITS)}")
+    for locale in (source, target):
+        check_locale(locale)
+    if source == target:
+        raise InputError(f"cldr: source and target are both {source}: choose two locales")
+    size = phrases if split == "train" else max(1, phrases // 20)
+    return _rows(split, source, target, size, seed)
+
+
+def _rows(split: str, source: str, target: str, size: int, seed: int) -> Iterator[Row]:
+    draw = random.Random(f"{seed}:{split}:{source}:{target}")
+    here, there = Locale.parse(source), Locale.parse(target)
+    seen: set[str] = set()
+    idle = 0
+    while len(seen) < size:
+        key = _draw(draw, source, target)
+        text, said = _own(here, key), _own(there, key)
+        fits = text and said and max(len(text), len(said)) <= 2 * LONGEST_ITEM
+        if not fits or split_of(text) != split or text in seen or _ambiguous(here, key, text):
+            idle += 1
+            if idle > PATIENCE:
+                raise InputError(
+                    f"cldr: {source} and {target} have {len(seen)} phrases for {split}, not {size}: "
+                    "lower data.phrases"
+                )
+            continue
+        idle = 0
+        seen.add(text)
+        yield Row({"source": text, "target": said}, f"cldr:{split}:{len(seen)}")
+
+
+def _draw(draw: random.Random, source: str, target: str) -> Key:
+    kind = draw.choice(KINDS)
+    listable = [names for names in LISTED if len(_names(source, target, names)) >= SHORTEST]
+    if kind == "list" and listable:
+        listed = draw.choice(listable)
+        names = draw.sample(_names(source, target, listed), draw.randint(2, SHORTEST))
+        return kind, listed, " ".join(names)
+    kind = "date" if kind == "list" else kind  # locales that have too few names in common
+    style = draw.choice(STYLES[kind])
+    if kind == "date":
+        value = str(FIRST_DAY + datetime.timedelta(draw.randrange(DAYS)))
+    elif kind == "time":
+        minute, second = draw.randrange(1440), draw.randrange(60) if style == "medium" else 0
+        value = f"{minute // 60:02}:{minute % 60:02}:{second:02}"
+    elif kind in ("amount", "measure"):
+        value = str(draw.randint(2, 10 ** draw.randint(1, 5)))
+    else:
+        count = draw.randint(2, PERIODS[style][1])
+        value = str(count * (draw.choice((1, -1)) if kind == "relative" else 1))
+    return kind, value, style
+
+
+def _own(locale: Locale, key: Key) -> str:
+    """What a locale says in its own words: not those of CLDR's root."""
+    text = say(locale, key)
+    return "" if any(map(str.isalpha, text)) and text == say(ROOT, key) else text
+
+
+@cache
+def _names(source: str, target: str, kind: str) -> tuple[str, ...]:
+    """Codes of things that both locales have names for, always the same ones."""
+    both = [getattr(Locale.parse(locale), kind) for locale in (source, target)]
+    codes = [c for c in sorted(both[0]) if c in both[1] and not {both[0][c], both[1][c]} & {c}]
+    once = Counter(both[0].values())  # one name may be that of two things
+    short = [c for c in codes if len(both[0][c]) <= 16 and " " not in c and once[both[0][c]] == 1]
+    return tuple(random.Random(kind).sample(short, min(NAMES, len(short))))
+
+
+def _ambiguous(locale: Locale, key: Key, text: str) -> bool:
+    """Whether the same is said of the value in a style, unit or direction before this one."""
+    kind, value, style = key
+    if kind == "list":
+        return False
+    every = [(kind, value, other) for other in STYLES[kind]]
+    if kind in ("duration", "relative"):
+        count = value.removeprefix("-")
+        ways = (("duration", count), ("relative", count), ("relative", f"-{count}"))
+        every = [(*way, period) for way in ways for period in PERIODS]
+    return any(say(locale, other) == text for other in every[: every.index((kind, value, style))])
