@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from zoo.errors import InputError
     from zoo.hub import load
     from zoo.lstm import LSTM
+    from zoo.search import Search
 
-__all__ = ["LSTM", "Backbone", "Encoded", "InputError", "load"]
+__all__ = ["LSTM", "Backbone", "Encoded", "InputError", "Search", "load"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "LSTM": "zoo.lstm", "Backbone": "zoo.backbone", "Encoded": "zoo.backbone",
     "InputError": "zoo.errors", "load": "zoo.hub",
+    "Search": "zoo.search",
 }  # fmt: skip
 
 
