@@ -86,7 +86,7 @@ def test_specials_have_tokens_too():
     task = classify()
     given = Batch(torch.tensor([[UNK, 4, PAD, PAD]]), torch.tensor([3]), torch.tensor([0]))
     tokens, seen = explain.gates(task, given)
-    assert tokens == [task.tokenizer.decode([number]) for number in (UNK, 4, PAD)]
+    assert tokens == ["<unk>", task.tokenizer.decode([4]), "<pad>"]
     assert seen.c.shape == (2, 3, 5)
 
 

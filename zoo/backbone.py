@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from zoo import dropout as dropouts
 from zoo.config import Count, Share
 from zoo.lstm import LSTM
-from zoo.text import PAD, UNK
+from zoo.text import PAD
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Backbone(nn.Module):
         super().__init__()
         if (vocabulary_size is None) == (input_size is None):
             raise ValueError("a backbone reads ids or features: give vocabulary_size or input_size")
-        self.options = {
+        self.options: dict[str, Any] = {
             "vocabulary_size": vocabulary_size, "input_size": input_size,
             "embedding_size": embedding_size, "hidden_size": hidden_size,
             "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
@@ -114,17 +115,17 @@ class Backbone(nn.Module):
             lengths = torch.full((x.size(0),), x.size(1))
         return Encoded(output, h_n, c_n, lengths)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Vectors (batch, time, embedding_size) of ids (batch, time)."""
-        assert self.embedding is not None
-        size = self.embedding.num_embeddings
+    def embed(self, ids: Tensor, embedding: nn.Embedding | None = None) -> Tensor:
+        """Vectors (batch, time, embedding_size) of ids (batch, time), by this or another table."""
+        embedding = self.embedding if embedding is None else embedding
+        assert embedding is not None
         looked_at = ids.device.type == "cpu" and not torch.compiler.is_exporting()
         if looked_at and ids.numel():  # on CUDA the kernel itself asserts
             low, high = (int(i) for i in ids.aminmax())
-            if low < 0 or high >= size:
+            if low < 0 or high >= embedding.num_embeddings:
                 wrong = low if low < 0 else high
-                raise ValueError(f"id {wrong} is outside the vocabulary of {size}")
-        if self.training and self.word_dropout:
-            dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
-            ids = ids.masked_fill(dropped & (ids != PAD), UNK)
-        return self.embedding(ids)  # (batch, time, embedding_size)
+                raise ValueError(
+                    f"id {wrong} is outside the vocabulary of {embedding.num_embeddings}"
+                )
+        ids = dropouts.words(ids, self.word_dropout, self.training)
+        return embedding(ids)  # (batch, time, embedding_size)

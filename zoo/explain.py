@@ -30,6 +30,8 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
     lstm = task.backbone.lstm
     directions = 2 if lstm.bidirectional else 1
     layers = f"{lstm.num_layers} layer(s) x {directions} direction(s)"
+    read = task.read(encoded)
+    parts = read if isinstance(read, tuple) else (read,)
     tensors: list[tuple[str, Tensor, str]] = [
         ("ids", batch.ids, "batch, time"),
         ("lengths", batch.lengths, "batch: real steps, the rest is padding"),
@@ -40,7 +42,7 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
         ),
         ("h_n", encoded.h_n, f"{layers}, batch, hidden: h after the last step"),
         ("c_n", encoded.c_n, f"{layers}, batch, hidden: the cell after the last step"),
-        (f"read from {task.reads}", task.read(encoded), task.shape),
+        *((f"read from {task.reads}", part, task.shape) for part in parts),
         ("logits", task(batch), task.logits),
     ]
     return [Line(name, tuple(tensor.shape), meaning) for name, tensor, meaning in tensors]
@@ -72,5 +74,4 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     backbone = task.backbone
     embedded = backbone.embed(ids)
     *_, seen = backbone.lstm(embedded, return_gates=True)  # (layers * directions, 1, time, hidden)
-    tokens = [task.tokenizer.decode([number]) for number in ids[0].tolist()]
-    return tokens, Gates(*(gate[:, 0] for gate in seen))
+    return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))

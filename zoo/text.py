@@ -13,12 +13,20 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from zoo.errors import InputError
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
+
+
+class Pieces(NamedTuple):
+    """How subwords are cut out of texts."""
+
+    coverage: float = 0.9998  # share of the characters of all texts that are none of them UNK
+    nfkc: bool = True  # read ｆｕｌｌ and ½ as full and 1⁄2; what is written must stay as it is
+    split_digits: bool = False  # each digit is a piece: a number that was never seen can be copied
 
 
 class Tokenizer(ABC):
@@ -29,17 +37,21 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
-        """Learn at most `size` entries (specials included) that occur `min_count` times."""
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
+        """Learn at most `size` entries (specials included) that occur `min_count` times; `pieces`
+        says how subwords are cut."""
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        """Read `file` from a model folder. Raises InputError when it is no such vocabulary."""
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        """Read `file`, after `prefix`, from a model folder. Raises InputError when it is no such
+        vocabulary."""
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write `file` into a folder."""
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write `file`, after `prefix`, into a folder."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -52,6 +64,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Number of ids, the four specials included."""
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text of each id for itself, specials by their names."""
+        return [SPECIALS[i] if i < len(SPECIALS) else self.decode([i]) for i in ids]
 
 
 class _Vocabulary(Tokenizer):
@@ -68,7 +84,9 @@ class _Vocabulary(Tokenizer):
     def split(self, text: str) -> list[str]: ...
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
         from torchtext.vocab import Vocab
 
         split = cls([]).split
@@ -80,8 +98,8 @@ class _Vocabulary(Tokenizer):
         return cls(vocab.itos)
 
     @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        path = folder / cls.file
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        path = folder / f"{prefix}{cls.file}"
         try:
             tokens = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -93,9 +111,9 @@ class _Vocabulary(Tokenizer):
             )
         return cls(tokens)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, prefix: str = "") -> None:
         text = json.dumps(self.tokens, ensure_ascii=False, indent=0)
-        (folder / self.file).write_text(text + "\n", "utf-8")
+        (folder / f"{prefix}{self.file}").write_text(text + "\n", "utf-8")
 
     def encode(self, text: str) -> list[int]:
         ids = self.ids
@@ -135,7 +153,7 @@ class Characters(_Vocabulary):
 
 
 class Subwords(Tokenizer):
-    """Pieces of words learned by sentencepiece, any script. Text is NFKC, runs of blanks are one."""
+    """Pieces of words learned by sentencepiece, any script. Runs of blanks are one."""
 
     kind = "subwords"
     file = "sentencepiece.model"
@@ -148,31 +166,35 @@ class Subwords(Tokenizer):
         self.processor.LoadFromSerializedProto(model)
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int = 1) -> Tokenizer:
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
         """`min_count` is not used: sentencepiece chooses its pieces by `size`.
 
         Raises InputError when `size` is too small for the characters, or the texts are empty.
         """
         from sentencepiece import SentencePieceTrainer, set_random_generator_seed
 
+        pieces = pieces or Pieces()
         set_random_generator_seed(1)  # it samples its sentences: the same ones every time
         model = io.BytesIO()
         raised: list[BaseException] = []
         try:
             SentencePieceTrainer.train(
                 sentence_iterator=_sentences(texts, raised), model_writer=model, model_type="bpe",
-                vocab_size=size, hard_vocab_limit=False, character_coverage=0.9998,
+                vocab_size=size, hard_vocab_limit=False, character_coverage=pieces.coverage,
                 pad_id=PAD, unk_id=UNK, bos_id=BOS, eos_id=EOS, unk_surface="\N{WHITE SQUARE}",
                 input_sentence_size=1_000_000, shuffle_input_sentence=True, num_threads=1,
-                minloglevel=2,
+                split_digits=pieces.split_digits, minloglevel=2,
+                normalization_rule_name="nmt_nfkc" if pieces.nfkc else "identity",
             )  # fmt: skip
         except RuntimeError as error:
             raise (raised[0] if raised else InputError(_cured(error, size))) from None
         return cls(model.getvalue())
 
     @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        path = folder / cls.file
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        path = folder / f"{prefix}{cls.file}"
         try:
             tokenizer = cls(path.read_bytes())
         except OSError as error:
@@ -184,17 +206,35 @@ class Subwords(Tokenizer):
             raise InputError(f"{path}: ids 0..3 must be PAD, UNK, BOS, EOS")
         return tokenizer
 
-    def save(self, folder: Path) -> None:
-        (folder / self.file).write_bytes(self.model)
+    def save(self, folder: Path, prefix: str = "") -> None:
+        (folder / f"{prefix}{self.file}").write_bytes(self.model)
 
     def encode(self, text: str) -> list[int]:
         return self.processor.encode(text)
+
+    def sample(self, ids: list[int], share: float) -> list[int]:
+        """The same text in other pieces: each merge is left out with probability `share` (BPE
+        dropout, Provilkov et al. 2020). An EOS stays at the end; ids with an UNK stay as they are.
+        """
+        ids, end = (ids[:-1], ids[-1:]) if ids and ids[-1] == EOS else (ids, [])
+        if UNK in ids:
+            return ids + end
+        text = self.decode(ids)
+        return self.processor.encode(text, enable_sampling=True, alpha=share, nbest_size=-1) + end
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.processor.decode([i for i in ids if i not in (PAD, BOS, EOS)])
 
     def __len__(self) -> int:
         return self.processor.get_piece_size()
+
+
+def seed_sampling() -> None:
+    """Seed sentencepiece's draws from torch's generator: a seed repeats them, resuming too."""
+    import torch
+    from sentencepiece import set_random_generator_seed
+
+    set_random_generator_seed(int(torch.randint(1 << 31, ())))
 
 
 def _cured(error: RuntimeError, size: int) -> str:

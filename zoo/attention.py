@@ -1,0 +1,72 @@
+"""Attention: where a decoder looks in the encoder's `output`, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Kind = Literal["dot", "general", "additive"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An encoder's output, made ready to be looked at."""
+
+    values: Tensor  # (batch, read, size)
+    keys: Tensor  # (batch, read, query size): what queries are compared with
+    padding: Tensor  # (batch, read) bool: steps that are none
+
+    def select(self, rows: Tensor) -> Memory:
+        """The memory of some rows: indices (kept,)."""
+        return Memory(self.values[rows], self.keys[rows], self.padding[rows])
+
+
+class Attention(nn.Module):
+    """A weight for every step that was read, and the mean of what was read there.
+
+    The score of a step m for a query q (Luong et al. 2015; `additive` is Bahdanau et al. 2015):
+
+        dot        q . m                     sizes must be the same
+        general    q . W m
+        additive   v . tanh(U q + W m + b)
+
+    It is applied to all queries at once, after the recurrent layer: the LSTM keeps its fused kernel.
+    """
+
+    def __init__(self, kind: Kind, query_size: int, memory_size: int) -> None:
+        super().__init__()
+        if kind == "dot" and query_size != memory_size:
+            raise ValueError(
+                f"attention=dot compares vectors of one size: hidden_size={query_size} is not the "
+                f"encoder's {memory_size}; use attention=general"
+            )
+        self.kind = kind
+        self.key = None
+        if kind != "dot":
+            self.key = nn.Linear(memory_size, query_size, bias=kind == "additive")
+        if kind == "additive":
+            self.query = nn.Linear(query_size, query_size, bias=False)
+            self.score = nn.Linear(query_size, 1, bias=False)
+
+    def remember(self, output: Tensor, lengths: Tensor) -> Memory:
+        """Memory of output (batch, read, memory_size) with lengths (batch,)."""
+        steps = torch.arange(output.size(1), device=output.device)
+        padding = steps >= lengths.to(output.device).unsqueeze(1)
+        padding[:, 0] = False  # of an empty row: its zeros
+        keys = output if self.key is None else self.key(output)
+        return Memory(output, keys, padding)
+
+    def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Contexts (batch, written, memory_size) of queries (batch, written, query_size), and the
+        weights (batch, written, read) in float32, which add up to 1 and are 0 on padding."""
+        if self.kind == "additive":
+            sums = self.query(queries).unsqueeze(2) + memory.keys.unsqueeze(1)
+            scores = self.score(sums.tanh()).squeeze(-1)  # (batch, written, read)
+        else:
+            scores = queries @ memory.keys.to(queries.dtype).transpose(1, 2)
+        scores = scores.float().masked_fill(memory.padding.unsqueeze(1), -torch.inf)
+        weights = scores.softmax(-1)
+        return weights.to(memory.values.dtype) @ memory.values, weights
