@@ -7,11 +7,12 @@ import time
 
 import pytest
 import torch
+import translate_cases
 from conftest import DATA, SMALL
 
 from zoo.backbone import Backbone
 from zoo.batches import Batch
-from zoo.bench import measure, peers
+from zoo.bench import measure, peers, translate
 from zoo.bench.__main__ import main
 from zoo.bench.lstm import Sizes, lstm
 from zoo.lstm import LSTM
@@ -67,6 +68,44 @@ def test_the_tutorials_model_gives_the_same_final_states_with_the_same_weights()
     encoded = backbone(batch.ids, batch.lengths)
     ours = peer.head(torch.cat([encoded.h_n[-2], encoded.h_n[-1]], -1))
     torch.testing.assert_close(ours, peer(batch))
+
+
+def test_the_step_by_step_translator_gives_the_same_logits_with_the_same_weights():
+    """The peer is the real thing: it is ours with input feeding, packed and written by the step."""
+    task = translate_cases.translate(scale=0.5, attention="general", input_feeding=True)
+    peer = peers.StepwiseTranslator(len(task.tokenizer), 8, 6, 12).eval()
+    ours = {
+        "embedding": task.backbone.embedding, "encoder": task.backbone.lstm,
+        "bridge_h": task.bridge.h[0], "bridge_c": task.bridge.c[0],
+        "decoder": task.decoder.backbone.lstm, "key": task.decoder.attention.key,
+        "mix": task.decoder.mix,
+    }  # fmt: skip
+    for name, part in ours.items():
+        peer.get_submodule(name).load_state_dict(part.state_dict())
+    with torch.no_grad():
+        peer.head.weight.copy_(task.backbone.embedding.weight)
+        peer.head.bias.copy_(task.tokens.bias)
+        batch = translate_cases.batch(task)
+        logits = peer(batch)
+        torch.testing.assert_close(logits, task(batch))
+        row = translate_cases.batch(task, translate_cases.ROWS[:1])
+        first = int(peer(row)[0, 0].argmax())
+        assert peer.greedy(row, 1) == [first]
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["a corpus", "drawn"])
+def test_the_translation_cases_name_both_sides(monkeypatch, given):
+    monkeypatch.setattr(translate, "ROWS", 24)
+    monkeypatch.setattr(translate, "SENTENCES", 3)
+    rows = ["data=files", f"data.train={DATA / 'translate.jsonl'}"] if given else []
+    cases = translate.translate([*rows, *SMALL], 1)
+    *training, greedy, beam = cases
+    against = "against step by step with input feeding, fp32"
+    assert f"training step, fp32 {against}" in [case["name"] for case in training]
+    assert greedy["name"] == "decoding, greedy, against one sentence at a time, greedy"
+    assert beam["name"] == "decoding, beam 5, against one sentence at a time, greedy"
+    for case in cases:
+        assert case["ratio"] == pytest.approx(case["ours"] / case["peer"])
 
 
 def test_the_lstm_cases_name_both_sides_and_judge_one_by_the_matrix_product():

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from zoo import bench, checkpoint, machine
-from zoo.bench import classify, lstm
+from zoo.bench import classify, lstm, translate
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
 
 Cases = Callable[[Sequence[str], int], list[dict[str, Any]]]
-CASES: dict[str, Cases] = {"classify": classify.classify, "lstm": lstm.lstm}
+CASES: dict[str, Cases] = {
+    "classify": classify.classify,
+    "lstm": lstm.lstm,
+    "translate": translate.translate,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

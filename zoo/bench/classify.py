@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils import clip_grad_norm_
 
-from zoo import machine, prepare
+from zoo import machine
 from zoo.batches import Batch, Examples, plan
 from zoo.bench import peers
 from zoo.bench.measure import compare, matrix_rate, wait
+from zoo.bench.sides import prepared, training_step
 from zoo.config import Settings, check, compose
-from zoo.corpora import open_corpus
 from zoo.rows import Row
 from zoo.task import Task
 
-ROWS = 2048  # training rows that a round goes through
 TEXTS = 512  # texts that a round of prediction answers
 
 
@@ -29,7 +27,7 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     each row once in a round, in batches of the same number of rows.
     """
     settings = check(compose(["task=classify", *arguments]))
-    rows, task = _prepared(settings)
+    rows, task = prepared(settings)
     examples = Examples([task.encode(row) for row in rows])
     tokens = sum(len(example["ids"]) for example in examples.examples)
     size = settings.train.batch_rows
@@ -41,7 +39,7 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     ]
     cases = []
     for precision in sorted({machine.find_precision("auto", device), "fp32"}):
-        step = _step(task, settings, precision)
+        step = training_step(task, settings.train.clip, precision)
 
         def ours(step: Callable[[Batch], None] = step) -> None:
             generator = np.random.default_rng(settings.seed)
@@ -59,34 +57,6 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
         cases.append(case | _share(task, precision, case["ours"]))
     cases.append(_prediction(task, peer, rows[:TEXTS], rounds))
     return cases
-
-
-def _prepared(settings: Settings) -> tuple[list[Row], Task]:
-    """The first rows of a corpus, spread over it, and a task for them."""
-    torch.manual_seed(settings.seed)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    splits = open_corpus(settings.data)
-    rows = list(splits.train)
-    generator = np.random.default_rng(settings.seed)
-    chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
-    task = prepare.build(settings, splits)
-    return chosen, task.to(machine.find_device(settings.device))
-
-
-def _step(task: Task, settings: Settings, precision: str) -> Callable[[Batch], None]:
-    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
-
-    def step(batch: Batch) -> None:
-        task.train()
-        with machine.autocast(task.device, precision):
-            loss = task.loss(batch)
-        loss.backward()
-        clip_grad_norm_(task.parameters(), settings.train.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def _peer(task: Task, settings: Settings) -> tuple[torch.nn.Module, Callable[[Batch], None]]:

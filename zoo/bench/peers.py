@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from zoo.batches import Batch
+from zoo.text import BOS, PAD
 
 
 class PackedClassifier(nn.Module):
@@ -36,7 +37,7 @@ def packed_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
     """Forward, backward, clip, Adam: all of it in fp32."""
     assert batch.target is not None
     optimizer.zero_grad()
-    F.cross_entropy(model(batch), batch.target).backward()
+    F.cross_entropy(model(batch).flatten(0, -2), batch.target.flatten()).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 
@@ -95,3 +96,71 @@ class PackedLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         packed = pack_padded_sequence(x, self.lengths, enforce_sorted=False)
         return pad_packed_sequence(self.lstm(packed)[0], total_length=len(x))[0]
+
+
+class StepwiseTranslator(nn.Module):
+    """Packed bidirectional encoder, and a decoder that takes one step after the other, each fed
+    with the vector of the one before (Luong et al. 2015), as toolkits and tutorials write it."""
+
+    def __init__(self, vocabulary: int, embedding: int, hidden: int, size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PAD)
+        self.encoder = nn.LSTM(embedding, hidden, batch_first=True, bidirectional=True)
+        self.bridge_h, self.bridge_c = nn.Linear(2 * hidden, size), nn.Linear(2 * hidden, size)
+        self.decoder = nn.LSTM(2 * embedding, size, batch_first=True)
+        self.key = nn.Linear(2 * hidden, size, bias=False)
+        self.mix = nn.Linear(2 * hidden + size, embedding)
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(embedding, vocabulary)
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The encoder's output (batch, read, 2 * hidden), its padding, the decoder's state."""
+        packed = pack_padded_sequence(
+            self.embedding(batch.ids), batch.lengths, batch_first=True, enforce_sorted=False
+        )
+        packed, (h_n, c_n) = self.encoder(packed)
+        output, _ = pad_packed_sequence(packed, batch_first=True)
+        h_0 = self.bridge_h(torch.cat([*h_n], -1)).tanh().unsqueeze(0)
+        c_0 = self.bridge_c(torch.cat([*c_n], -1)).unsqueeze(0)
+        return output, batch.ids == PAD, (h_0, c_0)
+
+    def step(
+        self,
+        ids: Tensor,
+        fed: Tensor,
+        state: tuple[Tensor, Tensor],
+        output: Tensor,
+        padding: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The vector (batch, 1, embedding) after one token of each row, ids (batch, 1)."""
+        x = torch.cat([self.embedding(ids), fed], -1)
+        h, state = self.decoder(x, state)  # (batch, 1, size)
+        scores = h @ self.key(output).transpose(1, 2)  # (batch, 1, read)
+        weights = scores.masked_fill(padding.unsqueeze(1), -torch.inf).softmax(-1)
+        context = weights @ output
+        return self.dropout(self.mix(torch.cat([context, h], -1)).tanh()), state
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, written, vocabulary), teacher-forced."""
+        assert batch.target is not None
+        output, padding, state = self.read(batch)
+        before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
+        fed = output.new_zeros(len(before), 1, self.mix.out_features)
+        vectors = []
+        for column in before.split(1, 1):
+            fed, state = self.step(column, fed, state, output, padding)
+            vectors.append(fed)
+        return self.head(torch.cat(vectors, 1))
+
+    @torch.no_grad()
+    def greedy(self, batch: Batch, length: int) -> list[int]:
+        """The likeliest tokens, one after the other, for a batch of one row."""
+        output, padding, state = self.read(batch)
+        ids = batch.ids.new_full((1, 1), BOS)
+        fed = output.new_zeros(1, 1, self.mix.out_features)
+        written = []
+        for _ in range(length):
+            fed, state = self.step(ids, fed, state, output, padding)
+            ids = self.head(fed).argmax(-1)
+            written.append(int(ids))
+        return written
