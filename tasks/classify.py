@@ -96,7 +96,8 @@ class Classify(Task):
 
     def encode(self, row: Row) -> Example:
         ids = self.tokenizer.encode(column(row, "text"))
-        example: dict[str, Any] = {"ids": ids[: self.max_length], "uncut": len(ids)}
+        most = self.max_length
+        example: dict[str, Any] = {"ids": ids[:most], "cut": int(len(ids) > most)}
         if "label" in row:
             label = column(row, "label")
             if label not in self.ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,54 @@ def test_rows_of_like_length_stand_together():
         planned = [store.batch(rows) for rows in plan(store, 10**6, 64, generator)]
         assert len(planned) == POOL
         assert sum(batch.ids.numel() for batch in planned) < 1.05 * lengths.sum()
+
+
+def two_sided(lengths):
+    return Examples([{"ids": [4] * read, "target": [5] * written} for read, written in lengths])
+
+
+@QUICK
+@given(texts, limits, st.none() | seeds)
+def test_a_batch_keeps_its_limits_on_both_sides_and_is_no_smaller_than_needed(
+    lengths, limits, seed
+):
+    tokens, rows = limits
+    store = two_sided(zip(lengths, lengths[::-1], strict=True))
+    generator = None if seed is None else np.random.default_rng(seed)
+    planned = list(plan(store, tokens, rows, generator))
+    assert sorted(np.concatenate([*planned, []])) == list(range(len(lengths)))
+    for batch in map(store.batch, planned):
+        assert len(batch) == 1 or max(batch.ids.numel(), batch.target.numel()) <= tokens
+    pool = rows * POOL
+    for one, other in pairwise(planned) if seed is None else ():
+        more = store.batch(np.append(one, other[0]))
+        wide = len(more) * max(more.ids.shape[1], more.target.shape[1])
+        assert wide > tokens or len(more) > rows or one[0] // pool != other[0] // pool
+
+
+def test_rows_alike_on_both_sides_stand_together():
+    alike = [(read, written) for read in (3, 9, 30, 31) for written in (2, 8, 40, 41)]
+    lengths = [alike[i % 16] for i in range(64 * POOL)]  # sixteen kinds, four full batches of each
+    for generator in (None, np.random.default_rng(2)):
+        planned = list(plan(two_sided(lengths), 10**6, 64, generator))
+        kinds = [{lengths[row] for row in batch} for batch in planned]
+        assert len(planned) == POOL
+        assert [len(kind) for kind in kinds] == [1] * POOL
+
+
+def test_lengths_are_those_of_both_sides(tmp_path):
+    rows = [
+        {"ids": [4, 5], "target": [6]},
+        {"ids": [7], "target": []},
+        {"ids": [], "target": [8] * 5},
+    ]
+    wanted = [[2, 1], [1, 0], [0, 5]]
+    for store in (Examples(rows), stored(tmp_path / "store", rows)):
+        assert store.lengths(np.arange(3)).tolist() == wanted
+        assert store.lengths(np.array([2, 0])).tolist() == [wanted[2], wanted[0]]
+    numbers = [{"ids": [4, 5], "target": 3}, {"ids": [], "target": 9}]  # classes are not written
+    for store in (Examples(numbers), stored(tmp_path / "numbers", numbers), examples([2, 0])):
+        assert store.lengths(np.arange(2)).tolist() == [[2, 0], [0, 0]]
 
 
 @QUICK
@@ -223,7 +272,7 @@ def test_the_fingerprint_reads_all_of_a_long_field(tmp_path):
 
 
 def test_cut_rows_are_counted(tmp_path):
-    whole = [{"ids": [4] * min(size, 3), "uncut": size} for size in (0, 2, 3, 4, 9)]
+    whole = [{"ids": [4] * min(size, 3), "cut": int(size > 3)} for size in (0, 2, 3, 4, 9)]
     assert stored(tmp_path / "cut", whole).cut() == 2
     assert stored(tmp_path / "plain").cut() == 0
 

@@ -111,10 +111,12 @@ def test_label_smoothing_raises_the_lowest_loss():
     assert loss(0.3) == pytest.approx(0.2 * 20, abs=1e-3)  # a tenth to each label
 
 
-def test_long_texts_are_cut_and_their_whole_length_is_kept():
+def test_long_texts_are_cut_and_marked():
     example = classify(max_length=3).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
     assert len(example["ids"]) == 3
-    assert example["uncut"] == 6
+    assert example["cut"] == 1
+    whole = classify(max_length=6).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
+    assert (len(whole["ids"]), whole["cut"]) == (6, 0)
     assert example["target"] == 1
 
 

@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_zoo_tasks_and_configs_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"zoo/configs/config.yaml", "zoo/configs/recipe/classify_imdb.yaml", "zoo/py.typed",
+    assert {"zoo/configs/config.yaml", "zoo/configs/recipe/corpus/classify_imdb.yaml", "zoo/py.typed",
             "zoo/run.py", "tasks/classify.py"} <= set(names)  # fmt: skip
     tops = {name.split("/")[0] for name in names}
     assert tops == {"zoo", "tasks", *(t for t in tops if t.startswith("sequence_zoo-"))}

@@ -46,7 +46,7 @@ def fails(capsys, *words) -> str:
         (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
         (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict' or 'explain'"),
         (["task=nope"], "task=nope: no such task; there are: classify"),
-        (["data=nope"], "data=nope: no such data; there are: cldr, files, hub, imdb, sst2"),
+        (["data=nope"], "data=nope: no such data; there are: cldr, files, hub, imdb, multi30k"),
         (["data=imdb"], "data.path is missing: add data.path=…"),
         (["data=imdb", "data.path=nowhere"], "nowhere: "),
         (["data=files", "data.train=nowhere.csv"], "nowhere.csv: No such file or directory"),

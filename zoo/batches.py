@@ -22,6 +22,7 @@ IGNORED = -100  # targets on padding: cross_entropy leaves them out
 POOL = 64  # batches that are sorted by length together
 
 Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
+Vary = Callable[[Sequence[Example]], Sequence[Example]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Batch:
         return len(self.lengths)
 
 
+def _length(value: Any) -> int:
+    return 0 if isinstance(value, int) else len(value)
+
+
 def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
     """(batch, time), at least one step wide so that a batch of empty texts can be run."""
     padded = np.full((len(rows), max(1, *map(len, rows))), padding, dtype=np.int64)
@@ -74,12 +79,15 @@ class Examples:
         return self.examples[index]
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows."""
-        return np.array([len(self.examples[row]["ids"]) for row in rows])
+        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        examples = (self.examples[row] for row in rows)
+        both = [(len(e["ids"]), _length(e.get("target", 0))) for e in examples]
+        return np.array(both).reshape(-1, 2)
 
-    def batch(self, rows: np.ndarray) -> Batch:
-        """The given rows as one padded batch."""
-        return Batch.of([self[int(row)] for row in rows], map(int, rows))
+    def batch(self, rows: np.ndarray, vary: Vary | None = None) -> Batch:
+        """The given rows as one padded batch, `vary` called on them first."""
+        examples: Sequence[Example] = [self[int(row)] for row in rows]
+        return Batch.of(examples if vary is None else vary(examples), map(int, rows))
 
 
 class Store(Examples):
@@ -137,15 +145,18 @@ class Store(Examples):
         return example
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows."""
-        ends = self.ends["ids"]
+        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        return np.stack([self._sizes(rows, "ids"), self._sizes(rows, "target")], 1)
+
+    def _sizes(self, rows: np.ndarray, name: str) -> np.ndarray:
+        if name not in self.ends:
+            return np.zeros(len(rows), np.int64)
+        ends = self.ends[name]
         return ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
 
     def cut(self) -> int:
-        """Rows that were longer than what is stored of them (field "uncut": their whole length)."""
-        if "uncut" not in self.values:
-            return 0
-        return int((self.values["uncut"] > np.diff(self.ends["ids"], prepend=0)).sum())
+        """Rows that were longer than what is stored of them: field "cut" is 1."""
+        return int(self.values["cut"].sum()) if "cut" in self.values else 0
 
     def fingerprint(self) -> str:
         """A hash of all that is stored: the same rows, encoded the same way."""
@@ -165,8 +176,8 @@ def plan(
 ) -> Iterator[np.ndarray]:
     """The batches of one epoch, as row numbers: rows of like length stand together.
 
-    A batch holds at most `rows` rows and at most `tokens` steps, its padding included, but always
-    one row. With a `generator` the rows and the batches are shuffled; without one the rows keep
+    A batch holds at most `rows` rows and at most `tokens` steps on either side, its padding
+    included, but always one row. With a `generator` the rows and the batches are shuffled; without one the rows keep
     their order from pool to pool.
     """
     order = np.arange(len(store), dtype=np.int32)
@@ -175,8 +186,8 @@ def plan(
     for start in range(0, len(order), rows * POOL):
         pool = order[start : start + rows * POOL]
         lengths = store.lengths(pool)
-        by_length = np.argsort(lengths, kind="stable")
-        cuts = list(_cuts(lengths[by_length], tokens, rows))
+        by_length = np.lexsort(lengths.T)  # first by what is written, then by what is read
+        cuts = list(_cuts(lengths[by_length].max(1), tokens, rows))
         batches = np.split(pool[by_length], cuts)
         if generator is not None:
             generator.shuffle(batches)
@@ -184,13 +195,13 @@ def plan(
 
 
 def _cuts(lengths: np.ndarray, tokens: int, rows: int) -> Iterator[int]:
-    """Where a new batch begins in ascending `lengths`."""
-    first = 0
+    """Where a new batch begins in rows of these `lengths`."""
+    first, longest = 0, 1
     for place, length in enumerate(lengths):
-        count = place - first + 1
-        if count > 1 and (count > rows or count * max(1, length) > tokens):
+        count, longest = place - first + 1, max(longest, length)
+        if count > 1 and (count > rows or count * longest > tokens):
             yield place
-            first = place
+            first, longest = place, max(1, length)
 
 
 def share(batch: np.ndarray, rank: int, world: int) -> np.ndarray:

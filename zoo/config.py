@@ -35,6 +35,10 @@ class TokenizerSettings(BaseModel):
     kind: Literal["words", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
+    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these three of subwords: zoo.text.Pieces
+    nfkc: bool
+    split_digits: bool
+    shared: bool  # one for all texts of a row, or one for each
 
 
 class TrainSettings(BaseModel):
@@ -65,6 +69,7 @@ class Settings(BaseModel):
     backbone: dict[str, Any]  # the arguments of Backbone
     tokenizer: TokenizerSettings
     train: TrainSettings
+    search: dict[str, Any]  # the arguments of zoo.search.Search
     out: str | None
     model: str | None
     init: str | None
@@ -75,6 +80,7 @@ class Settings(BaseModel):
     deterministic: bool  # only what repeats bit by bit
     threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
     baseline: bool
+    strict: bool  # a row that would be skipped is an error
     text: str | None
     input: str
     output: str

@@ -58,6 +58,9 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
 
     Raises InputError for an LSTM with layer norm: its loop over time is Python's.
     """
+    if isinstance(model, Task) and model.searches:
+        raise InputError(f"{model.name} searches for its answers, token by token: torch.export "
+                         "cannot take that; FILE.onnx holds its encoder")  # fmt: skip
     lstm = _lstm(model)
     if lstm.layer_norm or lstm.engine in ("hoisted", "reference"):
         raise InputError("layer_norm, and engines other than torch's, loop over time in Python, "

@@ -27,10 +27,11 @@ from zoo.checkpoint import atomic, write_text
 from zoo.config import arguments
 from zoo.errors import InputError
 from zoo.task import Task, find
-from zoo.text import TOKENIZERS
+from zoo.text import TOKENIZERS, Tokenizer
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "pretrained"
+TARGET = "target."  # begins the file of the target side's own tokenizer
 FACTS = (  # of a report, those that go into the model folder
     "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
     "train_seconds", "seed", "precision", "command", "versions",
@@ -54,13 +55,13 @@ def save_model(task: Task, folder: str | Path, facts: dict[str, Any] | None = No
         "tokenizer": task.tokenizer.kind,
         "facts": facts or {},
     }
-    task.tokenizer.save(folder)
+    tokenizers = save_tokenizers(task, folder)
     weights = {name: w.detach().cpu().contiguous() for name, w in task.state_dict().items()}
     with atomic(folder / "model.safetensors") as file:
         file.write(save(weights))
     write_text(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "README.md", card(task, facts or {}))
-    names = ["config.json", "model.safetensors", "README.md", task.tokenizer.file]
+    names = ["config.json", "model.safetensors", "README.md", *tokenizers]
     manifest = {"files": {name: _sha256(folder / name) for name in names}}
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
@@ -71,15 +72,18 @@ def load(name: str | Path, device: str = "cpu") -> Task:
     Raises InputError that names the file at fault, or lists the shipped names.
     """
     folder = _locate(name)
-    config = _verified(folder)
+    config, names = _verified(folder)
     try:
         kind = find(config["task"])
-        tokenizer = TOKENIZERS[config["tokenizer"]].load(folder)
+        own = any(name.startswith(TARGET) for name in names)
+        tokenizer, *others = load_tokenizers(folder, config["tokenizer"], own)
         backbone = Backbone(
             **arguments(Backbone.__init__, config["backbone"], "backbone", {"self"})
         )
-        given = {"self", "backbone", "tokenizer"}
+        given = {"self", "backbone", "tokenizer", "target_tokenizer"}
         options = arguments(kind.__init__, config["options"], "options", given)
+        if others:
+            options["target_tokenizer"] = others[0]
         task = kind(backbone, tokenizer, **options)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
@@ -88,6 +92,31 @@ def load(name: str | Path, device: str = "cpu") -> Task:
     _fill(task, folder / "model.safetensors")
     task.facts = config["facts"]
     return task.to(torch.device(device)).eval()
+
+
+def task_of(name: str | Path) -> str:
+    """The task of a model folder, or of a shipped model. Raises InputError."""
+    path = _locate(name) / "config.json"
+    task = _json(path).get("task")
+    if not isinstance(task, str):
+        raise InputError(f"{path}: names no task")
+    return task
+
+
+def save_tokenizers(task: Task, folder: Path) -> list[str]:
+    """Write a task's tokenizers, one or two; the names of their files."""
+    written = []
+    for prefix, tokenizer in (("", task.tokenizer), (TARGET, task.target_tokenizer)):
+        if tokenizer is not None:
+            tokenizer.save(folder, prefix)
+            written.append(f"{prefix}{tokenizer.file}")
+    return written
+
+
+def load_tokenizers(folder: Path, kind: str, own: bool) -> list[Tokenizer]:
+    """The tokenizer of a folder, and the target side's `own` after it."""
+    loader = TOKENIZERS[kind]
+    return [loader.load(folder, prefix) for prefix in ("", TARGET)[: 1 + own]]
 
 
 def shipped() -> list[str]:
@@ -107,8 +136,8 @@ def _locate(name: str | Path) -> Path:
     raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}")
 
 
-def _verified(folder: Path) -> dict[str, Any]:
-    """config.json, after every file of the manifest had the hash that it should have."""
+def _verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
+    """config.json and the names of all files, after each had the hash that it should have."""
     manifest = _json(folder / "manifest.json")
     files = manifest.get("files")
     if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
@@ -128,7 +157,7 @@ def _verified(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / 'config.json'}: tokenizer {config['tokenizer']!r} is unknown")
     if TOKENIZERS[config["tokenizer"]].file not in files:
         raise InputError(f"{folder / 'manifest.json'}: does not list the tokenizer")
-    return config
+    return config, set(files)
 
 
 def _fill(task: nn.Module, path: Path) -> None:

@@ -18,11 +18,19 @@ from accelerate.utils import broadcast_object_list
 from zoo import checkpoint, hub, machine, pictures
 from zoo.batches import Examples, Store
 from zoo.config import Settings, check
-from zoo.corpora import Splits, open_corpus
+from zoo.corpora import Splits
 from zoo.errors import InputError
-from zoo.prepare import build, checked, encode, required, start_from_vectors
+from zoo.prepare import (
+    build,
+    checked,
+    encode,
+    note_skipped,
+    open_rows,
+    set_search,
+    start_from_vectors,
+)  # fmt: skip
 from zoo.task import Task
-from zoo.text import TOKENIZERS
+from zoo.text import Tokenizer
 from zoo.train import NotFinite, Stopped, evaluate, fit
 from zoo.training import Progress, accelerator_for
 
@@ -57,8 +65,7 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
         folder = Path(settings.resume)
         settings, command = _resumed(folder)
     accelerator, precision = start(settings)
-    splits = open_corpus(settings.data)
-    checked(settings)  # before anything is written
+    splits = open_rows(settings, checked(settings)[0])  # before anything is written
     made: list[Path] = []
     try:
         if not resume:
@@ -135,12 +142,13 @@ def _prepare(
     splits: Splits, resume: bool,
 ) -> Run:  # fmt: skip
     """Tokenizer, task, and every split encoded on disk, by each process for itself."""
-    kept = None
+    kept: list[Tokenizer] = []
     if resume and settings.init is None:
-        kept = TOKENIZERS[settings.tokenizer.kind].load(folder / STATE)
+        own = any((folder / STATE).glob(f"{hub.TARGET}*"))
+        kept = hub.load_tokenizers(folder / STATE, settings.tokenizer.kind, own)
     task = build(settings, splits, kept)
     if accelerator.is_main_process and not resume:
-        task.tokenizer.save(folder / STATE)
+        hub.save_tokenizers(task, folder / STATE)
     place = folder / STATE / f"encoded-{accelerator.process_index}"
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
@@ -206,7 +214,9 @@ def test(settings: Settings) -> tuple[Task, dict[str, float]]:
     """Metrics of a saved model on the test rows of `data`, and the model."""
     accelerator, _ = start(settings)
     task = hub.load(str(settings.model)).to(accelerator.device)
-    splits = open_corpus(settings.data)
-    rows = list(required(splits.test, type(task)))
+    set_search(task, settings)
+    usable = open_rows(settings, type(task)).test
+    rows = list(usable)
+    note_skipped(usable, len(rows))
     examples = Examples([task.encode(row) for row in rows])
     return task, evaluate(task, examples, rows, accelerator)[0]

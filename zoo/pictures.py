@@ -108,6 +108,19 @@ def gates(
     return path
 
 
+def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, path: Path) -> None:
+    """A picture of weights (written, read): a row for each token that was written, darker where
+    it was looked at more."""
+    read, written = read[:TOKENS], written[:TOKENS]
+    figure, axes = _axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
+    axes.imshow(weights[: len(written), : len(read)], cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(read)), [_drawable(t, 12) for t in read], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(written)), [_drawable(t, 12) for t in written], fontsize=8)
+    axes.set(xlabel="read", ylabel="written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
 def _drawable(label: str, longest: int = 20) -> str:
     """A label in characters that every installation's default font has, others as escapes."""
     escaped = "".join(

@@ -16,16 +16,18 @@ from zoo import machine, rows
 from zoo.checkpoint import atomic
 from zoo.config import Settings
 from zoo.rows import Row
-from zoo.task import Task, column
+from zoo.task import Task
 
 MOST = 1024  # rows that are answered together
+DRAWN = 20  # answers of which pictures are drawn
 
 
 def predict(task: Task, settings: Settings) -> None:
     """Answer `text`, or the rows of `input`, into `output`.
 
     A line at a time: standard input may be a program that waits for each answer. An empty line has
-    an empty answer. An output file appears when it is complete.
+    an empty answer. An output file appears when it is complete. With `out` the first answers are
+    also drawn into that folder, where the task has something to draw.
     """
     precision = machine.find_precision(settings.precision, task.device)
     if settings.text is not None:
@@ -34,24 +36,31 @@ def predict(task: Task, settings: Settings) -> None:
         source = arriving(sys.stdin.buffer)
     else:
         source = _chunks(rows.read(settings.input))
+    number = 0
     with _output(settings.output) as file:
         for chunk in source:
-            for line in _lines(task, chunk, precision, settings.format):
-                file.write(line.encode() + b"\n")
+            for row, answer in _answers(task, chunk, precision):
+                number += 1
+                file.write(_line(task, answer, settings.format).encode() + b"\n")
+                if settings.out is not None and answer is not None and number <= DRAWN:
+                    task.draw(row, answer, Path(settings.out) / f"answer-{number}.png")
             file.flush()
 
 
-def _lines(task: Task, chunk: list[Row], precision: str, form: str) -> Iterator[str]:
-    asked = [Row({name: column(row, name) for name in task.asks}, row.place) for row in chunk]
+def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:
+    """What was asked, and its answer; None for an empty row."""
+    asked = [task.asked(row) for row in chunk]
     empty = [not any(row.values()) for row in asked]
     answers = task.respond((r for r, e in zip(asked, empty, strict=True) if not e), precision)
-    for nothing in empty:
-        answer = None if nothing else next(answers)
-        if form == "json":
-            details = None if nothing else task.details(answer)
-            yield json.dumps(details, ensure_ascii=False)
-        else:
-            yield "" if nothing else task.show(answer)
+    for row, nothing in zip(asked, empty, strict=True):
+        yield row, None if nothing else next(answers)
+
+
+def _line(task: Task, answer: Any, form: str) -> str:
+    if form == "json":
+        details = None if answer is None else task.details(answer)
+        return json.dumps(details, ensure_ascii=False)
+    return "" if answer is None else task.show(answer)
 
 
 def arriving(file: IO[bytes]) -> Iterator[list[Row]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,71 @@ from zoo import hub
 from zoo.backbone import Backbone
 from zoo.batches import Store
 from zoo.config import Settings, arguments
-from zoo.corpora import Splits
+from zoo.corpora import Splits, open_corpus
 from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
+from zoo.search import Search
 from zoo.task import Task, find
-from zoo.text import TOKENIZERS, Tokenizer
+from zoo.text import TOKENIZERS, Pieces, Tokenizer
 
 log = logging.getLogger("zoo")
 
 
 def build(
-    settings: Settings, splits: Splits, tokenizer: Tokenizer | None = None, rows: int | None = None
+    settings: Settings, splits: Splits, kept: Sequence[Tokenizer] = (), rows: int | None = None
 ) -> Task:
-    """An untrained task, with tokenizer and labels learned from the first `rows` training rows."""
+    """An untrained task, with what is learned from the first `rows` training rows: tokenizers,
+    unless they are `kept` from elsewhere, and labels. Raises InputError."""
     kind, options, shape = checked(settings)
-    source = Rows(lambda: islice(required(splits.train, kind), rows), splits.train.name)
+    source = Rows(lambda: islice(splits.train, rows), splits.train.name)
     origin = None if settings.init is None else hub.load(settings.init)
     options |= kind.learn(source)
     if origin is not None:
-        return kind(origin.backbone, origin.tokenizer, **options)
-    if tokenizer is None:
-        wanted = settings.tokenizer
-        texts = (text for row in source for text in kind.texts(row))
-        tokenizer = TOKENIZERS[wanted.kind].train(texts, wanted.size, wanted.min_count)
-    return kind(Backbone(vocabulary_size=len(tokenizer), **shape), tokenizer, **options)
+        tokenizer, backbone, others = origin.tokenizer, origin.backbone, []
+        if origin.target_tokenizer is not None and isinstance(origin, kind):
+            others = [origin.target_tokenizer]
+    else:
+        tokenizer, *others = kept or learn_tokenizers(settings, source, kind)
+        backbone = Backbone(vocabulary_size=len(tokenizer), **shape)
+    if others:
+        options["target_tokenizer"] = others[0]
+    try:
+        task = kind(backbone, tokenizer, **options)
+    except ValueError as error:  # settings that are right alone and wrong together
+        raise InputError(f"task={kind.__name__.lower()}: {error}") from None
+    set_search(task, settings)
+    return task
+
+
+def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list[Tokenizer]:
+    """One tokenizer for all texts of a row, or with `tokenizer.shared=false` one for each."""
+    wanted, trainer = settings.tokenizer, TOKENIZERS[settings.tokenizer.kind]
+    first = next(iter(source))
+    sides: list[slice] = [slice(None)]
+    if not wanted.shared:
+        sides = [slice(side, side + 1) for side in range(len(kind.texts(first)))]
+    pieces = Pieces(wanted.coverage, wanted.nfkc, wanted.split_digits)
+    tokenizers: list[Tokenizer] = []
+    for side in sides:
+        texts = (text for row in source for text in kind.texts(row)[side])
+        tokenizers.append(trainer.train(texts, wanted.size, wanted.min_count, pieces))
+        if wanted.kind == "subwords" and len(tokenizers[-1]) < wanted.size:
+            note = f"tokenizer.size={wanted.size}: the texts give {len(tokenizers[-1])} subwords"
+            if settings.strict:
+                raise InputError(note)
+            log.info("%s", note)
+    return tokenizers
+
+
+def set_search(task: Task, settings: Settings) -> None:
+    """How the task looks for its answers. Raises InputError where it does not search."""
+    options = arguments(Search, settings.search, "search")
+    try:
+        task.search = Search(**options)
+    except ValueError as error:
+        raise InputError(f"search: {error}") from None
+    if task.search != Search() and not task.searches:
+        raise InputError(f"search.…: {task.name} does not search for its answers: leave it out")
 
 
 def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
@@ -55,22 +97,70 @@ def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, A
     )
 
 
-def required(rows: Rows, kind: type[Task]) -> Iterator[Row]:
-    """The rows, each looked at: the columns that the task is trained on must be there."""
-    row = None
-    for row in rows:
-        for name in kind.columns:
-            if row.get(name) is None:
-                there = ", ".join(row)
-                raise RowError(row.place, f"no {name!r}, there are {there}: set data.{name}=COLUMN")
-        yield row
-    if row is None:
-        raise InputError(f"{rows.name}: holds no rows")
+class Usable(Rows):
+    """The rows that a task can be trained on, or measured by.
+
+    Each is looked at as it is read: the columns must be there; rows that the task calls unusable
+    are left out and counted in `skipped`, or with `strict` are an error. Raises RowError, and
+    InputError when no rows are left.
+    """
+
+    def __init__(
+        self, rows: Rows, kind: type[Task], strict: bool = False, settings: Collection[str] = ()
+    ) -> None:
+        """`settings` are the names of the corpus's own, for the error message."""
+        super().__init__(rows.read, rows.name)
+        self.kind, self.strict, self.settings = kind, strict, settings
+        self.skipped: Counter[str] = Counter()  # reason -> rows, of the last time
+
+    def __iter__(self) -> Iterator[Row]:
+        skipped: Counter[str] = Counter()
+        none = True
+        for row in self.read():
+            for name in self.kind.columns:
+                if row.get(name) is None:
+                    there = ", ".join(row)
+                    raise RowError(row.place, f"no {name!r}, there are {there}{self.cure(name)}")
+            reason = self.kind.unusable(row)
+            if reason is not None and self.strict:
+                raise RowError(row.place, f"{reason}; strict=false skips such rows")
+            if reason is None:
+                none = False
+                yield row
+            else:
+                skipped[reason] += 1
+        self.skipped = skipped
+        if none:
+            raise InputError(f"{self.name}: holds no rows that can be used{self.note()}")
+
+    def cure(self, name: str) -> str:
+        """What to do about a column that is not there; not all corpora have settings for columns."""
+        by_column = {"text", "label", name} <= {*self.settings}
+        return f": set data.{name}=COLUMN" if by_column else "; see data=files"
+
+    def note(self) -> str:
+        """What was skipped the last time, "" for nothing."""
+        counts = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.items())
+        return f"; skipped are {counts}" if counts else ""
+
+
+def note_skipped(rows: Rows, count: int) -> None:
+    """Log what was left out when `count` rows were read, if anything was."""
+    if isinstance(rows, Usable) and rows.skipped:
+        log.info("%s: %d rows%s", rows.name, count, rows.note())
+
+
+def open_rows(settings: Settings, kind: type[Task]) -> Splits:
+    """The corpus of the settings, as far as its rows can be used."""
+    splits = open_corpus(settings.data, kind.asks[0])
+    parts = (splits.train, splits.valid, splits.test)
+    return Splits(*(Usable(rows, kind, settings.strict, settings.data) for rows in parts))
 
 
 def encode(task: Task, rows: Rows, folder: Path) -> Store:
-    """The rows of one split as a Store in `folder`. Says how many texts were cut."""
-    store = Store.write(required(rows, type(task)), task.encode, folder)
+    """The rows of one split as a Store in `folder`. Says how many were skipped, and cut."""
+    store = Store.write(rows, task.encode, folder)
+    note_skipped(rows, len(store))
     if cut := store.cut():
         share = 100 * cut / len(store)
         log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(store), share)

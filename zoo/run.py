@@ -25,6 +25,7 @@ usage: python -m zoo.run [SETTING=VALUE ...]
 
   python -m zoo.run                                     train a classifier on embedded data
   python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
+  python -m zoo.run task=translate                      train a translator, English to Japanese
   python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
@@ -106,7 +107,7 @@ def _run(arguments: list[str], began: float) -> None:
     wrong = next((a for a in arguments if "=" not in a), None)
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
-    settings = check(compose(arguments))
+    settings = check(compose(_with_task(arguments)))
     _check_together(settings, arguments)
     _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
@@ -118,6 +119,19 @@ def _run(arguments: list[str], began: float) -> None:
         _predict(settings)
     else:
         _explain(settings)
+
+
+def _with_task(arguments: list[str]) -> list[str]:
+    """A model brings its task: `task=` need not be given beside `model=`, and must not differ."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    if "model" not in given:
+        return arguments
+    from zoo import hub
+
+    name = hub.task_of(given["model"])
+    if given.get("task", name) != name:
+        raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
+    return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
 
 
 def _check_together(settings: Settings, arguments: list[str]) -> None:
@@ -171,8 +185,10 @@ def _evaluate(settings: Settings) -> None:
 def _predict(settings: Settings) -> None:
     from zoo import hub, machine
     from zoo.predict import predict
+    from zoo.prepare import set_search
 
     task = hub.load(str(settings.model), str(machine.find_device(settings.device)))
+    set_search(task, settings)
     predict(task, settings)
 
 
@@ -181,24 +197,28 @@ def _explain(settings: Settings) -> None:
 
     from zoo import hub, prepare
     from zoo.batches import Batch
-    from zoo.corpora import open_corpus
     from zoo.rows import Row
     from zoo.summary import explanation
 
-    task: Task
     if settings.model is not None:
         task = hub.load(settings.model)
+        prepare.set_search(task, settings)
     else:
-        task = prepare.build(settings, open_corpus(settings.data), rows=2000)
+        splits = prepare.open_rows(settings, prepare.checked(settings)[0])
+        task = prepare.build(settings, splits, rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]
     else:
-        rows = list(islice(open_corpus(settings.data).valid, 8))
-    asked = [Row({k: row[k] for k in task.asks if k in row}, row.place) for row in rows]
+        rows = list(islice(prepare.open_rows(settings, type(task)).valid, 8))
+    asked = [task.asked(row) for row in rows]
     batch = Batch.of([task.encode(row) for row in asked], range(len(asked)))
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
-        _draw_gates(task, batch, Path(settings.out or f"runs/explain-{task.name}"))
+        folder = Path(settings.out or f"runs/explain-{task.name}")
+        _draw_gates(task, batch, folder)
+        path = folder / "answer.png"
+        if task.draw(asked[0], next(task.respond(asked)), path):
+            print(f"where it looked for its answer: {path}")
 
 
 def _draw_gates(task: Task, batch: Batch, folder: Path) -> None:

@@ -47,6 +47,9 @@ def training(folder: Path, report: dict[str, Any]) -> None:
         console.print(
             f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
         )
+    for example in report.get("examples", []):
+        for name, text in example.items():
+            console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)
     console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
     model = shlex.quote(str(folder))
     console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)

@@ -20,6 +20,7 @@ from zoo.backbone import Backbone, Encoded
 from zoo.batches import Batch, Example, Examples, plan, share
 from zoo.errors import InputError, RowError
 from zoo.rows import Row
+from zoo.search import Search
 from zoo.text import Tokenizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
@@ -42,6 +43,10 @@ class Task(nn.Module, ABC):
     why: str  # one sentence
     shape: ClassVar[str]  # of what `read` returns, in words
     logits: ClassVar[str]  # of what `forward` returns, in words
+    searches: ClassVar[bool] = False  # whether its answers are looked for, with `search`
+    search: Search = Search()
+    choosing: bool = False  # while epochs are compared: answers that are found faster will do
+    target_tokenizer: Tokenizer | None = None  # of what is written, where that has its own
     facts: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …
 
     def __init__(self, backbone: Backbone, tokenizer: Tokenizer, **options: Any) -> None:
@@ -56,8 +61,21 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def texts(cls, row: Row) -> list[str]:
-        """The strings of a row that its tokenizer learns from."""
+        """The strings of a row that its tokenizer learns from; each has its own tokenizer with
+        `tokenizer.shared=false`."""
         return [column(row, "text")]
+
+    @classmethod
+    def asked(cls, row: Row) -> Row:
+        """What of a row an answer is made from; a line of plain text is the first column."""
+        if "text" in row and cls.asks[0] not in row:
+            row = Row(row | {cls.asks[0]: row["text"]}, row.place)
+        return Row({name: column(row, name) for name in cls.asks}, row.place)
+
+    @classmethod
+    def unusable(cls, row: Row) -> str | None:
+        """Why a row that has all columns is left out of training and test, or None."""
+        return None
 
     @classmethod
     def baseline(
@@ -71,10 +89,11 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, row: Row) -> Example:
-        """A row as lists of ids: "ids", and "target" where the row has one. Raises RowError."""
+        """A row as lists of ids: "ids", and "target" where the row has one; "cut" is 1 where the
+        row is longer. Raises RowError."""
 
     @abstractmethod
-    def read(self, encoded: Encoded) -> Tensor:
+    def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, ...]:
         """What this task takes from the backbone."""
 
     @abstractmethod
@@ -93,6 +112,14 @@ class Task(nn.Module, ABC):
     def show(self, answer: Any) -> str:
         """An answer as one line of text, for `mode=predict`."""
 
+    def draw(self, row: Row, answer: Any, path: Path) -> bool:
+        """Draw how an answer came about into a .png; False where there is nothing to draw."""
+        return False
+
+    def vary(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Examples as they are seen in one step of training, where that differs from step to step."""
+        return examples
+
     def details(self, answer: Any) -> dict[str, Any]:
         """An answer as a JSON object, for `mode=predict format=json`."""
         return {"answer": self.show(answer)}
@@ -105,6 +132,10 @@ class Task(nn.Module, ABC):
     def size(self, batch: Batch) -> int:
         """How many decisions `loss` is the mean of."""
         return len(batch)
+
+    def steps(self, batch: Batch) -> int:
+        """The tokens that a training's speed is counted in."""
+        return int(batch.lengths.sum())
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Write this task's own pictures; returns what belongs into report.json."""
@@ -147,7 +178,8 @@ class Task(nn.Module, ABC):
     def predict(self, texts: str | Iterable[str]) -> list[Any]:
         """Answers to texts, in their order."""
         texts = [texts] if isinstance(texts, str) else texts
-        return list(self.respond(Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1)))
+        rows = (Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1))
+        return list(self.respond(map(self.asked, rows)))
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `zoo.load` reads."""

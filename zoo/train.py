@@ -110,9 +110,10 @@ def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
     world = accelerator.num_processes
     mine = share(numbers, accelerator.process_index, world)
     # A process without a row still takes part in the gradient's exchange, with weight 0.
-    batch = training.store.batch(mine if len(mine) else numbers[:1]).to(accelerator.device)
+    some = mine if len(mine) else numbers[:1]
+    batch = training.store.batch(some, training.task.vary).to(accelerator.device)
     size = training.task.size(batch) if len(mine) else 0
-    counts = torch.tensor([size, int(batch.lengths.sum()) if len(mine) else 0, stop])
+    counts = torch.tensor([size, training.task.steps(batch) if len(mine) else 0, stop])
     if world > 1:
         counts = accelerator.reduce(counts.to(accelerator.device))
     total, steps, stopping = counts.tolist()
@@ -153,7 +154,9 @@ def _finish_epoch(
 ) -> None:
     """Evaluate, remember the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.kept
+    task.choosing = True
     metrics, _ = evaluate(task, *valid, training.accelerator)
+    task.choosing = False
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
     entry = {

@@ -1,0 +1,247 @@
+"""Translation: an encoder's final `h_n` and `c_n` become the first state of a decoder.
+
+An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). Before the
+first word of a translation is written the whole sentence must have been read, and that is what the
+final states hold, once per direction. Both are handed over, because an LSTM goes on from both
+(`task.init=h_n_c_n`; how, says `zoo/bridge.py`). What a few hundred numbers cannot hold the decoder
+looks up in `output` while it writes: that is attention (`task.attention=none` goes without).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo import baseline, pictures, scores
+from zoo.attention import Kind, Memory
+from zoo.backbone import Backbone, Encoded
+from zoo.batches import IGNORED, Batch, Example
+from zoo.bridge import Bridge, Init
+from zoo.config import Count, Share
+from zoo.decoder import Decoder, Prefixes, Writing
+from zoo.layers import State
+from zoo.rows import Row
+from zoo.search import Hypothesis, Search, find
+from zoo.task import Task, column
+from zoo.text import BOS, EOS, PAD, Subwords, Tokenizer, seed_sampling
+from zoo.token_layer import TokenLayer
+
+EXAMPLES = 3  # translations that are shown and drawn after a training
+
+READS = {  # task.init -> what of the encoder the decoder starts from, and why
+    "h_n_c_n": ("h_n, c_n", "the decoder goes on from both states after the encoder's last token"),
+    "h_n": ("h_n", "for comparison: the decoder goes on from h alone, its cell starts at zero"),
+    "zero": ("output", "for comparison: nothing is handed over, attention looks at output"),
+}
+NOTHING = "nothing", "for comparison: with neither states nor attention it knows the target alone"
+
+
+class Translate(Task):
+    """Texts for texts: encoder -> bridge -> decoder, which looks at the encoder's output."""
+
+    columns = ("source", "target")
+    asks = ("source",)
+    metric = "bleu"
+    searches = True
+    shape = "layers, batch, hidden: the decoder's first state"
+    logits = "batch, written, vocabulary"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer | None = None,
+        init: Init = "h_n_c_n",
+        attention: Kind | Literal["none"] = "general",
+        input_feeding: bool = False,
+        hidden_size: Count | None = None,
+        tied: bool = True,
+        dropout: Share = 0.3,
+        label_smoothing: Share = 0.1,
+        subword_sampling: Share = 0.0,
+        max_length: Count = 100,
+    ) -> None:
+        """`target_tokenizer`, where the two sides do not share one; `hidden_size` of the decoder,
+        by default that of the encoder's output; `tied`: one matrix for all that is embedded by
+        one tokenizer and for the output layer; `subword_sampling`: the share of merges that BPE
+        leaves out when a text is read in training; each side is cut after `max_length` tokens."""
+        super().__init__(
+            backbone, tokenizer, init=init, attention=attention, input_feeding=input_feeding,
+            hidden_size=hidden_size, tied=tied, dropout=dropout, label_smoothing=label_smoothing,
+            subword_sampling=subword_sampling, max_length=max_length,
+        )  # fmt: skip
+        if backbone.embedding is None:
+            raise ValueError("translate reads ids: its backbone needs a vocabulary")
+        if subword_sampling and not isinstance(tokenizer, Subwords):
+            raise ValueError("subword_sampling needs tokenizer.kind=subwords")
+        self.target_tokenizer, self.max_length = target_tokenizer, max_length
+        self.label_smoothing, self.subword_sampling = label_smoothing, subword_sampling
+        nothing = init == "zero" and attention == "none"
+        self.reads, self.why = NOTHING if nothing else READS[init]
+        lstm, size = backbone.lstm, backbone.embedding.embedding_dim
+        hidden = hidden_size or backbone.output_size
+        directions = 2 if lstm.bidirectional else 1
+        self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, init)
+        self.decoder = Decoder(backbone, hidden, attention, input_feeding, dropout)
+        own = target_tokenizer is not None or not tied  # an embedding of the target's tokens
+        self.tokens = TokenLayer(len(self.written), size, own, tied)
+
+    @classmethod
+    def texts(cls, row: Row) -> list[str]:
+        return [column(row, "source"), column(row, "target")]
+
+    @classmethod
+    def unusable(cls, row: Row) -> str | None:
+        empty = [name for name in cls.columns if not column(row, name).strip()]
+        return f"an empty {' and '.join(empty)}" if empty else None
+
+    @classmethod
+    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
+        return baseline.memory(train, test)
+
+    @property
+    def written(self) -> Tokenizer:
+        """The tokenizer of the target side."""
+        return self.target_tokenizer or self.tokenizer
+
+    def encode(self, row: Row) -> Example:
+        """Both sides end with EOS, unless they are cut."""
+        ids = [*self.tokenizer.encode(column(row, "source")), EOS]
+        target = []
+        if "target" in row:
+            target = [*self.written.encode(column(row, "target")), EOS]
+        most = self.max_length + 1
+        example: dict[str, Any] = {"ids": ids[:most], "cut": int(max(len(ids), len(target)) > most)}
+        return example | ({"target": target[:most]} if target else {})
+
+    def vary(self, examples: Sequence[Example]) -> Sequence[Example]:
+        if not self.subword_sampling:
+            return examples
+        seed_sampling()
+        return [
+            example | {side: self._sampled(side, example[side]) for side in ("ids", "target")}
+            for example in map(dict, examples)
+        ]
+
+    def _sampled(self, side: str, ids: Sequence[int]) -> list[int]:
+        tokenizer = self.tokenizer if side == "ids" else self.written
+        assert isinstance(tokenizer, Subwords)
+        sampled = tokenizer.sample([*map(int, ids)], self.subword_sampling)
+        return sampled if len(sampled) <= self.max_length + 1 else [*map(int, ids)]
+
+    def read(self, encoded: Encoded) -> State:
+        """The decoder's first h and c: (layers, batch, hidden) each."""
+        return self.bridge(encoded.h_n, encoded.c_n)
+
+    def begin(self, batch: Batch) -> tuple[Writing, Memory | None]:
+        """The decoder's state before the first token, and what it may look at."""
+        encoded = self.backbone(batch.ids, batch.lengths)
+        look = self.decoder.attention
+        memory = None if look is None else look.remember(encoded.output, encoded.lengths)
+        return self.decoder.start(*self.read(encoded)), memory
+
+    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """A vector (batch, written, size) for every token of the target, made of those before it,
+        and the attention's weights (batch, written, read)."""
+        assert batch.target is not None
+        before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
+        return self.decoder(self.tokens.embed(before, self.backbone), *self.begin(batch))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, written, vocabulary) along the target, without one along the greedy
+        translation."""
+        if batch.target is None:
+            greedy = self.find(batch, Search(beam=1))
+            examples = [{"ids": [], "target": [*each[0].ids, EOS]} for each in greedy]
+            batch = replace(batch, target=Batch.of(examples, range(len(batch))).target)
+            batch = batch.to(self.device)
+        return self.tokens(self.vectors(batch)[0], self.backbone)
+
+    def loss(self, batch: Batch) -> Tensor:
+        assert batch.target is not None
+        real = batch.target != IGNORED
+        chosen = self.vectors(batch)[0][real]  # (tokens, size)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return self.tokens.loss(chosen, self.backbone, batch.target[real], smoothing)
+
+    def size(self, batch: Batch) -> int:
+        assert batch.target is not None
+        return int((batch.target != IGNORED).sum())
+
+    steps = size  # tokens that are written
+
+    def find(self, batch: Batch, search: Search) -> list[list[Hypothesis]]:
+        """Translations of each row, the best first; an empty one of an empty row."""
+        limits = 3 * batch.lengths + 10
+        limits[batch.lengths <= 1] = 0  # EOS alone
+        writer = Prefixes(self.decoder, *self.begin(batch), self.tokens, self.backbone)
+        return find(writer, limits.to(self.device), search)
+
+    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+        """{"text", "ids", "n_best": [{"text", "score"}, …]} per row; where there is a target also
+        its "tokens" and "loss", the mean of the batch."""
+        decode = self.written.decode
+        answers = []
+        for hypotheses in self.find(batch, Search(beam=1) if self.choosing else self.search):
+            n_best = [{"text": decode(h.ids), "score": h.score} for h in hypotheses]
+            text = n_best[0]["text"]
+            answers.append({"text": text, "ids": hypotheses[0].ids, "n_best": n_best})
+        if batch.target is not None:
+            loss, counts = self.loss(batch).item(), (batch.target != IGNORED).sum(1).tolist()
+            for answer, tokens in zip(answers, counts, strict=True):
+                answer |= {"loss": loss, "tokens": tokens}
+        return answers
+
+    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+        wanted = [column(row, "target") for row in rows]
+        metrics = scores.translation([answer["text"] for answer in answers], wanted)
+        if answers and "tokens" in answers[0]:
+            total = sum(answer["loss"] * answer["tokens"] for answer in answers)
+            metrics["loss"] = total / sum(answer["tokens"] for answer in answers)
+        return metrics
+
+    def show(self, answer: dict[str, Any]) -> str:
+        return " ".join(answer["text"].splitlines())
+
+    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return {"translation": answer["text"], "n_best": answer["n_best"]}
+
+    def predict(self, texts: str | Iterable[str], search: Search | None = None) -> list[Any]:
+        """Translations of texts, in their order; of `n_best` above 1 a list for each, best first.
+
+        `search` is how they are found, by default `self.search`.
+        """
+        before, self.search = self.search, search or self.search
+        try:
+            answers, several = super().predict(texts), self.search.n_best > 1
+        finally:
+            self.search = before
+        return [[h["text"] for h in a["n_best"]] if several else a["text"] for a in answers]
+
+    def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
+        """Where the decoder looked for each token of an answer."""
+        if self.decoder.attention is None or not answer["ids"]:
+            return False
+        read, written = self.encode(self.asked(row))["ids"], [*answer["ids"], EOS]
+        batch = Batch.of([{"ids": read, "target": written}], [0]).to(self.device)
+        with torch.no_grad():
+            weights = self.eval().vectors(batch)[1]
+        assert weights is not None
+        names = self.tokenizer.pieces(read), self.written.pieces(written)
+        pictures.attention(*names, weights[0].cpu().numpy(), path)
+        return True
+
+    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
+        """attention-1.png, …, some of the translations, and the scores' signatures."""
+        examples = []
+        for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
+            examples.append({**row, "answer": answer["text"]})
+            self.draw(row, answer, folder / f"attention-{len(examples)}.png")
+        signatures = scores.signatures([column(row, "target") for row in rows])
+        return {"examples": examples, "signatures": signatures}
