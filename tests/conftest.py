@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo import job
+from zoo import job, run
 from zoo.config import check, compose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +55,20 @@ def command(*words: str, **keywords) -> subprocess.CompletedProcess:
         [sys.executable, "-W", "error", "-m", "zoo.run", *words], cwd=ROOT, capture_output=True,
         text=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=240, **keywords,
     )  # fmt: skip
+
+
+def fails(capsys, *words) -> str:
+    """The one line on standard error of a run that ends with status 2."""
+    status = run.main([*words])
+    out, err = capsys.readouterr()
+    assert (status, err[:7], err.count("\n")) == (2, "error: ", 1), out + err
+    return err.removeprefix("error: ").strip()
+
+
+def write(path: Path, rows) -> Path:
+    """Rows as a jsonl file; its path."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
 
 
 def lines(path: Path) -> list[dict]:

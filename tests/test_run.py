@@ -11,24 +11,13 @@ import time
 
 import pytest
 import torch
-from conftest import DATA, ROOT, SMALL, arguments, command, lines, settings
+from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings
 
 import zoo
 from zoo import prepare, run
 from zoo.corpora import open_corpus
 
 TOY = str(DATA / "classify.jsonl")
-
-
-def fails(capsys, *words) -> str:
-    """The one line on standard error of a run that ends with status 2."""
-    status = run.main([*words])
-    out, err = capsys.readouterr()
-    assert status == 2
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in out + err
-    return err.removeprefix("error: ").strip()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from conftest import DATA, lines, settings, train
+from conftest import DATA, fails, lines, settings, train, write
 from safetensors.torch import load_file
 
 import zoo
@@ -21,19 +21,6 @@ from zoo.errors import InputError
 TOYS = lines(DATA / "translate.jsonl")
 TOY = ["data=files", f"data.train={DATA / 'translate.jsonl'}"]
 WORDS = "tokenizer.kind=words"
-
-
-def fails(capsys, *words) -> str:
-    """The one line on standard error of a run that ends with status 2."""
-    status = run.main([*words])
-    out, err = capsys.readouterr()
-    assert (status, err[:7], err.count("\n")) == (2, "error: ", 1), out + err
-    return err.removeprefix("error: ").strip()
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from conftest import DATA, SMALL, lines, settings, train
+from conftest import DATA, SMALL, fails, lines, settings, train, write
 
 import zoo
 from zoo import prepare, run
@@ -21,19 +21,6 @@ WORDS = "tokenizer.kind=words"
 GAPS = [{"source": "", "target": "x"}, {"source": "x", "target": " "},
         {"source": "\t", "target": ""}, {"source": "y", "target": ""}]  # fmt: skip
 REASONS = {"an empty source": 1, "an empty target": 2, "an empty source and target": 1}
-
-
-def fails(capsys, *words) -> str:
-    """The one line on standard error of a run that ends with status 2."""
-    status = run.main([*words])
-    out, err = capsys.readouterr()
-    assert (status, err[:7], err.count("\n")) == (2, "error: ", 1), out + err
-    return err.removeprefix("error: ").strip()
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
 
 
 def training(path, out, *words) -> list[str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from zoo import machine
-from zoo.batches import Batch, Examples, plan
+from zoo.batches import Batch, Examples
 from zoo.bench import peers
-from zoo.bench.measure import compare, matrix_rate, wait
-from zoo.bench.sides import prepared, training_step
-from zoo.config import Settings, check, compose
+from zoo.bench.measure import compare, matrix_rate
+from zoo.bench.sides import prepared, training
+from zoo.config import check, compose
 from zoo.rows import Row
 from zoo.task import Task
 
@@ -30,48 +30,19 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     rows, task = prepared(settings)
     examples = Examples([task.encode(row) for row in rows])
     tokens = sum(len(example["ids"]) for example in examples.examples)
-    size = settings.train.batch_rows
-    device = task.device
-    peer, peer_step = _peer(task, settings)
-    order = np.random.default_rng(settings.seed).permutation(len(examples))
-    peer_batches = [
-        examples.batch(order[i : i + size]).to(device) for i in range(0, len(order), size)
-    ]
-    cases = []
-    for precision in sorted({machine.find_precision("auto", device), "fp32"}):
-        step = training_step(task, settings.train.clip, precision)
-
-        def ours(step: Callable[[Batch], None] = step) -> None:
-            generator = np.random.default_rng(settings.seed)
-            for numbers in plan(examples, settings.train.batch_tokens, size, generator):
-                step(examples.batch(numbers).to(device))
-            wait(device)
-
-        def theirs() -> None:
-            for batch in peer_batches:
-                peer_step(batch)
-            wait(device)
-
-        case = compare(f"training step, {precision} against packed fp32", "tokens/s", tokens,
-                       ours, theirs, rounds)  # fmt: skip
-        cases.append(case | _share(task, precision, case["ours"]))
-    cases.append(_prediction(task, peer, rows[:TEXTS], rounds))
-    return cases
-
-
-def _peer(task: Task, settings: Settings) -> tuple[torch.nn.Module, Callable[[Batch], None]]:
-    lstm = task.backbone.lstm
-    model = peers.PackedClassifier(
+    size, lstm = settings.train.batch_rows, task.backbone.lstm
+    peer = peers.PackedClassifier(
         len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
         len(task.options["labels"]),
     ).to(task.device)  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-
-    def step(batch: Batch) -> None:
-        model.train()
-        peers.packed_step(model, optimizer, batch)
-
-    return model, step
+    order = np.random.default_rng(settings.seed).permutation(len(examples))
+    starts = range(0, len(order), size)
+    batches = [examples.batch(order[i : i + size]).to(task.device) for i in starts]
+    trained = training(
+        task, peer, batches, examples, settings, "packed fp32", "tokens/s", tokens, rounds
+    )
+    cases = [case | _share(task, precision, case["ours"]) for precision, case in trained.items()]
+    return [*cases, _prediction(task, peer, rows[:TEXTS], rounds)]
 
 
 def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:

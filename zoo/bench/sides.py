@@ -1,15 +1,19 @@
-"""Our side of a benchmark: rows and task of the settings, and a step of training."""
+"""What benchmarks of tasks share: rows and task of the settings, and training side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from zoo import machine, prepare
-from zoo.batches import Batch
+from zoo.batches import Batch, Examples, plan
+from zoo.bench import peers
+from zoo.bench.measure import compare, wait
 from zoo.config import Settings
 from zoo.rows import Row
 from zoo.task import Task
@@ -36,7 +40,37 @@ def prepared(settings: Settings) -> tuple[list[Row], Task]:
     return chosen, task.to(device)
 
 
-def training_step(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
+def training(
+    task: Task, peer: nn.Module, peer_batches: Sequence[Batch], examples: Examples,
+    settings: Settings, against: str, unit: str, tokens: int, rounds: int,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """A case for each precision: our steps over the rows in our batches, and the peer's steps, as
+    tutorials do them, over the same rows in its own. `tokens` is what a round goes through."""
+    device, cases = task.device, {}
+    optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
+
+    def theirs() -> None:
+        peer.train()
+        for batch in peer_batches:
+            peers.packed_step(peer, optimizer, batch)
+        wait(device)
+
+    for precision in sorted({machine.find_precision("auto", device), "fp32"}):
+        step = _step(task, settings.train.clip, precision)
+
+        def ours(step: Callable[[Batch], None] = step) -> None:
+            generator = np.random.default_rng(settings.seed)
+            limits = settings.train.batch_tokens, settings.train.batch_rows
+            for numbers in plan(examples, *limits, generator):
+                step(examples.batch(numbers).to(device))
+            wait(device)
+
+        name = f"training step, {precision} against {against}"
+        cases[precision] = compare(name, unit, tokens, ours, theirs, rounds)
+    return cases
+
+
+def _step(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
     """One step of training as `zoo.train` does it: forward, backward, clip, AdamW."""
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
 

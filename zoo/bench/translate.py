@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,10 @@ import torch
 
 from zoo import machine, prepare
 from zoo.backbone import Backbone
-from zoo.batches import Batch, Example, Examples, plan
+from zoo.batches import Example, Examples, plan
 from zoo.bench import peers
-from zoo.bench.measure import compare, wait
-from zoo.bench.sides import ROWS, prepared, start, training_step
+from zoo.bench.measure import compare
+from zoo.bench.sides import ROWS, prepared, start, training
 from zoo.config import Settings, check, compose
 from zoo.decoder import Prefixes
 from zoo.search import Search, find
@@ -39,8 +39,8 @@ def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
         sizes["vocabulary_size"], sizes["embedding_size"], sizes["hidden_size"],
         task.decoder.backbone.lstm.hidden_size,
     ).to(task.device)  # fmt: skip
-    training = _training(task, peer, examples, settings, rounds)
-    return [*training, *_decoding(task, peer, examples, rounds)]
+    trained = _training(task, peer, examples, settings, rounds)
+    return [*trained, *_decoding(task, peer, examples, rounds)]
 
 
 # What the recipe for sentences has, whatever the default corpus has.
@@ -71,35 +71,16 @@ def _drawn(settings: Settings) -> tuple[Any, Examples]:
 def _training(
     task: Any, peer: peers.StepwiseTranslator, examples: Examples, settings: Settings, rounds: int
 ) -> list[dict[str, Any]]:
-    size, device = settings.train.batch_rows, task.device
     tokens = sum(len(example["target"]) for example in examples.examples)
     by_source = Examples([{"ids": example["ids"]} for example in examples.examples])
     order = np.random.default_rng(settings.seed)
-    peer_batches = [
-        examples.batch(numbers).to(device)
-        for numbers in plan(by_source, settings.train.batch_tokens, size, order)
-    ]
-    optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
-
-    def theirs() -> None:
-        peer.train()
-        for batch in peer_batches:
-            peers.packed_step(peer, optimizer, batch)
-        wait(device)
-
-    cases = []
-    for precision in sorted({machine.find_precision("auto", device), "fp32"}):
-        step = training_step(task, settings.train.clip, precision)
-
-        def ours(step: Callable[[Batch], None] = step) -> None:
-            generator = np.random.default_rng(settings.seed)
-            for numbers in plan(examples, settings.train.batch_tokens, size, generator):
-                step(examples.batch(numbers).to(device))
-            wait(device)
-
-        name = f"training step, {precision} against step by step with input feeding, fp32"
-        cases.append(compare(name, "target tokens/s", tokens, ours, theirs, rounds))
-    return cases
+    limits = settings.train.batch_tokens, settings.train.batch_rows
+    batches = [examples.batch(n).to(task.device) for n in plan(by_source, *limits, order)]
+    against = "step by step with input feeding, fp32"
+    cases = training(
+        task, peer, batches, examples, settings, against, "target tokens/s", tokens, rounds
+    )
+    return [*cases.values()]
 
 
 def _decoding(
