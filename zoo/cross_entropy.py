@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.product import precision
+from zoo.product import precision, product
 
 ELEMENTS = 1 << 21  # of logits that are held in float32 at a time, on a processor
 
@@ -41,7 +41,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             for start in range(0, len(x), count):
                 part = slice(start, start + count)
-                logits = torch.addmm(bias.to(low), rows[part], narrow.t()).to(wide)
+                logits = _logits(rows[part], narrow, bias.to(low)).to(wide)
                 loss, derivative = _rows(logits, target[part], smoothing)
                 total += loss
                 if wanted:
@@ -49,7 +49,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     gradient[part] = derivative
             ctx.count = max(1, len(x))
             if wanted:
-                ctx.save_for_backward(gradient @ narrow, gradient.t() @ rows, of_bias)
+                of_x, of_weight = _gradients(gradient, rows, narrow)
+                ctx.save_for_backward(of_x, of_weight, of_bias)
         ctx.kinds = x.dtype, weight.dtype, bias.dtype
         return total / ctx.count
 
@@ -60,6 +61,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = scale / ctx.count
         found = zip(ctx.saved_tensors, ctx.kinds, strict=True)
         return (*(grad.to(kind) * scale.to(kind) for grad, kind in found), None, None, None)
+
+
+def _logits(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if rows.dtype == torch.float32:  # half of the time, on a processor
+        return product(rows, weight, rows.dtype).add_(bias)
+    return torch.addmm(bias, rows, weight.t())
+
+
+def _gradients(gradient: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the rows and of the weight; the smaller factor is the one that is turned around."""
+    if rows.dtype == torch.float32:
+        of_rows = product(gradient, weight.t(), rows.dtype)
+        return of_rows, product(rows.t(), gradient.t(), rows.dtype).t().contiguous()
+    return gradient @ weight, gradient.t() @ rows
 
 
 def _rows(logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
