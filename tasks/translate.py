@@ -28,8 +28,9 @@ from zoo.decoder import Decoder, Prefixes, Writing
 from zoo.layers import State
 from zoo.rows import Row
 from zoo.search import Hypothesis, Search, find
+from zoo.subwords import seed_sampling
 from zoo.task import Task, column
-from zoo.text import BOS, EOS, PAD, Subwords, Tokenizer, seed_sampling
+from zoo.text import BOS, EOS, PAD, Subwords, Tokenizer
 from zoo.token_layer import TokenLayer
 
 EXAMPLES = 3  # translations that are shown and drawn after a training

@@ -177,8 +177,8 @@ def plan(
     """The batches of one epoch, as row numbers: rows of like length stand together.
 
     A batch holds at most `rows` rows and at most `tokens` steps on either side, its padding
-    included, but always one row. With a `generator` the rows and the batches are shuffled; without one the rows keep
-    their order from pool to pool.
+    included, but always one row. With a `generator` the rows and the batches are shuffled; without
+    one the rows keep their order from pool to pool.
     """
     order = np.arange(len(store), dtype=np.int32)
     if generator is not None:

@@ -35,7 +35,7 @@ class TokenizerSettings(BaseModel):
     kind: Literal["words", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
-    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these three of subwords: zoo.text.Pieces
+    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these three are zoo.subwords.Pieces
     nfkc: bool
     split_digits: bool
     shared: bool  # one for all texts of a row, or one for each

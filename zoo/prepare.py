@@ -20,8 +20,9 @@ from zoo.corpora import Splits, open_corpus
 from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
 from zoo.search import Search
+from zoo.subwords import Pieces
 from zoo.task import Task, find
-from zoo.text import TOKENIZERS, Pieces, Tokenizer
+from zoo.text import TOKENIZERS, Tokenizer
 
 log = logging.getLogger("zoo")
 
@@ -55,10 +56,10 @@ def build(
 def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list[Tokenizer]:
     """One tokenizer for all texts of a row, or with `tokenizer.shared=false` one for each."""
     wanted, trainer = settings.tokenizer, TOKENIZERS[settings.tokenizer.kind]
-    first = next(iter(source))
     sides: list[slice] = [slice(None)]
     if not wanted.shared:
-        sides = [slice(side, side + 1) for side in range(len(kind.texts(first)))]
+        count = len(kind.texts(next(iter(source))))
+        sides = [slice(side, side + 1) for side in range(count)]
     pieces = Pieces(wanted.coverage, wanted.nfkc, wanted.split_digits)
     tokenizers: list[Tokenizer] = []
     for side in sides:

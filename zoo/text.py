@@ -6,27 +6,20 @@ a review that contains "<pad>" must not turn into padding.
 
 from __future__ import annotations
 
-import io
 import json
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from zoo.errors import InputError
 
+if TYPE_CHECKING:
+    from zoo.subwords import Pieces
+
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
-
-
-class Pieces(NamedTuple):
-    """How subwords are cut out of texts."""
-
-    coverage: float = 0.9998  # share of the characters of all texts that are none of them UNK
-    nfkc: bool = True  # read ｆｕｌｌ and ½ as full and 1⁄2; what is written must stay as it is
-    split_digits: bool = False  # each digit is a piece: a number that was never seen can be copied
 
 
 class Tokenizer(ABC):
@@ -173,24 +166,9 @@ class Subwords(Tokenizer):
 
         Raises InputError when `size` is too small for the characters, or the texts are empty.
         """
-        from sentencepiece import SentencePieceTrainer, set_random_generator_seed
+        from zoo import subwords  # it imports this file
 
-        pieces = pieces or Pieces()
-        set_random_generator_seed(1)  # it samples its sentences: the same ones every time
-        model = io.BytesIO()
-        raised: list[BaseException] = []
-        try:
-            SentencePieceTrainer.train(
-                sentence_iterator=_sentences(texts, raised), model_writer=model, model_type="bpe",
-                vocab_size=size, hard_vocab_limit=False, character_coverage=pieces.coverage,
-                pad_id=PAD, unk_id=UNK, bos_id=BOS, eos_id=EOS, unk_surface="\N{WHITE SQUARE}",
-                input_sentence_size=1_000_000, shuffle_input_sentence=True, num_threads=1,
-                split_digits=pieces.split_digits, minloglevel=2,
-                normalization_rule_name="nmt_nfkc" if pieces.nfkc else "identity",
-            )  # fmt: skip
-        except RuntimeError as error:
-            raise (raised[0] if raised else InputError(_cured(error, size))) from None
-        return cls(model.getvalue())
+        return cls(subwords.learn(texts, size, pieces or subwords.Pieces()))
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
@@ -227,35 +205,6 @@ class Subwords(Tokenizer):
 
     def __len__(self) -> int:
         return self.processor.get_piece_size()
-
-
-def seed_sampling() -> None:
-    """Seed sentencepiece's draws from torch's generator: a seed repeats them, resuming too."""
-    import torch
-    from sentencepiece import set_random_generator_seed
-
-    set_random_generator_seed(int(torch.randint(1 << 31, ())))
-
-
-def _cured(error: RuntimeError, size: int) -> str:
-    """What to do about an error of the trainer, which names a line of its source."""
-    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error)):
-        cure = f"the texts need {needed[1]} for their characters: set tokenizer.size={needed[1]}"
-        return f"tokenizer.size={size}: {cure} or more"
-    if re.search(r"sentences_\.empty|all_chars_count", str(error)):
-        return "tokenizer.kind=subwords: the training texts are empty, there is nothing to learn"
-    return f"tokenizer.kind=subwords: {' '.join(str(error).split())}"
-
-
-def _sentences(texts: Iterable[str], raised: list[BaseException]) -> Iterator[str]:
-    """Short lines of the texts; an exception is also put into `raised`: sentencepiece hides it."""
-    try:
-        for text in texts:  # sentencepiece skips longer sentences without a word
-            for line in text.splitlines():
-                yield from (line[i : i + 1000] for i in range(0, len(line), 1000))
-    except (Exception, KeyboardInterrupt) as error:
-        raised.append(error)
-        raise
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {t.kind: t for t in (Words, Subwords, Characters)}
