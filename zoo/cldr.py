@@ -70,8 +70,7 @@ def documents(
     the same rows, and a locale's texts do not depend on which others are asked for.
     Raises InputError: settings at once, a locale with too little text when its turn comes.
     """
-    if split not in SPLITS:
-        raise InputError(f"cldr: split {split!r} is none of {', '.join(SPLITS)}")
+    check_split(split)
     least, most = items
     if documents < 1 or not 1 <= least <= most:
         given = f"documents={documents} items=({least}, {most})"
@@ -131,7 +130,7 @@ def items_of(locale: str) -> tuple[Item, ...]:
         for key, text in _texts(locale).items()
         if 0 < len(text) <= LONGEST_ITEM
         and key[-1] != text
-        and not (text == fallback.get(key) and any(map(str.isalpha, text)))
+        and not phrases.borrowed(text, fallback.get(key))
     )
 
 
@@ -146,6 +145,12 @@ def _texts(locale: str) -> dict[tuple[str, ...], str]:
         texts["unit", code] = widths.get("long") or widths.get("short", "")
     texts = {key: phrases.plain(text) for key, text in texts.items()}
     return texts | {key: phrases.say(found, key) for key in phrases.some()}
+
+
+def check_split(split: str) -> None:
+    """Raises InputError for a split that is none."""
+    if split not in SPLITS:
+        raise InputError(f"cldr: split {split!r} is none of {', '.join(SPLITS)}")
 
 
 def check_locale(locale: str) -> None:

@@ -19,9 +19,9 @@ from functools import cache
 
 from babel import Locale
 
-from zoo.cldr import LONGEST_ITEM, SPLITS, check_locale, split_of
+from zoo.cldr import LONGEST_ITEM, check_locale, check_split, split_of
 from zoo.errors import InputError
-from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, Key, say
+from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, Key, borrowed, say
 from zoo.rows import Row
 
 STYLES: dict[str, tuple[str, ...]] = {  # kind -> how, or in which unit, a value can be said
@@ -44,8 +44,7 @@ def pairs(
     The same arguments give the same rows. Raises InputError: settings at once, locales that have
     too little to say to each other when that is found out.
     """
-    if split not in SPLITS:
-        raise InputError(f"cldr: split {split!r} is none of {', '.join(SPLITS)}")
+    check_split(split)
     for locale in (source, target):
         check_locale(locale)
     if source == target:
@@ -78,12 +77,12 @@ def _rows(split: str, source: str, target: str, size: int, seed: int) -> Iterato
 
 def _draw(draw: random.Random, source: str, target: str) -> Key:
     kind = draw.choice(KINDS)
-    listable = [names for names in LISTED if len(_names(source, target, names)) >= SHORTEST]
-    if kind == "list" and listable:
-        listed = draw.choice(listable)
-        names = draw.sample(_names(source, target, listed), draw.randint(2, SHORTEST))
-        return kind, listed, " ".join(names)
-    kind = "date" if kind == "list" else kind  # locales that have too few names in common
+    if kind == "list":
+        if listable := _listable(source, target):
+            listed = draw.choice(listable)
+            names = draw.sample(_names(source, target, listed), draw.randint(2, SHORTEST))
+            return kind, listed, " ".join(names)
+        kind = "date"
     style = draw.choice(STYLES[kind])
     if kind == "date":
         value = str(FIRST_DAY + datetime.timedelta(draw.randrange(DAYS)))
@@ -101,7 +100,12 @@ def _draw(draw: random.Random, source: str, target: str) -> Key:
 def _own(locale: Locale, key: Key) -> str:
     """What a locale says in its own words: not those of CLDR's root."""
     text = say(locale, key)
-    return "" if any(map(str.isalpha, text)) and text == say(ROOT, key) else text
+    return "" if borrowed(text, say(ROOT, key)) else text
+
+
+def _listable(source: str, target: str) -> list[str]:
+    """The kinds of which both locales have enough names; there may be none."""
+    return [kind for kind in LISTED if len(_names(source, target, kind)) >= SHORTEST]
 
 
 @cache

@@ -40,6 +40,12 @@ def say(locale: Locale, key: Key) -> str:
     return ""
 
 
+def borrowed(text: str, root: str | None) -> bool:
+    """Whether a text is only what CLDR's `root` says, which every locale falls back to ("3 d").
+    Digits and signs alone are anybody's."""
+    return text == root and any(map(str.isalpha, text))
+
+
 def plain(text: str) -> str:
     """Spaces that a reader cannot tell apart become one; invisible direction marks go."""
     text = unicodedata.normalize("NFC", text)

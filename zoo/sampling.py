@@ -16,10 +16,9 @@ def draw(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis
     """
     found: list[list[Hypothesis]] = [[] for _ in limits]
     texts = torch.arange(len(limits), device=limits.device)  # those that are written
-    count, width = len(texts), 1
-    ids = torch.full((count, width), BOS, device=limits.device)
+    ids = torch.full_like(texts, BOS).unsqueeze(1)  # (texts, prefixes): the last tokens
     total = torch.zeros(ids.shape, device=ids.device)  # (texts, prefixes): log-probabilities
-    written = ids.new_empty(count, width, 0)  # (texts, prefixes, tokens), PAD after an end
+    written = ids.new_empty(*ids.shape, 0)  # (texts, prefixes, tokens), PAD after an end
     while len(texts):
         length = written.size(-1)
         next_token = bounded(writer.step(ids), EOS, length, limits[texts], search.min_length)

@@ -22,6 +22,7 @@ from zoo.text import EOS, SPECIALS, Characters
 
 VOCABULARY = 8000
 SENTENCES = 256  # that a round of decoding writes
+NO_CORPUS = ("data=files", "data.train=none")  # the recipe for sentences; no file is read
 
 
 def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
@@ -32,7 +33,7 @@ def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     are that corpus's; else ids are drawn by chance, as many to a row as captions have.
     """
     given = any(argument.startswith("data=") for argument in arguments)
-    settings = check(compose(["task=translate", *([] if given else SIZES), *arguments]))
+    settings = check(compose(["task=translate", *([] if given else NO_CORPUS), *arguments]))
     task, examples = _from_corpus(settings) if given else _drawn(settings)
     sizes = task.backbone.options
     peer = peers.StepwiseTranslator(
@@ -41,10 +42,6 @@ def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     ).to(task.device)  # fmt: skip
     trained = _training(task, peer, examples, settings, rounds)
     return [*trained, *_decoding(task, peer, examples, rounds)]
-
-
-# What the recipe for sentences has, whatever the default corpus has.
-SIZES = ("data=files", "data.train=none")
 
 
 def _from_corpus(settings: Settings) -> tuple[Any, Examples]:
