@@ -59,11 +59,11 @@ def test_gradcheck(smoothing):
 @smoothings
 @pytest.mark.parametrize("elements", [1, VOCABULARY, 3 * VOCABULARY + 1, 100 * VOCABULARY])
 def test_several_chunks_of_rows_give_what_one_gives(monkeypatch, smoothing, elements):
-    inputs, seen, rows_of = (*given(), smoothing), [], cross_entropy._rows
+    inputs, seen, rows_of = (*given(), smoothing), [], cross_entropy._logits
     wanted = with_gradients(linear_cross_entropy, *inputs)
     monkeypatch.setattr(cross_entropy, "ELEMENTS", elements)
     monkeypatch.setattr(
-        cross_entropy, "_rows", lambda *all_: seen.append(len(all_[0])) or rows_of(*all_)
+        cross_entropy, "_logits", lambda *all_: seen.append(len(all_[0])) or rows_of(*all_)
     )
     assert_close(with_gradients(linear_cross_entropy, *inputs), wanted, 1e-12)
     size = min(max(1, elements // VOCABULARY), ROWS)
@@ -74,14 +74,15 @@ def test_several_chunks_of_rows_give_what_one_gives(monkeypatch, smoothing, elem
 def test_bfloat16_autocast_is_close_to_float32(smoothing):
     # bfloat16 keeps 8 bits: a number is off by 1 part in 512 at most. Vectors, weights and logits
     # are each rounded once, the gradient by the logits and the gradients by the three as well, and
-    # what is summed is rounded independently: 1 part in 64 of a tensor's norm holds them all.
+    # what is summed is rounded independently: 1 part in 64 of a tensor's norm holds them all. When
+    # the target counts for nothing, the gradient is what is left of two numbers that are alike.
     inputs = *given(200, torch.float32, 64, 300), smoothing
     wanted = with_gradients(linear_cross_entropy, *inputs)
     with torch.autocast("cpu", torch.bfloat16):
         found = with_gradients(linear_cross_entropy, *inputs)
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
-        assert (one - other).norm() < other.norm() / 64
+        assert (one - other).norm() < other.norm() / (64 if smoothing < 1 else 32)
     assert not torch.equal(found[1], wanted[1])  # it did round
 
 
@@ -165,8 +166,7 @@ def test_without_grad_no_gradient_is_computed():
         found = linear_cross_entropy(*floats, target)
     assert torch.equal(found, wanted)
     assert not found.requires_grad
-    assert [learning.seen.count(name) for name in ("addmm", "mm")] == [1, 2]
-    assert [scoring.seen.count(name) for name in ("addmm", "mm")] == [1, 0]
+    assert [learning.seen.count("mm"), scoring.seen.count("mm")] == [3, 1]
 
 
 @pytest.mark.parametrize("kind", ["alone", "of a product", "in a sum"])

@@ -1,4 +1,14 @@
-"""The last layer over a large vocabulary together with its loss, without a pass too many."""
+"""The last layer over a large vocabulary together with its loss, without a pass too many.
+
+Over 33,000 words a step's logits are hundreds of times as large as what they are made of, so what
+counts is how often they are walked over. The derivative by the logits is
+
+    P - (1 - smoothing) * onehot(target) - smoothing / vocabulary,   P = E / sum(E), E = exp(logits)
+
+All but E is of low rank. So E alone is kept, in 16 bits where the products are, and goes into the
+two products that carry the gradient back; what else there is, the sums of P included, is put right
+on their small factors.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.product import precision, product
+from zoo.product import Factor, precision, product
 
-ELEMENTS = 1 << 21  # of logits that are held in float32 at a time, on a processor
+ELEMENTS = 1 << 22  # of logits that are held at a time, on a processor
+KEPT = 1 << 27  # bytes; a larger E is allocated anew each time
 
 
 def linear_cross_entropy(
@@ -17,10 +28,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Mean cross entropy of `F.linear(x, weight, bias)`, like torch's `F.cross_entropy` of it.
 
-    x (n, size), weight (vocabulary, size), bias (vocabulary,), target (n,) int64. The gradient is
-    taken while the probabilities are at hand, and the logits are held in float32 for some rows at
-    a time: that is where torch's own functions lose time on a processor. Sums and probabilities
-    are float32 (float64 of float64). Zero, with zero gradients, for no rows.
+    x (n, size), weight (vocabulary, size), bias (vocabulary,), target (n,) int64. Products are
+    taken in the precision of the autocast around; sums are float32 (float64 of float64). Zero,
+    with zero gradients, for no rows.
     """
     wanted = torch.is_grad_enabled()
     return _LinearCrossEntropy.apply(x, weight, bias, target, label_smoothing, wanted)
@@ -32,62 +42,98 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float,
         wanted: bool,
     ) -> Tensor:  # fmt: skip
-        low = precision(x)
+        low, count = precision(x), max(1, len(x))
         wide = torch.promote_types(x.dtype, torch.float32)
-        narrow, rows, size = weight.to(low), x.to(low), len(weight)
-        gradient = rows.new_empty(len(x) if wanted else 0, size)  # of the logits, times len(x)
-        total, of_bias = x.new_zeros((), dtype=wide), x.new_zeros(size, dtype=wide)
-        count = max(1, ELEMENTS // size) if x.device.type == "cpu" else max(1, len(x))
-        with torch.autocast(x.device.type, enabled=False):
-            for start in range(0, len(x), count):
-                part = slice(start, start + count)
-                logits = _logits(rows[part], narrow, bias.to(low)).to(wide)
-                loss, derivative = _rows(logits, target[part], smoothing)
-                total += loss
-                if wanted:
-                    of_bias += derivative.sum(0)
-                    gradient[part] = derivative
-            ctx.count = max(1, len(x))
-            if wanted:
-                of_x, of_weight = _gradients(gradient, rows, narrow)
-                ctx.save_for_backward(of_x, of_weight, of_bias)
         ctx.kinds = x.dtype, weight.dtype, bias.dtype
-        return total / ctx.count
+        with torch.autocast(x.device.type, enabled=False):
+            rows, narrow = x.to(low), weight.to(low)
+            powers, sums, tops = _powers(rows, narrow, bias.to(low), wide, wanted)
+            x, rest = x.to(wide), bias.to(wide)
+            hit = (x * weight[target].to(wide)).sum(1) + rest[target]  # (n,): the targets' logits
+            loss = (sums.log() + tops - (1 - smoothing) * hit).sum()
+            if smoothing:
+                loss -= smoothing * (x @ weight.to(wide).mean(0) + rest.mean()).sum()
+            if wanted:
+                share = smoothing / len(weight), (1 - smoothing)
+                found = _gradients(powers, sums, rows, narrow, target, share, count)
+                kinds = zip(found, ctx.kinds, strict=True)
+                ctx.save_for_backward(*(grad.to(kind) for grad, kind in kinds))
+        return loss / count
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple:
         if torch.is_grad_enabled():  # torch's once_differentiable would keep silent in a sum
             raise RuntimeError("linear_cross_entropy cannot be differentiated twice")
-        scale = scale / ctx.count
-        found = zip(ctx.saved_tensors, ctx.kinds, strict=True)
-        return (*(grad.to(kind) * scale.to(kind) for grad, kind in found), None, None, None)
+        found = ctx.saved_tensors
+        if scale.device.type != "cpu" or float(scale) != 1:
+            found = tuple(grad * scale.to(grad.dtype) for grad in found)
+        return *found, None, None, None
 
 
-def _logits(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if rows.dtype == torch.float32:  # half of the time, on a processor
+def _powers(
+    rows: Tensor, weight: Tensor, bias: Tensor, wide: torch.dtype, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(logits - top) (n, vocabulary), its sums (n,) and the tops (n,), each row's highest logit.
+
+    Without `keep` the first is only what is left of the last rows.
+    """
+    count, size = len(rows), len(weight)
+    some = max(1, ELEMENTS // size) if rows.device.type == "cpu" else max(1, count)
+    factor = Factor(weight, rows.dtype) if count > some else None  # once for several products
+    kept = _scratch(rows, count if keep else min(some, count), size)
+    sums, tops = (rows.new_empty(count, dtype=wide) for _ in range(2))
+    for start in range(0, count, some):
+        part = slice(start, min(start + some, count))
+        powers = kept[part] if keep else kept[: part.stop - start]
+        logits = _logits(rows[part], weight, bias, factor)
+        top = logits.amax(1, keepdim=True)
+        tops[part] = top.squeeze(1)
+        torch.exp(logits.sub_(top), out=powers)
+        torch.sum(powers, 1, dtype=wide, out=sums[part])
+    return kept, sums, tops
+
+
+def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: Factor | None) -> Tensor:
+    """A new tensor (rows, vocabulary)."""
+    if factor is None:
         return product(rows, weight, rows.dtype).add_(bias)
-    return torch.addmm(bias, rows, weight.t())
+    return factor(rows, bias)
 
 
-def _gradients(gradient: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the rows and of the weight; the smaller factor is the one that is turned around."""
-    if rows.dtype == torch.float32:
-        of_rows = product(gradient, weight.t(), rows.dtype)
-        return of_rows, product(rows.t(), gradient.t(), rows.dtype).t().contiguous()
-    return gradient @ weight, gradient.t() @ rows
+def _gradients(
+    powers: Tensor, sums: Tensor, rows: Tensor, weight: Tensor, target: Tensor,
+    share: tuple[float, float], count: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Of x, weight and bias, divided by `count`; `share` of every token, and of the target."""
+    every, right = share
+    wide = sums.dtype
+    part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): what makes E to P, over the count
+    of_rows = product(powers, weight.t(), rows.dtype).to(wide) * part
+    of_rows -= weight[target].to(wide) * (right / count)
+    given = torch.cat([rows.to(wide) * part, part], 1).to(rows.dtype)  # (n, size + 1)
+    if rows.dtype == torch.float32:  # oneDNN's, which turns its second factor: the smaller one here
+        made = product(given.t(), powers.t(), rows.dtype).t()
+    else:
+        made = powers.t() @ given  # (vocabulary, size + 1)
+    of_weight, of_bias = made[:, :-1].to(wide).contiguous(), made[:, -1].to(wide)
+    of_weight.index_add_(0, target, rows.to(wide), alpha=-right / count)
+    of_bias.index_add_(0, target, torch.ones_like(sums), alpha=-right / count)
+    if every:
+        of_rows -= weight.to(wide).sum(0) * (every / count)
+        of_weight -= rows.to(wide).sum(0) * (every / count)
+        of_bias -= every * len(rows) / count
+    return of_rows, of_weight, of_bias
 
 
-def _rows(logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """The sum of the rows' losses, and its derivative by the logits (rows, vocabulary)."""
-    target = target.unsqueeze(1)
-    probabilities = logits.softmax(1)
-    # log of the sum of exp, from the likeliest token and without another pass of exp
-    normalizer = logits.amax(1) - probabilities.amax(1).log()
-    right = (normalizer - logits.gather(1, target).squeeze(1)).sum()
-    one = torch.full_like(target, 1, dtype=logits.dtype)
-    if not smoothing:
-        return right, probabilities.scatter_add_(1, target, -one)
-    evenly = (normalizer - logits.mean(1)).sum()
-    probabilities -= smoothing / logits.size(1)
-    derivative = probabilities.scatter_add_(1, target, (smoothing - 1) * one)
-    return (1 - smoothing) * right + smoothing * evenly, derivative
+_kept: dict[torch.dtype, Tensor] = {}
+
+
+def _scratch(like: Tensor, rows: int, size: int) -> Tensor:
+    """Memory (rows, size) for this call alone. On a processor it is kept from call to call: pages
+    that are new to the process take longer than the product that fills them."""
+    elements = rows * size
+    if like.device.type != "cpu" or elements * like.itemsize > KEPT:
+        return like.new_empty(rows, size)
+    if like.dtype not in _kept or _kept[like.dtype].numel() < elements:
+        _kept[like.dtype] = like.new_empty(elements)
+    return _kept[like.dtype][:elements].view(rows, size)

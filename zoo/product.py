@@ -38,11 +38,13 @@ class Factor:
         if _takes_onednn(weight, low) and weight.numel():
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(low).contiguous())
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+        """rows @ weight.T + bias, a new tensor; the bias (size,) is in precision `low`."""
         rows = rows.to(self.low)
         if self.packed is None or not len(rows):
-            return torch.mm(rows, self.weight).to(self.wide)
-        made = torch.ops.mkldnn._linear_pointwise(rows, self.packed, None, "none", [], "")
+            made = torch.mm(rows, self.weight)
+            return (made if bias is None else made.add_(bias)).to(self.wide)
+        made = torch.ops.mkldnn._linear_pointwise(rows, self.packed, bias, "none", [], "")
         return made.to(self.wide)
 
 
