@@ -218,12 +218,7 @@ class Translate(Task):
 
         `search` is how they are found, by default `self.search`.
         """
-        before, self.search = self.search, search or self.search
-        try:
-            answers, several = super().predict(texts), self.search.n_best > 1
-        finally:
-            self.search = before
-        return [[h["text"] for h in a["n_best"]] if several else a["text"] for a in answers]
+        return self.predict_with(search, texts)
 
     def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """Where the decoder looked for each token of an answer."""

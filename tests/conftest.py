@@ -22,7 +22,7 @@ DATA = ROOT / "tests" / "data"
 SMALL = [
     "device=cpu", "precision=fp32", "baseline=false", "tokenizer.min_count=1",
     "backbone.embedding_size=16", "backbone.hidden_size=16", "train.batch_rows=8",
-    "train.epochs=2", "train.learning_rate=2e-2", "train.average=0.9",
+    "train.epochs=2", "train.learning_rate=2e-2", "train.average=0.9", "train.batch_tokens=128",
 ]  # fmt: skip
 
 

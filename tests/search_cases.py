@@ -31,6 +31,8 @@ def after(seed, text, prefix, size):
 class Writer:
     """Writes with `after`, knows what it has read, and checks how it is called."""
 
+    ends = True
+
     def __init__(self, texts, seed=0, size=SIZE):
         self.texts, self.seed, self.size = list(texts), seed, size
         self.read = [[()] for _ in self.texts]  # prefixes of each text

@@ -65,6 +65,12 @@ def assert_as_often(counts, wanted):
         assert abs(counts[each] - total * chance) < bound, each
 
 
+def likely(given, search):
+    """What may be drawn, as log-probabilities of the whole vocabulary."""
+    values, ids = sampling.likely(given, search)
+    return torch.full(given.shape, -math.inf, dtype=values.dtype).scatter(-1, ids, values)
+
+
 @options
 def test_texts_are_drawn_as_often_as_their_probability_says(options):
     search = Search(sample=True, n_best=DRAWS, **options)
@@ -115,7 +121,7 @@ def test_a_seed_repeats_its_draws():
 def test_what_may_be_drawn_is_never_nothing_and_keeps_its_order(dtype, size, options):
     search = Search(sample=True, **options)
     given = (3 * torch.randn(4, 2, size, dtype=dtype)).log_softmax(-1)
-    found = sampling.likely(given, search).exp()
+    found = likely(given, search).exp()
     assert torch.allclose(found.sum(-1), torch.ones((), dtype=torch.float64), rtol=0, atol=1e-5)
     kept = found > 0
     assert torch.equal(kept.any(-1), torch.ones(4, 2, dtype=torch.bool))
@@ -128,11 +134,11 @@ def test_what_may_be_drawn_is_never_nothing_and_keeps_its_order(dtype, size, opt
 @pytest.mark.parametrize("options", [{"temperature": 1e-39}, {"top_p": 1e-46}], ids=str)
 def test_the_smallest_temperature_and_share_draw_the_likeliest(options):
     given = torch.randn(2, 3, 9).log_softmax(-1)
-    found = sampling.likely(given, Search(sample=True, **options))
+    found = likely(given, Search(sample=True, **options))
     assert torch.equal(found.argmax(-1), given.argmax(-1))
     assert torch.equal(found.exp().amax(-1), torch.ones(2, 3))
 
 
 def test_top_k_is_that_many_tokens_even_if_some_are_equally_likely():
-    found = sampling.likely(torch.zeros(1, 9).log_softmax(-1), Search(sample=True, top_k=2))
+    found = likely(torch.zeros(1, 9).log_softmax(-1), Search(sample=True, top_k=2))
     assert found.isfinite().sum() == 2

@@ -191,6 +191,8 @@ def test_a_short_bad_text_does_not_end_the_search_for_a_good_one():
     class Sure:
         """Writes 4 4 4 4 and the end: at each step nearly surely, and anything else hardly."""
 
+        ends = True
+
         def __init__(self):
             self.length = 0
 

@@ -28,10 +28,11 @@ class Backbone(nn.Module):
     """An embedding and an LSTM.
 
     Give `vocabulary_size` for ids, or `input_size` for float features. Dropout is drawn outside
-    the fused kernel: `word_dropout` turns that share of the tokens into UNK, `input_dropout` zeroes
-    features of the embedding, the same ones at every step of a row (locked dropout), `dropout`
-    acts between layers, `output_dropout` on the last one's `output`, `weight_dropout` on the
-    recurrent weights; what they and the rest do is said at `zoo.LSTM`.
+    the fused kernel: `word_dropout` turns that share of the tokens into UNK, `embedding_dropout`
+    zeroes that share of the vocabulary's vectors, `input_dropout` zeroes features of the embedding,
+    the same ones at every step of a row (locked dropout), `dropout` acts between layers,
+    `output_dropout` on the last one's `output`, `weight_dropout` on the recurrent weights; what
+    they and the rest do is said at `zoo.LSTM`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
         locked_dropout: bool = False,
         layer_norm: bool = False,
         learned_state: bool = False,
+        embedding_dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         if (vocabulary_size is None) == (input_size is None):
@@ -61,7 +63,7 @@ class Backbone(nn.Module):
             "input_dropout": input_dropout, "word_dropout": word_dropout,
             "output_dropout": output_dropout, "weight_dropout": weight_dropout,
             "locked_dropout": locked_dropout, "layer_norm": layer_norm,
-            "learned_state": learned_state,
+            "learned_state": learned_state, "embedding_dropout": embedding_dropout,
         }  # fmt: skip
         self.embedding = None
         if vocabulary_size is not None:
@@ -73,6 +75,7 @@ class Backbone(nn.Module):
             output_dropout=output_dropout, learned_state=learned_state, forget_bias=1.0,
         )  # fmt: skip
         self.input_dropout, self.word_dropout = input_dropout, word_dropout
+        self.embedding_dropout = embedding_dropout
         self.reset_parameters()
 
     @property
@@ -128,4 +131,5 @@ class Backbone(nn.Module):
                     f"id {wrong} is outside the vocabulary of {embedding.num_embeddings}"
                 )
         ids = dropouts.words(ids, self.word_dropout, self.training)
-        return embedding(ids)  # (batch, time, embedding_size)
+        vectors = embedding(ids)  # (batch, time, embedding_size)
+        return dropouts.types(vectors, ids, embedding.weight, self.embedding_dropout, self.training)

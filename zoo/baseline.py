@@ -5,6 +5,7 @@ scikit-learn is imported where it is used: answering needs none of it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from itertools import islice
@@ -78,6 +79,37 @@ def memory(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     return {
         "method": "nearest training pair",
         **scores.translation(found, [str(row["target"]) for row in asked]),
+        "rows": len(rows),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+    """What LZMA needs for the test text once it has seen the training text: any compressor is a
+    language model, of -log2 P bits.
+
+    Returns method, perplexity per word and bits_per_character as of `zoo.scores.perplexity`,
+    seconds and the number of rows it learned from.
+    """
+    import lzma
+
+    start = time.perf_counter()
+    rows = list(islice(train, MOST_ROWS))
+    known = "".join(f"{row['text']}\n" for row in rows).encode()
+    texts = [str(row["text"]) for row in test]
+    asked = "".join(f"{text}\n" for text in texts).encode()
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 26}]
+
+    def size(text: bytes) -> int:
+        return len(lzma.compress(text, lzma.FORMAT_RAW, filters=filters))
+
+    nats = 8 * (size(known + asked) - size(known)) * math.log(2)
+    answers = [scores.likelihood({"": nats}, [])]
+    found = scores.perplexity(answers, texts, by_line=True)
+    return {
+        "method": "LZMA",
+        "perplexity": found["perplexity"],
+        "bits_per_character": found["bits_per_character"],
         "rows": len(rows),
         "seconds": round(time.perf_counter() - start, 1),
     }

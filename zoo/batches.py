@@ -33,6 +33,7 @@ class Batch:
     lengths: Tensor  # (batch,) int64, real steps of each row
     index: Tensor  # (batch,) int64, place of each row in its split
     target: Tensor | None = None  # (batch,) or (batch, written) int64
+    goes_on: bool | None = None  # windows of a stream: whether they continue those before them
 
     @classmethod
     def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
@@ -44,6 +45,12 @@ class Batch:
             target = torch.tensor(targets) if scalar else _padded(targets, IGNORED)
         lengths = torch.tensor([len(row) for row in ids])
         return cls(_padded(ids, PAD), lengths, torch.tensor(list(index)), target)
+
+    @property
+    def real(self) -> Tensor:
+        """Where there is a target (batch, written), of a batch that has some."""
+        assert self.target is not None
+        return self.target != IGNORED
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; `lengths` stay on the processor, where they are looked at."""
@@ -89,6 +96,21 @@ class Examples:
         examples: Sequence[Example] = [self[int(row)] for row in rows]
         return Batch.of(examples if vary is None else vary(examples), map(int, rows))
 
+    def plan(
+        self, tokens: int, rows: int, generator: np.random.Generator | None = None
+    ) -> Iterator[np.ndarray]:
+        """The batches of one epoch, as `batch` takes them: see `zoo.batches.plan`."""
+        return plan(self, tokens, rows, generator)
+
+    def count(self, batch: np.ndarray | None = None) -> int:
+        """How far a batch of the plan brings an epoch, in rows; None: the whole epoch."""
+        return len(self) if batch is None else len(batch)
+
+    def place(self, batch: np.ndarray) -> str:
+        """Where a batch of the plan is from, for an error message."""
+        more = ", …" if len(batch) > 8 else ""
+        return f"training rows {', '.join(map(str, batch[:8] + 1))}{more}"
+
 
 class Store(Examples):
     """Encoded rows in memory-mapped files: memory does not grow with the corpus.
@@ -101,6 +123,7 @@ class Store(Examples):
     def __init__(self, folder: Path) -> None:
         self.values = {f.stem: _mapped(f, np.int32) for f in sorted(folder.glob("*.bin"))}
         self.ends = {f.stem: _mapped(f, np.int64) for f in sorted(folder.glob("*.ends"))}
+        self._fingerprint: str | None = None
 
     @classmethod
     def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Store:
@@ -160,11 +183,13 @@ class Store(Examples):
 
     def fingerprint(self) -> str:
         """A hash of all that is stored: the same rows, encoded the same way."""
-        digest = hashlib.sha256()
-        for values in (*self.values.values(), *self.ends.values()):
-            for start in range(0, len(values), 1 << 20):
-                digest.update(values[start : start + (1 << 20)].tobytes())
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for values in (*self.values.values(), *self.ends.values()):
+                for start in range(0, len(values), 1 << 20):
+                    digest.update(values[start : start + (1 << 20)].tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
 
 def _mapped(path: Path, kind: type) -> np.ndarray:

@@ -26,7 +26,8 @@ def search(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothes
     written = ids.new_empty(*ids.shape, 0)  # (texts, prefixes, tokens)
     while len(texts):
         length = written.size(-1)
-        next_token = bounded(writer.step(ids), EOS, length, limits[texts], search.min_length)
+        logs = writer.step(ids)
+        next_token = bounded(logs, EOS, length, limits[texts], search.min_length, writer.ends)
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)
         best, place = sums.topk(min(2 * search.beam, sums.size(1)))  # at most half of them end

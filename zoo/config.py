@@ -21,6 +21,7 @@ from zoo.errors import InputError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}  # any text, no syntax
@@ -32,12 +33,13 @@ class TokenizerSettings(BaseModel):
     """How text becomes ids."""
 
     model_config = FORBID
-    kind: Literal["words", "subwords", "characters"]
+    kind: Literal["words", "whitespace", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
-    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these three are zoo.subwords.Pieces
+    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these are zoo.subwords.Pieces
     nfkc: bool
     split_digits: bool
+    blanks: bool
     shared: bool  # one for all texts of a row, or one for each
 
 
@@ -63,13 +65,14 @@ class Settings(BaseModel):
     """Everything `python -m zoo.run` takes. The open sections are checked where they are used."""
 
     model_config = FORBID
-    mode: Literal["train", "evaluate", "predict", "explain"]
+    mode: Literal["train", "evaluate", "predict", "chat", "explain"]
     task: dict[str, Any]  # name, and the options of that class
     data: dict[str, Any]  # name, and the arguments of that corpus
     backbone: dict[str, Any]  # the arguments of Backbone
     tokenizer: TokenizerSettings
     train: TrainSettings
     search: dict[str, Any]  # the arguments of zoo.search.Search
+    evaluate: dict[str, Any]  # the arguments of zoo.likelihood.Evaluation
     out: str | None
     model: str | None
     init: str | None

@@ -36,6 +36,15 @@ def linear_cross_entropy(
     return _LinearCrossEntropy.apply(x, weight, bias, target, label_smoothing, wanted)
 
 
+@torch.no_grad()
+def linear_losses(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    """The cross entropy of each row (n,): `linear_cross_entropy` is its mean. Without gradient."""
+    low, kind = precision(x), torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        _, sums, tops = _powers(x.to(low), weight.to(low), bias.to(low), kind, keep=False)
+        return sums.log() + tops - _hits(x.to(kind), weight, bias, target)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -48,11 +57,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             rows, narrow = x.to(low), weight.to(low)
             powers, sums, tops = _powers(rows, narrow, bias.to(low), wide, wanted)
-            x, rest = x.to(wide), bias.to(wide)
-            hit = (x * weight[target].to(wide)).sum(1) + rest[target]  # (n,): the targets' logits
-            loss = (sums.log() + tops - (1 - smoothing) * hit).sum()
+            x = x.to(wide)
+            hits = _hits(x, weight, bias, target)
+            loss = (sums.log() + tops - (1 - smoothing) * hits).sum()
             if smoothing:
-                loss -= smoothing * (x @ weight.to(wide).mean(0) + rest.mean()).sum()
+                loss -= smoothing * (x @ weight.to(wide).mean(0) + bias.to(wide).mean()).sum()
             if wanted:
                 share = smoothing / len(weight), (1 - smoothing)
                 found = _gradients(powers, sums, rows, narrow, target, share, count)
@@ -91,6 +100,11 @@ def _powers(
         torch.exp(logits.sub_(top), out=powers)
         torch.sum(powers, 1, dtype=wide, out=sums[part])
     return kept, sums, tops
+
+
+def _hits(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    """The targets' logits (n,), in the precision of x."""
+    return (x * weight[target].to(x)).sum(1) + bias[target].to(x)
 
 
 def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: Factor | None) -> Tensor:

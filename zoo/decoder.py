@@ -110,6 +110,8 @@ class Decoder(nn.Module):
 class Prefixes:
     """A `zoo.search.Writer` of a decoder: what was read is computed once, states are only sorted."""
 
+    ends = True
+
     def __init__(
         self, decoder: Decoder, state: Writing, memory: Memory | None, tokens: TokenLayer,
         encoder: Backbone,

@@ -32,6 +32,15 @@ def words(ids: Tensor, share: float, training: bool = True) -> Tensor:
     return ids.masked_fill(dropped & (ids > EOS), UNK)
 
 
+def types(
+    vectors: Tensor, ids: Tensor, table: Tensor, share: float, training: bool = True
+) -> Tensor:
+    """Vectors (batch, time, size) of ids (batch, time) with `share` of the rows of their table
+    (vocabulary, size) at zero, wherever these occur (embedding dropout, Gal & Ghahramani 2016), in
+    training."""
+    return vectors * mask(table, (len(table), 1), share)[ids] if training and share else vectors
+
+
 def mask(like: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
     """Zeros, `share` of them, and 1 / (1 - share), of the dtype and on the device of `like`.
 

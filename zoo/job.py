@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from zoo import checkpoint, hub, machine, pictures
-from zoo.batches import Examples, Store
+from zoo.batches import Store
 from zoo.config import Settings, check
 from zoo.corpora import Splits
 from zoo.errors import InputError
@@ -24,9 +25,8 @@ from zoo.prepare import (
     build,
     checked,
     encode,
-    note_skipped,
     open_rows,
-    set_search,
+    set_up,
     start_from_vectors,
 )  # fmt: skip
 from zoo.task import Task
@@ -214,9 +214,8 @@ def test(settings: Settings) -> tuple[Task, dict[str, float]]:
     """Metrics of a saved model on the test rows of `data`, and the model."""
     accelerator, _ = start(settings)
     task = hub.load(str(settings.model)).to(accelerator.device)
-    set_search(task, settings)
+    set_up(task, settings)
     usable = open_rows(settings, type(task)).test
-    rows = list(usable)
-    note_skipped(usable, len(rows))
-    examples = Examples([task.encode(row) for row in rows])
-    return task, evaluate(task, examples, rows, accelerator)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        store = encode(task, usable, Path(folder) / "test")
+        return task, evaluate(task, store, list(usable), accelerator)[0]

@@ -121,6 +121,18 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
     figure.savefig(path)
 
 
+def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
+    """A picture of how many bits (tokens,) each token took: the less expected, the longer the bar."""
+    tokens, bits = tokens[:TOKENS], bits[:TOKENS]
+    figure, axes = _axes(1.5 + 0.22 * len(tokens), 3.5)
+    axes.bar(range(len(tokens)), bits, color="tab:blue")
+    axes.axhline(float(bits.mean()), color="grey", linewidth=1, linestyle=":")
+    axes.set_xticks(range(len(tokens)), [_drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
+    axes.set(ylabel="bits", title="how unexpected each token was, given those before it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
 def _drawable(label: str, longest: int = 20) -> str:
     """A label in characters that every installation's default font has, others as escapes."""
     escaped = "".join(

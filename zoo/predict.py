@@ -30,6 +30,11 @@ def predict(task: Task, settings: Settings) -> None:
     also drawn into that folder, where the task has something to draw.
     """
     precision = machine.find_precision(settings.precision, task.device)
+    if settings.text and _shown(settings):
+        for piece in task.produce(Row({"text": settings.text}, "text")):
+            print(piece, end="", flush=True)
+        print()
+        return
     if settings.text is not None:
         source: Iterator[list[Row]] = iter([[Row({"text": settings.text}, "text")]])
     elif settings.input == "-":
@@ -45,6 +50,12 @@ def predict(task: Task, settings: Settings) -> None:
                 if settings.out is not None and answer is not None and number <= DRAWN:
                     task.draw(row, answer, Path(settings.out) / f"answer-{number}.png")
             file.flush()
+
+
+def _shown(settings: Settings) -> bool:
+    """Whether an answer is text alone, on standard output: then it appears as it is produced."""
+    plain = settings.format == "label" and settings.output == "-"
+    return plain and settings.out is None and settings.search.get("n_best", 1) == 1
 
 
 def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:

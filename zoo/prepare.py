@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from zoo.batches import Store
 from zoo.config import Settings, arguments
 from zoo.corpora import Splits, open_corpus
 from zoo.errors import InputError, RowError
+from zoo.likelihood import Evaluation
 from zoo.rows import Row, Rows
 from zoo.search import Search
 from zoo.subwords import Pieces
@@ -49,7 +51,7 @@ def build(
         task = kind(backbone, tokenizer, **options)
     except ValueError as error:  # settings that are right alone and wrong together
         raise InputError(f"task={kind.__name__.lower()}: {error}") from None
-    set_search(task, settings)
+    set_up(task, settings)
     return task
 
 
@@ -60,7 +62,7 @@ def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list
     if not wanted.shared:
         count = len(kind.texts(next(iter(source))))
         sides = [slice(side, side + 1) for side in range(count)]
-    pieces = Pieces(wanted.coverage, wanted.nfkc, wanted.split_digits)
+    pieces = Pieces(wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks)
     tokenizers: list[Tokenizer] = []
     for side in sides:
         texts = (text for row in source for text in kind.texts(row)[side])
@@ -73,8 +75,9 @@ def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list
     return tokenizers
 
 
-def set_search(task: Task, settings: Settings) -> None:
-    """How the task looks for its answers. Raises InputError where it does not search."""
+def set_up(task: Task, settings: Settings) -> None:
+    """How the task looks for its answers, and what it is measured by. Raises InputError where it
+    has no such choice."""
     options = arguments(Search, settings.search, "search")
     try:
         task.search = Search(**options)
@@ -82,6 +85,11 @@ def set_search(task: Task, settings: Settings) -> None:
         raise InputError(f"search: {error}") from None
     if task.search != Search() and not task.searches:
         raise InputError(f"search.…: {task.name} does not search for its answers: leave it out")
+    if task.search.sample and task.search.seed is None:
+        task.search = replace(task.search, seed=settings.seed)
+    task.evaluation = Evaluation(**arguments(Evaluation, settings.evaluate, "evaluate"))
+    if task.evaluation != Evaluation() and task.metric != "perplexity":
+        raise InputError(f"evaluate.…: {task.name} has no perplexity: leave it out")
 
 
 def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
@@ -160,7 +168,7 @@ def open_rows(settings: Settings, kind: type[Task]) -> Splits:
 
 def encode(task: Task, rows: Rows, folder: Path) -> Store:
     """The rows of one split as a Store in `folder`. Says how many were skipped, and cut."""
-    store = Store.write(rows, task.encode, folder)
+    store = task.store.write(rows, task.encode, folder)
     note_skipped(rows, len(store))
     if cut := store.cut():
         share = 100 * cut / len(store)

@@ -26,7 +26,9 @@ usage: python -m zoo.run [SETTING=VALUE ...]
   python -m zoo.run                                     train a classifier on embedded data
   python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
   python -m zoo.run task=translate                      train a translator, English to Japanese
+  python -m zoo.run task=generate                       train a language model that writes
   python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
+  python -m zoo.run mode=chat model=DIR                 type, and see it go on
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
   python -m zoo.run mode=explain model=DIR text="…"     … and its gates over a text, as a picture
@@ -115,8 +117,8 @@ def _run(arguments: list[str], began: float) -> None:
         _train(settings, command, began)
     elif settings.mode == "evaluate":
         _evaluate(settings)
-    elif settings.mode == "predict":
-        _predict(settings)
+    elif settings.mode in ("predict", "chat"):
+        _use(settings)
     else:
         _explain(settings)
 
@@ -139,7 +141,7 @@ def _check_together(settings: Settings, arguments: list[str]) -> None:
     if settings.resume is not None and len(arguments) > 1:
         raise InputError("resume=DIR goes on with the settings that the run began with: leave "
                          f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
-    if settings.mode in ("evaluate", "predict") and settings.model is None:
+    if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     if settings.init is not None and any(
         a.startswith(("backbone", "tokenizer")) for a in arguments
@@ -182,14 +184,20 @@ def _evaluate(settings: Settings) -> None:
         print(f"{name} {value:.4f}")
 
 
-def _predict(settings: Settings) -> None:
+def _use(settings: Settings) -> None:
     from zoo import hub, machine
-    from zoo.predict import predict
-    from zoo.prepare import set_search
+    from zoo.prepare import set_up
 
     task = hub.load(str(settings.model), str(machine.find_device(settings.device)))
-    set_search(task, settings)
-    predict(task, settings)
+    set_up(task, settings)
+    if settings.mode == "chat":
+        from zoo import chat
+
+        chat.start(task)
+    else:
+        from zoo.predict import predict
+
+        predict(task, settings)
 
 
 def _explain(settings: Settings) -> None:
@@ -202,7 +210,7 @@ def _explain(settings: Settings) -> None:
 
     if settings.model is not None:
         task = hub.load(settings.model)
-        prepare.set_search(task, settings)
+        prepare.set_up(task, settings)
     else:
         splits = prepare.open_rows(settings, prepare.checked(settings)[0])
         task = prepare.build(settings, splits, rows=2000)
@@ -218,7 +226,7 @@ def _explain(settings: Settings) -> None:
         _draw_gates(task, batch, folder)
         path = folder / "answer.png"
         if task.draw(asked[0], next(task.respond(asked)), path):
-            print(f"where it looked for its answer: {path}")
+            print(f"its answer as a picture: {path}")
 
 
 def _draw_gates(task: Task, batch: Batch, folder: Path) -> None:

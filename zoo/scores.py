@@ -1,10 +1,13 @@
-"""Scores of translations, by sacreBLEU, with the signatures that make them comparable."""
+"""Scores: of translations by sacreBLEU, with signatures; of language models per word and character."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from zoo.text import UNK, lines
 
 # Scripts that are written without blanks: Thai, Lao, Myanmar, Khmer, kana, Han.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -44,3 +47,38 @@ def _metrics(wanted: Sequence[str]) -> list[tuple[str, Any]]:
         ("bleu_lowercase", BLEU(tokenize=how, lowercase=True, force=True)),
         ("chrf", CHRF()),
     ]
+
+
+def likelihood(nats: Mapping[str, float], tokens: Iterable[int]) -> dict[str, Any]:
+    """What `perplexity` is computed from: of one row its nats by each measure, and its tokens."""
+    ids = [int(token) for token in tokens]
+    return {"nats": dict(nats), "tokens": len(ids), "unknown": ids.count(UNK)}
+
+
+def perplexity(
+    answers: Sequence[Mapping[str, Any]], texts: Sequence[str], by_line: bool
+) -> dict[str, float]:
+    """perplexity per word, its suffix the measure: that of models with other tokens can be compared.
+
+    Words are what stands between blanks, and a line end counts as one: what has its own tokens,
+    one to a word, is scored by them. Also bits_per_character (a line end is one), loss (nats per
+    token) and unknown, the share of the tokens that are UNK: a model that may write UNK for a word
+    it does not know is let off lightly. `by_line`: every line of a text has an end, else the text.
+    """
+    parts = [part for text in texts for part in (lines(text) if by_line else [text])]
+    words = sum(len(part.split()) + 1 for part in parts)
+    characters = sum(len(part) + 1 for part in parts)
+    tokens = max(1, sum(answer["tokens"] for answer in answers))
+    measures = answers[0]["nats"] if answers else {}
+    sums = {name: sum(answer["nats"][name] for answer in answers) for name in measures}
+    found = {f"perplexity{name}": _exp(total / max(1, words)) for name, total in sums.items()}
+    total = sums.get("", 0.0)
+    return found | {
+        "bits_per_character": total / math.log(2) / max(1, characters),
+        "loss": total / tokens,
+        "unknown": sum(answer["unknown"] for answer in answers) / tokens,
+    }
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))  # beyond it there is no float

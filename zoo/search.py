@@ -28,6 +28,9 @@ class Search:
     temperature: Positive = 1.0  # of a draw: surer below 1, wilder above
     top_k: Annotated[int, Field(ge=0)] = 0  # draw from so many tokens; 0: from all
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # … from the fewest that have this share
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0  # of tokens that are there already
+    stop: tuple[str, ...] = ()  # texts are over where one of these is in what was written
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # of draws; None: torch's generator
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam and not self.sample:
@@ -46,6 +49,8 @@ class Hypothesis:
 class Writer(Protocol):
     """A model in the middle of writing several texts, with several prefixes of each."""
 
+    ends: bool  # whether the model ends its texts itself, or writes on until it is stopped
+
     def step(self, ids: Tensor) -> Tensor:
         """Last tokens (texts, prefixes) -> log-probabilities (texts, prefixes, vocabulary)."""
 
@@ -58,8 +63,8 @@ def find(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis
     """For each text at most `n_best` hypotheses, the best first.
 
     limits: (texts,) int64, the most tokens that each may have, its end not counted. The writer
-    holds one empty prefix of each text. What a beam finds for a text does not depend on the others;
-    draws share one generator. A text that is done leaves the batch.
+    holds one empty prefix of each text. What a beam finds for a text does not depend on the others,
+    nor does what is drawn with a seed. A text that is done leaves the batch.
     """
     from zoo import beam, sampling  # they import this file
 
@@ -76,15 +81,17 @@ def hypothesis(ids: list[int], log_probability: float, search: Search) -> Hypoth
 
 
 def bounded(
-    log_probabilities: Tensor, end: int, written: int, limits: Tensor, least: int
+    log_probabilities: Tensor, end: int, written: int, limits: Tensor, least: int, ends: bool = True
 ) -> Tensor:
     """Log-probabilities (texts, prefixes, vocabulary) when `written` tokens are there: -inf for
-    `end` before `least` tokens, and for everything else at a text's limit."""
+    `end` before `least` tokens, and for everything else at a text's limit. A text that does not
+    end by itself is cut there: its end costs nothing."""
     full = (limits <= written).view(-1, 1, 1)
-    ends = torch.arange(log_probabilities.size(-1), device=full.device) == end
-    forbidden = full & ~ends
+    at_end = torch.arange(log_probabilities.size(-1), device=full.device) == end
+    forbidden = full & ~at_end
     if written < least:
-        forbidden = forbidden | (~full & ends)
+        forbidden = forbidden | (~full & at_end)
     elif not bool(full.any()):
         return log_probabilities
-    return log_probabilities.masked_fill(forbidden, -torch.inf)
+    bound = log_probabilities.masked_fill(forbidden, -torch.inf)
+    return bound if ends else bound.masked_fill(full & at_end, 0)

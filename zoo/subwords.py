@@ -17,6 +17,7 @@ class Pieces(NamedTuple):
     coverage: float = 0.9998  # share of the texts' characters that are known; the rest is UNK
     nfkc: bool = True  # read ｆｕｌｌ and ½ as full and 1⁄2; what is written must stay as it is
     split_digits: bool = False  # each digit is a piece: a number that was never seen can be copied
+    blanks: bool = False  # runs of blanks are kept, and are pieces: how a text is indented matters
 
 
 def learn(texts: Iterable[str], size: int, pieces: Pieces) -> bytes:
@@ -36,6 +37,8 @@ def learn(texts: Iterable[str], size: int, pieces: Pieces) -> bytes:
             pad_id=PAD, unk_id=UNK, bos_id=BOS, eos_id=EOS, unk_surface="\N{WHITE SQUARE}",
             input_sentence_size=1_000_000, shuffle_input_sentence=True, num_threads=1,
             split_digits=pieces.split_digits, minloglevel=2,
+            remove_extra_whitespaces=not pieces.blanks,
+            allow_whitespace_only_pieces=pieces.blanks,
             normalization_rule_name="nmt_nfkc" if pieces.nfkc else "identity",
         )  # fmt: skip
     except RuntimeError as error:

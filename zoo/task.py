@@ -17,8 +17,10 @@ from torch.nn import functional as F
 
 from zoo import machine
 from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example, Examples, plan, share
+from zoo.batches import Batch, Example, Examples, Store, share
 from zoo.errors import InputError, RowError
+from zoo.layers import State
+from zoo.likelihood import Evaluation
 from zoo.rows import Row
 from zoo.search import Search
 from zoo.text import Tokenizer
@@ -39,13 +41,17 @@ class Task(nn.Module, ABC):
     columns: ClassVar[tuple[str, ...]]  # what a row must have for training
     asks: ClassVar[tuple[str, ...]] = ("text",)  # what a row must have to be answered
     metric: ClassVar[str]  # of score's; the epoch where it is highest is kept
+    least_is_best: ClassVar[bool] = False  # … or lowest
     reads: str  # "h_n", "output", …: of Encoded's
     why: str  # one sentence
     shape: ClassVar[str]  # of what `read` returns, in words
     logits: ClassVar[str]  # of what `forward` returns, in words
     searches: ClassVar[bool] = False  # whether its answers are looked for, with `search`
     search: Search = Search()
+    evaluation: Evaluation = Evaluation()
     choosing: bool = False  # while epochs are compared: answers that are found faster will do
+    store: type[Store] = Store  # how encoded rows are kept: each for itself, or as one stream
+    carried: State | None = None  # after a window of a stream, what the next one goes on from
     target_tokenizer: Tokenizer | None = None  # of what is written, where that has its own
     facts: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …
 
@@ -112,6 +118,10 @@ class Task(nn.Module, ABC):
     def show(self, answer: Any) -> str:
         """An answer as one line of text, for `mode=predict`."""
 
+    def sketch(self) -> str | None:
+        """Something to look at after an epoch, in a few lines, or None."""
+        return None
+
     def draw(self, row: Row, answer: Any, path: Path) -> bool:
         """Draw how an answer came about into a .png; False where there is nothing to draw."""
         return False
@@ -160,7 +170,7 @@ class Task(nn.Module, ABC):
     ) -> Iterator[tuple[int, Any]]:
         """(row number, answer) of every row, or of process `rank`'s share, as they are computed."""
         self.eval()
-        for numbers in plan(store, tokens, rows):
+        for numbers in store.plan(tokens, rows):
             numbers = share(numbers, rank, world)
             if not len(numbers):
                 continue
@@ -175,11 +185,25 @@ class Task(nn.Module, ABC):
             with machine.autocast(self.device, precision):
                 yield from (answer for _, answer in sorted(self.answers(examples), key=_number))
 
+    def produce(self, row: Row) -> Iterator[str]:
+        """The answer to one row as text, in pieces as they come to be."""
+        yield self.show(next(self.respond([self.asked(row)])))
+
     def predict(self, texts: str | Iterable[str]) -> list[Any]:
         """Answers to texts, in their order."""
         texts = [texts] if isinstance(texts, str) else texts
         rows = (Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1))
         return list(self.respond(map(self.asked, rows)))
+
+    def predict_with(self, search: Search | None, texts: str | Iterable[str]) -> list[Any]:
+        """What a search finds for texts, in their order: a text each, or of `n_best` above 1 a list
+        of texts, best first. None: as `self.search` says."""
+        before, self.search = self.search, search or self.search
+        try:
+            answers, several = Task.predict(self, texts), self.search.n_best > 1
+        finally:
+            self.search = before
+        return [[h["text"] for h in a["n_best"]] if several else a["text"] for a in answers]
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `zoo.load` reads."""

@@ -7,6 +7,7 @@ a review that contains "<pad>" must not turn into padding.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, at least one; a line end at its very end begins another one."""
+    return re.split("\r\n|\r|\n", text)
 
 
 class Tokenizer(ABC):
@@ -135,6 +141,16 @@ class Words(_Vocabulary):
         return self._split(text)
 
 
+class Whitespace(_Vocabulary):
+    """What stands between blanks, as it is: for texts that are split into tokens already."""
+
+    kind = "whitespace"
+    glue = " "
+
+    def split(self, text: str) -> list[str]:
+        return text.split()
+
+
 class Characters(_Vocabulary):
     """Unicode code points, case and blanks included."""
 
@@ -207,4 +223,6 @@ class Subwords(Tokenizer):
         return self.processor.get_piece_size()
 
 
-TOKENIZERS: dict[str, type[Tokenizer]] = {t.kind: t for t in (Words, Subwords, Characters)}
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    t.kind: t for t in (Words, Whitespace, Subwords, Characters)
+}

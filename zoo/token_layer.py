@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbone import Backbone
-from zoo.cross_entropy import linear_cross_entropy
+from zoo.cross_entropy import linear_cross_entropy, linear_losses
 from zoo.text import PAD
 
 
@@ -40,19 +40,29 @@ class TokenLayer(nn.Module):
 
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
         """Logits (…, vocabulary) of vectors (…, size)."""
-        return F.linear(vectors, self._weight(backbone), self.bias)
+        return F.linear(vectors, self.scores(backbone), self.bias)
 
     def loss(
         self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
         """Mean cross entropy of vectors (n, size) and target ids (n,)."""
-        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-        weight = self._weight(backbone)
-        return linear_cross_entropy(vectors, weight, self.bias, target, label_smoothing)
+        return linear_cross_entropy(
+            wide(vectors), self.scores(backbone), self.bias, target, label_smoothing
+        )
 
-    def _weight(self, backbone: Backbone) -> Tensor:
+    def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
+        """The cross entropy of each of vectors (n, size) and target ids (n,), without gradient."""
+        return linear_losses(wide(vectors), self.scores(backbone), self.bias, target)
+
+    def scores(self, backbone: Backbone) -> Tensor:
+        """What vectors are compared with (vocabulary, size)."""
         if self.weight is not None:
             return self.weight
         embedding = self.embedding if self.embedding is not None else backbone.embedding
         assert embedding is not None
         return embedding.weight
+
+
+def wide(vectors: Tensor) -> Tensor:
+    """Vectors in float32 at least: sums over them are taken in that."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -27,7 +27,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from zoo import checkpoint
-from zoo.batches import Examples, Store, plan, share
+from zoo.batches import Examples, Store, share
 from zoo.config import TrainSettings
 from zoo.errors import InputError
 from zoo.progress import Bar
@@ -73,7 +73,7 @@ def fit(
     progress = training.progress
     try:
         shown = accelerator.is_main_process
-        with interruptions() as interrupted, Bar(settings.epochs, len(store), shown) as bar:
+        with interruptions() as interrupted, Bar(settings.epochs, store.count(), shown) as bar:
             while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder)
@@ -89,7 +89,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     """The batches of one epoch, or what is left of it."""
     progress, settings = training.progress, training.settings
     generator = np.random.default_rng([training.seed, progress.epoch])
-    batches = plan(training.store, settings.batch_tokens, settings.batch_rows, generator)
+    batches = training.store.plan(settings.batch_tokens, settings.batch_rows, generator)
     training.model.train()
     for numbers in islice(batches, progress.batch, None):
         start = time.perf_counter()
@@ -117,7 +117,7 @@ def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
     if world > 1:
         counts = accelerator.reduce(counts.to(accelerator.device))
     total, steps, stopping = counts.tolist()
-    done = progress.epoch + progress.rows / len(training.store)
+    done = progress.epoch + progress.rows / training.store.count()
     for group in training.optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate(done / settings.epochs, settings)
     loss = training.model(batch)
@@ -128,7 +128,7 @@ def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
     training.optimizer.zero_grad()
     if training.average is not None:
         training.average.update_parameters(training.task)
-    progress.rows += len(numbers)
+    progress.rows += training.store.count(numbers)
     progress.loss += value * size
     progress.size += size
     progress.tokens += steps
@@ -141,10 +141,9 @@ def _finite(loss: Tensor, norm: Tensor, training: Training, numbers: np.ndarray)
     overflow = training.accelerator.scaler is not None  # fp16 skips a step that overflows
     if not math.isfinite(value) or not (overflow or math.isfinite(length)):
         place = f"epoch {training.progress.epoch + 1}, batch {training.progress.batch + 1}"
-        rows = ", ".join(map(str, numbers[:8] + 1))
         raise NotFinite(
-            f"the loss is {value}, the norm of its gradient {length} in {place} (training rows "
-            f"{rows}{', …' if len(numbers) > 8 else ''}): lower train.learning_rate"
+            f"the loss is {value}, the norm of its gradient {length} in {place} "
+            f"({training.store.place(numbers)}): lower train.learning_rate"
         )
     return value
 
@@ -166,7 +165,8 @@ def _finish_epoch(
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
     }
-    value = [metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
+    sign = -1 if task.least_is_best else 1
+    value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
     if not progress.best or value > progress.best["value"]:
         weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
         progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
@@ -179,6 +179,8 @@ def _finish_epoch(
         lines = [json.dumps(e) + "\n" for e in progress.history]
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
+    if (sketch := task.sketch()) is not None:
+        log.info("%s", sketch)
 
 
 def evaluate(

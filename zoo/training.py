@@ -84,6 +84,7 @@ class Training:
 
     def save(self, folder: Path) -> None:
         generators = gather_object([checkpoint.random_state()])
+        carried = gather_object([self.task.carried])
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -95,6 +96,7 @@ class Training:
                 "scaler": None if scaler is None else scaler.state_dict(),
                 "progress": vars(self.progress),
                 "generators": generators,
+                "carried": carried,
                 "threads": torch.get_num_threads(),
                 "data": self.store.fingerprint(),
             },
@@ -118,7 +120,10 @@ class Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
-        checkpoint.restore_random_state(state["generators"][self.accelerator.process_index])
+        rank, device = self.accelerator.process_index, self.accelerator.device
+        checkpoint.restore_random_state(state["generators"][rank])
+        carried = state["carried"][rank]
+        self.task.carried = None if carried is None else tuple(s.to(device) for s in carried)
 
 
 def rate(done: float, settings: TrainSettings) -> float:

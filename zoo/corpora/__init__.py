@@ -10,17 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from zoo.config import arguments
-from zoo.corpora.embedded import cldr
+from zoo.corpora.embedded import cldr, pydoc
 from zoo.corpora.hub import hub
-from zoo.corpora.local import files, parallel
-from zoo.corpora.public import imdb, multi30k, sst2
+from zoo.corpora.local import files, parallel, text
+from zoo.corpora.public import imdb, multi30k, sst2, wikitext2
 from zoo.corpora.splits import Splits
 from zoo.errors import InputError
 
 __all__ = ["CORPORA", "Splits", "open_corpus"]
 
 CORPORA: dict[str, Callable[..., Splits]] = {
-    f.__name__: f for f in (cldr, files, parallel, imdb, sst2, multi30k, hub)
+    f.__name__: f
+    for f in (cldr, pydoc, files, parallel, text, imdb, sst2, multi30k, wikitext2, hub)
 }
 
 

@@ -1,4 +1,4 @@
-"""Text that comes with the package, from Unicode CLDR through Babel."""
+"""Text that comes with the package, from Unicode CLDR through Babel, or with Python itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zoo import cldr as _cldr
 from zoo import pairs
 from zoo.config import Count
 from zoo.corpora.splits import Splits
+from zoo.errors import InputError
 from zoo.rows import Row, Rows
 
 
@@ -29,3 +30,30 @@ def cldr(
         return partial(_cldr.documents, split, locales, documents, items, seed)
 
     return Splits(*(Rows(read(split), f"cldr:{split}") for split in _cldr.SPLITS))
+
+
+def pydoc() -> Splits:
+    """Python's own reference, as `help()` shows it (65,000 words; a little more or less in each
+    version of Python): a row per line. Of ten topics one is for validation and one for the test.
+
+    Topics quote each other at length, so a paragraph stands in one split only, and there once: what
+    is tested has not been seen.
+    """
+
+    def read(split: str) -> Iterator[Row]:
+        try:
+            from pydoc_data.topics import topics
+        except ImportError:
+            raise InputError("data=pydoc: this Python comes without pydoc_data.topics") from None
+        seen: set[str] = set()
+        parts = {"test": (9,), "valid": (4,), "train": (0, 1, 2, 3, 5, 6, 7, 8)}
+        for part, digits in parts.items():
+            for number, name in enumerate(sorted(topics)):
+                paragraphs = topics[name].rstrip().split("\n\n") if number % 10 in digits else []
+                for place, paragraph in enumerate(paragraphs, 1):
+                    if part == split and paragraph not in seen:
+                        for line in [*paragraph.splitlines(), ""]:
+                            yield Row({"text": line.rstrip()}, f"pydoc:{name}:{place}")
+                    seen.add(paragraph)
+
+    return Splits(*(Rows(partial(read, split), f"pydoc:{split}") for split in _cldr.SPLITS))

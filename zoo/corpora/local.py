@@ -1,16 +1,19 @@
-"""Your own files: rows with columns, or two files whose lines belong together."""
+"""Your own files: rows with columns, two files whose lines belong together, or running text."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zoo import rows
-from zoo.corpora.splits import Splits, complete
+from zoo.corpora.splits import Splits, complete, last_parts
 from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
+
+log = logging.getLogger("zoo")
 
 
 def files(
@@ -36,6 +39,40 @@ def parallel(train: str, valid: str | None, test: str | None, source: str, targe
             path = Path(stem)
             parts[part] = pairs(path.parent, path.name, source, target)
     return complete(parts, "source")
+
+
+def text(train: str, valid: str | None, test: str | None) -> Splits:
+    """Text that is read from its first line to its last: a .txt file, or all of a folder in the
+    order of their names; each may be gzip'ed. A row per line."""
+    parts = {"train": _text(train)}
+    missing = []
+    for part, path in (("valid", valid), ("test", test)):
+        if path is None:
+            missing.append(part)
+        else:
+            parts[part] = _text(path)
+    if missing:
+        log.info("no %s text is given: a tenth of %s is held out", " and no ".join(missing), train)
+        parts |= last_parts(parts["train"], missing)
+    return Splits(**parts)
+
+
+def _text(name: str) -> Rows:
+    path = Path(name)
+    if not path.is_dir():
+        find(path.parent, path.name, ("",))
+        files = [path]
+    else:
+        files = sorted(p for end in ("*.txt", "*.txt.gz") for p in path.rglob(end))
+        if not files:
+            raise InputError(f"{name}: no .txt or .txt.gz files in it")
+
+    def read() -> Iterator[Row]:
+        for file in files:
+            for number, line in enumerate(rows.lines(file), 1):
+                yield Row({"text": line}, f"{file}:{number}")
+
+    return Rows(read, name)
 
 
 def pairs(folder: Path, stem: str, source: str, target: str) -> Rows:

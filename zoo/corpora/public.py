@@ -50,6 +50,29 @@ def multi30k(path: str, source: str, target: str, test: str) -> Splits:
     return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
 
 
+def wikitext2(path: str) -> Splits:
+    """Articles of Wikipedia (Merity et al. 2016), in their own tokens: train, valid and test, as
+    .txt or .tokens. With `tokenizer.kind=whitespace` and a line end after each line there are
+    33,278 kinds of them, `<unk>` included."""
+    parts = {}
+    for part in ("train", "valid", "test"):
+        names = [(stem, end) for stem in (part, f"wiki.{part}") for end in ("txt", "tokens")]
+        there = [
+            found
+            for stem, end in names
+            for gz in ("", ".gz")
+            if (found := Path(path) / f"{stem}.{end}{gz}").is_file()
+        ]
+        source = there[0] if there else find(Path(path), f"{part}.txt", ("", ".gz"))
+        parts[part] = Rows(partial(_stripped, source), str(source))
+    return Splits(**parts)
+
+
+def _stripped(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(rows.lines(path), 1):
+        yield Row({"text": line.strip()}, f"{path}:{number}")
+
+
 SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negative"}
 
 

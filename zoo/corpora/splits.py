@@ -11,8 +11,10 @@ import logging
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 
+from zoo.errors import InputError
 from zoo.rows import Row, Rows
 
 log = logging.getLogger("zoo")
@@ -42,6 +44,29 @@ def complete(parts: dict[str, Rows], by: str) -> Splits:
     if missing:
         parts["train"] = Rows(partial(_held, source, missing, "train", by), source.name)
     return Splits(**parts)
+
+
+def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
+    """A text that is one: each split that is missing is a piece of its end, a tenth of its rows at
+    most MOST_HELD_OUT, and what stands before them is the training text."""
+
+    @cache
+    def count() -> int:
+        return sum(1 for _ in source)
+
+    def bounds(part: str) -> tuple[int, int]:
+        held = min(count() // 10, MOST_HELD_OUT)
+        if not held:
+            raise InputError(f"{source.name}: {count()} rows are too few to hold some out")
+        left = count() - held * len(missing)
+        place = missing.index(part) if part in missing else -1
+        return (0, left) if place < 0 else (left + held * place, left + held * (place + 1))
+
+    def read(part: str) -> Iterator[Row]:
+        return islice(source, *bounds(part))
+
+    names = dict.fromkeys(missing, f"{source.name} (a tenth of it)") | {"train": source.name}
+    return {part: Rows(partial(read, part), name) for part, name in names.items()}
 
 
 def _held(source: Rows, missing: list[str], wanted: str, by: str) -> Iterator[Row]:

@@ -1,0 +1,231 @@
+"""Text generation: every step of `output` predicts the next token.
+
+An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). A language
+model learns from every token of a text, so it reads `output` at every step: what stands there has
+seen the tokens up to this one, and nothing behind it. That is why it only reads to the right.
+
+`h_n` and `c_n` are not read, but they are kept: they are all that the LSTM knows of what came
+before. In training the next window of the text goes on from them; in writing, the next token does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo import baseline, likelihood, pictures, scores
+from zoo import dropout as dropouts
+from zoo.adaptive import AdaptiveTokenLayer
+from zoo.backbone import Backbone, Encoded
+from zoo.batches import Batch, Example, Examples, Store
+from zoo.config import Count, NotNegative, Share
+from zoo.continuation import continuations, pieces, spell
+from zoo.layers import State
+from zoo.likelihood import Evaluation
+from zoo.rows import Row
+from zoo.search import Search
+from zoo.stream import Stream
+from zoo.task import Task, column
+from zoo.text import EOS, Tokenizer, lines
+from zoo.token_layer import TokenLayer
+
+COLUMNS = 64  # of a stream, while epochs are compared
+SKETCH = Search(sample=True, temperature=0.7, top_k=40, max_length=60, seed=1)  # after an epoch
+EXCERPT, EXAMPLES = 3, 3  # test lines that are drawn, texts that are shown after a training
+HEAD = 16, 4  # of a vocabulary the parts that the clusters of an adaptive softmax begin after
+
+
+class Generate(Task):
+    """A language model: embedding -> LSTM -> one vector for each token to come."""
+
+    columns = ("text",)
+    asks = ("prompt",)
+    metric = "perplexity"
+    least_is_best = True
+    searches = True
+    reads, why = "output", "each step has read the tokens up to itself, and predicts the next one"
+    shape = "batch, time, hidden: h after each token"
+    logits = "batch, time, vocabulary"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tokenizer: Tokenizer,
+        stream: bool = True,
+        softmax: Literal["full", "adaptive"] = "full",
+        cutoffs: list[Count] | None = None,
+        tied: bool = True,
+        dropout: Share = 0.0,
+        activation_penalty: NotNegative = 0.0,
+        change_penalty: NotNegative = 0.0,
+    ) -> None:
+        """`stream`: the rows are one text, read from its first line to its last; without, each is
+        a text of its own. `cutoffs`: ids where the clusters of an adaptive softmax begin. `dropout`
+        of the vectors that tokens are chosen by. The penalties on `output` are Merity et al.'s
+        (2017) activation and temporal activation regularisation."""
+        super().__init__(
+            backbone, tokenizer, stream=stream, softmax=softmax, cutoffs=cutoffs, tied=tied,
+            dropout=dropout, activation_penalty=activation_penalty, change_penalty=change_penalty,
+        )  # fmt: skip
+        if backbone.embedding is None:
+            raise ValueError("generate reads ids: its backbone needs a vocabulary")
+        if backbone.lstm.bidirectional:
+            raise ValueError("generation reads left to right: set backbone.bidirectional=false")
+        if cutoffs is not None and softmax == "full":
+            raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
+        self.stream, self.dropout = stream, dropout
+        self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
+        self.store: type[Store] = Stream if stream else Store
+        hidden, size = backbone.output_size, backbone.embedding.embedding_dim
+        self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
+        count = len(tokenizer)
+        if softmax == "full":
+            self.tokens = TokenLayer(count, size, tied=tied)
+        else:
+            cuts = cutoffs or [max(EOS + 1, count // part) for part in HEAD]
+            self.tokens = AdaptiveTokenLayer(count, size, cuts, tied=tied)
+
+    @classmethod
+    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
+        return baseline.compression(train, test)
+
+    def encode(self, row: Row) -> Example:
+        """Of a text all tokens, to be predicted from those before them, EOS before the first; a
+        line end is EOS too where rows are a stream. Of a prompt what is read before the first
+        token that is written."""
+        if "prompt" in row:
+            return {"ids": [EOS, *self._ids(column(row, "prompt"))]}
+        target = [*self._ids(column(row, "text")), EOS]
+        return {"ids": [EOS, *target[:-1]], "target": target}
+
+    def _ids(self, text: str) -> list[int]:
+        if not self.stream:
+            return self.tokenizer.encode(text)
+        first, *others = lines(text)
+        ids = self.tokenizer.encode(first)
+        for line in others:
+            ids += [EOS, *self.tokenizer.encode(line)]
+        return ids
+
+    def read(self, encoded: Encoded) -> Tensor:
+        return encoded.output
+
+    def follow(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
+        """Vectors (batch, time, size) that predict the next token of every step, the state after
+        the last step, and the `output` (batch, time, hidden) they are made of."""
+        encoded = self.backbone(batch.ids, batch.lengths, state)
+        output = self.read(encoded)
+        vectors = dropouts.drop(self.project(output), self.dropout, self.training)
+        return vectors, (encoded.h_n, encoded.c_n), output
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.tokens(self.follow(batch, None)[0], self.backbone)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross entropy of all tokens. A window of a stream goes on from the state that the
+        window before it left behind, without a gradient into that."""
+        assert batch.target is not None
+        vectors, state, output = self.follow(batch, self.carried if batch.goes_on else None)
+        if batch.goes_on is not None:
+            self.carried = (state[0].detach(), state[1].detach())
+        real = batch.real
+        loss = self.tokens.loss(vectors[real], self.backbone, batch.target[real])
+        if self.training and self.activation_penalty:
+            loss = loss + self.activation_penalty * output.float().square().mean()
+        if self.training and self.change_penalty and output.size(1) > 1:
+            change = (output[:, 1:] - output[:, :-1]).float()
+            loss = loss + self.change_penalty * change.square().mean()
+        return loss
+
+    def size(self, batch: Batch) -> int:
+        return int(batch.real.sum())
+
+    def answers(
+        self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[int, Any]]:
+        """Of a stream what `score` needs of each row, from passes over the whole of it; the static
+        one in one column, unless epochs are being compared."""
+        if not isinstance(store, Stream):
+            yield from super().answers(store, tokens, rows, rank, world)
+            return
+        columns = COLUMNS if self.choosing else 1
+        measure = Evaluation() if self.choosing else self.evaluation
+        found = enumerate(likelihood.rows(self, store, measure, columns))
+        yield from islice(found, rank, None, world)
+
+    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+        """Of prompts {"text", "n_best": [{"text", "score"}, …]}, prompts included; of texts what
+        `score` needs."""
+        if batch.target is None:
+            found = continuations(self, batch, self.search)
+            n_best = [[{"text": text, "score": score} for text, score in each] for each in found]
+            return [{"text": each[0]["text"], "n_best": each} for each in n_best]
+        losses = torch.zeros(batch.target.shape, device=self.device)
+        real, vectors = batch.real, self.follow(batch, None)[0]
+        losses[real] = self.tokens.losses(vectors[real], self.backbone, batch.target[real])
+        nats = losses.double().sum(1).tolist()
+        rows = zip(nats, batch.target, real, strict=True)
+        return [scores.likelihood({"": total}, row[some].tolist()) for total, row, some in rows]
+
+    def write(self, prompt: str = "", search: Search | None = None) -> Iterator[str]:
+        """What follows a prompt, in pieces as they are produced; see `continuation.pieces`."""
+        batch = Batch.of([self.encode(Row({"prompt": prompt}, "prompt"))], [0]).to(self.device)
+        return pieces(self.eval(), batch, search or self.search)
+
+    def predict(self, texts: str | Iterable[str], search: Search | None = None) -> list[Any]:
+        """Texts that go on from prompts, in their order; of `n_best` above 1 a list for each.
+
+        `search` is how they are found, by default `self.search`.
+        """
+        return self.predict_with(search, texts)
+
+    def produce(self, row: Row) -> Iterator[str]:
+        """The row's prompt and what follows, as it is written; what a beam finds, at once."""
+        prompt = column(self.asked(row), "prompt")
+        if self.search.sample or self.search.beam == 1:
+            yield prompt
+            yield from self.write(prompt)
+        else:
+            yield self.predict(prompt)[0]
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        return spell(self.tokenizer, ids, self.stream)
+
+    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+        texts = [column(row, "text") for row in rows]
+        return scores.perplexity(answers, texts, by_line=self.stream)
+
+    def show(self, answer: dict[str, Any]) -> str:
+        if "text" in answer:
+            return " ".join(answer["text"].splitlines())
+        return f"{answer['nats']['']:.3g} nats"
+
+    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return dict(answer)
+
+    def sketch(self) -> str:
+        """A text of its own making, indented."""
+        lines = "".join(self.write("", SKETCH)).strip("\n").splitlines()
+        return "\n".join(f"    | {line}" for line in lines)
+
+    def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
+        """How surprising each token of an answer was."""
+        example = self.encode(Row({"text": answer.get("text", "")}, row.place))
+        names = self.tokenizer.pieces(example["target"])
+        pictures.surprise(names, likelihood.single(self, example) / math.log(2), path)
+        return True
+
+    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
+        """surprise.png of the first test lines, and texts of the model's own making."""
+        text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
+        self.draw(Row({}, "test"), {"text": text}, folder / "surprise.png")
+        drawn = [replace(SKETCH, seed=seed) for seed in range(EXAMPLES)]
+        return {"examples": [{"sample": "".join(self.write("", one))} for one in drawn]}
