@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -123,6 +125,16 @@ def describe() -> dict[str, str | int]:
     if torch.cuda.is_available():
         described["gpu"] = torch.cuda.get_device_name()
     return described
+
+
+def anonymous_memory() -> float | None:
+    """Megabytes of this process that belong to no file; None where that is not told."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"RssAnon:\s*(\d+) kB", status)
+    return None if found is None else int(found[1]) / 1000
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -67,8 +68,7 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def texts(cls, row: Row) -> list[str]:
-        """The strings of a row that its tokenizer learns from; each has its own tokenizer with
-        `tokenizer.shared=false`."""
+        """What the tokenizer learns from; with `tokenizer.shared=false` each has its own."""
         return [column(row, "text")]
 
     @classmethod
@@ -95,8 +95,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, row: Row) -> Example:
-        """A row as lists of ids: "ids", and "target" where the row has one; "cut" is 1 where the
-        row is longer. Raises RowError."""
+        """A row as lists: "ids", "target" where it has one, "cut": 1 if it is longer; or RowError."""
 
     @abstractmethod
     def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, ...]:
@@ -183,7 +182,9 @@ class Task(nn.Module, ABC):
         while chunk := list(islice(stream, 1024)):
             examples = Examples([self.encode(row) for row in chunk])
             with machine.autocast(self.device, precision):
-                yield from (answer for _, answer in sorted(self.answers(examples), key=_number))
+                yield from (
+                    answer for _, answer in sorted(self.answers(examples), key=itemgetter(0))
+                )
 
     def produce(self, row: Row) -> Iterator[str]:
         """The answer to one row as text, in pieces as they come to be."""
@@ -196,8 +197,7 @@ class Task(nn.Module, ABC):
         return list(self.respond(map(self.asked, rows)))
 
     def predict_with(self, search: Search | None, texts: str | Iterable[str]) -> list[Any]:
-        """What a search finds for texts, in their order: a text each, or of `n_best` above 1 a list
-        of texts, best first. None: as `self.search` says."""
+        """What a search, by default the task's, finds for texts: a text each, or a list of the best."""
         before, self.search = self.search, search or self.search
         try:
             answers, several = Task.predict(self, texts), self.search.n_best > 1
@@ -220,10 +220,6 @@ class Task(nn.Module, ABC):
         if not isinstance(task, cls):
             raise InputError(f"{name}: a model of task {task.name}, not of {cls.__name__}")
         return task
-
-
-def _number(pair: tuple[int, Any]) -> int:
-    return pair[0]
 
 
 def column(row: Row, name: str) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from zoo import bench, checkpoint, machine
-from zoo.bench import classify, lstm, translate
+from zoo.bench import classify, generate, lstm, translate
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
 
 Cases = Callable[[Sequence[str], int], list[dict[str, Any]]]
 CASES: dict[str, Cases] = {
     "classify": classify.classify,
+    "generate": generate.generate,
     "lstm": lstm.lstm,
     "translate": translate.translate,
 }

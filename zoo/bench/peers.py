@@ -164,3 +164,52 @@ class StepwiseTranslator(nn.Module):
             ids = self.head(fed).argmax(-1)
             written.append(int(ids))
         return written
+
+
+class WordLanguageModel(nn.Module):
+    """torch's word_language_model example: embedding -> nn.LSTM -> linear -> log_softmax, dropout
+    0.2 between all of them. Time comes first."""
+
+    def __init__(self, vocabulary: int, size: int, layers: int) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.2)
+        self.encoder = nn.Embedding(vocabulary, size)
+        self.rnn = nn.LSTM(size, size, layers, dropout=0.2)
+        self.decoder = nn.Linear(size, vocabulary)
+
+    def forward(
+        self, ids: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Log-probabilities (time * batch, vocabulary) after ids (time, batch), and the state."""
+        output, state = self.rnn(self.drop(self.encoder(ids)), state)
+        decoded = self.decoder(self.drop(output))
+        return F.log_softmax(decoded.view(-1, decoded.size(-1)), dim=1), state
+
+    def learn(
+        self, ids: Tensor, target: Tensor, state: tuple[Tensor, Tensor] | None, rate: float
+    ) -> tuple[Tensor, Tensor]:
+        """One window (time, batch) as the example learns it: SGD by hand, clipped, in fp32."""
+        self.train()
+        self.zero_grad()
+        if state is not None:
+            state = (state[0].detach(), state[1].detach())
+        logs, state = self(ids, state)
+        F.nll_loss(logs, target.flatten()).backward()
+        nn.utils.clip_grad_norm_(self.parameters(), 0.25)
+        with torch.no_grad():
+            for weight in self.parameters():
+                assert weight.grad is not None
+                weight.add_(weight.grad, alpha=-rate)
+        return state
+
+    @torch.no_grad()
+    def draw(self, batch: int, count: int) -> Tensor:
+        """Ids (count, batch), one token after the other."""
+        self.eval()
+        device, state, drawn = self.decoder.weight.device, None, []
+        ids = torch.full((1, batch), BOS, device=device)
+        for _ in range(count):
+            logs, state = self(ids, state)
+            ids = logs.exp().multinomial(1).view(1, batch)
+            drawn.append(ids)
+        return torch.cat(drawn)

@@ -56,7 +56,7 @@ def training(
         wait(device)
 
     for precision in sorted({machine.find_precision("auto", device), "fp32"}):
-        step = _step(task, settings.train.clip, precision)
+        step = step_of(task, settings.train.clip, precision)
 
         def ours(step: Callable[[Batch], None] = step) -> None:
             generator = np.random.default_rng(settings.seed)
@@ -70,7 +70,7 @@ def training(
     return cases
 
 
-def _step(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
+def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
     """One step of training as `zoo.train` does it: forward, backward, clip, AdamW."""
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
 

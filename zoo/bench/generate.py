@@ -1,0 +1,183 @@
+"""Training and writing of a language model, against torch's word_language_model example."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo import machine, prepare, sampling
+from zoo.backbone import Backbone
+from zoo.batches import Batch
+from zoo.bench import peers
+from zoo.bench.measure import case, interleave, wait
+from zoo.bench.sides import start, step_of
+from zoo.config import Settings, check, compose
+from zoo.continuation import Continuation
+from zoo.rows import Row
+from zoo.search import Search
+from zoo.stream import Stream
+from zoo.text import EOS, SPECIALS, Whitespace
+
+WORDS = 33_278  # as in WikiText-2
+WINDOWS = 4  # that a round of training goes through
+WRITTEN = 50  # tokens that a round writes for each prompt
+LONG = 1000  # tokens of the text whose beginning and end are compared
+EDGE = 100  # … so many of each
+CORPORA = 1_000_000, 20_000_000  # tokens
+EXAMPLE = [  # the example's sizes
+    "tokenizer.kind=whitespace", "backbone.embedding_size=200", "backbone.hidden_size=200",
+    "backbone.num_layers=2", "backbone.dropout=0.2", "backbone.input_dropout=0.2",
+    "backbone.output_dropout=0.2", "backbone.weight_dropout=0", "backbone.locked_dropout=false",
+    "task.tied=false", "train.batch_rows=20", "train.batch_tokens=700",
+]  # fmt: skip
+
+
+def generate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """Training steps with a full softmax, in bf16 (where native) and fp32, and with an adaptive one;
+    tokens written at batch 1 and 64; what a long text and a large corpus cost.
+
+    Ids are drawn by Zipf's law. Both sides read the same windows, and carry their state.
+    """
+    settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
+    device = start(settings)
+    full, adaptive = (_model(settings, softmax).to(device) for softmax in ("full", "adaptive"))
+    sizes = full.backbone.options
+    peer = peers.WordLanguageModel(
+        sizes["vocabulary_size"], sizes["hidden_size"], sizes["num_layers"]
+    ).to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        columns, tokens = settings.train.batch_rows, settings.train.batch_tokens
+        stream = drawn(Path(folder) / "short", WINDOWS * tokens)
+        windows = [stream.batch(w).to(device) for w in stream.plan(tokens, columns)]
+        trained = _training(full, adaptive, peer, windows, settings, rounds)
+        memory = _corpora(adaptive, settings, Path(folder))
+    return [*trained, *_writing(full, peer, rounds), *_long(full), *memory]
+
+
+def _model(settings: Settings, softmax: str) -> Any:
+    kind, options, shape = prepare.checked(settings)
+    words = Whitespace([*SPECIALS, *(f"w{i}" for i in range(WORDS - len(SPECIALS)))])
+    return kind(Backbone(vocabulary_size=WORDS, **shape), words, **options | {"softmax": softmax})
+
+
+def drawn(folder: Path, count: int) -> Stream:
+    """A stream of `count` tokens in `folder`, written row by row."""
+    draw = np.random.default_rng(1)
+    chances = 1 / np.arange(10, WORDS + 10 - len(SPECIALS))
+    edges = np.cumsum(chances / chances.sum())
+    sizes = [min(100_000, count - begun) for begun in range(0, count, 100_000)]
+    texts = (np.searchsorted(edges, draw.random(size)) + len(SPECIALS) for size in sizes)
+    rows = (Row({"target": ids.clip(max=WORDS - 1)}, "drawn") for ids in texts)
+    stream = Stream.write(rows, lambda row: {"target": row["target"].tolist()}, folder)
+    assert isinstance(stream, Stream)
+    return stream
+
+
+def _training(
+    full: Any, adaptive: Any, peer: peers.WordLanguageModel, windows: Sequence[Batch],
+    settings: Settings, rounds: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    tokens = sum(int(batch.lengths.sum()) for batch in windows)
+    turned = [(b.ids.t(), b.target.t()) for b in windows if b.target is not None]
+
+    def theirs() -> None:
+        state = None
+        for ids, target in turned:
+            state = peer.learn(ids, target, state, 1e-3)
+        wait(full.device)
+
+    def ours(step: Callable[[Batch], None]) -> None:
+        for batch in windows:
+            step(batch)
+        wait(full.device)
+
+    precisions = sorted({machine.find_precision("auto", full.device), "fp32"})
+    models = {f"full softmax, {p}": (full, p) for p in precisions}
+    models["adaptive softmax, " + precisions[0]] = (adaptive, precisions[0])
+    sides: dict[str, Callable[[], Any]] = {
+        name: partial(ours, step_of(model, settings.train.clip, precision))
+        for name, (model, precision) in models.items()
+    }
+    seconds = interleave({"theirs": theirs, **sides}, rounds)
+    return [
+        case(f"training step, {name}, against the example in fp32", "tokens/s", tokens,
+             seconds[name], seconds["theirs"])
+        for name in sides
+    ]  # fmt: skip
+
+
+def _writer(model: Any, batch: int) -> Continuation:
+    prompts = Batch.of([{"ids": [EOS]}] * batch, range(batch)).to(model.device)
+    return Continuation(model.eval(), prompts, stream=True)
+
+
+@torch.no_grad()
+def _write(model: Any, batch: int, count: int) -> list[float]:
+    """Write `count` tokens for each of `batch` prompts; the seconds after each token."""
+    search, seconds = Search(sample=True, max_length=count), []
+    limits = torch.full((batch,), count, device=model.device)
+    with machine.autocast(model.device, machine.find_precision("auto", model.device)):
+        for _ in sampling.steps(_writer(model, batch), limits, search):
+            wait(model.device)
+            seconds.append(time.perf_counter())
+    return seconds
+
+
+def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> list[dict[str, Any]]:
+    cases = []
+    for batch in (1, 64):
+        sides: dict[str, Callable[[], Any]] = {
+            "ours": partial(_write, model, batch, WRITTEN),
+            "theirs": partial(peer.draw, batch, WRITTEN),
+        }
+        seconds = interleave(sides, rounds)
+        name = f"writing, batch {batch}, against the example's loop"
+        cases.append(case(name, "tokens/s", batch * WRITTEN, seconds["ours"], seconds["theirs"]))
+    return cases
+
+
+def _long(model: Any) -> list[dict[str, Any]]:
+    """The end of a long text against its beginning, in time and in memory."""
+    cases = []
+    for batch in (1, 64):
+        _write(model, batch, EDGE)
+        before = machine.anonymous_memory()
+        seconds = _write(model, batch, LONG)
+        after = machine.anonymous_memory()
+        first, last = seconds[EDGE] - seconds[0], seconds[-1] - seconds[-1 - EDGE]
+        name = f"writing, batch {batch}, the last of {LONG:,} tokens against the first"
+        cases.append(case(name, "tokens/s", batch * EDGE, last, first))
+        if before is not None and after is not None:
+            name = f"memory, batch {batch}, after {LONG:,} tokens against before"
+            cases.append(_sizes(name, after, before))
+    return cases
+
+
+def _corpora(model: Any, settings: Settings, folder: Path) -> list[dict[str, Any]]:
+    """Anonymous memory after training steps on a large corpus, against those on a small one."""
+    step = step_of(model, settings.train.clip, machine.find_precision("auto", model.device))
+    sizes = []
+    for count in CORPORA:
+        stream = drawn(folder / str(count), count)
+        plan = stream.plan(settings.train.batch_tokens, settings.train.batch_rows,
+                           np.random.default_rng(1))  # fmt: skip
+        for _, window in zip(range(5), plan, strict=False):
+            step(stream.batch(window).to(model.device))
+        sizes.append(machine.anonymous_memory())
+    small, large = sizes
+    if small is None or large is None:
+        return []
+    return [
+        _sizes(f"memory, a corpus of {CORPORA[1]:,} tokens against {CORPORA[0]:,}", large, small)
+    ]
+
+
+def _sizes(name: str, ours: float, theirs: float) -> dict[str, Any]:
+    return {"name": name, "unit": "MB", "ours": ours, "peer": theirs, "ratio": ours / theirs}
