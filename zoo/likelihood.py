@@ -24,6 +24,7 @@ from zoo.layers import State
 from zoo.stream import Stream
 
 WINDOW = 512  # steps that are read in one call
+TINY = 1e-6  # added to the root of a mean square that may be zero
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
     weights = [w for w in model.parameters() if w.requires_grad]
     first = [w.detach().clone() for w in weights] if settings.dynamic_decay else []
     usual = [torch.zeros_like(w) for w in weights]  # mean squares
+    buffers = [torch.empty_like(w) for w in weights]
     found = np.zeros(len(stream.tokens), np.float32)
     state: State | None = None
     for count, window in enumerate(stream.plan(settings.dynamic_steps, 1), 1):
@@ -120,10 +122,12 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
         loss = model.tokens.loss(flat, model.backbone, target)
         gradients = torch.autograd.grad(loss, weights)
         with torch.no_grad():
-            torch._foreach_lerp_(usual, torch._foreach_mul(gradients, gradients), 1 / count)
-            scaled = torch._foreach_sqrt(usual)
-            torch._foreach_add_(scaled, 1e-6)
-            torch._foreach_addcdiv_(weights, gradients, scaled, value=-settings.dynamic_rate)
+            for weight, gradient, mean, scale in zip(
+                weights, gradients, usual, buffers, strict=True
+            ):
+                mean.mul_(1 - 1 / count).addcmul_(gradient, gradient, value=1 / count)
+                torch.sqrt(mean, out=scale).add_(TINY)
+                weight.addcdiv_(gradient, scale, value=-settings.dynamic_rate)
             if settings.dynamic_decay:
                 torch._foreach_lerp_(weights, first, settings.dynamic_decay)
         state = (state[0].detach(), state[1].detach())

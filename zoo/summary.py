@@ -53,6 +53,7 @@ def training(folder: Path, report: dict[str, Any]) -> None:
     console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
     model = shlex.quote(str(folder))
     console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
+    console.print(f"or:   python -m zoo.run mode=chat model={model}", markup=False)
 
 
 def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:

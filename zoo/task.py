@@ -87,10 +87,8 @@ class Task(nn.Module, ABC):
     def baseline(
         cls, train: Iterable[Row], test: Iterable[Row], kind: str
     ) -> dict[str, Any] | None:
-        """What a well-known method without a network scores on the same rows, or None.
-
-        `kind` is the tokenizer's, so that both look at the same units.
-        """
+        """What a well-known method without a network scores on the same rows, or None; `kind` is
+        the tokenizer's, so that both look at the same units."""
         return None
 
     @abstractmethod
