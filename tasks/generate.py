@@ -89,7 +89,7 @@ class Generate(Task):
         if softmax == "full":
             self.tokens = TokenLayer(count, size, tied=tied)
         else:
-            cuts = cutoffs or [max(EOS + 1, count // part) for part in HEAD]
+            cuts = cutoffs or sorted({max(EOS + 1, count // part) for part in HEAD})
             self.tokens = AdaptiveTokenLayer(count, size, cuts, tied=tied)
 
     @classmethod

@@ -8,6 +8,7 @@ once more, and are figures of their own.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -120,7 +121,7 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
         flat, target = vectors.flatten(0, 1), batch.target.flatten()
         found[start:end] = model.tokens.losses(flat.detach(), model.backbone, target).cpu().numpy()
         loss = model.tokens.loss(flat, model.backbone, target)
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)  # none: zero
         with torch.no_grad():
             for weight, gradient, mean, scale in zip(
                 weights, gradients, usual, buffers, strict=True
@@ -158,7 +159,8 @@ def cached(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
         alike = settings.cache_sharpness * vectors @ keys.t()
         chances = alike.masked_fill(~seen, -torch.inf).softmax(1).nan_to_num(0)  # none seen: none
         hit = chances.masked_fill(values != target.unsqueeze(1), 0).sum(1)
-        own = torch.where(seen.any(1), 1 - share, 1.0) * (-losses.float()).exp()
-        found[places] = -(own + share * hit).log().cpu().numpy()
+        own = torch.where(seen.any(1), math.log(1 - share), 0.0) - losses.float()
+        both = torch.logaddexp(own, (share * hit).log())  # either may be too small for a float
+        found[places] = -both.cpu().numpy()
         keys, values = keys[-size:], values[-size:]
     return found

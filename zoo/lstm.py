@@ -31,15 +31,14 @@ class LSTM(nn.LSTM):
         (layers * directions, 1, size).
     forget_bias: the forget gate's bias at the start; None leaves torch's random one.
     engine: `torch`, the fused kernel; `reference`, gate by gate; `hoisted`, the reference made
-        fast; `auto`, the fused kernel where it can compute the function, else `hoisted`. They
-        compute the same; `explain` tells which one runs, and how fast it can be.
+        fast; `auto`, the fused kernel where it can compute the function, else `hoisted`. `explain`
+        tells which one runs, and how fast it can be.
 
-    With `lengths` the padding has no influence at all, whatever it holds: `output` is zero there,
-    `h_n` and `c_n` are those after each row's last real step, and the backward direction starts
-    at that step. Results and gradients are those of `pack_padded_sequence`, without its cost.
+    With `lengths` the padding has no influence, whatever it holds: `output` is zero there, `h_n`,
+    `c_n` are those after each row's last real step, and the backward direction starts at that
+    step. Results and gradients are those of `pack_padded_sequence`, without its cost.
 
-    All dropout masks are drawn outside the fused kernel: the same seed gives the same bits on every
-    device.
+    Dropout masks are drawn outside the fused kernel: a seed gives the same bits on every device.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class LSTM(nn.LSTM):
                 self.get_parameter("bias_hh" + suffix)[rows] = 0
 
     def extra_repr(self) -> str:
-        """The constructor's arguments that are not at their defaults."""
+        """What is not at its default."""
         names = ("layer_norm", "weight_dropout", "output_dropout", "locked_dropout",
                  "learned_state")  # fmt: skip
         given = {name: getattr(self, name) for name in names}
@@ -187,7 +186,7 @@ class LSTM(nn.LSTM):
         if x.size(0) == 0:
             raise RuntimeError("expected a sequence of at least one step")
         found = padding.find(x, lengths)
-        if found is None and self._torch_alone and not return_gates:
+        if found is None and self._torch_alone and not return_gates and not self._learning_in_eval:
             return super().forward(input, hx)  # one call for all layers and directions
         zero = hx is None and not self.learned_state
         state = self._first_state(x) if hx is None else hx
@@ -198,6 +197,12 @@ class LSTM(nn.LSTM):
         if not return_gates:
             return output, last
         return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in seen))
+
+    @property
+    def _learning_in_eval(self) -> bool:
+        """torch tells its kernel by the mode, not by the gradient, and cuDNN then keeps nothing."""
+        wanted = torch.is_grad_enabled() and next(self.parameters()).requires_grad
+        return wanted and not self.training
 
     @property
     def _torch_alone(self) -> bool:
