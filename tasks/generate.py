@@ -193,7 +193,7 @@ class Generate(Task):
             yield prompt
             yield from self.write(prompt)
         else:
-            yield self.predict(prompt)[0]
+            yield self.predict(prompt, replace(self.search, n_best=1))[0]
 
     def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""

@@ -33,7 +33,7 @@ TOY = str(DATA / "classify.jsonl")
         (["backbone.hidden_size=-1"], "backbone.hidden_size=-1: Input should be greater than"),
         (["seed=-1"], "seed=-1: Input should be greater than or equal to 0"),
         (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
-        (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict' or 'explain'"),
+        (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'"),
         (["task=nope"], "task=nope: no such task; there are: classify"),
         (["data=nope"], "data=nope: no such data; there are: cldr, files, hub, imdb, multi30k"),
         (["data=imdb"], "data.path is missing: add data.path=…"),

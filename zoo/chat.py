@@ -54,7 +54,7 @@ def command(task: Task, line: str) -> str:
     settings = asdict(task.search)
     if name == "help":
         return HELP
-    if name == "settings":
+    if name == "settings" and task.searches:
         return "\n".join(f"/{name} {value}" for name, value in settings.items())
     if name not in settings or not task.searches:
         raise InputError(f"/{name}: no such command; see /help")

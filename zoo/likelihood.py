@@ -37,11 +37,11 @@ class Evaluation:
 
     dynamic: bool = False  # go on learning from the test text, each token once it was scored
     dynamic_steps: Count = 20  # tokens between two updates
-    dynamic_rate: Positive = 1e-3
+    dynamic_rate: Positive = 1e-4
     dynamic_decay: Share = 0.0  # of the way back to the trained weights at each update
     cache: Annotated[int, Field(ge=0)] = 0  # tokens that are remembered; 0: no cache
-    cache_share: Share = 0.2  # of the probability that the cache has
-    cache_sharpness: Positive = 0.5  # how much more a like vector counts than an unlike one
+    cache_share: Share = 0.15  # of the probability that the cache has
+    cache_sharpness: Positive = 0.1  # how much more a like vector counts than an unlike one
 
 
 def rows(

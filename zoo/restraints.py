@@ -87,8 +87,9 @@ def until(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     waiting, longest = "", max(map(len, stop), default=1)
     for piece in pieces:
         waiting += piece
-        if places := [waiting.index(string) for string in stop if string in waiting]:
-            yield waiting[: min(places)]
+        found = [(waiting.index(s) + len(s), waiting.index(s)) for s in stop if s in waiting]
+        if found:  # what is complete first counts
+            yield waiting[: min(found)[1]]
             return
         sure = len(waiting) - longest + 1  # what may begin one of them waits
         if sure > 0:

@@ -29,7 +29,9 @@ class Search:
     top_k: Annotated[int, Field(ge=0)] = 0  # draw from so many tokens; 0: from all
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # … from the fewest that have this share
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.0  # of tokens that are there already
-    stop: tuple[str, ...] = ()  # texts are over where one of these is in what was written
+    stop: tuple[
+        Annotated[str, Field(min_length=1)], ...
+    ] = ()  # texts are over where one of these is in what was written
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # of draws; None: torch's generator
 
     def __post_init__(self) -> None:
@@ -89,8 +91,9 @@ def bounded(
     full = (limits <= written).view(-1, 1, 1)
     at_end = torch.arange(log_probabilities.size(-1), device=full.device) == end
     forbidden = full & ~at_end
-    if written < least:
-        forbidden = forbidden | (~full & at_end)
+    if written < least:  # but a text that can do nothing else ends
+        others = log_probabilities.masked_fill(at_end, -torch.inf).isfinite().any(-1, keepdim=True)
+        forbidden = forbidden | (~full & at_end & others)
     elif not bool(full.any()):
         return log_probabilities
     bound = log_probabilities.masked_fill(forbidden, -torch.inf)

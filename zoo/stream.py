@@ -88,7 +88,8 @@ class Stream(Store):
         return len(self.tokens) if batch is None else int((batch[:, 1] - batch[:, 0]).sum())
 
     def place(self, batch: np.ndarray) -> str:
-        first, end = int(batch[0, 0]), int(batch[0, 1])
+        going = batch[batch[:, 1] > batch[:, 0]]  # at the very end some columns may be over
+        first, end = (int(place) for place in (*going, *batch)[0][:2])
         return f"tokens {first + 1:,} to {end:,} of the training stream, and {len(batch) - 1} columns beside"
 
 
