@@ -25,7 +25,7 @@ from zoo.layers import State
 from zoo.stream import Stream
 
 WINDOW = 512  # steps that are read in one call
-TINY = 1e-6  # added to the root of a mean square that may be zero
+TINY = 1e-3  # added to the roots of mean squares: weights that rarely have a gradient go slowly
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Evaluation:
 
     dynamic: bool = False  # go on learning from the test text, each token once it was scored
     dynamic_steps: Count = 20  # tokens between two updates
-    dynamic_rate: Positive = 1e-4
+    dynamic_rate: Positive = 1e-3
     dynamic_decay: Share = 0.0  # of the way back to the trained weights at each update
     cache: Annotated[int, Field(ge=0)] = 0  # tokens that are remembered; 0: no cache
     cache_share: Share = 0.15  # of the probability that the cache has
