@@ -93,7 +93,7 @@ def learned(task, tokens, settings):
         squares.append([grad**2 for grad in grads])
         usual = [torch.stack(each).mean(0).sqrt() for each in zip(*squares, strict=True)]
         for weight, grad, root, origin in zip(task.parameters(), grads, usual, first, strict=True):
-            moved = weight.detach() - settings.dynamic_rate * grad / (root + 1e-6)
+            moved = weight.detach() - settings.dynamic_rate * grad / (root + likelihood.TINY)
             weight.data = moved + settings.dynamic_decay * (origin - moved)
     return np.array(found)
 
