@@ -119,7 +119,7 @@ def test_options_rebuild_an_equal_backbone():
         "vocabulary_size": 9, "input_size": None, "embedding_size": 5, "hidden_size": 7,
         "num_layers": 2, "bidirectional": False, "dropout": 0.1, "input_dropout": 0.2,
         "word_dropout": 0.3, "output_dropout": 0.4, "weight_dropout": 0.5, "locked_dropout": True,
-        "layer_norm": True, "learned_state": True,
+        "layer_norm": True, "learned_state": True, "embedding_dropout": 0.6,
     }  # fmt: skip
     for chosen in (options, options | {"vocabulary_size": None, "input_size": 3}):
         first = Backbone(**chosen)
@@ -128,6 +128,7 @@ def test_options_rebuild_an_equal_backbone():
         assert str(first) == str(second)
         second.load_state_dict(first.state_dict(), strict=True)
         shares = (second.input_dropout, second.word_dropout, second.lstm.dropout)
+        assert second.embedding_dropout == 0.6
         assert shares == (0.2, 0.3, 0.1)
         assert (second.lstm.output_dropout, second.lstm.weight_dropout) == (0.4, 0.5)
         for name in ("locked_dropout", "layer_norm", "learned_state"):

@@ -156,7 +156,7 @@ class Calls(TorchFunctionMode):
 )  # fmt: skip
 def test_calls_per_layer_are_explained_as_they_are_made(options, training, lengths):
     lstm = LSTM(2, 3, 2, bidirectional=True, **options).train(training)
-    with Calls() as calls:
+    with torch.set_grad_enabled(training), Calls() as calls:
         lstm(torch.ones(5, 2, 2), lengths=None if lengths is None else torch.tensor(lengths))
     found = lstm.explain(2, 5, kernels.H100, torch.float16, lengths is not None)
     said = {condition.wants: condition.holds for condition in found.conditions}
