@@ -201,9 +201,7 @@ class LSTM(nn.LSTM):
     @property
     def _learning_in_eval(self) -> bool:
         """torch tells its kernel by the mode, not by the gradient, and cuDNN then keeps nothing."""
-        return (
-            torch.is_grad_enabled() and not self.training and next(self.parameters()).requires_grad
-        )
+        return torch.is_grad_enabled() and not self.training
 
     @property
     def _torch_alone(self) -> bool:
