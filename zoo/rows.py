@@ -126,7 +126,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
 
 
-def _txt(path: Path) -> Iterator[Row]:
+def text(path: Path) -> Iterator[Row]:
+    """A row per line of a text file, empty ones included."""
     for number, line in enumerate(lines(path), 1):
         yield Row({"text": line}, f"{path}:{number}")
 
@@ -225,5 +226,5 @@ def _numbered(name: str) -> list[tuple[int, str]]:
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".txt": _txt, ".conllu": _conllu,
+    ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".txt": text, ".conllu": _conllu,
 }  # fmt: skip

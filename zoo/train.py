@@ -179,7 +179,7 @@ def _finish_epoch(
         lines = [json.dumps(e) + "\n" for e in progress.history]
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
-    if (sketch := task.sketch()) is not None:
+    if training.accelerator.is_main_process and (sketch := task.sketch()) is not None:
         log.info("%s", sketch)
 
 

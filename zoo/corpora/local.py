@@ -69,8 +69,7 @@ def _text(name: str) -> Rows:
 
     def read() -> Iterator[Row]:
         for file in files:
-            for number, line in enumerate(rows.lines(file), 1):
-                yield Row({"text": line}, f"{file}:{number}")
+            yield from rows.text(file)
 
     return Rows(read, name)
 

@@ -56,21 +56,17 @@ def wikitext2(path: str) -> Splits:
     33,278 kinds of them, `<unk>` included."""
     parts = {}
     for part in ("train", "valid", "test"):
-        names = [(stem, end) for stem in (part, f"wiki.{part}") for end in ("txt", "tokens")]
-        there = [
-            found
-            for stem, end in names
-            for gz in ("", ".gz")
-            if (found := Path(path) / f"{stem}.{end}{gz}").is_file()
-        ]
-        source = there[0] if there else find(Path(path), f"{part}.txt", ("", ".gz"))
+        names = [f"{stem}.{end}" for stem in (part, f"wiki.{part}") for end in ("txt", "tokens")]
+        paths = (Path(path) / f"{name}{gz}" for name in names for gz in ("", ".gz"))
+        there = next((found for found in paths if found.is_file()), None)
+        source = there or find(Path(path), f"{part}.txt", ("", ".gz"))
         parts[part] = Rows(partial(_stripped, source), str(source))
     return Splits(**parts)
 
 
 def _stripped(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(rows.lines(path), 1):
-        yield Row({"text": line.strip()}, f"{path}:{number}")
+    for row in rows.text(path):
+        yield Row({"text": row["text"].strip()}, row.place)
 
 
 SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negative"}
