@@ -23,8 +23,8 @@ from zoo.backbone import Backbone, Encoded
 from zoo.batches import Batch, Example
 from zoo.config import Count, Share
 from zoo.errors import InputError, RowError
-from zoo.rows import Row
-from zoo.task import Task, column
+from zoo.rows import Row, column
+from zoo.task import Task
 from zoo.text import Tokenizer
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]

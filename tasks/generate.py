@@ -29,10 +29,10 @@ from zoo.config import Count, NotNegative, Share
 from zoo.continuation import continuations, pieces, spell
 from zoo.layers import State
 from zoo.likelihood import Evaluation
-from zoo.rows import Row
+from zoo.rows import Row, column
 from zoo.search import Search
 from zoo.stream import Stream
-from zoo.task import Task, column
+from zoo.task import Task
 from zoo.text import EOS, Tokenizer, lines
 from zoo.token_layer import TokenLayer
 

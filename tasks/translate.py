@@ -26,10 +26,10 @@ from zoo.bridge import Bridge, Init
 from zoo.config import Count, Share
 from zoo.decoder import Decoder, Prefixes, Writing
 from zoo.layers import State
-from zoo.rows import Row
+from zoo.rows import Row, column
 from zoo.search import Hypothesis, Search, find
 from zoo.subwords import seed_sampling
-from zoo.task import Task, column
+from zoo.task import Task
 from zoo.text import BOS, EOS, PAD, Subwords, Tokenizer
 from zoo.token_layer import TokenLayer
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import DATA, settings, train
 
 from zoo import prepare
+from zoo.catalogue import find
 from zoo.corpora import open_corpus
 from zoo.errors import InputError
-from zoo.task import find
 
 PARTS = ("train", "valid", "test")
 PARALLEL = {"name": "parallel", "train": "train", "valid": None, "test": None,

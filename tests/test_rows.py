@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo import rows
+from zoo import columns, rows
 from zoo.errors import InputError, RowError
 
 PLAIN = [("a good film", "pos"), ("bad, \N{SNOWMAN}", "neg"), ("", "neg")]
@@ -84,7 +84,7 @@ def test_words_of_conllu_leave_ranges_and_empty_nodes_out(write, packed):
     assert first["words"] == ["vamos", "nos"]
     assert first["upos"] == ["VERB", "PRON"]
     assert first["deprel"] == ["root", "obj"]
-    assert second == {**{c: ["_"] for c in rows.CONLLU}, "words": ["sí"], "lemma": ["sí"],
+    assert second == {**{c: ["_"] for c in columns.CONLLU}, "words": ["sí"], "lemma": ["sí"],
                       "upos": ["INTJ"], "head": ["0"], "deprel": ["root"]}  # fmt: skip
     assert (first.place, second.place) == (f"{name}:1", f"{name}:8")
 

@@ -15,11 +15,12 @@ from conftest import DATA, ROOT, lines, settings, train
 
 from zoo import explain, hub, prepare, rows
 from zoo.batches import Batch
+from zoo.catalogue import find
 from zoo.config import check, compose
 from zoo.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.rows import Row
-from zoo.task import Task, find
+from zoo.task import Task
 
 TASKS = sorted(path.stem for path in (ROOT / "tasks").glob("[a-z]*.py"))
 

@@ -11,10 +11,10 @@ from conftest import DATA, SMALL, fails, lines, settings, train, write
 
 import zoo
 from zoo import prepare, run
+from zoo.catalogue import find
 from zoo.corpora import open_corpus
 from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
-from zoo.task import find
 
 TOYS = lines(DATA / "translate.jsonl")
 WORDS = "tokenizer.kind=words"

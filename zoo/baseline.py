@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from zoo import scores
+from zoo import scores, sentences
 from zoo.rows import Row
 
 MOST_ROWS = 50_000  # it keeps its texts in memory; more rows than that are not read, and it says so
@@ -113,3 +113,65 @@ def compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
         "rows": len(rows),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+    """A linear classifier of each word for itself: it, its affixes, its looks, and the words beside.
+
+    Returns method, the scores of `zoo.scores.tagging`, seconds and the number of rows it learned
+    from.
+    """
+    from sklearn.feature_extraction import FeatureHasher
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.pipeline import make_pipeline
+
+    start = time.perf_counter()
+    rows = list(islice(train, MOST_ROWS))
+    seen = {word for row in rows for word in sentences.words(row)}
+    labels = [label for row in rows for label in sentences.labels(row)]
+    model = make_pipeline(
+        FeatureHasher(1 << 20, input_type="string"),
+        SGDClassifier("modified_huber", alpha=1e-5, max_iter=8, tol=None, random_state=0),
+    )
+    model.fit([named for row in rows for named in _features(sentences.words(row))], labels)
+    found, wanted, unseen = [], [], []
+    for row in test:
+        words = sentences.words(row)
+        found.append(model.predict(_features(words)).tolist() if words else [])
+        wanted.append(sentences.labels(row))
+        unseen.append([word not in seen for word in words])
+    return {
+        "method": "linear, word by word",
+        **scores.tagging(found, wanted, unseen),
+        "rows": len(rows),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def _features(words: list[str]) -> list[list[str]]:
+    """Of each word what a linear tagger looks at (after Ratnaparkhi 1996)."""
+    beyond = ["<", "<", *words, ">", ">"]
+    described = []
+    for place, word in enumerate(words, 2):
+        affixes = [f"{n} {word[:n]}" for n in (1, 2, 3)] + [
+            f"-{n} {word[-n:]}" for n in (1, 2, 3, 4)
+        ]
+        near = {n: beyond[place + n] for n in (-2, -1, 1, 2)}
+        around = [f"{n:+} {other}" for n, other in near.items()]
+        around += [f"{n:+} -3 {near[n][-3:]}" for n in (-1, 1)]
+        pairs = [f"-1 0 {near[-1]} {word}", f"0 +1 {word} {near[1]}"]
+        looks = "".join(
+            "X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in word
+        )
+        described.append(
+            [
+                f"0 {word}",
+                f"low {word.lower()}",
+                f"looks {looks[:8]}",
+                "bias",
+                *affixes,
+                *around,
+                *pairs,
+            ]
+        )
+    return described

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from zoo.rows import Row
+from zoo.spelling import Spellings
 from zoo.text import PAD
 
 IGNORED = -100  # targets on padding: cross_entropy leaves them out
+NOWHERE = -1  # the step at which a word begins that is none
 POOL = 64  # batches that are sorted by length together
 
 Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
@@ -27,13 +29,15 @@ Vary = Callable[[Sequence[Example]], Sequence[Example]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side. Padding is PAD in `ids` and -100 in `target`, and only made here."""
+    """Rows side by side. Padding is PAD in `ids`, -100 in `target`, and only made here."""
 
     ids: Tensor  # (batch, time) int64
     lengths: Tensor  # (batch,) int64, real steps of each row
     index: Tensor  # (batch,) int64, place of each row in its split
     target: Tensor | None = None  # (batch,) or (batch, written) int64
     goes_on: bool | None = None  # windows of a stream: whether they continue those before them
+    first: Tensor | None = None  # (batch, words) int64: the step each word begins at; -1 on padding
+    spellings: Spellings | None = None  # of what stands at each step
 
     @classmethod
     def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
@@ -44,7 +48,13 @@ class Batch:
             scalar = isinstance(targets[0], int)
             target = torch.tensor(targets) if scalar else _padded(targets, IGNORED)
         lengths = torch.tensor([len(row) for row in ids])
-        return cls(_padded(ids, PAD), lengths, torch.tensor(list(index)), target)
+        first = letters = None
+        if "first" in examples[0]:
+            first = _padded([example["first"] for example in examples], NOWHERE)
+        if "letters" in examples[0]:
+            letters = Spellings.of([example["letters"] for example in examples])
+        places = torch.tensor(list(index))
+        return cls(_padded(ids, PAD), lengths, places, target, None, first, letters)
 
     @property
     def real(self) -> Tensor:
@@ -54,8 +64,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; `lengths` stay on the processor, where they are looked at."""
-        target = None if self.target is None else self.target.to(device)
-        return replace(self, ids=self.ids.to(device), target=target)
+        names = ("ids", "target", "first", "spellings")
+        there = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(self, **{name: part.to(device) for name, part in there.items()})
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -84,10 +84,11 @@ class Settings(BaseModel):
     threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
     baseline: bool
     strict: bool  # a row that would be skipped is an error
+    tokens: Literal["words", "whitespace"]
     text: str | None
     input: str
     output: str
-    format: Literal["label", "json"]
+    format: Literal["label", "json", "conll", "colour"]
 
 
 def find_configs() -> Path:

@@ -32,6 +32,14 @@ def words(ids: Tensor, share: float, training: bool = True) -> Tensor:
     return ids.masked_fill(dropped & (ids > EOS), UNK)
 
 
+def some(ids: Tensor, chosen: Tensor, share: float, training: bool = True) -> Tensor:
+    """Ids with `share` of those that are `chosen`, (vocabulary,) bool, turned into UNK, in
+    training."""
+    if not (training and share):
+        return ids
+    return ids.masked_fill(chosen[ids] & (torch.rand(ids.shape, device=ids.device) < share), UNK)
+
+
 def types(
     vectors: Tensor, ids: Tensor, table: Tensor, share: float, training: bool = True
 ) -> Tensor:

@@ -26,7 +26,7 @@ class Line:
 def shapes(task: Task, batch: Batch) -> list[Line]:
     """Every tensor from ids to logits, in the order in which they come to be."""
     task.eval()
-    encoded = task.backbone(batch.ids, batch.lengths)
+    encoded = task.backbone(task.inputs(batch), batch.lengths)
     lstm = task.backbone.lstm
     directions = 2 if lstm.bidirectional else 1
     layers = f"{lstm.num_layers} layer(s) x {directions} direction(s)"
@@ -72,6 +72,6 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     if not ids.numel():
         raise ValueError("an empty text has no gates to show")
     backbone = task.backbone
-    embedded = backbone.embed(ids)
-    *_, seen = backbone.lstm(embedded, return_gates=True)  # (layers * directions, 1, time, hidden)
+    vectors = backbone.vectors(task.inputs(batch))[:1, : ids.size(1)]
+    *_, seen = backbone.lstm(vectors, return_gates=True)  # (layers * directions, 1, time, hidden)
     return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))

@@ -123,6 +123,9 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     part cannot be exported, or when the file differs from the model: then nothing is left behind.
     """
     path = Path(path)
+    if isinstance(model, Task) and not model.by_ids:
+        raise InputError(f"{model.name} reads more of a word than its id: ids and lengths are not "
+                         "enough for it")  # fmt: skip
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")

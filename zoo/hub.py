@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from zoo.backbone import Backbone
+from zoo.catalogue import find
 from zoo.checkpoint import atomic, write_text
 from zoo.config import arguments
 from zoo.errors import InputError
-from zoo.task import Task, find
+from zoo.task import Task
 from zoo.text import TOKENIZERS, Tokenizer
 
 FORMAT = 1

@@ -153,6 +153,7 @@ def _prepare(
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
+    task.meet(stores["train"])
     brought = resume or settings.init is not None  # weights that come from elsewhere
     if settings.train.vectors and not brought:
         start_from_vectors(task, stores["train"])

@@ -21,14 +21,13 @@ from babel import Locale
 
 from zoo.cldr import LONGEST_ITEM, check_locale, check_split, split_of
 from zoo.errors import InputError
-from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, Key, borrowed, say
+from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, ROOT, Key, borrowed, say
 from zoo.rows import Row
 
 STYLES: dict[str, tuple[str, ...]] = {  # kind -> how, or in which unit, a value can be said
     "date": ("full", "long", "medium"), "time": ("short", "medium"), "amount": CURRENCIES,
     "measure": MEASURES, "duration": tuple(PERIODS), "relative": tuple(PERIODS),
 }  # fmt: skip
-ROOT = Locale.parse("root")  # which every locale falls back to
 LISTED = ("territories", "languages", "currencies")
 NAMES = 60  # of each kind, that lists are made of
 SHORTEST = 4  # names that a kind must have; lists are of two to so many

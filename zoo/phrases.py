@@ -20,6 +20,7 @@ from babel import Locale, dates, lists, numbers, units
 
 Key = tuple[str, ...]
 
+ROOT = Locale.parse("root")  # which every locale falls back to
 FIRST_DAY, DAYS = datetime.date(1950, 1, 1), 36525  # to the end of 2049
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "INR", "CNY", "BRL", "ZAR", "TRY", "MXN")
 MEASURES = (

@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from zoo import machine, rows
+from zoo import machine, rows, view
 from zoo.checkpoint import atomic
 from zoo.config import Settings
+from zoo.errors import InputError
 from zoo.rows import Row
 from zoo.task import Task
 
@@ -30,7 +31,8 @@ def predict(task: Task, settings: Settings) -> None:
     also drawn into that folder, where the task has something to draw.
     """
     precision = machine.find_precision(settings.precision, task.device)
-    if settings.text and _shown(settings):
+    form = _form(task, settings)
+    if settings.text and form == "label" and _alone(settings):
         for piece in task.produce(Row({"text": settings.text}, "text")):
             print(piece, end="", flush=True)
         print()
@@ -46,16 +48,26 @@ def predict(task: Task, settings: Settings) -> None:
         for chunk in source:
             for row, answer in _answers(task, chunk, precision):
                 number += 1
-                file.write(_line(task, answer, settings.format).encode() + b"\n")
+                file.write(_line(task, answer, form).encode() + b"\n")
                 if settings.out is not None and answer is not None and number <= DRAWN:
                     task.draw(row, answer, Path(settings.out) / f"answer-{number}.png")
             file.flush()
 
 
-def _shown(settings: Settings) -> bool:
-    """Whether an answer is text alone, on standard output: then it appears as it is produced."""
-    plain = settings.format == "label" and settings.output == "-"
-    return plain and settings.out is None and settings.search.get("n_best", 1) == 1
+def _form(task: Task, settings: Settings) -> str:
+    """How answers are written: labelled words on a terminal in colours. Raises InputError for a
+    form that is of words alone."""
+    of_words = "words" in task.asks
+    if settings.format in ("conll", "colour") and not of_words:
+        raise InputError(f"format={settings.format}: {task.name} labels no words: label or json")
+    for_the_eye = of_words and settings.output == "-" and sys.stdout.isatty()
+    return "colour" if for_the_eye and settings.format == "label" else settings.format
+
+
+def _alone(settings: Settings) -> bool:
+    """Whether nothing but an answer's text is written: then it appears as it is produced."""
+    one = settings.search.get("n_best", 1) == 1
+    return settings.output == "-" and settings.out is None and one
 
 
 def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:
@@ -71,7 +83,16 @@ def _line(task: Task, answer: Any, form: str) -> str:
     if form == "json":
         details = None if answer is None else task.details(answer)
         return json.dumps(details, ensure_ascii=False)
-    return "" if answer is None else task.show(answer)
+    if answer is None:
+        return ""
+    if form == "label":
+        return task.show(answer)
+    words = answer["words"], answer["labels"]
+    return (
+        view.conll(*words)
+        if form == "conll"
+        else view.ansi(view.coloured(*words, task.options["labels"]))
+    )
 
 
 def arriving(file: IO[bytes]) -> Iterator[list[Row]]:

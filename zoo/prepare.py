@@ -16,14 +16,16 @@ import torch
 from zoo import hub
 from zoo.backbone import Backbone
 from zoo.batches import Store
+from zoo.catalogue import find
 from zoo.config import Settings, arguments
 from zoo.corpora import Splits, open_corpus
+from zoo.corpora.splits import SETTINGS
 from zoo.errors import InputError, RowError
 from zoo.likelihood import Evaluation
 from zoo.rows import Row, Rows
 from zoo.search import Search
 from zoo.subwords import Pieces
-from zoo.task import Task, find
+from zoo.task import Task
 from zoo.text import TOKENIZERS, Tokenizer
 
 log = logging.getLogger("zoo")
@@ -87,6 +89,9 @@ def set_up(task: Task, settings: Settings) -> None:
         raise InputError(f"search.…: {task.name} does not search for its answers: leave it out")
     if task.search.sample and task.search.seed is None:
         task.search = replace(task.search, seed=settings.seed)
+    task.splitter = settings.tokens
+    if task.splitter != Task.splitter and "words" not in task.asks:
+        raise InputError(f"tokens=…: {task.name} reads texts, not words: leave it out")
     task.evaluation = Evaluation(**arguments(Evaluation, settings.evaluate, "evaluate"))
     if task.evaluation != Evaluation() and task.metric != "perplexity":
         raise InputError(f"evaluate.…: {task.name} has no perplexity: leave it out")
@@ -144,8 +149,9 @@ class Usable(Rows):
 
     def cure(self, name: str) -> str:
         """What to do about a column that is not there; not all corpora have settings for columns."""
-        by_column = {"text", "label", name} <= {*self.settings}
-        return f": set data.{name}=COLUMN" if by_column else "; see data=files"
+        setting = SETTINGS.get(name, name)
+        by_column = {"text", "label", setting} <= {*self.settings} or setting == "column"
+        return f": set data.{setting}=COLUMN" if by_column else "; see data=files"
 
     def note(self) -> str:
         """What was skipped the last time, "" for nothing."""

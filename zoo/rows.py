@@ -3,7 +3,8 @@
     .jsonl      an object per line                     keys are the columns
     .csv .tsv   a header line, then a row per line     the header names the columns
     .txt        a line per row                         column "text"
-    .conllu     a sentence per block                   columns "words", "lemma", "upos", "xpos", …
+    .conllu     a word per line, ten columns           columns "words", "lemma", "upos", "xpos", …
+    .conll .bio a word per line, its label at the end  columns "words", "labels"; "2", "3", … between
     parallel    two text files, line by line           columns "source", "target"
     folder      LABEL/*.txt, a text per file           columns "text", "label"
 
@@ -22,14 +23,15 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
+from zoo.columns import Sentence, columns, conllu
 from zoo.errors import InputError, RowError
 
 LONGEST_LINE = 1 << 24  # bytes; a longer line is a file without line ends, not a row
-CONLLU = ("words", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
 class Row(dict):
@@ -48,6 +50,16 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.read())
+
+
+def column(row: Row, name: str) -> str:
+    """A row's text in a column. Raises RowError where it is missing or no text."""
+    if name not in row:
+        there = ", ".join(row)
+        raise RowError(row.place, f"no column {name!r}; there are: {there}")
+    if not isinstance(row[name], (str, int, float)):
+        raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
+    return str(row[name])
 
 
 def read(path: str | Path) -> Iterator[Row]:
@@ -191,25 +203,11 @@ def _cured(error: csv.Error) -> str:
     return f"{error}: a quotation mark is not closed, or not doubled inside quotes"
 
 
-def _conllu(path: Path) -> Iterator[Row]:
-    """Words with an integer id; multiword ranges (3-4) and empty nodes (8.1) are left out."""
-    words: list[list[str]] = []
-    start = 1
-    for number, line in enumerate(chain(lines(path), [""]), 1):
-        place = f"{path}:{number}"
-        if not line.strip():
-            if words:
-                columns = dict(zip(CONLLU, map(list, zip(*words, strict=True)), strict=True))
-                yield Row(columns, f"{path}:{start}")
-            words, start = [], number + 1
-        elif not line.startswith("#"):
-            cells = line.split("\t")
-            if len(cells) != 1 + len(CONLLU):
-                raise RowError(place, f"{len(cells)} columns: CoNLL-U has ten, between tabs")
-            if cells[0].isdecimal():
-                words.append(cells[1:])
-            elif not cells[0].replace("-", "").replace(".", "").isdecimal():
-                raise RowError(place, f"id {cells[0]!r}: CoNLL-U has 1, 3-4 or 8.1")
+def _sentences(
+    parse: Callable[[Iterable[str], str], Iterator[Sentence]], path: Path
+) -> Iterator[Row]:
+    for number, found in parse(lines(path), str(path)):
+        yield Row(found, f"{path}:{number}")
 
 
 def _folder(path: Path) -> Iterator[Row]:
@@ -225,6 +223,12 @@ def _numbered(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
+def sentences(path: Path) -> Iterator[Row]:
+    """A row per sentence of a column file."""
+    return _sentences(columns, path)
+
+
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".txt": text, ".conllu": _conllu,
+    ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".txt": text,
+    ".conllu": partial(_sentences, conllu), ".conll": sentences, ".bio": sentences,
 }  # fmt: skip

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zoo.text import UNK, lines
+import regex
 
-# Scripts that are written without blanks: Thai, Lao, Myanmar, Khmer, kana, Han.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+from zoo import spans
+from zoo.text import UNK, lines
+from zoo.words import UNSPACED
+
+_UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 def translation(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
@@ -82,3 +84,47 @@ def perplexity(
 
 def _exp(value: float) -> float:
     return math.exp(min(value, 700.0))  # beyond it there is no float
+
+
+def tagging(
+    found: Sequence[Sequence[str]],
+    wanted: Sequence[Sequence[str]],
+    unseen: Sequence[Sequence[bool]],
+) -> dict[str, float]:
+    """accuracy of all words, accuracy_unseen of those that are `unseen` in training (0 without
+    any), sentence_accuracy: the share of the sentences without a mistake; and where the labels are
+    of spans their precision, recall and f1."""
+    right = [
+        [a == b for a, b in zip(*pair, strict=True)] for pair in zip(found, wanted, strict=True)
+    ]
+    every = [hit for sentence in right for hit in sentence]
+    new = [
+        hit
+        for pair in zip(right, unseen, strict=True)
+        for hit, is_new in zip(*pair, strict=True)
+        if is_new
+    ]
+    values = {
+        "accuracy": _share(every),
+        "accuracy_unseen": _share(new),
+        "sentence_accuracy": _share([all(sentence) for sentence in right]),
+    }
+    if spans.are_spans(label for sentence in wanted for label in sentence):
+        values |= spans.scores(wanted, found)
+    return values
+
+
+def per_label(
+    wanted: Sequence[str], found: Sequence[str], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """label, precision, recall, f1 and count of each label that occurs."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    values = precision_recall_fscore_support(wanted, found, labels=list(labels), zero_division=0)
+    names = ("label", "precision", "recall", "f1", "count")
+    rows = zip(labels, *(part.tolist() for part in values), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / max(1, len(hits))

@@ -8,13 +8,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from zoo import explain
+from zoo import explain, view
 from zoo.batches import Batch
 from zoo.task import Task
 
 MISTAKES = 3  # of the report's, printed
+COMMON = 20  # labels whose scores are printed
 FEW = 8  # labels whose confusions are printed as a table
 
 
@@ -47,6 +48,13 @@ def training(folder: Path, report: dict[str, Any]) -> None:
         console.print(
             f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
         )
+    for name in ("per_span", "per_label"):
+        if name in report:
+            _per_label(console, report[name])
+            break
+    for sentence in report.get("sentences", []):
+        shown = view.coloured(sentence["words"], sentence["labels"], report["confusion"]["labels"])
+        console.print("  ", shown if console.is_terminal else sentence["shown"])
     for example in report.get("examples", []):
         for name, text in example.items():
             console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)
@@ -54,6 +62,17 @@ def training(folder: Path, report: dict[str, Any]) -> None:
     model = shlex.quote(str(folder))
     console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
     console.print(f"or:   python -m zoo.run mode=chat model={model}", markup=False)
+
+
+def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Precision, recall and F1 of the commonest labels, or kinds of spans."""
+    table = Table(
+        "label", *(Column(name, justify="right") for name in ("precision", "recall", "f1", "count"))
+    )
+    for row in sorted(rows, key=lambda row: -row["count"])[:COMMON]:
+        shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(escape(row["label"]), *shares, str(row["count"]))
+    console.print(table)
 
 
 def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:

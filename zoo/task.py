@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,14 +16,12 @@ from torch.nn import functional as F
 from zoo import machine
 from zoo.backbone import Backbone, Encoded
 from zoo.batches import Batch, Example, Examples, Store, share
-from zoo.errors import InputError, RowError
+from zoo.errors import InputError
 from zoo.layers import State
 from zoo.likelihood import Evaluation
-from zoo.rows import Row
+from zoo.rows import Row, column
 from zoo.search import Search
 from zoo.text import Tokenizer
-
-FOLDER = Path(__file__).resolve().parents[1] / "tasks"
 
 
 class Task(nn.Module, ABC):
@@ -41,18 +36,20 @@ class Task(nn.Module, ABC):
 
     columns: ClassVar[tuple[str, ...]]  # what a row must have for training
     asks: ClassVar[tuple[str, ...]] = ("text",)  # what a row must have to be answered
-    metric: ClassVar[str]  # of score's; the epoch where it is highest is kept
+    metric: str  # of score's; the epoch where it is highest is kept
     least_is_best: ClassVar[bool] = False  # … or lowest
     reads: str  # "h_n", "output", …: of Encoded's
     why: str  # one sentence
     shape: ClassVar[str]  # of what `read` returns, in words
     logits: ClassVar[str]  # of what `forward` returns, in words
     searches: ClassVar[bool] = False  # whether its answers are looked for, with `search`
+    by_ids: bool = True  # whether ids are all that its backbone is given
     search: Search = Search()
     evaluation: Evaluation = Evaluation()
     choosing: bool = False  # while epochs are compared: answers that are found faster will do
     store: type[Store] = Store  # how encoded rows are kept: each for itself, or as one stream
     carried: State | None = None  # after a window of a stream, what the next one goes on from
+    splitter: str = "words"  # how a plain text becomes words, for tasks that read words
     target_tokenizer: Tokenizer | None = None  # of what is written, where that has its own
     facts: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …
 
@@ -71,12 +68,11 @@ class Task(nn.Module, ABC):
         """What the tokenizer learns from; with `tokenizer.shared=false` each has its own."""
         return [column(row, "text")]
 
-    @classmethod
-    def asked(cls, row: Row) -> Row:
+    def asked(self, row: Row) -> Row:
         """What of a row an answer is made from; a line of plain text is the first column."""
-        if "text" in row and cls.asks[0] not in row:
-            row = Row(row | {cls.asks[0]: row["text"]}, row.place)
-        return Row({name: column(row, name) for name in cls.asks}, row.place)
+        if "text" in row and self.asks[0] not in row:
+            row = Row(row | {self.asks[0]: row["text"]}, row.place)
+        return Row({name: column(row, name) for name in self.asks}, row.place)
 
     @classmethod
     def unusable(cls, row: Row) -> str | None:
@@ -122,6 +118,13 @@ class Task(nn.Module, ABC):
     def draw(self, row: Row, answer: Any, path: Path) -> bool:
         """Draw how an answer came about into a .png; False where there is nothing to draw."""
         return False
+
+    def meet(self, store: Store) -> None:
+        """Look at the encoded training rows once, before the first step."""
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the backbone is given: ids, or vectors (batch, time, embedding_size) in their place."""
+        return batch.ids
 
     def vary(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Examples as they are seen in one step of training, where that differs from step to step."""
@@ -218,33 +221,3 @@ class Task(nn.Module, ABC):
         if not isinstance(task, cls):
             raise InputError(f"{name}: a model of task {task.name}, not of {cls.__name__}")
         return task
-
-
-def column(row: Row, name: str) -> str:
-    """A row's text in a column. Raises RowError where it is missing or no text."""
-    if name not in row:
-        there = ", ".join(row)
-        raise RowError(row.place, f"no column {name!r}; there are: {there}")
-    if not isinstance(row[name], (str, int, float)):
-        raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
-    return str(row[name])
-
-
-def find(name: str) -> type[Task]:
-    """The class of `tasks/NAME.py`: `classify` is `Classify`, `two_words` is `TwoWords`.
-
-    Looked up in the zoo's own folder only, whatever else is called `tasks` on the path.
-    Raises InputError that lists the tasks.
-    """
-    path = FOLDER / f"{name}.py"
-    if not re.fullmatch("[a-z][a-z0-9_]*", name) or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("[a-z]*.py")))
-        raise InputError(f"task={name}: no such task; there are: {known}")
-    module = sys.modules.get(f"tasks.{name}")
-    if module is None:
-        spec = importlib.util.spec_from_file_location(f"tasks.{name}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return getattr(module, "".join(part.capitalize() for part in name.split("_")))

@@ -12,8 +12,8 @@ from typing import Any
 from zoo.config import arguments
 from zoo.corpora.embedded import cldr, pydoc
 from zoo.corpora.hub import hub
-from zoo.corpora.local import files, parallel, text
-from zoo.corpora.public import imdb, multi30k, sst2, wikitext2
+from zoo.corpora.local import columns, files, parallel, text
+from zoo.corpora.public import imdb, multi30k, sst2, ud_ewt, wikitext2
 from zoo.corpora.splits import Splits
 from zoo.errors import InputError
 
@@ -21,7 +21,20 @@ __all__ = ["CORPORA", "Splits", "open_corpus"]
 
 CORPORA: dict[str, Callable[..., Splits]] = {
     f.__name__: f
-    for f in (cldr, pydoc, files, parallel, text, imdb, sst2, multi30k, wikitext2, hub)
+    for f in (
+        cldr,
+        pydoc,
+        files,
+        parallel,
+        columns,
+        text,
+        imdb,
+        sst2,
+        multi30k,
+        ud_ewt,
+        wikitext2,
+        hub,
+    )
 }
 
 

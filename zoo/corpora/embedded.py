@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from zoo import cldr as _cldr
-from zoo import pairs
+from zoo import fields, pairs
 from zoo.config import Count
 from zoo.corpora.splits import Splits
 from zoo.errors import InputError
@@ -16,17 +16,21 @@ from zoo.rows import Row, Rows
 
 def cldr(
     locales: list[str] | None, documents: Count, items: tuple[Count, Count], seed: int,
-    form: Literal["documents", "pairs"] = "documents", source: str = "en", target: str = "ja",
-    phrases: Count = 20_000,
+    form: Literal["documents", "pairs", "fields"] = "documents", source: str = "en",
+    target: str = "ja", phrases: Count = 20_000, sentences: Count = 100,
 ) -> Splits:  # fmt: skip
     """Names, dates and amounts of the world's locales, from Unicode CLDR.
 
     `form=documents`: which locale wrote this? `form=pairs`: the same phrase in two locales.
+    `form=fields`: which words are the weekday, the month, the number, …?
     """
 
     def read(split: str) -> Callable[[], Iterator[Row]]:
         if form == "pairs":
             return partial(pairs.pairs, split, source, target, phrases, seed)
+        if form == "fields":
+            kept = cache(lambda: list(fields.fields(split, locales, sentences, seed)))
+            return lambda: iter(kept())
         return partial(_cldr.documents, split, locales, documents, items, seed)
 
     return Splits(*(Rows(read(split), f"cldr:{split}") for split in _cldr.SPLITS))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from zoo.corpora.local import renamed
+from zoo.corpora.local import named, renamed
 from zoo.corpora.splits import Splits, complete
 from zoo.errors import InputError
 from zoo.rows import Row, Rows
@@ -14,14 +14,15 @@ from zoo.rows import Row, Rows
 
 def hub(
     id: str, config: str | None, train: str, valid: str | None, test: str | None,
-    text: str, label: str, source: str = "source", target: str = "target", by: str = "text",
+    text: str, label: str, source: str = "source", target: str = "target", words: str = "words",
+    column: str = "labels", by: str = "text",
 ) -> Splits:  # fmt: skip
     """A data set of the Hugging Face hub, or a local folder that `datasets` can load."""
     try:
         import datasets
     except ImportError:
         raise InputError("data=hub needs the extra: pip install 'sequence-zoo[hub]'") from None
-    names = {"text": text, "label": label, "source": source, "target": target}
+    names = named(text, label, source, target, words, column)
     parts = {}
     for part, split in (("train", train), ("valid", valid), ("test", test)):
         if split is None:
@@ -39,10 +40,14 @@ def hub(
 
 
 def _hub_rows(loaded: Any, place: str) -> Iterator[Row]:
-    """Rows of a loaded split, class numbers as the names they stand for."""
-    known = {name: f.int2str for name, f in loaded.features.items() if hasattr(f, "int2str")}
+    """Rows of a loaded split, class numbers as the names they stand for, in lists too."""
+    parts = {name: getattr(f, "feature", f) for name, f in loaded.features.items()}
+    known = {name: f.int2str for name, f in parts.items() if hasattr(f, "int2str")}
     for number, columns in enumerate(loaded, 1):
         for name, spelt in known.items():
-            if columns[name] is not None and columns[name] >= 0:
-                columns[name] = spelt(columns[name])
+            value = columns[name]
+            if isinstance(value, list):
+                columns[name] = [spelt(one) for one in value]
+            elif value is not None and value >= 0:
+                columns[name] = spelt(value)
         yield Row(columns, f"{place}:{number}")

@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from zoo import rows
-from zoo.corpora.splits import Splits, complete, last_parts
+from zoo.corpora.splits import SETTINGS, Splits, complete, last_parts
 from zoo.errors import InputError, RowError
 from zoo.rows import Row, Rows
+
+Reader = Callable[[Path], Iterator[Row]]
 
 log = logging.getLogger("zoo")
 
 
 def files(
     train: str, valid: str | None, test: str | None, text: str, label: str,
-    source: str = "source", target: str = "target", by: str = "text",
+    source: str = "source", target: str = "target", words: str = "words", column: str = "labels",
+    by: str = "text",
 ) -> Splits:  # fmt: skip
     """Local files in any format of `zoo.rows`; the other settings name the columns, `by` the one
     that rows are held out by."""
-    names = {"text": text, "label": label, "source": source, "target": target}
+    names = named(text, label, source, target, words, column)
     parts = {"train": _file(train, names)}
     for part, path in (("valid", valid), ("test", test)):
         if path is not None:
@@ -80,6 +83,29 @@ def pairs(folder: Path, stem: str, source: str, target: str) -> Rows:
     return Rows(partial(rows.parallel, *sides), f"{folder / stem}.{source}-{target}")
 
 
+def columns(train: str, valid: str | None, test: str | None, column: str) -> Splits:
+    """Files with a word to a line and its label behind it, blank lines between sentences, whatever
+    they are called; each may be gzip'ed. `column` is the labels', "labels" the last one."""
+    parts = {"train": train, "valid": valid, "test": test}
+    return complete({p: sentences(Path(f), column) for p, f in parts.items() if f}, "words")
+
+
+def sentences(path: Path, column: str, read: Reader = rows.sentences) -> Rows:
+    """The sentences of a file, `column` under the name "labels"."""
+    find(path.parent, path.name, ("",))
+    return Rows(
+        partial(renamed, partial(read, path), {"words": "words", "labels": column}), str(path)
+    )
+
+
+def named(
+    text: str, label: str, source: str, target: str, words: str, column: str
+) -> dict[str, str]:
+    """What tasks call a column -> what a file calls it."""
+    return {"text": text, "label": label, "source": source, "target": target, "words": words,
+            "labels": column}  # fmt: skip
+
+
 def _file(path: str, names: dict[str, str]) -> Rows:
     if not Path(path).exists():
         raise InputError(f"{path}: No such file or directory")
@@ -87,20 +113,20 @@ def _file(path: str, names: dict[str, str]) -> Rows:
 
 
 def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterator[Row]:
-    """Rows with the columns that `names` chooses (setting -> column) under the settings' names.
+    """Rows with the columns that `names` chooses (name -> column) under these names.
 
     `translation.en` is the entry `en` of the column `translation`.
     """
     for row in read():
         chosen = {}
-        for setting, name in names.items():
+        for wanted, name in names.items():
             found = _lookup(row, name)
-            if found is None and name != setting:
+            if found is None and name != wanted:
                 there = ", ".join(row)
-                message = f"no column {name!r}, there are: {there}; set data.{setting}=COLUMN"
-                raise RowError(row.place, message)
+                cure = f"set data.{SETTINGS.get(wanted, wanted)}=COLUMN"
+                raise RowError(row.place, f"no column {name!r}, there are: {there}; {cure}")
             if found is not None:
-                chosen[setting] = found[0]
+                chosen[wanted] = found[0]
         rest = {name: value for name, value in row.items() if name not in names.values()}
         yield Row(rest | chosen, row.place)
 

@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from zoo import rows
-from zoo.corpora.local import find, pairs
+from zoo.corpora.local import find, pairs, sentences
 from zoo.corpora.splits import Splits
 from zoo.errors import RowError
 from zoo.rows import Row, Rows
@@ -61,6 +61,17 @@ def wikitext2(path: str) -> Splits:
         there = next((found for found in paths if found.is_file()), None)
         source = there or find(Path(path), f"{part}.txt", ("", ".gz"))
         parts[part] = Rows(partial(_stripped, source), str(source))
+    return Splits(**parts)
+
+
+def ud_ewt(path: str, column: str = "upos") -> Splits:
+    """English sentences from the web, word by word (Silveira et al. 2014), or the folder of any
+    other treebank of Universal Dependencies: *-ud-train.conllu, -dev and -test."""
+    parts = {}
+    for part, name in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        found = sorted(Path(path).glob(f"*-ud-{name}.conllu*"))
+        source = found[0] if found else find(Path(path), f"{name}.conllu", ("", ".gz"))
+        parts[part] = sentences(source, column, rows.read)
     return Splits(**parts)
 
 

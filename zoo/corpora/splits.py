@@ -19,6 +19,7 @@ from zoo.rows import Row, Rows
 
 log = logging.getLogger("zoo")
 
+SETTINGS = {"labels": "column"}  # settings that are not called as the column they choose
 TENTH = 0.1
 MOST_HELD_OUT = 20_000  # rows; of a large corpus more than that are not needed to measure well
 

@@ -1,0 +1,33 @@
+"""Which tasks there are: a file in `tasks/` each, looked up there and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+from zoo.errors import InputError
+from zoo.task import Task
+
+FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+
+def find(name: str) -> type[Task]:
+    """The class of `tasks/NAME.py`: `classify` is `Classify`, `two_words` is `TwoWords`.
+
+    Looked up in the zoo's own folder only, whatever else is called `tasks` on the path.
+    Raises InputError that lists the tasks.
+    """
+    path = FOLDER / f"{name}.py"
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("[a-z]*.py")))
+        raise InputError(f"task={name}: no such task; there are: {known}")
+    module = sys.modules.get(f"tasks.{name}")
+    if module is None:
+        spec = importlib.util.spec_from_file_location(f"tasks.{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return getattr(module, "".join(part.capitalize() for part in name.split("_")))

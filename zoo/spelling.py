@@ -1,0 +1,116 @@
+"""Words as characters: what can be said of a word that was never seen.
+
+A word is to its characters what a document is to its words: one vector that has read all of it, the
+final `h_n` of both directions. A batch's distinct words are read once each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.backbone import Backbone
+from zoo.config import Count, Share
+from zoo.text import EOS, PAD, SPECIALS, UNK
+
+LONGEST = 32  # characters; of longer words the middle is left out
+SIZES = (4, 8, 12, 16, 24, LONGEST)  # characters of the words in a block, at most
+ROWS = 16  # a block's words are filled up to a multiple: kernels are prepared for each new shape
+
+
+class Alphabet:
+    """Characters to ids; 0..3 are PAD, UNK, BOS and EOS, as in every tokenizer."""
+
+    def __init__(self, characters: str) -> None:
+        self.ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
+
+    def __len__(self) -> int:
+        return len(SPECIALS) + len(self.ids)
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """The characters of all words in a row, EOS behind each word."""
+        letters: list[int] = []
+        for word in words:
+            if len(word) > LONGEST:
+                word = word[: LONGEST // 2] + word[-LONGEST // 2 :]
+            letters += [self.ids.get(character, UNK) for character in word]
+            letters.append(EOS)
+        return letters
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """The distinct words of a batch, in characters. Words of like length stand in a block."""
+
+    blocks: tuple[tuple[Tensor, Tensor], ...]  # ids (words, characters), lengths (words,)
+    place: Tensor  # (batch, time) int64: which of all blocks' words stands at a step
+
+    @classmethod
+    def of(cls, rows: Sequence[Any]) -> Spellings:
+        """From what `Alphabet.encode` made of each row."""
+        known: dict[bytes, int] = {}
+        places = [
+            [known.setdefault(word, len(known)) for word in _words(np.asarray(row, np.int32))]
+            for row in rows
+        ]
+        words = [np.frombuffer(word, np.int32) for word in known]
+        lengths = np.array([len(word) for word in words], np.int64)
+        rank = np.zeros(max(1, len(words)), np.int64)  # of each known word, its place in the blocks
+        blocks, filled = [], 0
+        sizes = np.searchsorted(np.array(SIZES), lengths)
+        for number, longest in enumerate(SIZES):
+            chosen = np.flatnonzero(sizes == number)
+            if len(chosen) or (not words and not number):  # one block at least
+                blocks.append(_block([words[i] for i in chosen], longest))
+                rank[chosen] = filled + np.arange(len(chosen))
+                filled += len(blocks[-1][1])
+        place = np.zeros((len(rows), max(1, *map(len, places))), np.int64)
+        for row, some in enumerate(places):
+            place[row, : len(some)] = rank[some]
+        return cls(tuple(blocks), torch.from_numpy(place))
+
+    def to(self, device: torch.device) -> Spellings:
+        """On a device, but for the lengths."""
+        blocks = tuple((ids.to(device), lengths) for ids, lengths in self.blocks)
+        return Spellings(blocks, self.place.to(device))
+
+
+def _words(letters: np.ndarray) -> Iterable[bytes]:
+    start = 0
+    for end in np.flatnonzero(letters == EOS):
+        yield letters[start:end].tobytes()
+        start = int(end) + 1
+
+
+def _block(words: Sequence[np.ndarray], longest: int) -> tuple[Tensor, Tensor]:
+    count = -(-max(1, len(words)) // ROWS) * ROWS
+    ids, lengths = np.full((count, longest), PAD, np.int64), np.zeros(count, np.int64)
+    for place, word in enumerate(words):
+        ids[place, : len(word)], lengths[place] = word, len(word)
+    return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+class Speller(nn.Module):
+    """Vectors of words from their characters: merged final `h_n` of a small LSTM -> linear."""
+
+    def __init__(
+        self, alphabet: int, embedding_size: Count, hidden_size: Count, size: Count, dropout: Share
+    ) -> None:
+        """`alphabet`: how many characters; `size` of the vectors; `dropout`: share of the characters
+        that become UNK in training."""
+        super().__init__()
+        self.backbone = Backbone(
+            alphabet, embedding_size=embedding_size, hidden_size=hidden_size, word_dropout=dropout
+        )
+        self.project = nn.Linear(self.backbone.output_size, size, bias=False)
+
+    def forward(self, spellings: Spellings) -> Tensor:
+        """(batch, time, size); what stands on padding is of no word in particular."""
+        read = [self.backbone(ids, lengths).h_n for ids, lengths in spellings.blocks]
+        merged = torch.cat([torch.cat([*h_n], -1) for h_n in read])  # (words, 2 * hidden)
+        return nn.functional.embedding(spellings.place, self.project(merged))

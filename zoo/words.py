@@ -1,0 +1,49 @@
+"""Plain text -> words, for tasks that read words: `split("Don't!")` is ["Do", "n't", "!"].
+
+letters, digits and their marks   one word: 17th, naïve, O'Brien; a hyphen stands alone
+numbers, times, dates             one word: 1,234.5  14:05  5/17/2031
+English contractions              cut as treebanks cut them: Do n't, we 'll, John 's
+abbreviations, addresses          one word: U.S.  e.g.  https://a.org/b  me@a.org
+scripts without blanks            each character, its marks with it: 土 曜 日
+Hangul                            for itself: 2031 년
+other signs                       each for itself, repeated ones together: …  !!!  --
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import regex
+
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+
+_LETTER = rf"[[\p{{L}}\p{{N}}_]--[{UNSPACED}\p{{Hangul}}]][\p{{M}}\u200c\u200d]*+"
+_MAIL = rf"[[\w.+-]--[{UNSPACED}]]"
+_HOST = rf"[[\w-]--[{UNSPACED}]]"
+_WORD = regex.compile(
+    rf"""
+      (?:https?://|www\.)[\S--[{UNSPACED}]]*[^\s\p{{P}}{UNSPACED}]/?  # addresses
+    | (?<!{_MAIL}){_MAIL}++@{_HOST}+(?:\.{_HOST}+)+
+    | \p{{Nd}}+(?:[.,:/’']\p{{Nd}}+)+                 # numbers, times, dates
+    | [{UNSPACED}]\p{{M}}*
+    | (?:\p{{Hangul}}\p{{M}}*)+
+    | (?:{_LETTER})+?(?=n['’]t\b)                     # do|n't
+    | n['’]t\b
+    | ['’](?:s|m|d|re|ve|ll)\b                        # 's
+    | (?:{_LETTER}\.){{2,}}                           # U.S.
+    | (?:{_LETTER})+(?:['’](?!(?:s|m|d|re|ve|ll)\b)(?:{_LETTER})+)*
+    | ([^\w\s])\1+(?![\p{{M}}\p{{EMod}}\u200d])         # ... !!! --
+    | \X
+    """,
+    regex.VERBOSE | regex.VERSION1 | regex.IGNORECASE,
+)
+
+
+def split(text: str) -> list[str]:
+    """The words of a text, in their order; nothing but blanks is lost."""
+    return [word for part in text.split() for word in _split(part)]
+
+
+@lru_cache(1 << 16)
+def _split(part: str) -> tuple[str, ...]:
+    return tuple(match[0] for match in _WORD.finditer(part))
