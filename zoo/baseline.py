@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from zoo import scores, sentences
+from zoo import scores, sentences, spans
 from zoo.rows import Row
 
 MOST_ROWS = 50_000  # it keeps its texts in memory; more rows than that are not read, and it says so
@@ -142,7 +142,7 @@ def tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
         unseen.append([word not in seen for word in words])
     return {
         "method": "linear, word by word",
-        **scores.tagging(found, wanted, unseen),
+        **scores.tagging(found, wanted, unseen, spans.are_spans(labels)),
         "rows": len(rows),
         "seconds": round(time.perf_counter() - start, 1),
     }

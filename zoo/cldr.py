@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
-from babel import Locale, localedata
+from babel import localedata
 
 from zoo import phrases
 from zoo.errors import InputError
@@ -124,7 +124,7 @@ def items_of(locale: str) -> tuple[Item, ...]:
     is the same in CLDR's root ("3 d"), which every locale falls back to.
     """
     check_locale(locale)
-    fallback = _texts("root")
+    fallback = _texts(phrases.FALLBACK)
     return tuple(
         Item(key, text)
         for key, text in _texts(locale).items()
@@ -136,7 +136,7 @@ def items_of(locale: str) -> tuple[Item, ...]:
 
 @cache
 def _texts(locale: str) -> dict[tuple[str, ...], str]:
-    found = Locale.parse(locale)
+    found = phrases.locale_of(locale)
     texts: dict[tuple[str, ...], str] = {}
     named = (found.territories, found.languages, found.scripts, found.currencies)
     for kind, names in zip(NAMES, named, strict=True):

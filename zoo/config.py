@@ -33,7 +33,7 @@ class TokenizerSettings(BaseModel):
     """How text becomes ids."""
 
     model_config = FORBID
-    kind: Literal["words", "whitespace", "subwords", "characters"]
+    kind: Literal["words", "whitespace", "lowercase", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
     coverage: Annotated[float, Field(gt=0.5, le=1)]  # these are zoo.subwords.Pieces

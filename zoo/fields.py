@@ -21,7 +21,17 @@ from babel import Locale, dates, numbers, units
 
 from zoo.cldr import JOINERS, LOCALES, check_locale, check_split, items_of, split_of
 from zoo.errors import InputError
-from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, ROOT, borrowed, plain
+from zoo.phrases import (
+    CURRENCIES,
+    DAYS,
+    FALLBACK,
+    FIRST_DAY,
+    MEASURES,
+    PERIODS,
+    borrowed,
+    locale_of,
+    plain,
+)
 from zoo.rows import Row
 from zoo.words import split as split_words
 
@@ -76,10 +86,10 @@ def _rows(split: str, locales: Iterable[str], size: int, seed: int) -> Iterator[
 
 def _phrase(draw: random.Random, locale: str, split: str) -> list[Part]:
     """Words and labels of a phrase that belongs to this split."""
-    found = Locale.parse(locale)
+    found = locale_of(locale)
     for _ in range(PATIENCE):
-        text, spans = said(_parts(draw, found, split))
-        if text and split_of(text) == split and (labelled := label(text, spans)):
+        labelled = label(*said(_parts(draw, found, split)))
+        if labelled and split_of(" ".join(word for word, _ in labelled)) == split:
             return labelled
     raise InputError(f"cldr: locale {locale} has too little to say for {split}")
 
@@ -134,7 +144,10 @@ def time(locale: Locale, moment: datetime.datetime, width: str) -> list[Part]:
 
 
 def _dated(locale: Locale, moment: datetime.datetime, pattern: str) -> list[Part]:
-    values, root = dates.DateTimeFormat(moment, locale), dates.DateTimeFormat(moment, ROOT)
+    values, root = (
+        dates.DateTimeFormat(moment, locale),
+        dates.DateTimeFormat(moment, locale_of(FALLBACK)),
+    )
     parts: list[Part] = []
     for _, value in dates.tokenize_pattern(pattern):
         if isinstance(value, str):  # what stands between the fields
@@ -164,7 +177,7 @@ def amount(locale: Locale, number: int, code: str, style: str) -> list[Part]:
 def measure(locale: Locale, number: int, unit: str) -> list[Part]:
     """A number of units."""
     text = units.format_unit(number, unit, locale=locale)
-    if unit in text or text == units.format_unit(number, unit, locale=ROOT):
+    if unit in text or text == units.format_unit(number, unit, locale=locale_of(FALLBACK)):
         return []  # the locale has no words of its own for it
     return _around(text, numbers.format_decimal(number, locale=locale), "number", "unit")
 

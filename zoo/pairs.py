@@ -21,7 +21,18 @@ from babel import Locale
 
 from zoo.cldr import LONGEST_ITEM, check_locale, check_split, split_of
 from zoo.errors import InputError
-from zoo.phrases import CURRENCIES, DAYS, FIRST_DAY, MEASURES, PERIODS, ROOT, Key, borrowed, say
+from zoo.phrases import (
+    CURRENCIES,
+    DAYS,
+    FALLBACK,
+    FIRST_DAY,
+    MEASURES,
+    PERIODS,
+    Key,
+    borrowed,
+    locale_of,
+    say,
+)
 from zoo.rows import Row
 
 STYLES: dict[str, tuple[str, ...]] = {  # kind -> how, or in which unit, a value can be said
@@ -54,7 +65,7 @@ def pairs(
 
 def _rows(split: str, source: str, target: str, size: int, seed: int) -> Iterator[Row]:
     draw = random.Random(f"{seed}:{split}:{source}:{target}")
-    here, there = Locale.parse(source), Locale.parse(target)
+    here, there = locale_of(source), locale_of(target)
     seen: set[str] = set()
     idle = 0
     while len(seen) < size:
@@ -99,7 +110,7 @@ def _draw(draw: random.Random, source: str, target: str) -> Key:
 def _own(locale: Locale, key: Key) -> str:
     """What a locale says in its own words: not those of CLDR's root."""
     text = say(locale, key)
-    return "" if borrowed(text, say(ROOT, key)) else text
+    return "" if borrowed(text, say(locale_of(FALLBACK), key)) else text
 
 
 def _listable(source: str, target: str) -> list[str]:
@@ -110,7 +121,7 @@ def _listable(source: str, target: str) -> list[str]:
 @cache
 def _names(source: str, target: str, kind: str) -> tuple[str, ...]:
     """Codes of things that both locales have names for, always the same ones."""
-    both = [getattr(Locale.parse(locale), kind) for locale in (source, target)]
+    both = [getattr(locale_of(locale), kind) for locale in (source, target)]
     codes = [c for c in sorted(both[0]) if c in both[1] and not {both[0][c], both[1][c]} & {c}]
     once = Counter(both[0].values())  # one name may be that of two things
     short = [c for c in codes if len(both[0][c]) <= 16 and " " not in c and once[both[0][c]] == 1]

@@ -8,6 +8,7 @@ Unicode CLDR, which the package Babel carries.
 from __future__ import annotations
 
 import datetime
+import pickle
 import random
 import re
 import unicodedata
@@ -16,11 +17,11 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import Literal
 
-from babel import Locale, dates, lists, numbers, units
+from babel import Locale, dates, lists, localedata, numbers, units
 
 Key = tuple[str, ...]
 
-ROOT = Locale.parse("root")  # which every locale falls back to
+FALLBACK = "root"  # whose data every locale falls back to
 FIRST_DAY, DAYS = datetime.date(1950, 1, 1), 36525  # to the end of 2049
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "INR", "CNY", "BRL", "ZAR", "TRY", "MXN")
 MEASURES = (
@@ -32,6 +33,19 @@ PERIODS = {  # seconds, and the highest count that Babel does not turn into the 
     "year": (365 * 86400, 80), "month": (30 * 86400, 11), "week": (7 * 86400, 4),
     "day": (86400, 6), "hour": (3600, 23), "minute": (60, 59), "second": (1, 59),
 }  # fmt: skip
+
+
+@cache
+def locale_of(name: str) -> Locale:
+    """A locale with its data to itself.
+
+    Babel resolves references inside its data where they stand, and locales share what they inherit:
+    what one says would depend on which were asked before it, and on what.
+    """
+    locale = Locale.parse(name)
+    own = pickle.loads(pickle.dumps(localedata.load(str(locale))))
+    locale._Locale__data = localedata.LocaleDataDict(own)  # type: ignore[attr-defined]
+    return locale
 
 
 def say(locale: Locale, key: Key) -> str:

@@ -90,10 +90,11 @@ def tagging(
     found: Sequence[Sequence[str]],
     wanted: Sequence[Sequence[str]],
     unseen: Sequence[Sequence[bool]],
+    of_spans: bool,
 ) -> dict[str, float]:
     """accuracy of all words, accuracy_unseen of those that are `unseen` in training (0 without
     any), sentence_accuracy: the share of the sentences without a mistake; and where the labels are
-    of spans their precision, recall and f1."""
+    `of_spans` their precision, recall and f1."""
     right = [
         [a == b for a, b in zip(*pair, strict=True)] for pair in zip(found, wanted, strict=True)
     ]
@@ -109,7 +110,7 @@ def tagging(
         "accuracy_unseen": _share(new),
         "sentence_accuracy": _share([all(sentence) for sentence in right]),
     }
-    if spans.are_spans(label for sentence in wanted for label in sentence):
+    if of_spans and wanted:
         values |= spans.scores(wanted, found)
     return values
 

@@ -151,6 +151,15 @@ class Whitespace(_Vocabulary):
         return text.split()
 
 
+class Lowercase(Whitespace):
+    """What stands between blanks, in lower case: where the case is known by other means."""
+
+    kind = "lowercase"
+
+    def split(self, text: str) -> list[str]:
+        return text.lower().split()
+
+
 class Characters(_Vocabulary):
     """Unicode code points, case and blanks included."""
 
@@ -224,5 +233,5 @@ class Subwords(Tokenizer):
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    t.kind: t for t in (Words, Whitespace, Subwords, Characters)
+    t.kind: t for t in (Words, Whitespace, Lowercase, Subwords, Characters)
 }
