@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import bench, checkpoint, machine
-from zoo.bench import classify, generate, lstm, translate
+from zoo.bench import classify, generate, lstm, tag, translate
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
 
@@ -19,6 +19,7 @@ CASES: dict[str, Cases] = {
     "classify": classify.classify,
     "generate": generate.generate,
     "lstm": lstm.lstm,
+    "tag": tag.tag,
     "translate": translate.translate,
 }
 

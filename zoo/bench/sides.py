@@ -41,7 +41,7 @@ def prepared(settings: Settings) -> tuple[list[Row], Task]:
 
 
 def training(
-    task: Task, peer: nn.Module, peer_batches: Sequence[Batch], examples: Examples,
+    task: Task, peer: nn.Module, peer_batches: Sequence[Any], examples: Examples,
     settings: Settings, against: str, unit: str, tokens: int, rounds: int,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """A case for each precision: our steps over the rows in our batches, and the peer's steps, as

@@ -1,0 +1,73 @@
+"""Training and answering of a tagger, against the tutorial's packed loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo import machine
+from zoo.batches import Batch, Examples
+from zoo.bench import tagger
+from zoo.bench.measure import compare
+from zoo.bench.sides import prepared, training
+from zoo.config import Settings, check, compose
+from zoo.errors import InputError
+from zoo.rows import Row
+
+SENTENCES = 512  # that a round of prediction answers
+
+
+def tag(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """Training steps in bf16 (where native) and fp32, and prediction, against packed fp32.
+
+    Ours: batches of like length, dense kernels, a batch's distinct words spelt once. The
+    tutorial's: random batches, packed, the characters of every word packed too. Both see each row
+    once in a round, in batches of the same number of rows.
+    """
+    settings = check(compose(["task=tag", *arguments]))
+    rows, task = _word_by_word(settings)
+    examples = Examples([task.encode(row) for row in rows])
+    words = sum(len(example["ids"]) for example in examples.examples)
+    lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
+    peer = tagger.PackedTagger(
+        len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
+        len(task.alphabet), letters.input_size, letters.hidden_size, len(task.labels),
+    ).to(task.device)  # fmt: skip
+    size = settings.train.batch_rows
+    order = np.random.default_rng(settings.seed).permutation(len(examples))
+    starts = range(0, len(order), size)
+    batches = [tagger.Spelt.of(examples.batch(order[i : i + size])).to(task.device) for i in starts]
+    trained = training(
+        task, peer, batches, examples, settings, "packed fp32", "words/s", words, rounds
+    )
+    return [*trained.values(), _prediction(task, peer, rows[:SENTENCES], rounds)]
+
+
+def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
+    rows, task = prepared(settings)
+    if settings.task["words"] != "word+char":
+        raise InputError("zoo.bench tag: the tutorial's loop reads task.words=word+char")
+    return rows, task
+
+
+def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
+    """Words to labels, vocabulary included; the tutorial answers one sentence at a time."""
+    asked = [Row({"words": row["words"]}, row.place) for row in rows]
+    words = sum(len(row["words"]) for row in asked)
+    precision = machine.find_precision("auto", task.device)
+
+    @torch.no_grad()
+    def theirs() -> None:
+        peer.eval()
+        for row in asked:
+            batch = tagger.Spelt.of(Batch.of([task.encode(row)], [0])).to(task.device)
+            peer(batch).argmax(-1).tolist()
+
+    def ours() -> None:
+        list(task.respond(asked, precision))
+
+    name = f"prediction, {precision}, against one sentence at a time"
+    return compare(name, "words/s", words, ours, theirs, rounds)
