@@ -271,6 +271,22 @@ def test_hub_gives_the_names_of_classes(hub, tmp_path):
     assert [row["label"] for row in splits.train] == ["no", "yes", -1]
 
 
+def test_hub_gives_the_names_of_the_labels_of_words(hub, tmp_path):
+    import datasets
+
+    tags = datasets.ClassLabel(names=["DET", "NN"])
+    features = {"tokens": [datasets.Value("string")], "pos": datasets.List(tags)}
+    rows = {"tokens": [["the", "cat"], ["it"]], "pos": [[0, 1], [1]]}
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    (tmp_path / "set").mkdir()
+    made.to_parquet(tmp_path / "set" / "train.parquet")
+    given = {"valid": "train", "test": "train", "words": "tokens", "column": "pos"}
+    splits = hub(id=str(tmp_path / "set"), **given)
+    assert [dict(row) for row in splits.train] == [
+        {"words": ["the", "cat"], "labels": ["DET", "NN"]}, {"words": ["it"], "labels": ["NN"]},
+    ]  # fmt: skip
+
+
 def test_hub_says_in_one_line_what_it_cannot_open(hub, table):
     for settings in ({"id": "nobody/no-such-set"}, {"id": "./none"}):
         with pytest.raises(InputError, match=rf"^data\.id={settings['id']}: .+$"):

@@ -31,6 +31,7 @@ usage: python -m zoo.run [SETTING=VALUE ...]
   python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
   python -m zoo.run task=translate                      train a translator, English to Japanese
   python -m zoo.run task=generate                       train a language model that writes
+  python -m zoo.run task=tag                            train a tagger, a label for each word
   python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
   python -m zoo.run mode=chat model=DIR                 type, and see it go on
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
