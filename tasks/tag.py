@@ -58,10 +58,10 @@ class Tag(Task):
         words: Literal["word+char", "subword"] = "word+char",
         crf: bool = False,
         dropout: Share = 0.5,
-        character_embedding: Count = 32,
-        character_hidden: Count = 64,
+        character_embedding: Count = 64,
+        character_hidden: Count = 128,
         character_dropout: Share = 0.05,
-        singleton_dropout: Share = 0.5,
+        singleton_dropout: Share = 0.7,
         label_smoothing: Share = 0.0,
     ) -> None:
         """`labels` in the order of the logits; they, `alphabet`, `seen` and `exceptions` are what
@@ -226,9 +226,10 @@ class Tag(Task):
         tables = {"per_label": scores.per_label(truth, given, self.labels)}
         if spans.are_spans(self.labels):
             tables["per_span"] = spans.table(wanted, found)
-        some = [{"words": sentences.words(r), **a} for r, a in zip(rows, answers, strict=True)]
+        some = [*zip(rows, answers, strict=True)][:: max(1, len(rows) // SHOWN)]
+        shown = [{"words": sentences.words(row), **answer} for row, answer in some[:SHOWN]]
         return tables | {
             "confusion": {"labels": self.labels, "counts": counts},
             "mistakes": sentences.mistakes(rows, answers),
-            "sentences": [{**a, "shown": self.show(a)} for a in some[:SHOWN]],
+            "sentences": [{**answer, "shown": self.show(answer)} for answer in shown],
         }

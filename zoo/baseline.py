@@ -134,12 +134,12 @@ def tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
         SGDClassifier("modified_huber", alpha=1e-5, max_iter=8, tol=None, random_state=0),
     )
     model.fit([named for row in rows for named in _features(sentences.words(row))], labels)
-    found, wanted, unseen = [], [], []
-    for row in test:
-        words = sentences.words(row)
-        found.append(model.predict(_features(words)).tolist() if words else [])
-        wanted.append(sentences.labels(row))
-        unseen.append([word not in seen for word in words])
+    asked = list(test)
+    words = [sentences.words(row) for row in asked]
+    given = iter(model.predict([named for some in words for named in _features(some)]).tolist())
+    found = [list(islice(given, len(some))) for some in words]
+    wanted = [sentences.labels(row) for row in asked]
+    unseen = [[word not in seen for word in some] for some in words]
     return {
         "method": "linear, word by word",
         **scores.tagging(found, wanted, unseen, spans.are_spans(labels)),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+APART = 16  # steps after which what all paths share is put aside
 BARRED = -1e4  # added to what is ruled out; exp of it is exactly 0
 
 
@@ -62,11 +63,13 @@ class CRF(nn.Module):
         start, transitions = self.allowed()
         so_far = start + emissions[:, 0]  # (batch, size): of all paths that end in this label
         total = so_far.new_zeros(len(so_far), 1)  # kept apart: in a large sum small ones are lost
-        for step, now in zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True):
+        steps = zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True)
+        for number, (step, now) in enumerate(steps, 1):
             longer = (so_far.unsqueeze(2) + transitions).logsumexp(1) + step
-            share = longer.logsumexp(1, keepdim=True)
-            total = torch.where(now.unsqueeze(1), total + share, total)
-            so_far = torch.where(now.unsqueeze(1), longer - share, so_far)
+            so_far = torch.where(now.unsqueeze(1), longer, so_far)
+            if number % APART == 0:
+                share = so_far.logsumexp(1, keepdim=True)
+                total, so_far = total + share, so_far - share
         return torch.where(real[:, 0], total[:, 0] + (so_far + self.end).logsumexp(1), 0)
 
     def loss(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ Part = tuple[str, str]  # text, and its field or ""
 
 
 def fields(
-    split: str, locales: Iterable[str] | None = None, sentences: int = 100, seed: int = 0
+    split: str, locales: Iterable[str] | None = None, sentences: int = 150, seed: int = 0
 ) -> Iterator[Row]:
     """Rows {"words", "labels", "locale"}: `sentences` of each locale in train, a tenth of that in
     valid and in test, of one to three phrases each.

@@ -17,7 +17,7 @@ from zoo.rows import Row, Rows
 def cldr(
     locales: list[str] | None, documents: Count, items: tuple[Count, Count], seed: int,
     form: Literal["documents", "pairs", "fields"] = "documents", source: str = "en",
-    target: str = "ja", phrases: Count = 20_000, sentences: Count = 100,
+    target: str = "ja", phrases: Count = 20_000, sentences: Count = 150,
 ) -> Splits:  # fmt: skip
     """Names, dates and amounts of the world's locales, from Unicode CLDR.
 
