@@ -9,7 +9,7 @@ from torch import nn
 
 from zoo.batches import Store
 from zoo.rows import Row
-from zoo.spelling import LONGEST, ROWS, SIZES, Alphabet, Speller, Spellings
+from zoo.spelling import FEWEST, LONGEST, ROWS, SIZES, Alphabet, Speller, Spellings
 from zoo.text import EOS, PAD, UNK
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -24,6 +24,11 @@ CASES = {
     "all empty": [[], [], []],
     "an empty word": [["", "cat", ""], ["a"]],
     "many": [[LETTERS[i % 26] + LETTERS[i // 26] for i in range(n, 100)] for n in range(0, 99, 7)],
+    "three blocks": [
+        [a + b for a in LETTERS[:9] for b in LETTERS[:9]],
+        [a + b + "cdef" for a in LETTERS[:9] for b in LETTERS[:9]],
+        [a + "cdefghijk" for a in LETTERS],
+    ],
     "a full block": [[LETTERS[i] for i in range(ROWS)]],
     "a full block and one": [[LETTERS[i] for i in range(ROWS + 1)]],
     "prefixes": [["a", "ab", "abc", "ba", "aba"], ["ab", "a"]],
@@ -110,11 +115,15 @@ def test_blocks_have_few_shapes(name):
     blocks = spelt(CASES[name]).blocks
     distinct = {tuple(letters(word)) for row in CASES[name] for word in row}
     widths = [ids.size(1) for ids, _ in blocks]
-    lengths = [len(word) for word in distinct] or [0]
-    assert widths == sorted({min(size for size in SIZES if size >= n) for n in lengths})
+    longest = max((len(word) for word in distinct), default=0)
+    assert widths == sorted({*widths})
+    assert {*widths} <= {*SIZES}
+    assert widths[-1] == min(size for size in SIZES if size >= longest)
+    below = -1
     for ids, real in blocks:
-        below = max((size for size in SIZES if size < ids.size(1)), default=-1)
         count = sum(below < len(word) <= ids.size(1) for word in distinct)
+        below = ids.size(1)
+        assert count >= FEWEST or below == widths[-1]
         assert ids.size(0) == ROWS * max(1, -(-count // ROWS))
         assert (ids.dtype, real.dtype, real.shape) == (torch.int64, torch.int64, ids.shape[:1])
         beyond = torch.arange(ids.size(1)) >= real[:, None]

@@ -6,7 +6,7 @@ final `h_n` of both directions. A batch's distinct words are read once each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from zoo.text import EOS, PAD, SPECIALS, UNK
 
 LONGEST = 32  # characters; of longer words the middle is left out
 SIZES = (4, 8, 12, 16, 24, LONGEST)  # characters of the words in a block, at most
+FEWEST = 64  # words of a block, unless it is the last: each takes its time, however few they are
+LETTER = 4  # bytes of a character's id
 ROWS = 16  # a block's words are filled up to a multiple: kernels are prepared for each new shape
 
 
@@ -58,17 +60,15 @@ class Spellings:
             [known.setdefault(word, len(known)) for word in _words(np.asarray(row, np.int32))]
             for row in rows
         ]
-        words = [np.frombuffer(word, np.int32) for word in known]
-        lengths = np.array([len(word) for word in words], np.int64)
+        words = [*known]
+        lengths = np.array([len(word) for word in words], np.int64) // LETTER
+        by_length = np.argsort(lengths, kind="stable")
         rank = np.zeros(max(1, len(words)), np.int64)  # of each known word, its place in the blocks
         blocks, filled = [], 0
-        sizes = np.searchsorted(np.array(SIZES), lengths)
-        for number, longest in enumerate(SIZES):
-            chosen = np.flatnonzero(sizes == number)
-            if len(chosen) or (not words and not number):  # one block at least
-                blocks.append(_block([words[i] for i in chosen], longest))
-                rank[chosen] = filled + np.arange(len(chosen))
-                filled += len(blocks[-1][1])
+        for longest, chosen in _grouped(by_length, lengths[by_length]):
+            blocks.append(_block([words[i] for i in chosen], longest))
+            rank[chosen] = filled + np.arange(len(chosen))
+            filled += len(blocks[-1][1])
         place = np.zeros((len(rows), max(1, *map(len, places))), np.int64)
         for row, some in enumerate(places):
             place[row, : len(some)] = rank[some]
@@ -80,18 +80,32 @@ class Spellings:
         return Spellings(blocks, self.place.to(device))
 
 
-def _words(letters: np.ndarray) -> Iterable[bytes]:
+def _grouped(order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """A size and those of `order` that are at most as long; where they are few, they stand with
+    longer ones. At least one group."""
     start = 0
-    for end in np.flatnonzero(letters == EOS):
-        yield letters[start:end].tobytes()
-        start = int(end) + 1
+    for longest in SIZES:
+        end = int(np.searchsorted(lengths, longest, side="right"))
+        if end == len(order) or end - start >= FEWEST:
+            yield longest, order[start:end]
+            start = end
+        if end == len(order):
+            return
 
 
-def _block(words: Sequence[np.ndarray], longest: int) -> tuple[Tensor, Tensor]:
+def _words(letters: np.ndarray) -> Iterable[bytes]:
+    row, start = letters.tobytes(), 0
+    for end in (np.flatnonzero(letters == EOS) * LETTER).tolist():
+        yield row[start:end]
+        start = end + LETTER
+
+
+def _block(words: Sequence[bytes], longest: int) -> tuple[Tensor, Tensor]:
     count = -(-max(1, len(words)) // ROWS) * ROWS
     ids, lengths = np.full((count, longest), PAD, np.int64), np.zeros(count, np.int64)
-    for place, word in enumerate(words):
-        ids[place, : len(word)], lengths[place] = word, len(word)
+    lengths[: len(words)] = [len(word) // LETTER for word in words]
+    real = np.arange(longest) < lengths[:, None]  # (words, characters)
+    ids[real] = np.frombuffer(b"".join(words), np.int32)
     return torch.from_numpy(ids), torch.from_numpy(lengths)
 
 

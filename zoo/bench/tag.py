@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,14 @@ def tag(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Training steps in bf16 (where native) and fp32, and prediction, against packed fp32.
 
     Ours: batches of like length, dense kernels, a batch's distinct words spelt once. The
-    tutorial's: random batches, packed, the characters of every word packed too. Both see each row
-    once in a round, in batches of the same number of rows.
+    tutorial's: random batches, packed, the characters of every word packed too; neither has a CRF.
+    Both see each row once in a round, in batches of the same number of rows. Without `data=…` the
+    rows are embedded phrases, joined to the length of sentences.
     """
-    settings = check(compose(["task=tag", *arguments]))
+    settings = check(compose(["task=tag", "task.crf=false", *arguments]))
     rows, task = _word_by_word(settings)
+    if not any(argument.startswith("data=") for argument in arguments):
+        rows = _lengthened(rows, settings.seed)
     examples = Examples([task.encode(row) for row in rows])
     words = sum(len(example["ids"]) for example in examples.examples)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
@@ -51,6 +55,22 @@ def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
     if settings.task["words"] != "word+char":
         raise InputError("zoo.bench tag: the tutorial's loop reads task.words=word+char")
     return rows, task
+
+
+def _lengthened(rows: list[Row], seed: int) -> list[Row]:
+    """Phrases, one after the other, in sentences about as long as those of treebanks: 17 words, at
+    least 3, at most 50."""
+    draw = np.random.default_rng(seed)
+    rest, sentences = deque(rows), []
+    while rest:
+        length = np.clip(draw.normal(17, 9), 3, 50)
+        words: list[str] = []
+        labels: list[str] = []
+        while rest and len(words) < length:
+            row = rest.popleft()
+            words, labels = words + row["words"], labels + row["labels"]
+        sentences.append(Row({"words": words, "labels": labels}, row.place))
+    return sentences
 
 
 def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
