@@ -8,14 +8,13 @@ Unicode CLDR, which the package Babel carries.
 from __future__ import annotations
 
 import datetime
-import pickle
 import random
 import re
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 from babel import Locale, dates, lists, localedata, numbers, units
 
@@ -43,9 +42,15 @@ def locale_of(name: str) -> Locale:
     what one says would depend on which were asked before it, and on what.
     """
     locale = Locale.parse(name)
-    own = pickle.loads(pickle.dumps(localedata.load(str(locale))))
+    own = _copied(localedata.load(str(locale)))
     locale._Locale__data = localedata.LocaleDataDict(own)  # type: ignore[attr-defined]
     return locale
+
+
+def _copied(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _copied(value) for key, value in data.items()}
+    return tuple(map(_copied, data)) if isinstance(data, tuple) else data
 
 
 def say(locale: Locale, key: Key) -> str:
