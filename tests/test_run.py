@@ -35,7 +35,7 @@ TOY = str(DATA / "classify.jsonl")
         (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
         (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'"),
         (["task=nope"], "task=nope: no such task; there are: classify"),
-        (["data=nope"], "data=nope: no such data; there are: cldr, files, hub, imdb, multi30k"),
+        (["data=nope"], "data=nope: no such data; there are: cldr, columns, files, hub, imdb"),
         (["data=imdb"], "data.path is missing: add data.path=…"),
         (["data=imdb", "data.path=nowhere"], "nowhere: "),
         (["data=files", "data.train=nowhere.csv"], "nowhere.csv: No such file or directory"),

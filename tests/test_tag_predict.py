@@ -25,7 +25,8 @@ def folder(tmp_path_factory):
     more = [{"words": WORDS, "labels": ["B-PER", "I-PER", "O", "O", "O", "O", "B-LOC"]}]
     data = write(place / "rows.jsonl", [*SPANS, *more] * 4)
     parts = [f"data.{part}={data}" for part in ("train", "valid", "test")]
-    words = ["train.epochs=12", "train.patience=0", "task.crf=true", "task.dropout=0"]
+    words = ["train.epochs=20", "train.patience=0", "task.crf=true", "task.dropout=0",
+             "backbone.word_dropout=0"]  # fmt: skip
     assert train(place / "run", *parts, *words, task="tag")["test"]["accuracy"] == 1
     return place / "run"
 

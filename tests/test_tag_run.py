@@ -46,7 +46,7 @@ def toy(tmp_path_factory):
     """The folder of a finished training on the toy rows."""
     out = tmp_path_factory.mktemp("tag") / "run"
     words = ["task=tag", "data=files", f"data.train={DATA / 'tag.jsonl'}", f"out={out}", *SMALL]
-    assert run.main([*words, "train.epochs=8", "train.patience=0", "baseline=true"]) == 0
+    assert run.main([*words, "train.epochs=20", "train.patience=0", "baseline=true"]) == 0
     return out
 
 

@@ -75,11 +75,7 @@ def documents(
     if documents < 1 or not 1 <= least <= most:
         given = f"documents={documents} items=({least}, {most})"
         raise InputError(f"cldr: {given}: needed are documents >= 1 and 1 <= least <= most")
-    chosen = tuple(dict.fromkeys(LOCALES if locales is None else locales))
-    if not chosen:
-        raise InputError("cldr: no locale chosen; leave `locales` out for the default ones")
-    for locale in chosen:
-        check_locale(locale)
+    chosen = choose(locales)
     size = documents if split == "train" else max(1, documents // 10)
     return _rows(split, chosen, size, items, seed)
 
@@ -145,6 +141,16 @@ def _texts(locale: str) -> dict[tuple[str, ...], str]:
         texts["unit", code] = widths.get("long") or widths.get("short", "")
     texts = {key: phrases.plain(text) for key, text in texts.items()}
     return texts | {key: phrases.say(found, key) for key in phrases.some()}
+
+
+def choose(locales: Iterable[str] | None) -> tuple[str, ...]:
+    """Locales, each once, or the default ones. Raises InputError for one that CLDR does not have."""
+    chosen = tuple(dict.fromkeys(LOCALES if locales is None else locales))
+    if not chosen:
+        raise InputError("cldr: no locale chosen; leave `locales` out for the default ones")
+    for locale in chosen:
+        check_locale(locale)
+    return chosen
 
 
 def check_split(split: str) -> None:

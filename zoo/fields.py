@@ -19,7 +19,7 @@ from functools import cache
 
 from babel import Locale, dates, numbers, units
 
-from zoo.cldr import JOINERS, LOCALES, check_locale, check_split, items_of, split_of
+from zoo.cldr import JOINERS, check_split, choose, items_of, split_of
 from zoo.errors import InputError
 from zoo.phrases import (
     CURRENCIES,
@@ -58,12 +58,8 @@ def fields(
     little to say when its turn comes.
     """
     check_split(split)
-    chosen = tuple(dict.fromkeys(LOCALES if locales is None else locales))
-    if not chosen:
-        raise InputError("cldr: no locale chosen; leave `locales` out for the default ones")
-    for locale in chosen:
-        check_locale(locale)
-    return _rows(split, chosen, sentences if split == "train" else max(1, sentences // 10), seed)
+    size = sentences if split == "train" else max(1, sentences // 10)
+    return _rows(split, choose(locales), size, seed)
 
 
 def _rows(split: str, locales: Iterable[str], size: int, seed: int) -> Iterator[Row]:

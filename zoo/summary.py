@@ -54,7 +54,7 @@ def training(folder: Path, report: dict[str, Any]) -> None:
             break
     for sentence in report.get("sentences", []):
         shown = view.coloured(sentence["words"], sentence["labels"], report["confusion"]["labels"])
-        console.print("  ", shown if console.is_terminal else sentence["shown"])
+        console.print("  ", shown if console.is_terminal else sentence["shown"], markup=False)
     for example in report.get("examples", []):
         for name, text in example.items():
             console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)

@@ -46,8 +46,10 @@ def _hub_rows(loaded: Any, place: str) -> Iterator[Row]:
     for number, columns in enumerate(loaded, 1):
         for name, spelt in known.items():
             value = columns[name]
-            if isinstance(value, list):
-                columns[name] = [spelt(one) for one in value]
-            elif value is not None and value >= 0:
-                columns[name] = spelt(value)
+            several = isinstance(value, list)
+            found = [
+                one if one is None or one < 0 else spelt(one)
+                for one in (value if several else [value])
+            ]
+            columns[name] = found if several else found[0]
         yield Row(columns, f"{place}:{number}")
