@@ -11,7 +11,7 @@ from conftest import DATA, SMALL, settings
 from zoo import prepare, rows
 from zoo.batches import Batch
 from zoo.bench.__main__ import main
-from zoo.bench.tagger import PackedTagger, Spelt
+from zoo.bench.peer_tagger import PackedTagger, Spelt
 from zoo.corpora import open_corpus
 
 WORDS = ["data=files", f"data.train={DATA / 'tag.jsonl'}", *SMALL]

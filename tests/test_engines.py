@@ -194,7 +194,7 @@ def test_no_source_packs():
     sources = [path for folder in ("zoo", "tasks") for path in (ROOT / folder).rglob("*.py")]
     assert len(sources) > 10
     for path in sources:
-        if path.name == "peers.py":  # it times what others do
+        if path.parent.name == "bench" and path.name.startswith("peer"):  # what others do
             continue
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         names = {getattr(node, key, "") for node in nodes for key in ("id", "attr", "name")}

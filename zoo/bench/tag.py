@@ -11,7 +11,7 @@ import torch
 
 from zoo import machine
 from zoo.batches import Batch, Examples
-from zoo.bench import tagger
+from zoo.bench import peer_tagger
 from zoo.bench.measure import compare
 from zoo.bench.sides import prepared, training
 from zoo.config import Settings, check, compose
@@ -36,14 +36,16 @@ def tag(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     examples = Examples([task.encode(row) for row in rows])
     words = sum(len(example["ids"]) for example in examples.examples)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
-    peer = tagger.PackedTagger(
+    peer = peer_tagger.PackedTagger(
         len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
         len(task.alphabet), letters.input_size, letters.hidden_size, len(task.labels),
     ).to(task.device)  # fmt: skip
     size = settings.train.batch_rows
     order = np.random.default_rng(settings.seed).permutation(len(examples))
     starts = range(0, len(order), size)
-    batches = [tagger.Spelt.of(examples.batch(order[i : i + size])).to(task.device) for i in starts]
+    batches = [
+        peer_tagger.Spelt.of(examples.batch(order[i : i + size])).to(task.device) for i in starts
+    ]
     trained = training(
         task, peer, batches, examples, settings, "packed fp32", "words/s", words, rounds
     )
@@ -83,7 +85,7 @@ def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) 
     def theirs() -> None:
         peer.eval()
         for row in asked:
-            batch = tagger.Spelt.of(Batch.of([task.encode(row)], [0])).to(task.device)
+            batch = peer_tagger.Spelt.of(Batch.of([task.encode(row)], [0])).to(task.device)
             peer(batch).argmax(-1).tolist()
 
     def ours() -> None:
