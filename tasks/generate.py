@@ -144,9 +144,6 @@ class Generate(Task):
             loss = loss + self.change_penalty * change.square().mean()
         return loss
 
-    def size(self, batch: Batch) -> int:
-        return int(batch.real.sum())
-
     def answers(
         self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
     ) -> Iterator[tuple[int, Any]]:

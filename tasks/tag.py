@@ -169,9 +169,6 @@ class Tag(Task):
         assert batch.target is not None
         return self.chain.loss(self(batch), batch.target, batch.real).sum() / self.size(batch)
 
-    def size(self, batch: Batch) -> int:
-        return int(batch.real.sum())
-
     def steps(self, batch: Batch) -> int:
         return int(self.real(batch).sum())
 

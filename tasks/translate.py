@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from zoo import baseline, pictures, scores
 from zoo.attention import Kind, Memory
 from zoo.backbone import Backbone, Encoded
-from zoo.batches import IGNORED, Batch, Example
+from zoo.batches import Batch, Example
 from zoo.bridge import Bridge, Init
 from zoo.config import Count, Share
 from zoo.decoder import Decoder, Prefixes, Writing
@@ -166,16 +166,12 @@ class Translate(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         assert batch.target is not None
-        real = batch.target != IGNORED
+        real = batch.real
         chosen = self.vectors(batch)[0][real]  # (tokens, size)
         smoothing = self.label_smoothing if self.training else 0.0
         return self.tokens.loss(chosen, self.backbone, batch.target[real], smoothing)
 
-    def size(self, batch: Batch) -> int:
-        assert batch.target is not None
-        return int((batch.target != IGNORED).sum())
-
-    steps = size  # tokens that are written
+    steps = Task.size  # tokens that are written
 
     def find(self, batch: Batch, search: Search) -> list[list[Hypothesis]]:
         """Translations of each row, the best first; an empty one of an empty row."""
@@ -194,7 +190,7 @@ class Translate(Task):
             text = n_best[0]["text"]
             answers.append({"text": text, "ids": hypotheses[0].ids, "n_best": n_best})
         if batch.target is not None:
-            loss, counts = self.loss(batch).item(), (batch.target != IGNORED).sum(1).tolist()
+            loss, counts = self.loss(batch).item(), batch.real.sum(1).tolist()
             for answer, tokens in zip(answers, counts, strict=True):
                 answer |= {"loss": loss, "tokens": tokens}
         return answers

@@ -41,11 +41,12 @@ def labels(row: Row) -> list[str]:
 
 def target(row: Row, ids: Mapping[str, int]) -> list[int]:
     """The labels of a row as ids. Raises RowError for a label that has none."""
-    for number, label in enumerate(labels(row), 1):
+    given = labels(row)
+    for number, label in enumerate(given, 1):
         if label not in ids:
             which = f"label {label!r} of word {number}, {words(row)[number - 1]!r},"
             raise RowError(row.place, f"{which} does not occur in the training rows")
-    return [ids[label] for label in labels(row)]
+    return [ids[label] for label in given]
 
 
 def found(row: Row, splitter: str) -> list[str]:

@@ -140,8 +140,9 @@ class Task(nn.Module, ABC):
         return F.cross_entropy(self(batch).float().flatten(0, -2), batch.target.flatten())
 
     def size(self, batch: Batch) -> int:
-        """How many decisions `loss` is the mean of."""
-        return len(batch)
+        """How many decisions `loss` is the mean of: rows, or steps that have a target."""
+        by_step = batch.target is not None and batch.target.dim() == 2
+        return int(batch.real.sum()) if by_step else len(batch)
 
     def steps(self, batch: Batch) -> int:
         """The tokens that a training's speed is counted in."""
