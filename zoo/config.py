@@ -129,6 +129,7 @@ def _quoted(override: str) -> str:
     if not equals or not (key in FREE or (key.startswith("data.") and not plain)):
         return override
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", escaped)  # no interpolation
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f"{key}='{escaped}{chr(92) * trailing}'"
 
