@@ -8,16 +8,17 @@ if TYPE_CHECKING:
     from zoo.backbone import Backbone, Encoded
     from zoo.errors import InputError
     from zoo.hub import load
+    from zoo.job import trained
     from zoo.lstm import LSTM
     from zoo.search import Search
 
-__all__ = ["LSTM", "Backbone", "Encoded", "InputError", "Search", "load"]
+__all__ = ["LSTM", "Backbone", "Encoded", "InputError", "Search", "load", "trained"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "LSTM": "zoo.lstm", "Backbone": "zoo.backbone", "Encoded": "zoo.backbone",
     "InputError": "zoo.errors", "load": "zoo.hub",
-    "Search": "zoo.search",
+    "Search": "zoo.search", "trained": "zoo.job",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 
 from zoo import checkpoint, hub, machine, pictures
 from zoo.batches import Store
-from zoo.config import Settings, check
+from zoo.config import Settings, check, compose
 from zoo.corpora import Splits
 from zoo.errors import InputError
 from zoo.prepare import (
@@ -78,6 +79,23 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
         elif isinstance(error, KeyboardInterrupt):  # after the last epoch
             raise Stopped.at(folder) from None
         raise
+
+
+def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
+    """Train as `python -m zoo.run SETTINGS` does: the model of the best epoch, and the report.
+
+        model, report = zoo.trained("task=classify", "train.epochs=2", "baseline=false")
+        report["test"]["accuracy"]; model.predict(["…"])
+
+    Without `out=DIR` nothing stays on the disk. Raises InputError for settings that cannot be.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checked = check(compose([*settings, "mode=train"]))
+        if checked.out is None:
+            checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
+        command = shlex.join(["python", "-m", "zoo.run", *settings])
+        place, report = train(checked, command, time.time())
+        return hub.load(place), report
 
 
 def start(settings: Settings) -> tuple[Accelerator, str]:
