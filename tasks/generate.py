@@ -6,6 +6,9 @@ seen the tokens up to this one, and nothing behind it. That is why it only reads
 
 `h_n` and `c_n` are not read, but they are kept: they are all that the LSTM knows of what came
 before. In training the next window of the text goes on from them; in writing, the next token does.
+
+With `backbone.bidirectional=true` a backward direction learns beside it, to predict each token from
+those behind it. It is no help in writing; it is there for the tasks that start from this model.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo import baseline, likelihood, pictures, scores
+from zoo import baseline, directions, likelihood, pictures, scores
 from zoo import dropout as dropouts
-from zoo.adaptive import AdaptiveTokenLayer
+from zoo.adaptive import AdaptiveTokenLayer, edges
 from zoo.backbone import Backbone, Encoded
 from zoo.batches import Batch, Example, Examples, Store
 from zoo.config import Count, NotNegative, Share
@@ -39,7 +42,6 @@ from zoo.token_layer import TokenLayer
 COLUMNS = 64  # of a stream, while epochs are compared
 SKETCH = Search(sample=True, temperature=0.7, top_k=40, max_length=60, seed=1)  # after an epoch
 EXCERPT, EXAMPLES = 3, 3  # test lines that are drawn, texts that are shown after a training
-HEAD = 16, 4  # of a vocabulary the parts that the clusters of an adaptive softmax begin after
 
 
 class Generate(Task):
@@ -76,21 +78,25 @@ class Generate(Task):
         )  # fmt: skip
         if backbone.embedding is None:
             raise ValueError("generate reads ids: its backbone needs a vocabulary")
-        if backbone.lstm.bidirectional:
-            raise ValueError("generation reads left to right: set backbone.bidirectional=false")
+        if backbone.lstm.bidirectional and backbone.lstm.num_layers > 1:
+            raise ValueError("generation reads left to right: set backbone.bidirectional=false, or "
+                             "num_layers=1: above that every step has seen what comes")  # fmt: skip
         if cutoffs is not None and softmax == "full":
             raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
         self.stream, self.dropout = stream, dropout
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
         self.store: type[Store] = Stream if stream else Store
-        hidden, size = backbone.output_size, backbone.embedding.embedding_dim
+        hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
+        self.backward = None
+        if backbone.lstm.bidirectional:
+            self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
+        self.onward = [directions.turned(backbone, False)]  # in a list: its parameters stand above
         count = len(tokenizer)
         if softmax == "full":
             self.tokens = TokenLayer(count, size, tied=tied)
         else:
-            cuts = cutoffs or sorted({max(EOS + 1, count // part) for part in HEAD})
-            self.tokens = AdaptiveTokenLayer(count, size, cuts, tied=tied)
+            self.tokens = AdaptiveTokenLayer(count, size, cutoffs or edges(count), tied=tied)
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
@@ -115,28 +121,47 @@ class Generate(Task):
         return ids
 
     def read(self, encoded: Encoded) -> Tensor:
-        return encoded.output
+        return encoded.output[..., : self.backbone.lstm.hidden_size]  # the forward direction's
 
     def follow(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
         """Vectors (batch, time, size) that predict the next token of every step, the state after
         the last step, and the `output` (batch, time, hidden) they are made of."""
-        encoded = self.backbone(batch.ids, batch.lengths, state)
+        onward = self.onward[0].train(self.training)  # the forward direction alone
+        encoded = onward(batch.ids, batch.lengths, state)
         output = self.read(encoded)
-        vectors = dropouts.drop(self.project(output), self.dropout, self.training)
-        return vectors, (encoded.h_n, encoded.c_n), output
+        return self._choosing(self.project(output)), (encoded.h_n, encoded.c_n), output
+
+    def _choosing(self, vectors: Tensor) -> Tensor:
+        return dropouts.drop(vectors, self.dropout, self.training)
+
+    def learned(self, batch: Batch, state: State | None) -> tuple[Tensor, Tensor, State, Tensor]:
+        """Vectors (n, size) and the tokens (n,) they are to predict, the forward direction's last
+        state, and `output`. A backward direction, where there is one, has read a step's token and
+        all behind it, and predicts the one before."""
+        assert batch.target is not None
+        real = batch.real
+        if self.backward is None:
+            vectors, last, output = self.follow(batch, state)
+            return vectors[real], batch.target[real], last, output
+        encoded = self.backbone(batch.ids, batch.lengths, directions.forward_alone(state))
+        right, left = encoded.output.chunk(2, -1)  # (batch, time, hidden) each
+        behind = real[:, 1:]  # the first token has none before it
+        both = torch.cat([self.project(right)[real], self.backward(left)[:, 1:][behind]])
+        target = torch.cat([batch.target[real], batch.ids[:, :-1][behind]])
+        return self._choosing(both), target, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
 
     def forward(self, batch: Batch) -> Tensor:
         return self.tokens(self.follow(batch, None)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of all tokens. A window of a stream goes on from the state that the
-        window before it left behind, without a gradient into that."""
-        assert batch.target is not None
-        vectors, state, output = self.follow(batch, self.carried if batch.goes_on else None)
+        """Mean cross entropy of all tokens, in each direction that the backbone has. A window of
+        a stream goes on from the state that the window before it left behind, without a gradient
+        into that."""
+        carried = self.carried if batch.goes_on else None
+        vectors, target, state, output = self.learned(batch, carried)
         if batch.goes_on is not None:
             self.carried = (state[0].detach(), state[1].detach())
-        real = batch.real
-        loss = self.tokens.loss(vectors[real], self.backbone, batch.target[real])
+        loss = self.tokens.loss(vectors, self.backbone, target)
         if self.training and self.activation_penalty:
             loss = loss + self.activation_penalty * output.float().square().mean()
         if self.training and self.change_penalty and output.size(1) > 1:
@@ -201,17 +226,12 @@ class Generate(Task):
         return scores.perplexity(answers, texts, by_line=self.stream)
 
     def show(self, answer: dict[str, Any]) -> str:
-        if "text" in answer:
-            return " ".join(answer["text"].splitlines())
-        return f"{answer['nats']['']:.3g} nats"
-
-    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return dict(answer)
+        text = answer.get("text")
+        return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
 
     def sketch(self) -> str:
-        """A text of its own making, indented."""
-        lines = "".join(self.write("", SKETCH)).strip("\n").splitlines()
-        return "\n".join(f"    | {line}" for line in lines)
+        """A text of its own making."""
+        return "".join(self.write("", SKETCH))
 
     def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """How surprising each token of an answer was."""

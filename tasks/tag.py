@@ -212,9 +212,6 @@ class Tag(Task):
             f"{word}/{label}" for word, label in zip(answer["words"], answer["labels"], strict=True)
         )
 
-    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return dict(answer)
-
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """confusion.png and its counts, tables of the labels and of the spans, the surest mistakes."""
         wanted, found = [sentences.labels(row) for row in rows], [a["labels"] for a in answers]

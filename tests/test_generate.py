@@ -162,7 +162,8 @@ def test_a_classifier_begins_with_its_backbone(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["backbone.bidirectional=true"], "generation reads left to right: set backbone.bidirect"),
+        (["backbone.bidirectional=true", "backbone.num_layers=2"],
+         "generation reads left to right: set backbone.bidirectional=false, or num_layers=1"),
         (["task.cutoffs=[8]"], "cutoffs are an adaptive softmax's: set task.softmax=adaptive"),
         (["task.softmax=adaptive", "task.cutoffs=[8,8]"], "cutoffs [8, 8] must ascend within the"),
         (["task.softmax=adaptive", "task.cutoffs=[99999]"], "cutoffs [99999] must ascend within"),
@@ -181,13 +182,18 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, words, said):
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_bidirectional_backbone_is_refused_as_a_beginning_too(capsys, tmp_path):
-    chosen = settings(None)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, layers):
+    chosen = settings(None, f"backbone.num_layers={layers}")
     prepare.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
     capsys.readouterr()
     words = ["task=generate", "data=files", f"data.train={TOY}", f"init={tmp_path / 'model'}"]
     small = [word for word in SMALL if not word.startswith(("backbone", "tokenizer"))]
-    assert "reads left to right" in fails(capsys, *words, *small, f"out={tmp_path / 'run'}")
+    if layers == 2:
+        assert "reads left to right" in fails(capsys, *words, *small, f"out={tmp_path / 'run'}")
+    else:
+        assert run.main([*words, *small, f"out={tmp_path / 'run'}"]) == 0
+        assert hub.load(tmp_path / "run").backbone.lstm.bidirectional
 
 
 @pytest.mark.parametrize("name", ["activation_penalty", "change_penalty"])

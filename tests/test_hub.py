@@ -29,7 +29,7 @@ def folder(tmp_path, trained):
 
 def sign(folder):
     """Make the manifest fit again: what is wrong is then found by the reader itself."""
-    manifest = {"files": {name: hub._sha256(folder / name) for name in FILES}}
+    manifest = {"files": {name: hub.folder.sha256(folder / name) for name in FILES}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -128,7 +128,7 @@ def test_wrong_values_in_the_config_are_named(folder, key, value, message):
 def test_a_manifest_reaches_no_file_outside_its_folder(folder):
     (folder.parent / "outside").write_text("x")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["../outside"] = hub._sha256(folder.parent / "outside")
+    manifest["files"]["../outside"] = hub.folder.sha256(folder.parent / "outside")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="outside: missing"):
         zoo.load(folder)
@@ -154,7 +154,7 @@ def test_a_save_that_fails_leaves_no_folder_that_loads(folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zoo.hub.card", full)
+    monkeypatch.setattr("zoo.hub.folder.card", full)
     with pytest.raises(OSError, match="No space"):
         task.save(folder)
     with pytest.raises(InputError, match=r"no manifest\.json"):
@@ -164,5 +164,5 @@ def test_a_save_that_fails_leaves_no_folder_that_loads(folder, monkeypatch):
 def test_the_card_says_what_is_read_and_how_to_use_it(folder):
     card = (folder / "README.md").read_text()
     assert "Reads `h_n` of the LSTM" in card
-    assert "test accuracy: " in card
+    assert "| accuracy | " in card
     assert "zoo.load" in card

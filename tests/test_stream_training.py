@@ -239,12 +239,17 @@ def test_a_loss_that_is_no_number_names_the_tokens(tmp_path, monkeypatch):
     assert f"in epoch 1, batch 3 ({place}): lower train.learning_rate" in str(caught.value)
 
 
-def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch):
+def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch, caplog):
     shown, real = [], Generate.sketch
     words = (*WORDS, "train.average=0")  # the model that is trained is the one that writes
     monkeypatch.setattr(Generate, "sketch", lambda self: shown.append(real(self)) or shown[-1])
-    train(tmp_path / "with", *words, task="generate")
-    assert [text[:6] for text in shown] == ["    | "] * 2
+    with caplog.at_level("INFO", "zoo"):
+        train(tmp_path / "with", *words, task="generate")
+    said = [record.getMessage() for record in caplog.records]
+    sketches = [text.splitlines() for text in said if text.startswith("    | ")]
+    wanted = [text.strip("\n").splitlines() for text in shown]
+    assert len(wanted) == 2
+    assert sketches == [[f"    | {line}" for line in text] for text in wanted]
     monkeypatch.setattr(Generate, "sketch", lambda self: None)
     train(tmp_path / "without", *words, task="generate")
     assert same(tmp_path / "with", tmp_path / "without")

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from zoo.backbone import Backbone
 from zoo.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.text import EOS
 from zoo.token_layer import TokenLayer, wide
+
+PARTS = 16, 4  # of a vocabulary that the clusters begin after, where nothing else is said
+
+
+def edges(vocabulary: int) -> list[int]:
+    """The usual cutoffs: the first ids of the clusters."""
+    return sorted({max(EOS + 1, vocabulary // part) for part in PARTS})
 
 
 class AdaptiveTokenLayer(TokenLayer):

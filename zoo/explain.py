@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from zoo import kernels, machine
+from zoo import kernels, machine, pictures
 from zoo.batches import Batch
 from zoo.reference import Gates
 from zoo.task import Task
@@ -75,3 +76,11 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     vectors = backbone.vectors(task.inputs(batch))[:1, : ids.size(1)]
     *_, seen = backbone.lstm(vectors, return_gates=True)  # (layers * directions, 1, time, hidden)
     return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))
+
+
+def draw(task: Task, batch: Batch, folder: Path) -> Path:
+    """gates.png in `folder`: the gates over a batch's first row; returns its path."""
+    tokens, seen = gates(task, batch)
+    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
+    folder.mkdir(parents=True, exist_ok=True)
+    return pictures.gates(tokens, [gate.float().cpu().numpy() for gate in seen], names, folder)

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from zoo.batches import Batch
     from zoo.config import Settings
-    from zoo.task import Task
 
 # Before torch is imported: large tensors in large pages. New pages of 4 kB cost a training step
 # over a large vocabulary as much time as its products (measured: a third, in one of half a second).
@@ -115,7 +113,7 @@ def _run(arguments: list[str], began: float) -> None:
     wrong = next((a for a in arguments if "=" not in a), None)
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
-    settings = check(compose(_with_task(arguments)))
+    settings = check(_with_search(compose(_with_task(arguments)), arguments))
     _check_together(settings, arguments)
     _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
@@ -136,10 +134,21 @@ def _with_task(arguments: list[str]) -> list[str]:
         return arguments
     from zoo import hub
 
-    name = hub.task_of(given["model"])
+    name = hub.read_config(given["model"])["task"]
     if given.get("task", name) != name:
         raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
+
+
+def _with_search(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
+    """A model brings its search too; what is given beside it goes over that."""
+    if composed["model"] is not None:
+        from zoo import hub
+
+        given = {argument.partition("=")[0] for argument in arguments}
+        kept = hub.read_config(composed["model"]).get("search", {})
+        composed["search"] |= {k: v for k, v in kept.items() if f"search.{k}" not in given}
+    return composed
 
 
 def _check_together(settings: Settings, arguments: list[str]) -> None:
@@ -209,7 +218,7 @@ def _use(settings: Settings) -> None:
 def _explain(settings: Settings) -> None:
     from itertools import islice
 
-    from zoo import hub, prepare
+    from zoo import explain, hub, prepare
     from zoo.batches import Batch
     from zoo.rows import Row
     from zoo.summary import explanation
@@ -229,20 +238,10 @@ def _explain(settings: Settings) -> None:
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
         folder = Path(settings.out or f"runs/explain-{task.name}")
-        _draw_gates(task, batch, folder)
+        print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
         path = folder / "answer.png"
         if task.draw(asked[0], next(task.respond(asked)), path):
             print(f"its answer as a picture: {path}")
-
-
-def _draw_gates(task: Task, batch: Batch, folder: Path) -> None:
-    from zoo import explain, pictures
-
-    tokens, seen = explain.gates(task, batch)
-    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = pictures.gates(tokens, [gate.float().cpu().numpy() for gate in seen], names, folder)
-    print(f"gates over the tokens: {path}")
 
 
 if __name__ == "__main__":

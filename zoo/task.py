@@ -132,7 +132,7 @@ class Task(nn.Module, ABC):
 
     def details(self, answer: Any) -> dict[str, Any]:
         """An answer as a JSON object, for `mode=predict format=json`."""
-        return {"answer": self.show(answer)}
+        return dict(answer) if isinstance(answer, dict) else {"answer": self.show(answer)}
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over the batch's `size` of the cross entropy of forward's logits."""

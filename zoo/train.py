@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,7 @@ def _finish_epoch(
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
     if training.accelerator.is_main_process and (sketch := task.sketch()) is not None:
-        log.info("%s", sketch)
+        log.info("%s", indent(sketch.strip("\n"), "    | ", lambda line: True))
 
 
 def evaluate(

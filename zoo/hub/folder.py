@@ -1,19 +1,10 @@
-"""The model folder: what training writes is what `load` reads.
-
-    config.json         task, options, backbone, tokenizer; metrics, data, environment
-    model.safetensors   the weights
-    vocabulary.json or sentencepiece.model
-    README.md           the model card
-    manifest.json       sha256 of each of these files
-
-Loading is strict and runs nothing: no pickle, no code, no YAML. A missing, changed or unknown
-file, key, tensor or value is an error that names it.
-"""
+"""Writing a model folder, and reading one: strictly, and running nothing that stands in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +18,29 @@ from zoo.catalogue import find
 from zoo.checkpoint import atomic, write_text
 from zoo.config import arguments
 from zoo.errors import InputError
+from zoo.hub.card import card
+from zoo.hub.compact import Form, pack, unpack
+from zoo.search import Search
 from zoo.task import Task
 from zoo.text import TOKENIZERS, Tokenizer
 
 FORMAT = 1
-SHIPPED = Path(__file__).resolve().parent / "pretrained"
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
+EXPECTED = "expected.json"
 TARGET = "target."  # begins the file of the target side's own tokenizer
-FACTS = (  # of a report, those that go into the model folder
-    "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
-    "train_seconds", "seed", "precision", "command", "versions",
-)  # fmt: skip
-KEYS = {"format", "task", "options", "backbone", "tokenizer", "facts"}
+KEYS = {"format", "task", "options", "backbone", "tokenizer", "search", "facts"}
 
 
-def save_model(task: Task, folder: str | Path, facts: dict[str, Any] | None = None) -> None:
-    """Write a model folder. `facts` (metrics, data, command, …) go into config.json and the card.
+def save_model(
+    task: Task,
+    folder: str | Path,
+    facts: dict[str, Any] | None = None,
+    weights: Form = "fp32",
+    expected: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write a model folder. `facts` (metrics, data, command, …) go into config.json and the card;
+    `weights` says in how many bytes, see `zoo.hub.compact`; `expected` are inputs and answers, for
+    whoever wants to know whether the model still answers as it did.
 
     The manifest goes first and comes back last: a folder that was not written to its end is none.
     """
@@ -54,16 +53,21 @@ def save_model(task: Task, folder: str | Path, facts: dict[str, Any] | None = No
         "options": task.options,
         "backbone": task.backbone.options,
         "tokenizer": task.tokenizer.kind,
+        "search": {k: v for k, v in vars(task.search).items() if v != getattr(Search(), k)},
         "facts": facts or {},
     }
-    tokenizers = save_tokenizers(task, folder)
-    weights = {name: w.detach().cpu().contiguous() for name, w in task.state_dict().items()}
+    names = ["config.json", "model.safetensors", "README.md", *save_tokenizers(task, folder)]
     with atomic(folder / "model.safetensors") as file:
-        file.write(save(weights))
+        file.write(save(pack(task.state_dict(), weights)))
     write_text(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "README.md", card(task, facts or {}))
-    names = ["config.json", "model.safetensors", "README.md", *tokenizers]
-    manifest = {"files": {name: _sha256(folder / name) for name in names}}
+    if expected:
+        names.append(EXPECTED)
+        text = json.dumps([*expected], indent=1, ensure_ascii=False)
+        write_text(folder / EXPECTED, text + "\n")
+    else:
+        (folder / EXPECTED).unlink(missing_ok=True)
+    manifest = {"files": {name: sha256(folder / name) for name in names}}
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
 
@@ -72,8 +76,8 @@ def load(name: str | Path, device: str = "cpu") -> Task:
 
     Raises InputError that names the file at fault, or lists the shipped names.
     """
-    folder = _locate(name)
-    config, names = _verified(folder)
+    folder = locate(name)
+    config, names = verified(folder)
     try:
         kind = find(config["task"])
         own = any(name.startswith(TARGET) for name in names)
@@ -86,6 +90,7 @@ def load(name: str | Path, device: str = "cpu") -> Task:
         if others:
             options["target_tokenizer"] = others[0]
         task = kind(backbone, tokenizer, **options)
+        task.search = Search(**arguments(Search, config.get("search", {}), "search"))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
     if backbone.options["vocabulary_size"] not in (None, len(tokenizer)):
@@ -95,13 +100,13 @@ def load(name: str | Path, device: str = "cpu") -> Task:
     return task.to(torch.device(device)).eval()
 
 
-def task_of(name: str | Path) -> str:
-    """The task of a model folder, or of a shipped model. Raises InputError."""
-    path = _locate(name) / "config.json"
-    task = _json(path).get("task")
-    if not isinstance(task, str):
+def read_config(name: str | Path) -> dict[str, Any]:
+    """What config.json of a folder or of a shipped model says, unverified. Raises InputError."""
+    path = locate(name) / "config.json"
+    config = _json(path)
+    if not isinstance(config.get("task"), str):
         raise InputError(f"{path}: names no task")
-    return task
+    return config
 
 
 def save_tokenizers(task: Task, folder: Path) -> list[str]:
@@ -122,10 +127,12 @@ def load_tokenizers(folder: Path, kind: str, own: bool) -> list[Tokenizer]:
 
 def shipped() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(str(p.parent.relative_to(SHIPPED)) for p in SHIPPED.glob("*/*/manifest.json"))
+    return sorted(
+        p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*/manifest.json")
+    )
 
 
-def _locate(name: str | Path) -> Path:
+def locate(name: str | Path) -> Path:
     for folder in (Path(name), SHIPPED / name):
         if (folder / "manifest.json").is_file():
             return folder
@@ -137,7 +144,7 @@ def _locate(name: str | Path) -> Path:
     raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}")
 
 
-def _verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
+def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
     """config.json and the names of all files, after each had the hash that it should have."""
     manifest = _json(folder / "manifest.json")
     files = manifest.get("files")
@@ -147,10 +154,10 @@ def _verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
         path = folder / name
         if Path(name).name != name or not path.is_file():
             raise InputError(f"{path}: missing")
-        if _sha256(path) != digest:
+        if sha256(path) != digest:
             raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
     config = _json(folder / "config.json")
-    if wrong := set(config) ^ KEYS:
+    if wrong := set(config) ^ KEYS - ({"search"} - set(config)):  # older folders hold no search
         raise InputError(f"{folder / 'config.json'}: unknown or missing key {sorted(wrong)[0]!r}")
     if config["format"] != FORMAT:
         raise InputError(f"{folder / 'config.json'}: format {config['format']}, not {FORMAT}")
@@ -164,9 +171,9 @@ def _verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
 def _fill(task: nn.Module, path: Path) -> None:
     """Put the weights of a file into a task: each one there, each of the right shape and type."""
     try:
-        weights = load_file(path)
+        weights = unpack(load_file(path), task.state_dict())
         task.load_state_dict(weights, strict=True)
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from None
 
 
@@ -180,24 +187,6 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def card(task: Task, facts: dict[str, Any]) -> str:
-    """The model card, in Markdown."""
-    lines = [
-        f"# {task.name} on {facts.get('data', 'unnamed data')}", "",
-        f"Reads `{task.reads}` of the LSTM: {task.why}.", "",
-        f"- {task.parameter_count:,} parameters, tokenizer of {len(task.tokenizer):,} {task.tokenizer.kind}",
-    ]  # fmt: skip
-    for name in ("command", "seed", "precision", "train_seconds"):
-        if name in facts:
-            lines.append(f"- {name}: `{facts[name]}`")
-    for split in ("test", "baseline"):
-        for name, value in (facts.get(split) or {}).items():
-            shown = f"{value:.4f}" if isinstance(value, float) else value
-            lines.append(f"- {split} {name}: {shown}")
-    use = 'import zoo\n\nzoo.load("FOLDER").predict(["…"])'
-    return "\n".join([*lines, "", "```python", use, "```", ""])

@@ -1,0 +1,68 @@
+"""Weights in fewer bytes: half precision, and matrices as whole numbers with a scale for each row.
+
+    fp32    as they were trained
+    fp16    half precision: two bytes a weight
+    int8    matrices in one byte a weight: row / scale rounded to -127 … 127, where a row's scale is
+            its largest weight / 127 (`NAME.scale`); all that is no matrix in half precision
+
+A file says itself which it is. In memory weights are float32 again: only the folder is smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Form = Literal["fp32", "fp16", "int8"]
+LARGEST = 127
+SCALE = ".scale"  # ends the name of a matrix's scales
+
+
+def pack(weights: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
+    """Weights as they are written in this form."""
+    packed: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        weight = weight.detach().cpu().contiguous()
+        if form == "int8" and weight.dim() == 2 and weight.is_floating_point():
+            scale = weight.float().abs().amax(1) / LARGEST  # (rows,)
+            rounded = (
+                weight.float() / scale.clamp(min=torch.finfo(scale.dtype).tiny)[:, None]
+            ).round()
+            packed[name], packed[name + SCALE] = rounded.to(torch.int8), scale
+        else:
+            half = form != "fp32" and weight.dtype == torch.float32
+            packed[name] = weight.half() if half else weight
+    return packed
+
+
+def unpack(packed: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for a module whose own are `wanted`, by name.
+
+    Names that are missing or left over stay so, for the module to complain of. Raises ValueError
+    for a tensor that is stored in another way than those above, and for one that is not finite.
+    """
+    scales = {name + SCALE for name in wanted if name + SCALE in packed}
+    weights = {}
+    for name, weight in packed.items():
+        if name in scales:
+            continue
+        like = wanted.get(name)
+        scale = packed[name + SCALE] if name + SCALE in scales else None
+        if like is not None and like.dtype == torch.float32:
+            weight = _float(name, weight, scale)
+        if like is not None and (weight.dtype != like.dtype or not weight.isfinite().all()):
+            raise ValueError(f"{name}: {weight.dtype}, or not finite; wanted is {like.dtype}")
+        weights[name] = weight
+    return weights
+
+
+def _float(name: str, weight: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return weight.float() if weight.dtype == torch.float16 else weight
+    rows = weight.shape[:1] if weight.dim() == 2 else None
+    if weight.dtype != torch.int8 or scale.dtype != torch.float32 or scale.shape != rows:
+        raise ValueError(f"{name}: a scale belongs to each row of an int8 matrix")
+    return weight.float() * scale[:, None]

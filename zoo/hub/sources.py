@@ -1,0 +1,55 @@
+"""Where the rows of each named corpus come from: what they are, on what terms, and how to cite them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus as a model card speaks of it."""
+
+    about: str
+    licence: str
+    cite: str
+
+
+SOURCES = {
+    "cldr": Source(
+        "names, dates, amounts, measures and lists of the Unicode CLDR, as the package Babel holds them",
+        "Unicode License v3",
+        "Unicode Consortium: Common Locale Data Repository (CLDR), https://cldr.unicode.org",
+    ),
+    "pydoc": Source(
+        "Python's own reference text, the topics of `pydoc_data` in the Python that trained the model",
+        "Python Software Foundation License v2",
+        "Python Software Foundation: The Python Language Reference, https://docs.python.org/3/reference",
+    ),
+    "imdb": Source(
+        "IMDb film reviews, 25,000 for training and 25,000 of other films for the test",
+        "none stated; the distributors ask for the citation",
+        "Andrew L. Maas et al. (2011): Learning Word Vectors for Sentiment Analysis. ACL 2011",
+    ),
+    "sst2": Source(
+        "Stanford Sentiment Treebank, whole sentences, positive or negative",
+        "none stated",
+        "Richard Socher et al. (2013): Recursive Deep Models for Semantic Compositionality over a "
+        "Sentiment Treebank. EMNLP 2013",
+    ),
+    "multi30k": Source(
+        "Multi30k, task 1: captions of Flickr pictures and their translations, raw text",
+        "none stated for the text; the pictures are for non-commercial research and education",
+        "Desmond Elliott et al. (2016): Multi30K: Multilingual English-German Image Descriptions. "
+        "Workshop on Vision and Language 2016",
+    ),
+    "wikitext2": Source(
+        "WikiText-2: good and featured articles of the English Wikipedia, 2.1 million tokens",
+        "Creative Commons Attribution-ShareAlike 3.0",
+        "Stephen Merity et al. (2017): Pointer Sentinel Mixture Models. ICLR 2017",
+    ),
+    "ud_ewt": Source(
+        "Universal Dependencies English Web Treebank: weblogs, newsgroups, mail, reviews, answers",
+        "Creative Commons Attribution-ShareAlike 4.0",
+        "Natalia Silveira et al. (2014): A Gold Standard Dependency Corpus for English. LREC 2014",
+    ),
+}
