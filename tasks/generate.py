@@ -88,10 +88,10 @@ class Generate(Task):
         self.store: type[Store] = Stream if stream else Store
         hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
-        self.backward = None
+        self.onward, self.backward = [backbone], None
         if backbone.lstm.bidirectional:
             self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
-        self.onward = [directions.turned(backbone, False)]  # in a list: its parameters stand above
+            self.onward = [directions.turned(backbone, False)]  # in a list: not a part of its own
         count = len(tokenizer)
         if softmax == "full":
             self.tokens = TokenLayer(count, size, tied=tied)

@@ -26,6 +26,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}  # any text, no syntax
 
+SHAPE = (  # settings that a backbone was trained with, and cannot be without
+    "embedding_size", "hidden_size", "num_layers", "bidirectional", "layer_norm", "learned_state",
+)  # fmt: skip
+
 FORBID = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -47,6 +51,9 @@ class TrainSettings(BaseModel):
     """How the weights are found."""
 
     model_config = FORBID
+    share: Annotated[float, Field(gt=0, le=1)]  # of the training rows that are used
+    freeze: Literal["none", "backbone", "gradual"]  # what of the backbone does not learn
+    backbone_rate: Positive  # times the learning rate, of the backbone's weights
     vectors: bool  # start the embedding from vectors learned from the training rows
     epochs: Count
     batch_tokens: Count  # at most so many steps in a batch, padding included
@@ -76,6 +83,7 @@ class Settings(BaseModel):
     out: str | None
     model: str | None
     init: str | None
+    directions: Literal["kept", "forward", "both"]
     resume: str | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
@@ -137,6 +145,23 @@ def _quoted(override: str) -> str:
 def check(settings: dict[str, Any]) -> Settings:
     """Settings with their types and ranges. Raises InputError that names the first wrong one."""
     return _validated(Settings, settings, "")
+
+
+def check_together(settings: Settings, arguments: list[str]) -> None:
+    """Settings that are right alone and wrong beside each other. Raises InputError."""
+    if settings.resume is not None and len(arguments) > 1:
+        raise InputError("resume=DIR goes on with the settings that the run began with: leave "
+                         f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
+    if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
+        raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
+    brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
+    if settings.init is not None and any(a.startswith(brought) for a in arguments):
+        raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
+    if settings.init is None and settings.directions != "kept":
+        raise InputError("directions=… is about the backbone of init=…; without it there is "
+                         "backbone.bidirectional")  # fmt: skip
+    if settings.text is not None and settings.mode not in ("predict", "explain"):
+        raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
 
 
 def arguments(

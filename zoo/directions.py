@@ -8,8 +8,13 @@ from torch import Tensor, nn
 from zoo.backbone import Backbone
 from zoo.layers import State
 
+DROPOUTS = (  # a training's own, whatever its backbone was trained with before
+    "dropout", "input_dropout", "word_dropout", "embedding_dropout", "output_dropout",
+    "weight_dropout", "locked_dropout",
+)  # fmt: skip
 
-def turned(backbone: Backbone, bidirectional: bool) -> Backbone:
+
+def turned(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
     """A backbone that reads in one direction or in both, made of `backbone`'s own parameters.
 
     False leaves the backward direction out. A single layer allows that and computes the same
@@ -19,13 +24,15 @@ def turned(backbone: Backbone, bidirectional: bool) -> Backbone:
     True adds a backward direction. It starts as the forward one's mirror, and between layers each
     direction starts reading itself alone: two stacks, one to the right and one to the left.
 
-    What is the same in both stays one parameter: training the one trains the other.
+    What is the same in both stays one parameter: training the one trains the other. `dropouts` are
+    those of DROPOUTS that are to be others.
     """
-    if bidirectional == backbone.lstm.bidirectional:
-        return backbone
-    made = Backbone(**backbone.options | {"bidirectional": bidirectional})
+    made = Backbone(**backbone.options | {"bidirectional": bidirectional} | dropouts)
     made.embedding = backbone.embedding
-    (_both if bidirectional else _forward)(backbone.lstm, made.lstm)
+    if bidirectional and not backbone.lstm.bidirectional:
+        _both(backbone.lstm, made.lstm)
+    else:
+        _same(backbone.lstm, made.lstm)
     return made.train(backbone.training)
 
 
@@ -38,12 +45,13 @@ def forward_alone(state: State | None) -> State | None:
     return h, c
 
 
-def _forward(lstm: nn.LSTM, made: nn.LSTM) -> None:
-    if lstm.num_layers > 1:
+def _same(lstm: nn.LSTM, made: nn.LSTM) -> None:
+    less = lstm.bidirectional and not made.bidirectional
+    if less and lstm.num_layers > 1:
         raise ValueError("in a bidirectional LSTM of several layers the forward direction reads "
                          "what the backward one has seen: it cannot do without")  # fmt: skip
     for name, _ in [*made.named_parameters()]:
-        if name in ("h_0", "c_0"):
+        if less and name in ("h_0", "c_0"):
             raise ValueError("a learned first state of both directions cannot be shared with one")
         setattr(made, name, lstm.get_parameter(name))
 

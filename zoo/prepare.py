@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo import hub
@@ -20,6 +21,7 @@ from zoo.catalogue import find
 from zoo.config import Settings, arguments
 from zoo.corpora import Splits, open_corpus
 from zoo.corpora.splits import SETTINGS
+from zoo.directions import DROPOUTS, turned
 from zoo.errors import InputError, RowError
 from zoo.likelihood import Evaluation
 from zoo.rows import Row, Rows
@@ -41,7 +43,7 @@ def build(
     origin = None if settings.init is None else hub.load(settings.init)
     options |= kind.learn(source)
     if origin is not None:
-        tokenizer, backbone, others = origin.tokenizer, origin.backbone, []
+        tokenizer, backbone, others = origin.tokenizer, _begun(origin, settings, shape), []
         if origin.target_tokenizer is not None and isinstance(origin, kind):
             others = [origin.target_tokenizer]
     else:
@@ -55,6 +57,21 @@ def build(
         raise InputError(f"task={kind.__name__.lower()}: {error}") from None
     set_up(task, settings)
     return task
+
+
+def _begun(origin: Task, settings: Settings, shape: dict[str, Any]) -> Backbone:
+    """The backbone of another training, with the dropouts of this one, turned as it was asked."""
+    backbone = origin.backbone
+    both = {"kept": backbone.lstm.bidirectional}.get(
+        settings.directions, settings.directions == "both"
+    )
+    try:
+        backbone = turned(backbone, both, **{name: shape[name] for name in DROPOUTS})
+    except ValueError as error:
+        raise InputError(f"init={settings.init}: {error}") from None
+    way = "in both directions" if both else "to the right alone; directions=both adds the other way"
+    log.info("init=%s: its backbone reads %s", settings.init, way)
+    return backbone
 
 
 def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list[Tokenizer]:
@@ -168,8 +185,17 @@ def note_skipped(rows: Rows, count: int) -> None:
 def open_rows(settings: Settings, kind: type[Task]) -> Splits:
     """The corpus of the settings, as far as its rows can be used."""
     splits = open_corpus(settings.data, kind.asks[0])
-    parts = (splits.train, splits.valid, splits.test)
+    train = splits.train
+    if settings.train.share < 1:
+        train = Rows(lambda: _some(splits.train, settings.train.share, settings.seed), train.name)
+    parts = (train, splits.valid, splits.test)
     return Splits(*(Usable(rows, kind, settings.strict, settings.data) for rows in parts))
+
+
+def _some(rows: Rows, share: float, seed: int) -> Iterator[Row]:
+    """About a share of the rows, the same ones whenever the seed is the same."""
+    generator = np.random.default_rng(seed)
+    return (row for row in rows if generator.random() < share)
 
 
 def encode(task: Task, rows: Rows, folder: Path) -> Store:

@@ -108,13 +108,13 @@ def _print_settings(arguments: list[str]) -> None:
 
 
 def _run(arguments: list[str], began: float) -> None:
-    from zoo.config import check, compose
+    from zoo.config import check, check_together, compose
 
     wrong = next((a for a in arguments if "=" not in a), None)
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
     settings = check(_with_search(compose(_with_task(arguments)), arguments))
-    _check_together(settings, arguments)
+    check_together(settings, arguments)
     _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
     if settings.mode == "train":
@@ -149,21 +149,6 @@ def _with_search(composed: dict[str, Any], arguments: list[str]) -> dict[str, An
         kept = hub.read_config(composed["model"]).get("search", {})
         composed["search"] |= {k: v for k, v in kept.items() if f"search.{k}" not in given}
     return composed
-
-
-def _check_together(settings: Settings, arguments: list[str]) -> None:
-    """Settings that are right alone and wrong beside each other."""
-    if settings.resume is not None and len(arguments) > 1:
-        raise InputError("resume=DIR goes on with the settings that the run began with: leave "
-                         f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
-    if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
-        raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
-    if settings.init is not None and any(
-        a.startswith(("backbone", "tokenizer")) for a in arguments
-    ):
-        raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
-    if settings.text is not None and settings.mode not in ("predict", "explain"):
-        raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
 
 
 def _log_to(stream: Any) -> None:

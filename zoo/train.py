@@ -81,6 +81,7 @@ def fit(
                 if interrupted and accelerator.num_processes == 1:  # several agree in a step
                     raise Stopped.at(folder)
     finally:
+        task.requires_grad_()
         if progress.best:
             task.load_state_dict(progress.best["weights"])
     return progress
@@ -92,6 +93,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     generator = np.random.default_rng([training.seed, progress.epoch])
     batches = training.store.plan(settings.batch_tokens, settings.batch_rows, generator)
     training.model.train()
+    training.thaw()
     for numbers in islice(batches, progress.batch, None):
         start = time.perf_counter()
         stop = _step(training, numbers, bool(interrupted))
@@ -120,9 +122,12 @@ def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
     total, steps, stopping = counts.tolist()
     done = progress.epoch + progress.rows / training.store.count()
     for group in training.optimizer.param_groups:
-        group["lr"] = settings.learning_rate * rate(done / settings.epochs, settings)
+        now = settings.learning_rate * rate(done / settings.epochs, settings)
+        group["lr"] = now * group["scale"]
     loss = training.model(batch)
     accelerator.backward(loss * (size * world / total))
+    for weight in training.frozen:
+        weight.grad = None
     norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.clip)
     value = _finite(loss, norm, training, numbers)
     training.optimizer.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from zoo import checkpoint
+from zoo.backbone import Backbone
 from zoo.batches import Batch, Store
 from zoo.config import TrainSettings
 from zoo.errors import InputError
@@ -66,8 +68,10 @@ class Training:
         self.settings, self.seed, self.store, self.accelerator = settings, seed, store, accelerator
         self.progress = Progress()
         self.task = task.to(accelerator.device)
+        self.frozen: list[nn.Parameter] = []
+        self.thaw()
         optimizer = torch.optim.AdamW(
-            self.task.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99),
+            _groups(self.task, settings.backbone_rate), lr=settings.learning_rate, betas=(0.9, 0.99),
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
         self.average = None
@@ -81,6 +85,18 @@ class Training:
     def kept(self) -> Task:
         """The weights that are evaluated: the average where there is one."""
         return self.task if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def thaw(self) -> None:
+        """Choose what the running epoch trains: all, or the head, with `freeze=gradual` and a layer
+        of the backbone more in each epoch, the top one first, the embedding last."""
+        layers = _layers(self.task.backbone)
+        kept = {"none": 0, "backbone": len(layers)}
+        count = kept.get(self.settings.freeze, max(0, len(layers) - self.progress.epoch))
+        self.frozen = [weight for layer in layers[:count] for weight in layer]
+        if self.accelerator.num_processes == 1 or self.settings.freeze == "backbone":
+            frozen = {*self.frozen}  # of several processes, none may change its mind in between
+            for weight in self.task.backbone.parameters():
+                weight.requires_grad_(weight not in frozen)
 
     def save(self, folder: Path) -> None:
         generators = gather_object([checkpoint.random_state()])
@@ -124,6 +140,24 @@ class Training:
         checkpoint.restore_random_state(state["generators"][rank])
         carried = state["carried"][rank]
         self.task.carried = None if carried is None else tuple(s.to(device) for s in carried)
+
+
+def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
+    """The weights for an optimizer; `scale` is of the learning rate."""
+    below = {*task.backbone.parameters()}
+    head = [weight for weight in task.parameters() if weight not in below]
+    backbone = [weight for weight in task.parameters() if weight in below]
+    return [{"params": head, "scale": 1.0}, {"params": backbone, "scale": backbone_rate}]
+
+
+def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
+    """A backbone's weights from below: the embedding, then each layer of the LSTM."""
+    layers: list[list[nn.Parameter]] = [[] for _ in range(1 + backbone.lstm.num_layers)]
+    for name, weight in backbone.named_parameters():
+        found = re.search(r"_l(\d+)(_reverse)?$", name)
+        learned_state = name.startswith("lstm") and found is None
+        layers[1 + int(found[1]) if found else int(learned_state)].append(weight)
+    return layers
 
 
 def rate(done: float, settings: TrainSettings) -> float:
