@@ -97,7 +97,8 @@ class Classify(Task):
     def encode(self, row: Row) -> Example:
         ids = self.tokenizer.encode(column(row, "text"))
         most = self.max_length
-        example: dict[str, Any] = {"ids": ids[:most], "cut": int(len(ids) > most)}
+        read = [*ids[:most], *self.closing]
+        example: dict[str, Any] = {"ids": read, "cut": int(len(ids) > most)}
         if "label" in row:
             label = column(row, "label")
             if label not in self.ids:

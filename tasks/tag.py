@@ -133,6 +133,7 @@ class Tag(Task):
         else:
             ends = accumulate(map(len, pieces))
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
+            example["ids"] += self.closing
         return example | ({"target": sentences.target(row, self.ids)} if "labels" in row else {})
 
     def meet(self, store: Store) -> None:

@@ -8,17 +8,30 @@ if TYPE_CHECKING:
     from zoo.backbone import Backbone, Encoded
     from zoo.errors import InputError
     from zoo.hub import load
+    from zoo.hub.shelf import models
     from zoo.job import trained
     from zoo.lstm import LSTM
     from zoo.search import Search
+    from zoo.shared import share
 
-__all__ = ["LSTM", "Backbone", "Encoded", "InputError", "Search", "load", "trained"]
+__all__ = [
+    "LSTM",
+    "Backbone",
+    "Encoded",
+    "InputError",
+    "Search",
+    "load",
+    "models",
+    "share",
+    "trained",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "LSTM": "zoo.lstm", "Backbone": "zoo.backbone", "Encoded": "zoo.backbone",
     "InputError": "zoo.errors", "load": "zoo.hub",
-    "Search": "zoo.search", "trained": "zoo.job",
+    "Search": "zoo.search", "trained": "zoo.job", "models": "zoo.hub.shelf",
+    "share": "zoo.shared",
 }  # fmt: skip
 
 

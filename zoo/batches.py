@@ -38,6 +38,7 @@ class Batch:
     goes_on: bool | None = None  # windows of a stream: whether they continue those before them
     first: Tensor | None = None  # (batch, words) int64: the step each word begins at; -1 on padding
     spellings: Spellings | None = None  # of what stands at each step
+    head: str = ""  # of a shared backbone, whose batch it is
 
     @classmethod
     def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:

@@ -230,9 +230,16 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
 
 
 def test(settings: Settings) -> tuple[Task, dict[str, float]]:
-    """Metrics of a saved model on the test rows of `data`, and the model."""
+    """Metrics of a saved model on the test rows of `data`, and the model.
+
+    With `precision=auto` a shipped model is measured in the precision that its card's figures are of.
+    """
+    task = hub.load(str(settings.model))
+    kept = (task.facts or {}).get("test_precision", "auto")
+    if settings.precision == "auto":
+        settings = settings.model_copy(update={"precision": kept})
     accelerator, _ = start(settings)
-    task = hub.load(str(settings.model)).to(accelerator.device)
+    task.to(accelerator.device)
     set_up(task, settings)
     usable = open_rows(settings, type(task)).test
     with tempfile.TemporaryDirectory() as folder:

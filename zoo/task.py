@@ -49,6 +49,7 @@ class Task(nn.Module, ABC):
     choosing: bool = False  # while epochs are compared: answers that are found faster will do
     store: type[Store] = Store  # how encoded rows are kept: each for itself, or as one stream
     carried: State | None = None  # after a window of a stream, what the next one goes on from
+    closing: Sequence[int] = ()  # ids that end what is read, where a backbone is shared
     splitter: str = "words"  # how a plain text becomes words, for tasks that read words
     target_tokenizer: Tokenizer | None = None  # of what is written, where that has its own
     facts: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …

@@ -35,6 +35,7 @@ from zoo.progress import Bar
 from zoo.rows import Row
 from zoo.task import Task
 from zoo.training import Progress, Training, rate
+from zoo.turns import Turns
 
 log = logging.getLogger("zoo")
 
@@ -53,8 +54,8 @@ class NotFinite(InputError):
 
 def fit(
     task: Task,
-    store: Store,
-    valid: tuple[Store, Sequence[Row]],
+    store: Store | Turns,
+    valid: tuple[Store | Turns, Sequence[Row]],
     settings: TrainSettings,
     seed: int,
     accelerator: Accelerator,
@@ -155,7 +156,7 @@ def _finite(loss: Tensor, norm: Tensor, training: Training, numbers: np.ndarray)
 
 
 def _finish_epoch(
-    training: Training, valid: tuple[Store, Sequence[Row]], bar: Bar, folder: Path
+    training: Training, valid: tuple[Store | Turns, Sequence[Row]], bar: Bar, folder: Path
 ) -> None:
     """Evaluate, remember the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.kept

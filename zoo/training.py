@@ -22,6 +22,7 @@ from zoo.batches import Batch, Store
 from zoo.config import TrainSettings
 from zoo.errors import InputError
 from zoo.task import Task
+from zoo.turns import Turns
 
 log = logging.getLogger("zoo")
 
@@ -63,7 +64,12 @@ class Training:
     """The moving parts of one fit, and their way into a checkpoint and back."""
 
     def __init__(
-        self, task: Task, store: Store, settings: TrainSettings, seed: int, accelerator: Accelerator
+        self,
+        task: Task,
+        store: Store | Turns,
+        settings: TrainSettings,
+        seed: int,
+        accelerator: Accelerator,
     ) -> None:
         self.settings, self.seed, self.store, self.accelerator = settings, seed, store, accelerator
         self.progress = Progress()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from zoo.errors import InputError
 from zoo.hub.card import card
 from zoo.hub.compact import Form, pack, unpack
 from zoo.search import Search
+from zoo.shared import Shared
 from zoo.task import Task
 from zoo.text import TOKENIZERS, Tokenizer
 
@@ -79,25 +81,44 @@ def load(name: str | Path, device: str = "cpu") -> Task:
     folder = locate(name)
     config, names = verified(folder)
     try:
-        kind = find(config["task"])
         own = any(name.startswith(TARGET) for name in names)
-        tokenizer, *others = load_tokenizers(folder, config["tokenizer"], own)
+        tokenizers = load_tokenizers(folder, config["tokenizer"], own)
         backbone = Backbone(
             **arguments(Backbone.__init__, config["backbone"], "backbone", {"self"})
         )
-        given = {"self", "backbone", "tokenizer", "target_tokenizer"}
-        options = arguments(kind.__init__, config["options"], "options", given)
-        if others:
-            options["target_tokenizer"] = others[0]
-        task = kind(backbone, tokenizer, **options)
-        task.search = Search(**arguments(Search, config.get("search", {}), "search"))
-    except (ValueError, KeyError, TypeError) as error:
+        task: Task
+        if config["task"] == "shared":
+            task = _shared(config["options"], backbone, tokenizers)
+        else:
+            task = _head(config["task"], config["options"], backbone, tokenizers)
+        task.search = Search(**arguments(Search, config["search"], "search"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
-    if backbone.options["vocabulary_size"] not in (None, len(tokenizer)):
-        raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} ids, the backbone not")
+    if backbone.options["vocabulary_size"] not in (None, len(tokenizers[0])):
+        raise InputError(f"{folder}: the tokenizer has {len(tokenizers[0])} ids, the backbone not")
     _fill(task, folder / "model.safetensors")
     task.facts = config["facts"]
     return task.to(torch.device(device)).eval()
+
+
+def _head(
+    name: str, options: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
+) -> Task:
+    kind = find(name)
+    given = {"self", "backbone", "tokenizer", "target_tokenizer"}
+    checked = arguments(kind.__init__, options, "options", given)
+    if tokenizers[1:]:
+        checked["target_tokenizer"] = tokenizers[1]
+    return kind(backbone, tokenizers[0], **checked)
+
+
+def _shared(options: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]) -> Shared:
+    heads = {}
+    for name, part in options["heads"].items():
+        written = "target_tokenizer" in inspect.signature(find(part["task"]).__init__).parameters
+        own = tokenizers if written else tokenizers[:1]
+        heads[name] = _head(part["task"], part["options"], backbone, own)
+    return Shared(backbone, heads)
 
 
 def read_config(name: str | Path) -> dict[str, Any]:
@@ -107,6 +128,12 @@ def read_config(name: str | Path) -> dict[str, Any]:
     if not isinstance(config.get("task"), str):
         raise InputError(f"{path}: names no task")
     return config
+
+
+def read_expected(name: str | Path) -> list[dict[str, Any]]:
+    """The inputs and answers of a model's expected.json, none where it has none."""
+    path = locate(name) / EXPECTED
+    return json.loads(path.read_text("utf-8")) if path.is_file() else []
 
 
 def save_tokenizers(task: Task, folder: Path) -> list[str]:
@@ -133,6 +160,7 @@ def shipped() -> list[str]:
 
 
 def locate(name: str | Path) -> Path:
+    """The folder of a model, by its path or the name it is shipped under. Raises InputError."""
     for folder in (Path(name), SHIPPED / name):
         if (folder / "manifest.json").is_file():
             return folder
@@ -144,23 +172,36 @@ def locate(name: str | Path) -> Path:
     raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}")
 
 
+def manifest_of(folder: Path) -> dict[str, str]:
+    """The files of a model folder, each with its sha256. Raises InputError for names that lead
+    anywhere else, and when a model's own files are not among them."""
+    path = folder / "manifest.json"
+    files = _json(path).get("files")
+    if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
+        raise InputError(f"{path}: does not list the files of a model")
+    for name in files:
+        if Path(name).name != name or name in ("..", path.name) or "\\" in name:
+            raise InputError(f"{folder / name}: missing: {path.name} lists no file of this folder")
+    return files
+
+
 def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
     """config.json and the names of all files, after each had the hash that it should have."""
-    manifest = _json(folder / "manifest.json")
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
-        raise InputError(f"{folder / 'manifest.json'}: does not list the files of a model")
+    files = manifest_of(folder)
     for name, digest in files.items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        if not path.is_file():
             raise InputError(f"{path}: missing")
         if sha256(path) != digest:
             raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
     config = _json(folder / "config.json")
-    if wrong := set(config) ^ KEYS - ({"search"} - set(config)):  # older folders hold no search
+    config.setdefault("search", {})  # older folders hold none
+    if wrong := set(config) ^ KEYS:
         raise InputError(f"{folder / 'config.json'}: unknown or missing key {sorted(wrong)[0]!r}")
     if config["format"] != FORMAT:
         raise InputError(f"{folder / 'config.json'}: format {config['format']}, not {FORMAT}")
+    if not isinstance(config["facts"], dict):
+        raise InputError(f"{folder / 'config.json'}: facts are no object")
     if config["tokenizer"] not in TOKENIZERS:
         raise InputError(f"{folder / 'config.json'}: tokenizer {config['tokenizer']!r} is unknown")
     if TOKENIZERS[config["tokenizer"]].file not in files:
@@ -180,7 +221,7 @@ def _fill(task: nn.Module, path: Path) -> None:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: not an object")

@@ -1,0 +1,107 @@
+"""python -m zoo.hub: the models that come with the package, and model folders on the hub."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from zoo.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0, 1 when a check fails, or 2 after one line on standard error."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return {"list": _list, "check": _check, "retrain": _retrain, "push": _push, "pull": _pull}[
+            chosen.command
+        ](chosen)
+    except (InputError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m zoo.hub", description=__doc__)
+    parts = parser.add_subparsers(dest="command", required=True)
+    parts.add_parser("list", help="the models that come with the package")
+    part = parts.add_parser("check", help="does a model still answer as it did when it was made?")
+    part.add_argument("name", nargs="*", help="model folders or names; all shipped ones if none")
+    part = parts.add_parser("retrain", help="make a shipped model again, as its card says")
+    part.add_argument("name")
+    part.add_argument("settings", nargs="*", help="as for zoo.run: data.path=FOLDER")
+    part.add_argument("--out", type=Path, help="where trainings are kept; runs/TASK-NAME")
+    part = parts.add_parser("push", help="copy a model folder to the Hugging Face hub")
+    part.add_argument("model", help="a model folder or name")
+    part.add_argument("to", help="OWNER/NAME on the hub, or a folder")
+    part = parts.add_parser("pull", help="fetch a model folder, and check it")
+    part.add_argument("source", help="OWNER/NAME on the hub, or a folder")
+    part.add_argument("folder", type=Path)
+    part.add_argument("--revision", help="a branch, tag or commit of the hub")
+    return parser
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from zoo.hub.shelf import models
+
+    size, test = (Column(name, justify="right", no_wrap=True) for name in ("MB", "test"))
+    table = Table("name", "reads", "languages", size, test)
+    for model in models():
+        value = f"{model.metric} {model.value:.4g}"
+        table.add_row(model.name, model.reads, model.languages, f"{model.size / 1e6:.1f}", value)
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from zoo.hub import shipped
+    from zoo.hub.folder import load, read_expected
+    from zoo.hub.retrain import examples
+
+    failed = 0
+    for name in chosen.name or shipped():
+        expected = read_expected(name)
+        found = examples(load(name), [case["input"] for case in expected])
+        wrong = [(old, new) for old, new in zip(expected, found, strict=True) if old != new]
+        print(f"{name}: {len(expected) - len(wrong)} of {len(expected)} answers as expected")
+        for old, new in wrong:
+            print(f"  {old['input']}: {old['answer']}, now {new['answer']}")
+        failed += bool(wrong)
+    return int(failed > 0)
+
+
+def _retrain(chosen: argparse.Namespace) -> int:
+    from zoo.hub.retrain import differences, retrain
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
+    logging.getLogger("zoo").setLevel(logging.INFO)
+    made = retrain(chosen.name, chosen.settings, chosen.out)
+    for metric, own, other in differences(chosen.name, made):
+        print(f"{metric}: {other:.4f}, shipped {own:.4f}")
+    print(f"made: {made}")
+    return 0
+
+
+def _push(chosen: argparse.Namespace) -> int:
+    from zoo.hub.remote import push
+
+    print(push(chosen.model, chosen.to))
+    return 0
+
+
+def _pull(chosen: argparse.Namespace) -> int:
+    from zoo.hub.remote import pull
+
+    print(pull(chosen.source, chosen.folder, chosen.revision))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""A shipped model made again: its trainings one after the other, then its weights in fewer bytes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zoo import checkpoint, job
+from zoo.config import check, compose
+from zoo.hub import shelf
+from zoo.hub.folder import SHIPPED, load, read_config, save_model
+from zoo.prepare import set_up
+from zoo.rows import Row
+from zoo.task import Task
+
+log = logging.getLogger("zoo")
+
+FORMS = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "int8": "int8 with a scale for each row of a matrix, the rest float16",
+}
+
+
+def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None) -> Path:
+    """Train a shipped model from nothing, as its card says; the folder of the result.
+
+    `given` are settings for every step, above all `data.path`. The trainings are kept in `out`, by
+    default runs/TASK-NAME: what is there already is gone on with. The model is in its folder
+    `model`. Raises InputError.
+    """
+    recipe = shelf.recipe(name)
+    folder = Path(out or f"runs/{name.replace('/', '-')}")
+    before: Path | None = None
+    for number, step in enumerate(recipe.steps, 1):
+        place = folder / str(number)
+        if not (place / "manifest.json").is_file():
+            _train([*step, *given, *([] if before is None else [f"init={before}"])], place)
+        before = place
+    assert before is not None
+    return _finish(name, recipe, before, given, folder / "model")
+
+
+def _train(settings: Sequence[str], place: Path) -> None:
+    if (place / job.STATE / checkpoint.FILE).is_file():
+        settings = [f"resume={place}"]
+    else:
+        settings = [*settings, f"out={place}"]
+    command = shlex.join(["python", "-m", "zoo.run", *settings])
+    log.info("%s", command)
+    job.train(check(compose([*settings])), command, time.time())
+
+
+def _finish(
+    name: str, recipe: shelf.Recipe, trained: Path, given: Sequence[str], into: Path
+) -> Path:
+    """A trained model in the form that it is shipped in, with the figures of that form."""
+    task, last = load(trained), [*recipe.steps[-1], *given]
+    set_up(task, check(compose(last)))
+    corpus = [text for text in last if text.startswith("data")]
+    shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
+    path = [text for text in shown if text.startswith("data.path")]
+    facts = dict(task.facts or {})
+    del facts["command"]  # the steps are in its place
+    facts |= {
+        "name": name, "languages": recipe.languages, "limits": recipe.limits,
+        "weights": FORMS[recipe.weights], "metric": task.metric, "steps": recipe.steps,
+        "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
+        "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
+        "trained": facts["test"], "test_precision": "fp32",
+    }  # fmt: skip
+    shutil.rmtree(into, ignore_errors=True)
+    save_model(task, into, facts, recipe.weights)
+    measured = check(compose([f"task={task.name}", *corpus, f"model={into}", "mode=evaluate"]))
+    facts["test"] = job.test(measured)[1]
+    save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
+    return into
+
+
+def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:
+    """{"input", "answer"} of texts; of a model that draws, what it finds likeliest, in short."""
+    if task.search.sample:
+        task.search = replace(task.search, sample=False, beam=1, n_best=1, max_length=16)
+    rows = [task.asked(Row({"text": text}, text)) for text in inputs]
+    answers = map(task.show, task.respond(rows))
+    return [{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)]
+
+
+def differences(name: str, made: str | Path) -> list[tuple[str, float, float]]:
+    """Of every test metric of a shipped model its name, its value, and that of another folder."""
+    if not (SHIPPED / name / "manifest.json").is_file():
+        return []
+    own, other = (read_config(folder)["facts"]["test"] for folder in (SHIPPED / name, made))
+    return [(metric, own[metric], other[metric]) for metric in own]
