@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import hub
+from zoo import hub, sentences
 from zoo.backbone import Backbone
 from zoo.batches import Store
 from zoo.catalogue import find
@@ -148,6 +148,8 @@ class Usable(Rows):
         skipped: Counter[str] = Counter()
         none = True
         for row in self.read():
+            if "text" in self.kind.columns and "text" not in row and "words" in row:
+                row = Row(row | {"text": " ".join(sentences.words(row))}, row.place)
             for name in self.kind.columns:
                 if row.get(name) is None:
                     there = ", ".join(row)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import bench, checkpoint, machine
-from zoo.bench import classify, generate, lstm, tag, translate
+from zoo.bench import classify, generate, labels, lstm, tag, translate
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
 
@@ -18,6 +18,7 @@ Cases = Callable[[Sequence[str], int], list[dict[str, Any]]]
 CASES: dict[str, Cases] = {
     "classify": classify.classify,
     "generate": generate.generate,
+    "labels": labels.labels,
     "lstm": lstm.lstm,
     "tag": tag.tag,
     "translate": translate.translate,
@@ -49,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _line(case: dict[str, Any]) -> str:
-    rates = f"{case['ours']:,.0f} against {case['peer']:,.0f} {case['unit']}"
+    digits = 0 if min(case["ours"], case["peer"]) > 10 else 4
+    rates = f"{case['ours']:,.{digits}f} against {case['peer']:,.{digits}f} {case['unit']}"
     line = f"{case['name']}: {rates}, {case['ratio']:.2f}x"
     if "matrix_product_share" in case:
         line += f", {case['matrix_product_share']:.0%} of the matrix product's rate"

@@ -1,0 +1,62 @@
+"""What a backbone that has read before is worth: all labels, a tenth, a hundredth of them."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from zoo import hub, job
+from zoo.config import SHAPE, check, compose
+from zoo.errors import InputError
+
+log = logging.getLogger("zoo")
+
+SHARES = {1.0: 1, 0.1: 2, 0.01: 4}  # share of the labels -> times the epochs
+UNIT = "of the test rows' metric"
+
+
+def labels(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """The test metric of trainings that start from `init=MODEL`, against trainings from nothing.
+
+    Both sides have the same rows, the same sizes and the same number of epochs; the one from
+    nothing learns its tokenizer and its vectors from its own rows. One training each for the seeds
+    1 to `rounds`, which also draw the rows. `shares=0.1,0.01` measures some shares only.
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    if "init" not in given:
+        raise InputError("zoo.bench labels needs init=MODEL, whose backbone is to be compared")
+    shares = [float(share) for share in given.get("shares", "1,0.1,0.01").split(",")]
+    both = [a for a in arguments if not a.startswith(("init=", "shares=", "directions="))]
+    begun = [a for a in arguments if a.startswith(("init=", "directions="))]
+    options = hub.read_config(given["init"])["backbone"]
+    turned = {"both": True, "forward": False}.get(
+        given.get("directions", ""), options["bidirectional"]
+    )
+    shape = {name: options[name] for name in SHAPE} | {"bidirectional": turned}
+    alone = [f"backbone.{name}={str(value).lower()}" for name, value in shape.items()]
+    return [_at(share, rounds, both, begun, alone) for share in shares]
+
+
+def _at(
+    share: float, seeds: int, both: Sequence[str], begun: Sequence[str], alone: Sequence[str]
+) -> dict[str, Any]:
+    """Both sides at one share of the labels."""
+    epochs = check(compose([*both, *alone])).train.epochs * SHARES.get(share, 1)
+    found: dict[str, list[float]] = {"ours": [], "peer": []}
+    for seed in range(1, seeds + 1):
+        for side, own in (("ours", begun), ("peer", alone)):
+            more = [f"train.share={share}", f"train.epochs={epochs}", "train.patience=0"]
+            task, report = job.trained(*both, *own, *more, f"seed={seed}", "baseline=false")
+            found[side].append(report["test"][task.metric])
+            rows = report["rows"]["train"]
+            log.warning("%s: %d rows, seed %d: %s %.4f after %.0f s of training", side, rows, seed,
+                        task.metric, found[side][-1], report["train_seconds"])  # fmt: skip
+    means = {side: statistics.mean(values) for side, values in found.items()}
+    gap = min(found["ours"]) - max(found["peer"])
+    return {
+        "name": f"{share:.0%} of the labels, {rows} rows", "unit": UNIT, **means,
+        "ratio": means["ours"] / means["peer"], "share": share, "epochs": epochs,
+        "all": found, "least_gap": gap,
+    }  # fmt: skip
