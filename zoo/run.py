@@ -30,7 +30,8 @@ usage: python -m zoo.run [SETTING=VALUE ...]
   python -m zoo.run task=translate                      train a translator, English to Japanese
   python -m zoo.run task=generate                       train a language model that writes
   python -m zoo.run task=tag                            train a tagger, a label for each word
-  python -m zoo.run mode=predict model=runs/classify-cldr text="Schweden, 17. Mai 2031"
+  python -m zoo.run mode=predict model=classify/langid text="Schweden, 17. Mai 2031"
+  python -m zoo.hub list                                models that come with the package
   python -m zoo.run mode=chat model=DIR                 type, and see it go on
   python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
   python -m zoo.run mode=explain                        which output of the LSTM the task reads
@@ -135,6 +136,9 @@ def _with_task(arguments: list[str]) -> list[str]:
     from zoo import hub
 
     name = hub.read_config(given["model"])["task"]
+    if name == "shared":
+        raise InputError(f"model={given['model']}: several heads on one backbone: they answer in "
+                         f"Python, zoo.load({given['model']!r}).predict(…)")  # fmt: skip
     if given.get("task", name) != name:
         raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
