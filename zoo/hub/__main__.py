@@ -46,17 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from zoo.hub.shelf import models
 
-    size, test = (Column(name, justify="right", no_wrap=True) for name in ("MB", "test"))
-    table = Table("name", "reads", "languages", size, test)
-    for model in models():
-        value = f"{model.metric} {model.value:.4g}"
-        table.add_row(model.name, model.reads, model.languages, f"{model.size / 1e6:.1f}", value)
-    Console(highlight=False).print(table)
+    print(models())
     return 0
 
 

@@ -15,7 +15,7 @@ from zoo import checkpoint, job
 from zoo.config import check, compose
 from zoo.hub import shelf
 from zoo.hub.folder import SHIPPED, load, read_config, save_model
-from zoo.prepare import set_up
+from zoo.prepare import open_rows, set_up
 from zoo.rows import Row
 from zoo.task import Task
 
@@ -60,9 +60,11 @@ def _train(settings: Sequence[str], place: Path) -> None:
 def _finish(
     name: str, recipe: shelf.Recipe, trained: Path, given: Sequence[str], into: Path
 ) -> Path:
-    """A trained model in the form that it is shipped in, with the figures of that form."""
+    """A trained model in the form that it is shipped in, with the figures of that form beside those
+    of the weights as they were trained, both computed in float32."""
     task, last = load(trained), [*recipe.steps[-1], *given]
-    set_up(task, check(compose(last)))
+    settings = check(compose(last))
+    set_up(task, settings)
     corpus = [text for text in last if text.startswith("data")]
     shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
     path = [text for text in shown if text.startswith("data.path")]
@@ -73,12 +75,16 @@ def _finish(
         "weights": FORMS[recipe.weights], "metric": task.metric, "steps": recipe.steps,
         "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
         "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
-        "trained": facts["test"], "test_precision": "fp32",
+        "test_precision": "fp32",
     }  # fmt: skip
+    if facts["baseline"] is None:
+        rows = open_rows(settings, type(task))
+        facts["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
     save_model(task, into, facts, recipe.weights)
-    measured = check(compose([f"task={task.name}", *corpus, f"model={into}", "mode=evaluate"]))
-    facts["test"] = job.test(measured)[1]
+    for name, place in (("trained", trained), ("test", into)):
+        measured = [f"task={task.name}", *corpus, f"model={place}", "precision=fp32"]
+        facts[name] = job.test(check(compose([*measured, "mode=evaluate"])))[1]
     save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
     return into
 

@@ -26,9 +26,25 @@ class Shipped:
     value: float
 
 
-def models() -> list[Shipped]:
+class Models(list[Shipped]):
+    """Shipped models; printed, a table."""
+
+    def __str__(self) -> str:
+        rows = [("name", "task", "reads", "languages", "MB", "test")]
+        for model in self:
+            result = f"{model.metric} {model.value:.4g}"
+            size = f"{model.size / 1e6:.1f}"
+            rows.append((model.name, model.task, model.reads, model.languages, size, result))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
+        return "\n".join("  ".join(row).rstrip() for row in padded)
+
+    __repr__ = __str__
+
+
+def models() -> Models:
     """The models that come with the package, by name."""
-    return [_seen(name) for name in shipped()]
+    return Models(_seen(name) for name in shipped())
 
 
 def _seen(name: str) -> Shipped:
