@@ -68,10 +68,9 @@ class Generate(Task):
         activation_penalty: NotNegative = 0.0,
         change_penalty: NotNegative = 0.0,
     ) -> None:
-        """`stream`: the rows are one text, read from its first line to its last; without, each is
-        a text of its own. `cutoffs`: ids where the clusters of an adaptive softmax begin. `dropout`
-        of the vectors that tokens are chosen by. The penalties on `output` are Merity et al.'s
-        (2017) activation and temporal activation regularisation."""
+        """`stream`: the rows are one text; without, each is a text of its own. `cutoffs`: ids where
+        the clusters of an adaptive softmax begin. `dropout` of the vectors that tokens are chosen
+        by. The penalties on `output`, of itself and of its change, are Merity et al.'s (2017)."""
         super().__init__(
             backbone, tokenizer, stream=stream, softmax=softmax, cutoffs=cutoffs, tied=tied,
             dropout=dropout, activation_penalty=activation_penalty, change_penalty=change_penalty,
@@ -127,8 +126,7 @@ class Generate(Task):
         """Vectors (batch, time, size) that predict the next token of every step, the state after
         the last step, and the `output` (batch, time, hidden) they are made of."""
         onward = self.onward[0].train(self.training)  # the forward direction alone
-        encoded = onward(batch.ids, batch.lengths, state)
-        output = self.read(encoded)
+        output = self.read(encoded := onward(batch.ids, batch.lengths, state))
         return self._choosing(self.project(output)), (encoded.h_n, encoded.c_n), output
 
     def _choosing(self, vectors: Tensor) -> Tensor:
@@ -168,6 +166,10 @@ class Generate(Task):
             change = (output[:, 1:] - output[:, :-1]).float()
             loss = loss + self.change_penalty * change.square().mean()
         return loss
+
+    def size(self, batch: Batch) -> int:
+        behind = 0 if self.backward is None else int(batch.real[:, 1:].sum())
+        return super().size(batch) + behind
 
     def answers(
         self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
@@ -244,5 +246,5 @@ class Generate(Task):
         """surprise.png of the first test lines, and texts of the model's own making."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
         self.draw(Row({}, "test"), {"text": text}, folder / "surprise.png")
-        drawn = [replace(SKETCH, seed=seed) for seed in range(EXAMPLES)]
-        return {"examples": [{"sample": "".join(self.write("", one))} for one in drawn]}
+        drawn = ("".join(self.write("", replace(SKETCH, seed=seed))) for seed in range(EXAMPLES))
+        return {"examples": [{"sample": text} for text in drawn]}

@@ -147,7 +147,7 @@ def spoil(folder, key, value):
     config[key] |= value
     (folder / "config.json").write_text(json.dumps(config))
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["config.json"] = hub.folder.sha256(folder / "config.json")
+    manifest["files"]["config.json"] = hub.strict.sha256(folder / "config.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     hub.load(folder)
 

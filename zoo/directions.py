@@ -28,6 +28,8 @@ def turned(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbo
     those of DROPOUTS that are to be others.
     """
     made = Backbone(**backbone.options | {"bidirectional": bidirectional} | dropouts)
+    like = next(backbone.lstm.parameters())
+    made.lstm.to(like.device, like.dtype)
     made.embedding = backbone.embedding
     if bidirectional and not backbone.lstm.bidirectional:
         _both(backbone.lstm, made.lstm)

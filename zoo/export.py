@@ -26,6 +26,7 @@ from zoo.backbone import Backbone
 from zoo.batches import Batch
 from zoo.errors import InputError
 from zoo.lstm import LSTM
+from zoo.shared import Shared
 from zoo.task import Task
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
 
     Raises InputError for an LSTM with layer norm: its loop over time is Python's.
     """
+    if isinstance(model, Shared):
+        raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
     if isinstance(model, Task) and model.searches:
         raise InputError(f"{model.name} searches for its answers, token by token: torch.export "
                          "cannot take that; FILE.onnx holds its encoder")  # fmt: skip

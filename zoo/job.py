@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 
 from zoo import checkpoint, hub, machine, pictures
 from zoo.batches import Store
-from zoo.config import Settings, check, compose
+from zoo.config import Settings, check, check_together, compose
 from zoo.corpora import Splits
 from zoo.errors import InputError
 from zoo.prepare import (
@@ -91,6 +91,7 @@ def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         checked = check(compose([*settings, "mode=train"]))
+        check_together(checked, [*settings])
         if checked.out is None:
             checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
         command = shlex.join(["python", "-m", "zoo.run", *settings])
@@ -237,7 +238,7 @@ def test(settings: Settings) -> tuple[Task, dict[str, float]]:
     task = hub.load(str(settings.model))
     kept = (task.facts or {}).get("test_precision", "auto")
     if settings.precision == "auto":
-        settings = settings.model_copy(update={"precision": kept})
+        settings = check(settings.model_dump() | {"precision": kept})
     accelerator, _ = start(settings)
     task.to(accelerator.device)
     set_up(task, settings)

@@ -104,7 +104,8 @@ def set_up(task: Task, settings: Settings) -> None:
         raise InputError(f"search: {error}") from None
     if task.search != Search() and not task.searches:
         raise InputError(f"search.…: {task.name} does not search for its answers: leave it out")
-    if task.search.sample and task.search.seed is None:
+    training = settings.mode == "train"  # its seed is not a part of the model
+    if task.search.sample and task.search.seed is None and not training:
         task.search = replace(task.search, seed=settings.seed)
     task.splitter = settings.tokens
     if task.splitter != Task.splitter and "words" not in task.asks:

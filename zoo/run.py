@@ -114,7 +114,8 @@ def _run(arguments: list[str], began: float) -> None:
     wrong = next((a for a in arguments if "=" not in a), None)
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
-    settings = check(_with_search(compose(_with_task(arguments)), arguments))
+    given = _with_task(arguments)
+    settings = check(_with_search(compose(given), given))
     check_together(settings, arguments)
     _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
@@ -145,13 +146,17 @@ def _with_task(arguments: list[str]) -> list[str]:
 
 
 def _with_search(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """A model brings its search too; what is given beside it goes over that."""
-    if composed["model"] is not None:
-        from zoo import hub
+    """A model brings its search, in place of its task's recipe; what is given goes over both."""
+    from zoo import hub
+    from zoo.config import compose
 
-        given = {argument.partition("=")[0] for argument in arguments}
-        kept = hub.read_config(composed["model"]).get("search", {})
-        composed["search"] |= {k: v for k, v in kept.items() if f"search.{k}" not in given}
+    kept = None if composed["model"] is None else hub.read_search(composed["model"])
+    if kept is not None:
+        others = [a for a in arguments if not a.lstrip("+").startswith("search")]
+        recipe, given = compose(others)["search"], composed["search"]
+        plain = {a.lstrip("+").partition("=")[0] for a in arguments}
+        said = {k: v for k, v in given.items() if v != recipe[k] or f"search.{k}" in plain}
+        composed["search"] = vars(kept) | said
     return composed
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo import sentences
-from zoo.backbone import Backbone, Encoded
+from zoo.backbone import Backbone, Encoded, once
 from zoo.batches import Batch, Example, Examples
 from zoo.config import check, compose
+from zoo.errors import InputError
 from zoo.rows import Row, column
 from zoo.task import Task
 from zoo.text import EOS
-from zoo.train import fit
+from zoo.train import Stopped, fit
 from zoo.turns import Turns
 
 CHUNK = 256  # texts that are read before they are answered
@@ -56,9 +56,7 @@ class Shared(Task):
 
     def __init__(self, backbone: Backbone, heads: Mapping[str, Task]) -> None:
         _check(backbone, heads)
-        tokenizer = next(iter(heads.values())).tokenizer
-        parts = {name: {"task": head.name, "options": head.options} for name, head in heads.items()}
-        super().__init__(backbone, tokenizer, heads=parts)
+        super().__init__(backbone, next(iter(heads.values())).tokenizer)
         self.heads = nn.ModuleDict(heads)
         self.reads = "; ".join(f"{name}: {head.reads}" for name, head in heads.items())
         self.target_tokenizer = next(
@@ -73,6 +71,12 @@ class Shared(Task):
     @property
     def name(self) -> str:
         return "shared"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        own = {name: head.target_tokenizer is not None for name, head in self.each()}
+        heads = {name: head.config | {"writes": own[name]} for name, head in self.each()}
+        return super().config | {"options": {"heads": heads}}
 
     def each(self) -> Iterator[tuple[str, Task]]:
         """The heads by their names."""
@@ -119,10 +123,12 @@ class Shared(Task):
         assert isinstance(store, Turns)
         before = 0
         for name, head in self.each():
-            head.choosing = self.choosing
-            own = store.stores[name]
-            for number, answer in head.answers(own, tokens, rows, rank, world):
-                yield before + number, (name, answer)
+            own, head.choosing = store.stores[name], self.choosing
+            try:
+                for number, answer in head.answers(own, tokens, rows, rank, world):
+                    yield before + number, (name, answer)
+            finally:
+                head.choosing = False
             before += len(own)
 
     def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
@@ -159,6 +165,8 @@ class Shared(Task):
         """
         from zoo.job import start  # it imports the hub, which imports this file
 
+        if {*rows} != {*self.heads}:
+            raise ValueError(f"rows are of {', '.join(rows)}, heads are {', '.join(self.heads)}")
         plain = check(compose(["data=files", "data.train=rows", *settings]))  # no recipe of a task
         accelerator, _ = start(plain)
         parts = [
@@ -171,13 +179,18 @@ class Shared(Task):
             for name, head in self.each():
                 head.meet(train.stores[name])
             every = [row for name, _ in self.each() for row in parts[1][name]]
-            progress = fit(
-                self, train, (valid, every), plain.train, plain.seed, accelerator, Path(folder)
-            )
-        return progress.history
+            where = Path(folder)
+            try:
+                found = fit(
+                    self, train, (valid, every), plain.train, plain.seed, accelerator, where
+                )
+            except Stopped:
+                raise InputError("interrupted: the model is as in its best epoch so far") from None
+        return found.history
 
     def _row(self, row: Row) -> Row:
-        changed = {"text": self.plain(column(row, "text"))} if "text" in row else {}
+        read = [name for name in ("text", "source") if name in row]
+        changed = {name: self.plain(column(row, name)) for name in read}
         return Row({**row, **changed}, getattr(row, "place", "a row"))
 
     def _store(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> Turns:
@@ -188,30 +201,6 @@ class Shared(Task):
         return Turns(stores, {name: head.vary for name, head in self.each()})
 
 
-@contextmanager
-def once(backbone: Backbone) -> Iterator[list[Encoded]]:
-    """Inside, a backbone reads the same ids once only; the list holds every pass it made."""
-    passes: list[Encoded] = []
-    known: dict[tuple, Encoded] = {}
-    real = backbone.forward
-
-    def forward(x: Tensor, lengths: Tensor | None = None, state: Any = None) -> Encoded:
-        if x.is_floating_point() or lengths is None or state is not None:
-            passes.append(real(x, lengths, state))
-            return passes[-1]
-        key = x.shape, x.cpu().numpy().tobytes(), lengths.cpu().numpy().tobytes()
-        if key not in known:
-            known[key] = real(x, lengths)
-            passes.append(known[key])
-        return known[key]
-
-    backbone.forward = forward  # type: ignore[method-assign]
-    try:
-        yield passes
-    finally:
-        del backbone.forward  # the class's own shows again
-
-
 def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
     if not heads:
         raise ValueError("a shared backbone needs a head")
@@ -219,6 +208,8 @@ def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
     for name, head in heads.items():
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise ValueError(f"{name!r}: a head's name is in lower case: [a-z][a-z0-9_]*")
+        if hasattr(nn.ModuleDict, name):
+            raise ValueError(f"{name}: torch calls something of its own so: choose another name")
         if head.backbone is not backbone:
             raise ValueError(f"{name}: its backbone is another one: build it on the shared one")
         if head.tokenizer is not tokenizer:

@@ -159,6 +159,14 @@ class Task(nn.Module, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     @property
+    def config(self) -> dict[str, Any]:
+        """What a model folder says of the task itself: which one, its options, and how it looks for
+        its answers, as far as that is not the usual way."""
+        search = {k: v for k, v in vars(self.search).items() if v != getattr(Search(), k)}
+        closing = [*self.closing]
+        return {"task": self.name, "options": self.options, "search": search, "closing": closing}
+
+    @property
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 

@@ -12,17 +12,10 @@ file, key, tensor or value is an error that names it.
 """
 
 from zoo.hub.card import FACTS
-from zoo.hub.folder import (
-    TARGET,
-    load,
-    load_tokenizers,
-    read_config,
-    save_model,
-    save_tokenizers,
-    shipped,
-)
+from zoo.hub.folder import load, load_tokenizers, save_model, save_tokenizers
+from zoo.hub.strict import TARGET, read_config, read_search, shipped
 
 __all__ = [
-    "FACTS", "TARGET", "load", "load_tokenizers", "read_config", "save_model", "save_tokenizers",
+    "FACTS", "TARGET", "load", "load_tokenizers", "read_config", "read_search", "save_model", "save_tokenizers",
     "shipped",
 ]  # fmt: skip

@@ -12,7 +12,11 @@ from zoo.errors import InputError
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0, 1 when a check fails, or 2 after one line on standard error."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen, more = parser.parse_known_args(arguments)  # settings may stand behind --out
+    if more and (chosen.command != "retrain" or any(text.startswith("-") for text in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    chosen.more = more
     try:
         return {"list": _list, "check": _check, "retrain": _retrain, "push": _push, "pull": _pull}[
             chosen.command
@@ -54,13 +58,14 @@ def _list(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from zoo.hub import shipped
-    from zoo.hub.folder import load, read_expected
+    from zoo.hub.folder import load
     from zoo.hub.retrain import examples
+    from zoo.hub.strict import read_expected
 
     failed = 0
     for name in chosen.name or shipped():
-        expected = read_expected(name)
-        found = examples(load(name), [case["input"] for case in expected])
+        model, expected = load(name), read_expected(name)
+        found = examples(model, [case["input"] for case in expected])
         wrong = [(old, new) for old, new in zip(expected, found, strict=True) if old != new]
         print(f"{name}: {len(expected) - len(wrong)} of {len(expected)} answers as expected")
         for old, new in wrong:
@@ -74,7 +79,7 @@ def _retrain(chosen: argparse.Namespace) -> int:
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("zoo").setLevel(logging.INFO)
-    made = retrain(chosen.name, chosen.settings, chosen.out)
+    made = retrain(chosen.name, chosen.settings + chosen.more, chosen.out)
     for metric, own, other in differences(chosen.name, made):
         print(f"{metric}: {other:.4f}, shipped {own:.4f}")
     print(f"made: {made}")

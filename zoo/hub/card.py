@@ -67,9 +67,9 @@ def _data(name: str) -> list[str]:
 def _commands(facts: Mapping[str, Any]) -> list[str]:
     """What trained it, and what measures it again."""
     commands = [("Trained by", facts.get("command"))]
-    if "steps" in facts:
-        commands = [("Trained by, each step from the model of the one before", line)
-                    for line in ["\n".join(_command(step) for step in facts["steps"])]]  # fmt: skip
+    if steps := facts.get("steps"):
+        several = ", each step from the model of the one before" if steps[1:] else ""
+        commands = [(f"Trained by{several}", "\n".join(map(_command, steps)))]
         commands.append(("All of that, and a comparison with the figures above", facts["retrain"]))
     commands.append(("Measured by", facts.get("evaluate")))
     lines = []

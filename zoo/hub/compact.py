@@ -27,10 +27,9 @@ def pack(weights: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
     for name, weight in weights.items():
         weight = weight.detach().cpu().contiguous()
         if form == "int8" and weight.dim() == 2 and weight.is_floating_point():
-            scale = weight.float().abs().amax(1) / LARGEST  # (rows,)
-            rounded = (
-                weight.float() / scale.clamp(min=torch.finfo(scale.dtype).tiny)[:, None]
-            ).round()
+            largest = weight.float().abs().amax(1)  # (rows,)
+            scale = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+            rounded = (weight.float() / scale[:, None]).round()
             packed[name], packed[name + SCALE] = rounded.to(torch.int8), scale
         else:
             half = form != "fp32" and weight.dtype == torch.float32
@@ -51,7 +50,7 @@ def unpack(packed: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
             continue
         like = wanted.get(name)
         scale = packed[name + SCALE] if name + SCALE in scales else None
-        if like is not None and like.dtype == torch.float32:
+        if like is not None and (like.dtype == torch.float32 or scale is not None):
             weight = _float(name, weight, scale)
         if like is not None and (weight.dtype != like.dtype or not weight.isfinite().all()):
             raise ValueError(f"{name}: {weight.dtype}, or not finite; wanted is {like.dtype}")

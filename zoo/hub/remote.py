@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.hub.folder import load, locate, manifest_of
+from zoo.hub.folder import load
+from zoo.hub.strict import locate, manifest_of
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MANIFEST = "manifest.json"
@@ -119,6 +120,12 @@ def _appearing(folder: Path, replaces: bool) -> Iterator[Path]:
         place.mkdir()
         yield place
         shutil.rmtree(place / ".cache", ignore_errors=True)  # the hub's own notes
+        older = Path(work) / "older"
         if folder.exists():
-            folder.rename(Path(work) / "before")
-        place.rename(folder)
+            folder.rename(older)
+        try:
+            place.rename(folder)
+        except BaseException:
+            if older.exists():
+                older.rename(folder)
+            raise

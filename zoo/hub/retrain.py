@@ -14,7 +14,8 @@ from typing import Any
 from zoo import checkpoint, job
 from zoo.config import check, compose
 from zoo.hub import shelf
-from zoo.hub.folder import SHIPPED, load, read_config, save_model
+from zoo.hub.folder import load, save_model
+from zoo.hub.strict import SHIPPED, read_config
 from zoo.prepare import open_rows, set_up
 from zoo.rows import Row
 from zoo.task import Task
@@ -66,13 +67,14 @@ def _finish(
     settings = check(compose(last))
     set_up(task, settings)
     corpus = [text for text in last if text.startswith("data")]
+    search = [text for text in last if text.startswith("search")]
     shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
     path = [text for text in shown if text.startswith("data.path")]
     facts = dict(task.facts or {})
     del facts["command"]  # the steps are in its place
     facts |= {
         "name": name, "languages": recipe.languages, "limits": recipe.limits,
-        "weights": FORMS[recipe.weights], "metric": task.metric, "steps": recipe.steps,
+        "weights": FORMS[recipe.weights], "metric": task.metric, "steps": [[*step, *path] for step in recipe.steps],
         "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
         "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
         "test_precision": "fp32",
@@ -83,7 +85,7 @@ def _finish(
     shutil.rmtree(into, ignore_errors=True)
     save_model(task, into, facts, recipe.weights)
     for name, place in (("trained", trained), ("test", into)):
-        measured = [f"task={task.name}", *corpus, f"model={place}", "precision=fp32"]
+        measured = [f"task={task.name}", *corpus, *search, f"model={place}", "precision=fp32"]
         facts[name] = job.test(check(compose([*measured, "mode=evaluate"])))[1]
     save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
     return into

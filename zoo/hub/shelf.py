@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.errors import InputError
 from zoo.hub.compact import Form
-from zoo.hub.folder import SHIPPED, read_config, shipped
+from zoo.hub.strict import SHIPPED, read_config, shipped
 
 RECIPES = SHIPPED / "recipes.json"
 
