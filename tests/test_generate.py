@@ -16,6 +16,7 @@ from zoo import dropout, hub, prepare, run
 from zoo.backbone import Backbone
 from zoo.batches import Batch
 from zoo.corpora import open_corpus
+from zoo.directions import DROPOUTS
 from zoo.rows import Row
 from zoo.scores import perplexity
 from zoo.search import Search
@@ -153,7 +154,8 @@ def test_a_classifier_begins_with_its_backbone(folder):
     task, begun = prepare.build(chosen, open_corpus(chosen.data)), hub.load(folder)
     assert task.name == "classify"
     assert task.tokenizer.tokens == begun.tokenizer.tokens
-    assert task.backbone.options == begun.backbone.options
+    own = {name: chosen.backbone[name] for name in DROPOUTS}  # the rest is the beginning's
+    assert task.backbone.options == begun.backbone.options | own
     for name, weight in begun.backbone.named_parameters():
         assert torch.equal(task.backbone.get_parameter(name), weight)
     assert len(task.predict(["the cat", ""])) == 2

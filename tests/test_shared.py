@@ -135,6 +135,14 @@ def test_every_head_reads_the_same_ids_and_eos_at_their_end(wild):
     assert wild.predict("two birds can't stand")["topic"] == [topic.labels[int(logits.argmax())]]
 
 
+def test_a_text_that_is_cut_ends_with_eos_too():
+    backbone = share("topic").backbone
+    both = zoo.share(backbone, {"topic": head("topic", backbone, max_length=3)})
+    row = Row({"text": ASKED[0], "label": "sea"}, "here")
+    ids = TOKENIZER.encode(ASKED[0])
+    assert both.heads["topic"].encode(row) == {"ids": [*ids[:3], EOS], "cut": 1, "target": 1}
+
+
 def test_a_text_is_cut_into_words_only_where_a_head_reads_words(wild):
     assert share("topic", "story").plain("It's here.") == "It's here."
     assert wild.plain("It's here.") == "It 's here ."
@@ -329,13 +337,16 @@ def test_a_head_cannot_be_called_as_something_of_torch(name):
         zoo.share(both.backbone, {name: both.heads["topic"]})
 
 
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="`training` is an attribute of instances alone"
-)
 def test_no_head_is_called_training():
     both = share("topic")
     with pytest.raises(ValueError, match=r"^training: .*choose another name"):
         zoo.share(both.backbone, {"training": both.heads["topic"]})
+
+
+@pytest.mark.parametrize("given", ["backbone.hidden_size=99", "tokenizer.kind=words", "task=tag"])
+def test_a_fit_takes_no_settings_that_mean_nothing_there(given):
+    with pytest.raises(ValueError, match=f"^{given}: fit takes train"):
+        share("topic").fit(parts("topic"), *FIT, given)
 
 
 def test_a_fit_in_turns_lowers_the_loss_of_every_head():
@@ -554,9 +565,17 @@ def test_a_program_of_a_shared_model_is_refused(wild):
         export.program(wild)
 
 
-def test_heads_are_no_longer_choosing_after_a_fit():
+def test_heads_search_in_a_hurry_while_epochs_are_compared_and_no_longer(monkeypatch):
+    hurried, real = [], Translate.answer
+
+    def answer(self, batch):
+        hurried.append(self.choosing)
+        return real(self, batch)
+
+    monkeypatch.setattr(Translate, "answer", answer)
     both = share("topic", "german")
     both.fit(parts("topic", "german"), *FIT)
+    assert {*hurried} == {True}
     assert not any(each.choosing for _, each in both.each())
 
 

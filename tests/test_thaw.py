@@ -151,16 +151,32 @@ def test_a_moving_average_of_what_is_frozen_is_what_it_was(tmp_path):
     assert moved(before, dict(task.named_parameters())) == {"head"}
 
 
-def change(folder, *overrides, steps=1) -> dict:
-    """How far each weight goes in the first steps of a training."""
+@pytest.mark.parametrize("freeze", ["gradual", "backbone"])
+def test_of_several_processes_none_changes_its_mind_and_still_nothing_frozen_learns(
+    tmp_path, freeze
+):
+    """Who takes part in the gradient's exchange is settled before the first step."""
+    task, store, _, chosen, seed, accelerator, _ = prepared(tmp_path, f"train.freeze={freeze}")
+    begun = training.Training(task, store, chosen, seed, accelerator)
+    before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
+    task.requires_grad_()
+    begun.accelerator = SimpleNamespace(num_processes=2)
+    begun.thaw()
+    taking_part = [weight.requires_grad for weight in task.backbone.parameters()]
+    assert {*taking_part} == {freeze == "gradual"}
+    begun.accelerator = accelerator
+    trainer._step(begun, next(store.plan(4096, 72)), False)
+    assert moved(before, dict(task.named_parameters())) == {"head"}
+
+
+def change(folder, *overrides) -> dict:
+    """How far each weight goes in the first step of a training."""
     task, store, _, chosen, seed, accelerator, _ = prepared(
         folder, "train.batch_rows=72", *overrides
     )
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
     begun = training.Training(task, store, chosen, seed, accelerator)
-    numbers = next(store.plan(4096, 72))
-    for _ in range(steps):
-        trainer._step(begun, numbers, False)
+    trainer._step(begun, next(store.plan(4096, 72)), False)
     return {name: weight.detach() - before[name] for name, weight in task.named_parameters()}
 
 

@@ -23,6 +23,7 @@ from zoo.train import Stopped, fit
 from zoo.turns import Turns
 
 CHUNK = 256  # texts that are read before they are answered
+TRAINED_BY = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
 TOGETHER = "heads."  # begins the names of what a head has beside the backbone
 
 
@@ -167,8 +168,12 @@ class Shared(Task):
 
         if {*rows} != {*self.heads}:
             raise ValueError(f"rows are of {', '.join(rows)}, heads are {', '.join(self.heads)}")
+        if wrong := next((text for text in settings if not text.startswith(TRAINED_BY)), None):
+            raise ValueError(f"{wrong}: fit takes {', '.join(TRAINED_BY)}")
         plain = check(compose(["data=files", "data.train=rows", *settings]))  # no recipe of a task
         accelerator, _ = start(plain)
+        if accelerator.num_processes > 1:
+            raise InputError("heads that take turns are trained in one process")
         parts = [
             {name: [*map(self._row, both[side])] for name, both in rows.items()} for side in (0, 1)
         ]
@@ -208,7 +213,7 @@ def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
     for name, head in heads.items():
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise ValueError(f"{name!r}: a head's name is in lower case: [a-z][a-z0-9_]*")
-        if hasattr(nn.ModuleDict, name):
+        if hasattr(nn.ModuleDict(), name):
             raise ValueError(f"{name}: torch calls something of its own so: choose another name")
         if head.backbone is not backbone:
             raise ValueError(f"{name}: its backbone is another one: build it on the shared one")
