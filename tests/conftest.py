@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,15 @@ SMALL = [
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own():
+    """What `zoo.run` has set up to log to a stream of one test ends with that test."""
+    yield
+    log = logging.getLogger("zoo")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 def settings(out: Path | None, *overrides: str, task: str = "classify"):

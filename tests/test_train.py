@@ -250,6 +250,7 @@ def test_rates_rise_and_fall():
     common = {
         "epochs": 1, "batch_tokens": 1, "batch_rows": 1, "learning_rate": 1, "weight_decay": 0,
         "clip": 1, "average": 0, "patience": 0, "checkpoint_steps": 0, "vectors": False,
+        "share": 1, "freeze": "none", "backbone_rate": 1,
     }  # fmt: skip
     for schedule, expected in {
         "cosine": [0, 0.5, 1, 0.5, 0], "onecycle": [0, 0.5, 1, 0.5, 0],
