@@ -84,9 +84,9 @@ def _finish(
         facts["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
     save_model(task, into, facts, recipe.weights)
-    for name, place in (("trained", trained), ("test", into)):
+    for form, place in (("trained", trained), ("test", into)):
         measured = [f"task={task.name}", *corpus, *search, f"model={place}", "precision=fp32"]
-        facts[name] = job.test(check(compose([*measured, "mode=evaluate"])))[1]
+        facts[form] = job.test(check(compose([*measured, "mode=evaluate"])))[1]
     save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
     return into
 
