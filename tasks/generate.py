@@ -137,15 +137,17 @@ class Generate(Task):
         state, and `output`. A backward direction, where there is one, has read a step's token and
         all behind it, and predicts the one before."""
         assert batch.target is not None
-        real = batch.real
+        target = batch.at_targets(batch.target)
         if self.backward is None:
             vectors, last, output = self.follow(batch, state)
-            return vectors[real], batch.target[real], last, output
+            return batch.at_targets(vectors), target, last, output
         encoded = self.backbone(batch.ids, batch.lengths, directions.forward_alone(state))
         right, left = encoded.output.chunk(2, -1)  # (batch, time, hidden) each
-        behind = real[:, 1:]  # the first token has none before it
-        both = torch.cat([self.project(right)[real], self.backward(left)[:, 1:][behind]])
-        target = torch.cat([batch.target[real], batch.ids[:, :-1][behind]])
+        behind = batch.real[:, 1:]  # the first token has none before it
+        both = torch.cat(
+            [batch.at_targets(self.project(right)), self.backward(left)[:, 1:][behind]]
+        )
+        target = torch.cat([target, batch.ids[:, :-1][behind]])
         return self._choosing(both), target, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
 
     def forward(self, batch: Batch) -> Tensor:

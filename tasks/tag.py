@@ -168,7 +168,8 @@ class Tag(Task):
     def loss(self, batch: Batch) -> Tensor:
         """Mean over all words of the cross entropy, or of -log P of a row's labels together."""
         assert batch.target is not None
-        return self.chain.loss(self(batch), batch.target, batch.real).sum() / self.size(batch)
+        real = batch.real
+        return self.chain.loss(self(batch), batch.target, real).sum() / real.sum()
 
     def steps(self, batch: Batch) -> int:
         return int(self.real(batch).sum())

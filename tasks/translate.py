@@ -83,6 +83,7 @@ class Translate(Task):
             raise ValueError("subword_sampling needs tokenizer.kind=subwords")
         self.target_tokenizer, self.max_length = target_tokenizer, max_length
         self.label_smoothing, self.subword_sampling = label_smoothing, subword_sampling
+        self.varies_at_random = subword_sampling > 0
         nothing = init == "zero" and attention == "none"
         self.reads, self.why = NOTHING if nothing else READS[init]
         lstm, size = backbone.lstm, backbone.embedding.embedding_dim
@@ -160,16 +161,16 @@ class Translate(Task):
         if batch.target is None:
             greedy = self.find(batch, Search(beam=1))
             examples = [{"ids": [], "target": [*each[0].ids, EOS]} for each in greedy]
-            batch = replace(batch, target=Batch.of(examples, range(len(batch))).target)
-            batch = batch.to(self.device)
+            written = Batch.of(examples, range(len(batch))).target
+            batch = replace(batch, target=written, target_places=None).to(self.device)
         return self.tokens(self.vectors(batch)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
         assert batch.target is not None
-        real = batch.real
-        chosen = self.vectors(batch)[0][real]  # (tokens, size)
+        chosen = batch.at_targets(self.vectors(batch)[0])  # (tokens, size)
+        target = batch.at_targets(batch.target)
         smoothing = self.label_smoothing if self.training else 0.0
-        return self.tokens.loss(chosen, self.backbone, batch.target[real], smoothing)
+        return self.tokens.loss(chosen, self.backbone, target, smoothing)
 
     steps = Task.size  # tokens that are written
 

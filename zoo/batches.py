@@ -39,6 +39,7 @@ class Batch:
     first: Tensor | None = None  # (batch, words) int64: the step each word begins at; -1 on padding
     spellings: Spellings | None = None  # of what stands at each step
     head: str = ""  # of a shared backbone, whose batch it is
+    target_places: Tensor | None = None  # (targets,) int64: where they stand in target.flatten()
 
     @classmethod
     def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
@@ -63,11 +64,40 @@ class Batch:
         assert self.target is not None
         return self.target != IGNORED
 
+    def at_targets(self, x: Tensor) -> Tensor:
+        """The steps of x (batch, written, ...) that have a target: (targets, ...).
+
+        A batch that was moved to a device knows their places: nothing is waited for.
+        """
+        places = self.target_places
+        if places is None:
+            places = self.real.flatten().nonzero().squeeze(1)
+        return x.flatten(0, 1)[places]
+
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; `lengths` stay on the processor, where they are looked at."""
-        names = ("ids", "target", "first", "spellings")
-        there = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(self, **{name: part.to(device) for name, part in there.items()})
+        """The batch on a device; `lengths` stay on the processor, where they are looked at.
+
+        From pinned memory the copy runs while the caller goes on.
+        """
+        batch = self.with_places()
+        moved = {name: part.to(device, non_blocking=True) for name, part in batch._parts().items()}
+        return replace(batch, **moved)
+
+    def with_places(self) -> Batch:
+        """The batch with `target_places`, where there is a target for each step."""
+        if self.target_places is not None or self.target is None or self.target.dim() != 2:
+            return self
+        return replace(self, target_places=self.real.flatten().nonzero().squeeze(1))
+
+    def pin_memory(self) -> Batch:
+        """The batch in pinned memory, from which a CUDA device copies by itself."""
+        batch = self.with_places()
+        return replace(batch, **{name: part.pin_memory() for name, part in batch._parts().items()})
+
+    def _parts(self) -> dict[str, Any]:
+        """What is moved to a device, by name."""
+        names = ("ids", "target", "first", "spellings", "target_places")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -53,6 +53,11 @@ def find_precision(name: str, device: torch.device) -> str:
     return "bf16" if native_bf16() and runs_bf16() else "fp32"
 
 
+def computes_apart(device: torch.device) -> bool:
+    """Whether the device computes while Python goes on: reading a number from it then waits."""
+    return device.type != "cpu"
+
+
 def native_bf16() -> bool:
     """Whether the processor has bf16 instructions (AVX512-BF16 or AMX). Never a timing: a
     measured choice could fall differently in two runs of the same seed."""

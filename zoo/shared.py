@@ -64,6 +64,7 @@ class Shared(Task):
             filter(None, (h.target_tokenizer for h in heads.values())), None
         )
         self.by_words = any("words" in head.asks for head in heads.values())
+        self.varies_at_random = any(head.varies_at_random for head in heads.values())
         for head in heads.values():
             head.closing = [EOS]
         self.register_state_dict_post_hook(_without_copies)

@@ -74,10 +74,15 @@ class Spellings:
             place[row, : len(some)] = rank[some]
         return cls(tuple(blocks), torch.from_numpy(place))
 
-    def to(self, device: torch.device) -> Spellings:
+    def to(self, device: torch.device, non_blocking: bool = False) -> Spellings:
         """On a device, but for the lengths."""
-        blocks = tuple((ids.to(device), lengths) for ids, lengths in self.blocks)
-        return Spellings(blocks, self.place.to(device))
+        blocks = tuple((ids.to(device, non_blocking=non_blocking), n) for ids, n in self.blocks)
+        return Spellings(blocks, self.place.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Spellings:
+        """In pinned memory, but for the lengths."""
+        blocks = tuple((ids.pin_memory(), lengths) for ids, lengths in self.blocks)
+        return Spellings(blocks, self.place.pin_memory())
 
 
 def _grouped(order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -47,6 +47,7 @@ class Task(nn.Module, ABC):
     search: Search = Search()
     evaluation: Evaluation = Evaluation()
     choosing: bool = False  # while epochs are compared: answers that are found faster will do
+    varies_at_random: bool = False  # whether `vary` draws random numbers
     store: type[Store] = Store  # how encoded rows are kept: each for itself, or as one stream
     carried: State | None = None  # after a window of a stream, what the next one goes on from
     closing: Sequence[int] = ()  # ids that end what is read, where a backbone is shared

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shlex
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from textwrap import indent
@@ -25,12 +26,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from zoo import checkpoint
-from zoo.batches import Examples, Store, share
+from zoo.batches import Batch, Examples, Store, share
 from zoo.config import TrainSettings
+from zoo.deferred import StepRecord
 from zoo.errors import InputError
+from zoo.prefetch import prefetch
 from zoo.progress import Bar
 from zoo.rows import Row
 from zoo.task import Task
@@ -88,6 +90,28 @@ def fit(
     return progress
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """This process's share of a batch, and what is counted of it while it is on the processor."""
+
+    batch: Batch
+    size: int  # decisions that the loss is the mean of; 0 where this process has no row
+    steps: int  # tokens
+
+
+def _prepare(training: Training, numbers: np.ndarray) -> Prepared:
+    """This process's rows of a batch as tensors, in pinned memory where a CUDA device reads them."""
+    accelerator, task = training.accelerator, training.task
+    mine = share(numbers, accelerator.process_index, accelerator.num_processes)
+    # A process without a row still takes part in the gradient's exchange, with weight 0.
+    some = mine if len(mine) else numbers[:1]
+    batch = training.store.batch(some, task.vary)
+    size, steps = (task.size(batch), task.steps(batch)) if len(mine) else (0, 0)
+    if accelerator.device.type == "cuda":
+        batch = batch.pin_memory()
+    return Prepared(batch, size, steps)
+
+
 def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -> None:
     """The batches of one epoch, or what is left of it."""
     progress, settings = training.progress, training.settings
@@ -95,29 +119,38 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     batches = training.store.plan(settings.batch_tokens, settings.batch_rows, generator)
     training.model.train()
     training.thaw()
-    for numbers in islice(batches, progress.batch, None):
-        start = time.perf_counter()
-        stop = _step(training, numbers, bool(interrupted))
-        progress.batch += 1
-        progress.seconds += time.perf_counter() - start
-        bar.update(progress)
-        every = settings.checkpoint_steps
-        if stop or (every and progress.batch % every == 0):
-            training.save(folder / "checkpoint")
-        if stop:
-            raise Stopped.at(folder)
+    rest = islice(batches, progress.batch, None)
+    with closing(prefetch(partial(_prepare, training), rest, training.ahead)) as prepared:
+        while True:
+            start = time.perf_counter()
+            numbers, made = next(prepared, (None, None))
+            if numbers is None or made is None:
+                break
+            stop = _step(training, numbers, made, bool(interrupted))
+            progress.batch += 1
+            every = settings.checkpoint_steps
+            saving = stop or (every > 0 and progress.batch % every == 0)
+            if saving:
+                _read_losses(training)
+            progress.seconds += time.perf_counter() - start
+            bar.update(progress)
+            if saving:
+                training.save(folder / "checkpoint")
+            if stop:
+                raise Stopped.at(folder)
+    start = time.perf_counter()
+    _read_losses(training)
+    progress.seconds += time.perf_counter() - start
 
 
-def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
-    """One batch: loss, gradient, update. True when any process is to stop."""
+def _step(training: Training, numbers: np.ndarray, made: Prepared, stop: bool) -> bool:
+    """One batch: loss, gradient, update. True when any process is to stop.
+
+    Nothing in it waits for a device, except for the other processes where there are some.
+    """
     accelerator, progress, settings = training.accelerator, training.progress, training.settings
     world = accelerator.num_processes
-    mine = share(numbers, accelerator.process_index, world)
-    # A process without a row still takes part in the gradient's exchange, with weight 0.
-    some = mine if len(mine) else numbers[:1]
-    batch = training.store.batch(some, training.task.vary).to(accelerator.device)
-    size = training.task.size(batch) if len(mine) else 0
-    counts = torch.tensor([size, training.task.steps(batch) if len(mine) else 0, stop])
+    counts = torch.tensor([made.size, made.steps, stop])
     if world > 1:
         counts = accelerator.reduce(counts.to(accelerator.device))
     total, steps, stopping = counts.tolist()
@@ -125,34 +158,35 @@ def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
     for group in training.optimizer.param_groups:
         now = settings.learning_rate * rate(done / settings.epochs, settings)
         group["lr"] = now * group["scale"]
-    loss = training.model(batch)
-    accelerator.backward(loss * (size * world / total))
+    loss = training.model(made.batch.to(accelerator.device))
+    accelerator.backward(training.skippable(loss * (made.size * world / total)))
     for weight in training.frozen:
         weight.grad = None
     norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.clip)
-    value = _finite(loss, norm, training, numbers)
-    training.optimizer.step()
-    training.optimizer.zero_grad()
-    if training.average is not None:
-        training.average.update_parameters(training.task)
+    record = StepRecord(loss, norm, made.size, progress.epoch, progress.batch, numbers)
+    training.losses.add(record)
+    if training.losses.due or world > 1:  # several processes read, and stop, at the same step
+        _read_losses(training)
+    training.update()
     progress.rows += training.store.count(numbers)
-    progress.loss += value * size
-    progress.size += size
     progress.tokens += steps
     return bool(stopping)
 
 
-def _finite(loss: Tensor, norm: Tensor, training: Training, numbers: np.ndarray) -> float:
-    """The loss as a number. Raises NotFinite, before the weights are touched, when it is none."""
-    value, length = loss.item(), float(norm)
-    overflow = training.accelerator.scaler is not None  # fp16 skips a step that overflows
-    if not math.isfinite(value) or not (overflow or math.isfinite(length)):
-        place = f"epoch {training.progress.epoch + 1}, batch {training.progress.batch + 1}"
-        raise NotFinite(
-            f"the loss is {value}, the norm of its gradient {length} in {place} "
-            f"({training.store.place(numbers)}): lower train.learning_rate"
-        )
-    return value
+def _read_losses(training: Training) -> None:
+    """Add the losses that were waiting to the epoch's. Raises NotFinite for the first that is no
+    number: from that step on no weight was changed."""
+    progress = training.progress
+    for step in training.losses.read():
+        if not training.losses.finite(step):
+            at = step.record
+            place = f"epoch {at.epoch + 1}, batch {at.batch + 1}"
+            raise NotFinite(
+                f"the loss is {step.loss}, the norm of its gradient {step.norm} in {place} "
+                f"({training.store.place(at.rows)}): lower train.learning_rate"
+            )
+        progress.loss += step.loss * step.record.size
+        progress.size += step.record.size
 
 
 def _finish_epoch(

@@ -16,15 +16,18 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo import checkpoint
+from zoo import checkpoint, machine
 from zoo.backbone import Backbone
 from zoo.batches import Batch, Store
 from zoo.config import TrainSettings
+from zoo.deferred import INTERVAL, DeferredLosses
 from zoo.errors import InputError
 from zoo.task import Task
 from zoo.turns import Turns
 
 log = logging.getLogger("zoo")
+
+AHEAD = 4  # batches that are made before a device asks for them
 
 
 class Loss(nn.Module):
@@ -80,10 +83,15 @@ class Training:
             _groups(self.task, settings.backbone_rate), lr=settings.learning_rate, betas=(0.9, 0.99),
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-        self.average = None
+        self.average: AveragedModel | None = None
         if settings.average:
-            self.average = AveragedModel(self.task, multi_avg_fn=_averaging(settings.average))
+            self.average = AveragedModel(self.task, multi_avg_fn=self._average)
         self.model, self.optimizer = accelerator.prepare(Loss(self.task), optimizer)
+        device, overflow = accelerator.device, accelerator.scaler is not None
+        waits = machine.computes_apart(device)  # a processor's numbers are there at once
+        self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
+        # What `vary` draws must be drawn in its turn, between the dropout masks of two steps.
+        self.ahead = AHEAD if waits and not task.varies_at_random else 0
         if accelerator.process_index:  # the same first weights everywhere, but each its own dropout
             torch.manual_seed(seed + accelerator.process_index)
 
@@ -91,6 +99,30 @@ class Training:
     def kept(self) -> Task:
         """The weights that are evaluated: the average where there is one."""
         return self.task if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def skippable(self, loss: Tensor) -> Tensor:
+        """The loss to differentiate. With a gradient scaler it is NaN once a step has failed: the
+        scaler then skips this step as well."""
+        if not (self.losses.interval and self.losses.overflow):
+            return loss
+        return loss * torch.where(self.losses.failed > 0, torch.nan, 1.0)
+
+    def update(self) -> None:
+        """Change the weights by their gradients, unless a step has failed, and the average."""
+        if self.losses.interval and not self.losses.overflow:
+            self.optimizer.optimizer.found_inf = self.losses.failed  # the fused kernel looks there
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.task)
+
+    def _average(self, kept: Any, current: Any, _: Tensor | int) -> None:
+        """A moving average that is young at first: its first weights are soon forgotten."""
+        assert self.average is not None
+        steps = float(self.average.n_averaged)  # on the processor, unlike the argument
+        share = 1 - min(self.settings.average, (1 + steps) / (10 + steps))
+        with torch.no_grad():
+            torch._foreach_lerp_(kept, current, share)
 
     def thaw(self) -> None:
         """Choose what the running epoch trains: all, or the head, with `freeze=gradual` and a layer
@@ -178,14 +210,3 @@ def rate(done: float, settings: TrainSettings) -> float:
     if settings.schedule == "constant" or settings.warmup == 1:
         return 1.0
     return (1 + math.cos(math.pi * (done - settings.warmup) / (1 - settings.warmup))) / 2
-
-
-def _averaging(decay: float) -> Any:
-    """A moving average that is young at first: its first weights are soon forgotten."""
-
-    def average(kept: Any, current: Any, count: Tensor) -> None:
-        steps = float(count)
-        with torch.no_grad():
-            torch._foreach_lerp_(kept, current, 1 - min(decay, (1 + steps) / (10 + steps)))
-
-    return average
