@@ -143,7 +143,7 @@ def test_a_row_is_answered_alike_alone_in_company_and_in_any_order(attention, in
             assert one["ids"] == same["ids"]
             for left, right in zip(one["n_best"], same["n_best"], strict=True):
                 assert left["text"] == right["text"]
-                assert left["score"] == pytest.approx(right["score"], abs=1e-4)
+                assert left["score"] == pytest.approx(right["score"], abs=1e-3)
     assert len({answer["text"] for answer in answers}) == 5
 
 
