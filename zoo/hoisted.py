@@ -39,9 +39,9 @@ def run(
     """Arguments and results as of `zoo.reference.run`, without the gates.
 
     steps: `loop`, some twenty calls a step; `fused`, a product and a Triton kernel a step;
-    `captured`, the same in a CUDA graph, replayed at once; `auto`, `captured` on a CUDA device from
-    the second batch of a shape on, and the loop elsewhere. Whatever `choose_steps` says that the
-    kernels do not cover runs in the loop. ValueError for other words.
+    `captured`, the same in a CUDA graph that launches all steps at once. `auto` is the loop on a
+    CPU. On a CUDA device it launches a shape's first call as `fused` and captures its second one.
+    What the kernels do not cover runs in the loop: see `choose_steps`. ValueError for other words.
 
     Under autocast, or for weights of 16 bits, the products are taken in 16 bits and the gates,
     cells and their sums in 32.

@@ -148,7 +148,7 @@ def _hoisted(device: Device, covered: list[Condition]) -> str:
     steps = "one product and one Triton kernel a step, backward by hand"
     if not covered[-1].holds:
         return f"{steps}, each launched by Python"
-    return f"{steps}; from a shape's second batch on, a CUDA graph launches all steps at once"
+    return f"{steps}; from a shape's second call on, a CUDA graph launches all steps at once"
 
 
 def _onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
