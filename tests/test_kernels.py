@@ -127,6 +127,37 @@ def test_other_engines_say_why(device, norm, asked, engine, wants):
     assert (found.engine, found.failing) == (engine, [wants])
 
 
+GRAPH = "a CUDA graph launches all steps at once"
+NORM = replace(BASE, layer_norm=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "dtype", "kernel", "wants"),
+    [
+        (NORM, H100, HALF, GRAPH, None), (NORM, A100, BF16, GRAPH, None),
+        (NORM, replace(H100, triton=False), HALF, "calls", "Triton can be imported"),
+        (NORM, V100, HALF, "calls", "compute capability 8.0 or newer"),
+        (NORM, H100, DOUBLE, "calls", "float32, float16 or bfloat16"),
+        (replace(NORM, proj_size=64), H100, HALF, "calls", "no projection (proj_size=0)"),
+        (replace(NORM, hidden_size=4097), H100, HALF, "calls",
+         "hidden_size at most 4096 with layer norm"),
+        (replace(NORM, time=10**5), H100, HALF, "Triton kernel", "buffers of at most 1024 MiB"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_on_cuda_the_hoisted_engine_says_what_runs_its_steps(shape, device, dtype, kernel, wants):
+    found = kernels.explain(shape, device, dtype)
+    assert kernel in found.kernel
+    assert found.kernel.endswith("each launched by Python") == (wants is not None)
+    assert found.failing[1:] == ([] if wants is None else [wants])
+
+
+def test_on_a_processor_the_hoisted_engine_loops():
+    found = kernels.explain(NORM, Device("cpu"), SINGLE)
+    assert found.kernel.startswith("one product and some calls")
+    assert len(found.conditions) == 1
+
+
 CPU, AMX = Device("cpu", bf16=False), Device("cpu", bf16=True)
 MANY = {"num_layers": 3, "bidirectional": True, "lengths": True}
 

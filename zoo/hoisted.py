@@ -6,20 +6,26 @@ gates before it, and the gradients of the weights after it. Inside the loop each
 of calls on whole gates. The backward is written by hand for that.
 
 It computes what `zoo.reference` computes, layer normalisation included, which no fused kernel has.
+
+On a GPU, launching those calls takes longer than what they do. There one kernel does all of a step
+but its product (`zoo.pointwise`), and a CUDA graph launches all steps at once (`zoo.captured`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo import captured, pointwise
 from zoo.norms import Norms
 from zoo.padding import Padding
 from zoo.product import Factor, precision, product
 from zoo.reference import Weights
+
+Steps = Literal["auto", "loop", "fused", "captured"]
 
 
 def run(
@@ -28,24 +34,85 @@ def run(
     weights: Weights,
     padding: Padding | None,
     reverse: bool,
+    steps: Steps = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Arguments and results as of `zoo.reference.run`, without the gates.
+
+    steps: `loop`, some twenty calls a step; `fused`, a product and a Triton kernel a step;
+    `captured`, the same in a CUDA graph that launches all steps at once. `auto` is the loop on a
+    CPU. On a CUDA device it launches a shape's first call as `fused` and captures its second one.
+    What the kernels do not cover runs in the loop: see `choose_steps`. ValueError for other words.
 
     Under autocast, or for weights of 16 bits, the products are taken in 16 bits and the gates,
     cells and their sums in 32.
     """
     low = precision(x)
+    chosen = choose_steps(steps, x, weights, padding)
     wide = torch.float32 if low.itemsize == 2 else low
     bias = None if weights.b_ih is None or weights.b_hh is None else weights.b_ih + weights.b_hh
     pad = None if padding is None else padding.mask
     if reverse:
         x, pad = x.flip(0), None if pad is None else pad.flip(0)
+    if chosen != "loop":
+        output, h, c = _run_kernels(x, state, weights, bias, pad, steps)
+        return (output.flip(0) if reverse else output), h, c
     given = (x, *state, weights.w_ih, weights.w_hh, bias, weights.w_hr, *weights[-2:])
     with torch.autocast(x.device.type, enabled=False):
         cast = (None if part is None else part.to(wide) for part in given)
         output, h, c = Recurrence.apply(*cast, pad, low)
     output, h, c = output.to(low), h.to(low), c.to(low)
     return (output.flip(0) if reverse else output), h, c
+
+
+def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | None) -> str:
+    """What runs the steps: `loop`, `fused` or `captured`. Arguments as of `run`.
+
+    The kernels cover float32, float16 and bfloat16 on CUDA devices of compute capability 8.0 or
+    newer, where Triton can be imported. They cover no projection, no batch without rows, and no
+    layer norm of more than 4096 units. Where torch compiles or exports, the loop runs.
+    """
+    if steps not in get_args(Steps):
+        raise ValueError(f"steps must be one of {', '.join(get_args(Steps))}, not {steps!r}")
+    if steps == "loop" or (steps == "auto" and x.device.type != "cuda"):
+        return "loop"
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return "loop"
+    # A subclass of Tensor may hold no numbers, or hold them elsewhere.
+    plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
+    time, batch, _ = x.shape
+    has = (weights.b_ih is not None, weights.scale is not None, padding is not None)
+    case = pointwise.Case(time, batch, weights.w_hh.size(0) // 4, precision(x), *has)
+    if not plain or weights.w_hr is not None or not pointwise.covers(case, x.device):
+        return "loop"
+    if steps == "fused" or captured.graphs(x.device) is None:
+        return "fused"
+    return "captured"
+
+
+def _run_kernels(
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    bias: Tensor | None,
+    pad: Tensor | None,
+    steps: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The kernels' results in the order of x; pad (time, batch, 1)."""
+    low = precision(x)
+    (h_0, c_0), wide = state, torch.float32
+    with torch.autocast(x.device.type, enabled=False):
+        w_ih, w_hh = (part.to(low).contiguous() for part in (weights.w_ih, weights.w_hh))
+        bias, scale, shift = (
+            None if part is None else part.to(wide).contiguous()
+            for part in (bias, weights.scale, weights.shift)
+        )
+        rows = None if pad is None else pad.squeeze(-1).contiguous().view(torch.uint8)
+        given = pointwise.Given(
+            x.to(low), h_0.to(low), c_0.to(wide), w_ih, w_hh, bias, scale, shift, rows
+        )
+        graphs = None if steps == "fused" else captured.graphs(x.device)
+        output, h, c = pointwise.run(given, graphs, at_once=steps == "captured")
+    return output, h, c.to(low)
 
 
 class Recurrence(torch.autograd.Function):

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from zoo import machine
+from zoo import machine, pointwise
+from zoo.captured import MOST_BYTES
 from zoo.engines import choose
 
 STANDARD = "CUDNN_RNN_ALGO_STANDARD"
@@ -47,6 +48,7 @@ class Device:
     cudnn: int = 91300  # its version
     bf16: bool = True  # a processor's bf16 instructions (AVX512-BF16 or AMX), a GPU's
     onednn: bool = True
+    triton: bool = True  # whether Triton can be imported
 
 
 V100 = Device("cuda", "V100", (7, 0), 80, bf16=False)
@@ -98,11 +100,10 @@ def explain(
         asked = [Condition("no layer norm: the fused kernels have none", not shape.layer_norm)]
         if not shape.layer_norm:
             asked = [Condition(f"engine='auto' or 'torch', not {engine!r}", False)]
-        kernels = {
-            "hoisted": "one product and some calls on whole gates a step, backward by hand",
-            "reference": "one gate at a time, backward by autograd",
-        }
-        return Explanation(engine, kernels[engine], asked)
+        if engine == "reference":
+            return Explanation(engine, "one gate at a time, backward by autograd", asked)
+        covered = _pointwise(shape, device, dtype) if device.kind == "cuda" else []
+        return Explanation(engine, _hoisted(device, covered), asked + covered)
     if device.kind == "cuda":
         return _cudnn(shape, device, dtype)
     return _onednn(shape, device, dtype)
@@ -117,7 +118,37 @@ def describe(device: torch.device) -> Device:
         return H100
     found = torch.cuda.get_device_properties(device)
     return Device("cuda", found.name, (found.major, found.minor), found.multi_processor_count,
-                  torch.backends.cudnn.version() or 0, torch.cuda.is_bf16_supported())  # fmt: skip
+                  torch.backends.cudnn.version() or 0, torch.cuda.is_bf16_supported(),
+                  triton=pointwise.has_triton())  # fmt: skip
+
+
+def _pointwise(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
+    """What the hoisted engine asks for on a CUDA device before it leaves its loop."""
+    has = (True, shape.layer_norm, shape.lengths)
+    case = pointwise.Case(shape.time, shape.batch, shape.hidden_size, dtype, *has)
+    oldest = ".".join(map(str, pointwise.CAPABILITY))
+    return [
+        Condition("Triton can be imported", device.triton),
+        Condition(f"compute capability {oldest} or newer", device.capability >= pointwise.CAPABILITY),
+        Condition("float32, float16 or bfloat16", dtype in pointwise.DTYPES),
+        Condition("no projection (proj_size=0)", shape.proj_size == 0),
+        Condition(f"hidden_size at most {pointwise.WIDEST} with layer norm",
+                  not shape.layer_norm or shape.hidden_size <= pointwise.WIDEST),
+        Condition(f"buffers of at most {MOST_BYTES >> 20} MiB", case.nbytes <= MOST_BYTES),
+    ]  # fmt: skip
+
+
+def _hoisted(device: Device, covered: list[Condition]) -> str:
+    """What the hoisted engine runs, given the conditions of its kernels on a CUDA device."""
+    loop = "one product and some calls on whole gates a step, backward by hand"
+    if device.kind != "cuda":
+        return loop
+    if not all(condition.holds for condition in covered[:-1]):
+        return f"{loop}, each launched by Python"
+    steps = "one product and one Triton kernel a step, backward by hand"
+    if not covered[-1].holds:
+        return f"{steps}, each launched by Python"
+    return f"{steps}; from a shape's second call on, a CUDA graph launches all steps at once"
 
 
 def _onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
