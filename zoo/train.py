@@ -72,20 +72,37 @@ def fit(
     training = Training(task, store, settings, seed, accelerator)
     if resume:
         training.load(folder / "checkpoint")
-    progress = training.progress
+    for _ in epochs(training, valid, folder):
+        pass
+    return training.progress
+
+
+def epochs(
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    folder: Path,
+    checkpoints: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Train as `fit` does, and yield the metrics of each epoch when it is complete.
+
+    When the iterator ends or is closed, the task holds the weights of its best epoch so far.
+    Without `checkpoints` none are written after epochs, which saves time with large models.
+    """
+    settings, progress, task = training.settings, training.progress, training.task
+    accelerator, count = training.accelerator, training.store.count()
     try:
         shown = accelerator.is_main_process
-        with interruptions() as interrupted, Bar(settings.epochs, store.count(), shown) as bar:
+        with interruptions() as interrupted, Bar(settings.epochs, count, shown) as bar:
             while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
                 _epoch(training, interrupted, bar, folder)
-                _finish_epoch(training, valid, bar, folder)
+                _finish_epoch(training, valid, bar, folder, checkpoints)
+                yield progress.history[-1]
                 if interrupted and accelerator.num_processes == 1:  # several agree in a step
                     raise Stopped.at(folder)
     finally:
         task.requires_grad_()
         if progress.best:
             task.load_state_dict(progress.best["weights"])
-    return progress
 
 
 def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -> None:
@@ -97,7 +114,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     training.thaw()
     for numbers in islice(batches, progress.batch, None):
         start = time.perf_counter()
-        stop = _step(training, numbers, bool(interrupted))
+        stop = step(training, numbers, bool(interrupted))
         progress.batch += 1
         progress.seconds += time.perf_counter() - start
         bar.update(progress)
@@ -108,7 +125,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
             raise Stopped.at(folder)
 
 
-def _step(training: Training, numbers: np.ndarray, stop: bool) -> bool:
+def step(training: Training, numbers: np.ndarray, stop: bool = False) -> bool:
     """One batch: loss, gradient, update. True when any process is to stop."""
     accelerator, progress, settings = training.accelerator, training.progress, training.settings
     world = accelerator.num_processes
@@ -156,7 +173,11 @@ def _finite(loss: Tensor, norm: Tensor, training: Training, numbers: np.ndarray)
 
 
 def _finish_epoch(
-    training: Training, valid: tuple[Store | Turns, Sequence[Row]], bar: Bar, folder: Path
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    bar: Bar,
+    folder: Path,
+    checkpoints: bool,
 ) -> None:
     """Evaluate, remember the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.kept
@@ -181,7 +202,8 @@ def _finish_epoch(
     progress.epoch += 1
     progress.batch = progress.rows = progress.size = 0
     progress.loss = 0.0
-    training.save(folder / "checkpoint")
+    if checkpoints:
+        training.save(folder / "checkpoint")
     if training.accelerator.is_main_process:
         lines = [json.dumps(e) + "\n" for e in progress.history]
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))

@@ -55,9 +55,7 @@ def quick(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     yield from speed(settings, *_models(settings), rounds)
 
 
-def speed(
-    settings: Settings, full: Any, adaptive: Any, rounds: int
-) -> Iterator[dict[str, Any]]:
+def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator[dict[str, Any]]:
     """Training steps with a full softmax, in the precisions of `sides.precisions`, and with an
     adaptive one; tokens written at batch 1 and 64.
 

@@ -100,9 +100,7 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _saver(
-    name: str, report: dict[str, Any], path: Path, began: float
-) -> Callable[[Found], None]:
+def _saver(name: str, report: dict[str, Any], path: Path, began: float) -> Callable[[Found], None]:
     """What a part calls with its results: they go into the file, and are said in a line each."""
     said: set[str] = set()
 

@@ -169,7 +169,7 @@ def ragged(size: Sizes) -> Tensor:
 def fused(size: Sizes, precision: str, directions: int, setting: Setting) -> Iterator[dict]:
     """The fused kernel against `nn.LSTM`, its rewrites, and the kernels that were seen."""
     device, dtype = torch.device(setting.device), dtype_of(precision)
-    shape = {"bidirectional": directions == 2, "device": device, "dtype": dtype}
+    shape: dict[str, Any] = {"bidirectional": directions == 2, "device": device, "dtype": dtype}
     lengths, hidden = ragged(size), size.hidden
     x = torch.randn(size.time, size.batch, hidden, device=device, dtype=dtype)
     ours = LSTM(hidden, hidden, engine="torch", **shape)
@@ -257,7 +257,11 @@ def _marked(kernel: str) -> bool:
 def normed(size: Sizes, precision: str, directions: int, setting: Setting) -> Iterator[dict]:
     """The hoisted engine and layer norm, in every way to run the steps, against `nn.LSTM`."""
     device, hidden = torch.device(setting.device), size.hidden
-    shape = {"bidirectional": directions == 2, "device": device, "dtype": dtype_of(precision)}
+    shape: dict[str, Any] = {
+        "bidirectional": directions == 2,
+        "device": device,
+        "dtype": dtype_of(precision),
+    }
     x = torch.randn(size.time, size.batch, hidden, device=device, dtype=dtype_of(precision))
     lstm = LSTM(hidden, hidden, layer_norm=True, **shape)
     models: dict[str, nn.Module] = {

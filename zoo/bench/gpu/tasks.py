@@ -12,6 +12,8 @@ from zoo.bench.gpu.parts import Measurement, Setting
 ROUNDS = 3
 Cases = Callable[[Sequence[str], int], Iterator[dict[str, Any]]]
 
+SOME = "data.locales=[en,de,fr,es,it,ja,ko,ru,ar,hi,pt,nl]"  # all take long to prepare
+
 # Batches that fill a GPU. The recipes' own are for a processor.
 LARGE: dict[str, tuple[Cases, list[str]]] = {
     "generate": (generate.quick, [
@@ -23,12 +25,12 @@ LARGE: dict[str, tuple[Cases, list[str]]] = {
         "train.batch_tokens=32768",
     ]),
     "classify": (classify.classify, [
-        "data.documents=40", "tokenizer.size=8000", "backbone.embedding_size=256",
+        SOME, "data.documents=700", "tokenizer.size=4000", "backbone.embedding_size=256",
         "backbone.hidden_size=512", "backbone.num_layers=2", "train.batch_rows=256",
         "train.batch_tokens=65536",
     ]),
     "tag": (tag.tag, [
-        "data.sentences=40", "backbone.embedding_size=256", "backbone.hidden_size=512",
+        SOME, "data.sentences=700", "backbone.embedding_size=256", "backbone.hidden_size=512",
         "train.batch_rows=256", "train.batch_tokens=65536",
     ]),
 }  # fmt: skip
@@ -36,7 +38,11 @@ TINY = [
     "backbone.embedding_size=8", "backbone.hidden_size=8", "train.batch_rows=8",
     "train.batch_tokens=256", "precision=fp32",
 ]  # fmt: skip
-FEW = ["data.locales=[en,de]"]  # of the embedded corpora
+FEW = {  # what a rehearsal reads of the embedded corpora
+    "classify": ["data.locales=[en,de]", "data.documents=20", "tokenizer.size=400"],
+    "tag": ["data.locales=[en,de]", "data.sentences=20"],
+}
+ROWS = 8192  # that a round goes through
 # Of the modules above, what is measured: less of it in a rehearsal.
 COUNTS: list[tuple[Any, dict[str, int]]] = [
     (sides, {"ROWS": 16}),
@@ -49,9 +55,9 @@ COUNTS: list[tuple[Any, dict[str, int]]] = [
 
 def measurements(setting: Setting) -> list[Measurement]:
     """Each task, with what it writes."""
-    if setting.small:
-        for module, counts in COUNTS:
-            vars(module).update(counts)  # this process measures nothing else
+    changed = COUNTS if setting.small else [(sides, {"ROWS": ROWS}), (translate, {"ROWS": ROWS})]
+    for module, counts in changed:
+        vars(module).update(counts)  # this process measures nothing else
     return [
         Measurement(name, partial(cases, _settings(name, setting), _rounds(setting)), 0.4)
         for name, (cases, _) in LARGE.items()
@@ -63,8 +69,7 @@ def _settings(name: str, setting: Setting) -> list[str]:
     device = f"device={setting.device}"
     if not setting.small:
         return [device, *LARGE[name][1]]
-    data = [text for text in LARGE[name][1] if text.startswith(("data.", "tokenizer.size"))]
-    return [device, *TINY, *data, *(FEW if data else ())]
+    return [device, *TINY, *FEW.get(name, ())]
 
 
 def _rounds(setting: Setting) -> int:

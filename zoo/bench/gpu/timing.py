@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -33,10 +34,11 @@ def medians(
     of figures. Raises its error where the device cannot be used afterwards.
     """
     found: dict[str, dict[str, Any]] = {}
+    share = seconds / max(1, len(sides))
     plans: dict[str, _Plan] = {}
     samples: dict[str, list[float]] = {}
     for name, side in sides.items():
-        plan = _guarded(name, lambda side=side: _plan(side, device, seconds / len(sides)), found)
+        plan = _guarded(name, partial(_plan, side, device, share), found)
         if plan is not None:
             plans[name], samples[name] = plan, []
     shuffled, order = random.Random(1), [*plans]
@@ -44,7 +46,7 @@ def medians(
         for name in order:
             plan = plans[name]
             if lap < plan.rounds and name not in found:
-                sample = _guarded(name, lambda n=name: clock(sides[n], plans[n].repeats, device), found)
+                sample = _guarded(name, partial(clock, sides[name], plan.repeats, device), found)
                 samples[name] += [] if sample is None else [sample]
         shuffled.shuffle(order)
     for name, plan in plans.items():
