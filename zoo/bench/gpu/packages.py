@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 from zoo.machine import installed
 
 USUAL = (  # an image with torch 2.11 and the common packages of the field has these
-    "accelerate", "certifi", "charset-normalizer", "colorama", "contourpy", "cycler", "filelock",
+    "accelerate", "certifi", "charset-normalizer", "cloudpickle", "colorama", "contourpy", "cycler", "filelock",
     "fonttools", "fsspec", "hf-xet", "huggingface-hub", "hypothesis", "idna", "iniconfig", "jinja2",
     "joblib", "kiwisolver", "lxml", "markdown-it-py", "markupsafe", "matplotlib", "mdurl", "mpmath",
     "narwhals", "networkx", "numpy", "packaging", "pandas", "pillow", "pluggy", "portalocker",
