@@ -147,12 +147,13 @@ OWNERS = {{
 find = PathFinder.find_spec
 
 
-def find_spec(name, path=None, target=None):
-    owners = OWNERS.get(name.partition(".")[0])
-    return None if owners and not owners & THERE else find(name, path, target)
+class Find:  # no function: pytest makes what it finds here a method of its own
+    def __call__(self, name, path=None, target=None):
+        owners = OWNERS.get(name.partition(".")[0])
+        return None if owners and not owners & THERE else find(name, path, target)
 
 
-PathFinder.find_spec = find_spec
+PathFinder.find_spec = Find()
 """
 
 
