@@ -21,7 +21,7 @@ def _small(monkeypatch):
 
 
 def test_training_writing_and_memory_are_measured():
-    cases = generate.generate([*SIZES, "train.batch_tokens=24", "device=cpu"], 1)
+    cases = [*generate.generate([*SIZES, "train.batch_tokens=24", "device=cpu"], 1)]
     names = [case["name"] for case in cases]
     assert "training step, full softmax, fp32, against the example in fp32" in names
     assert sum("adaptive softmax" in name for name in names) == 1

@@ -86,6 +86,20 @@ def test_bfloat16_autocast_is_close_to_float32(smoothing):
     assert not torch.equal(found[1], wanted[1])  # it did round
 
 
+def test_float16_keeps_the_small_chances_of_many_words_and_rows():
+    """Each is below the smallest number of float16, all together are as much as the targets."""
+    x, weight, bias, target = given(2000, torch.float32, 8, 30_000)
+    weight = (weight.detach() / 10).requires_grad_()
+    wanted = with_gradients(
+        linear_cross_entropy, x, weight, bias.detach().zero_().requires_grad_(), target
+    )
+    with torch.autocast("cpu", torch.float16):
+        found = with_gradients(linear_cross_entropy, x, weight, bias, target)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() < 1e-3 * other.norm()
+    assert abs(float(found[3].sum())) < 1e-3
+
+
 def test_autocast_leaves_float64_alone():
     wanted = with_gradients(linear_cross_entropy, *given())
     with torch.autocast("cpu", torch.bfloat16):

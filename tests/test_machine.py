@@ -233,3 +233,10 @@ def test_any_other_error_of_torch_is_not_hidden(unset, tmp_path):
     unset.setattr(job, "train", fail)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         run.main(arguments(tmp_path, "deterministic=true"))
+
+
+def test_a_package_that_is_not_installed_as_one_has_no_version(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
+    found = machine.versions()
+    assert found["no-such-package"] == "unknown"
+    assert found["torch"] == torch.__version__

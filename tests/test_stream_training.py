@@ -137,13 +137,13 @@ def whole(tmp_path_factory):
 
 def stopping(monkeypatch, last, stop):
     """Trainings call `stop` after their step number `last`."""
-    real, steps = trainer._step, iter(range(1, 100))
+    real, steps = trainer.step, iter(range(1, 100))
 
     def step(*given):
         done = real(*given)
         return stop() if next(steps) == last else done
 
-    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "step", step)
 
 
 @pytest.mark.parametrize(("last", "stop", "error", "place"), [

@@ -64,7 +64,7 @@ def watched(monkeypatch):
     """Of the trainings of a test: the weights before and after every epoch, what learned in each
     step, and `stop`, the step after which it is interrupted."""
     seen = SimpleNamespace(states=[], learning=[], stop=0)
-    real, step = trainer._epoch, trainer._step
+    real, step = trainer._epoch, trainer.step
 
     def weights(task):
         return {name: weight.detach().clone() for name, weight in task.named_parameters()}
@@ -83,7 +83,7 @@ def watched(monkeypatch):
         return stop
 
     monkeypatch.setattr(trainer, "_epoch", epoch)
-    monkeypatch.setattr(trainer, "_step", one)
+    monkeypatch.setattr(trainer, "step", one)
     return seen
 
 
@@ -165,7 +165,7 @@ def test_of_several_processes_none_changes_its_mind_and_still_nothing_frozen_lea
     taking_part = [weight.requires_grad for weight in task.backbone.parameters()]
     assert {*taking_part} == {freeze == "gradual"}
     begun.accelerator = accelerator
-    trainer._step(begun, next(store.plan(4096, 72)), False)
+    trainer.step(begun, next(store.plan(4096, 72)))
     assert moved(before, dict(task.named_parameters())) == {"head"}
 
 
@@ -176,7 +176,7 @@ def change(folder, *overrides) -> dict:
     )
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
     begun = training.Training(task, store, chosen, seed, accelerator)
-    trainer._step(begun, next(store.plan(4096, 72)), False)
+    trainer.step(begun, next(store.plan(4096, 72)))
     return {name: weight.detach() - before[name] for name, weight in task.named_parameters()}
 
 
@@ -192,14 +192,14 @@ def test_the_backbone_goes_at_a_rate_of_its_own(tmp_path, scale):
 
 
 def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monkeypatch):
-    seen, real = [], trainer._step
+    seen, real = [], trainer.step
 
     def step(training, *others):
         stop = real(training, *others)
         seen.append([group["lr"] for group in training.optimizer.param_groups])
         return stop
 
-    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "step", step)
     fit(
         *prepared(tmp_path, "train.backbone_rate=0.25", "train.schedule=cosine", "train.warmup=0.3")
     )

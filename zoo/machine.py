@@ -8,7 +8,7 @@ import platform
 import re
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -109,12 +109,21 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what the results depend on."""
-    found = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    """Versions of Python and of what the results depend on; "unknown" of a package that is not
+    installed as one."""
+    found = {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
     if torch.cuda.is_available():
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())
     return found
+
+
+def installed(name: str) -> str:
+    """The version of a package, "unknown" where none of that name is installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def describe() -> dict[str, str | int]:

@@ -74,20 +74,37 @@ def fit(
     training = Training(task, store, settings, seed, accelerator)
     if resume:
         training.load(folder / "checkpoint")
-    progress = training.progress
+    for _ in epochs(training, valid, folder):
+        pass
+    return training.progress
+
+
+def epochs(
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    folder: Path,
+    checkpoints: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Train as `fit` does, and yield the metrics of each epoch when it is complete.
+
+    When the iterator ends or is closed, the task holds the weights of its best epoch so far.
+    Without `checkpoints` none are written after epochs, which saves time with large models.
+    """
+    settings, progress, task = training.settings, training.progress, training.task
+    accelerator, count = training.accelerator, training.store.count()
     try:
         shown = accelerator.is_main_process
-        with interruptions() as interrupted, Bar(settings.epochs, store.count(), shown) as bar:
+        with interruptions() as interrupted, Bar(settings.epochs, count, shown) as bar:
             while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
                 _epoch(training, interrupted, bar, folder)
-                _finish_epoch(training, valid, bar, folder)
+                _finish_epoch(training, valid, bar, folder, checkpoints)
+                yield progress.history[-1]
                 if interrupted and accelerator.num_processes == 1:  # several agree in a step
                     raise Stopped.at(folder)
     finally:
         task.requires_grad_()
         if progress.best:
             task.load_state_dict(progress.best["weights"])
-    return progress
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class Prepared:
     steps: int  # tokens
 
 
-def _prepare(training: Training, numbers: np.ndarray) -> Prepared:
+def prepare(training: Training, numbers: np.ndarray) -> Prepared:
     """This process's rows of a batch as tensors, in pinned memory where a CUDA device reads them."""
     accelerator, task = training.accelerator, training.task
     mine = share(numbers, accelerator.process_index, accelerator.num_processes)
@@ -120,13 +137,13 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     training.model.train()
     training.thaw()
     rest = islice(batches, progress.batch, None)
-    with closing(prefetch(partial(_prepare, training), rest, training.ahead)) as prepared:
+    with closing(prefetch(partial(prepare, training), rest, training.ahead)) as prepared:
         while True:
             start = time.perf_counter()
             numbers, made = next(prepared, (None, None))
             if numbers is None or made is None:
                 break
-            stop = _step(training, numbers, made, bool(interrupted))
+            stop = step(training, numbers, made, bool(interrupted))
             progress.batch += 1
             every = settings.checkpoint_steps
             saving = stop or (every > 0 and progress.batch % every == 0)
@@ -143,11 +160,15 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
     progress.seconds += time.perf_counter() - start
 
 
-def _step(training: Training, numbers: np.ndarray, made: Prepared, stop: bool) -> bool:
+def step(
+    training: Training, numbers: np.ndarray, made: Prepared | None = None, stop: bool = False
+) -> bool:
     """One batch: loss, gradient, update. True when any process is to stop.
 
-    Nothing in it waits for a device, except for the other processes where there are some.
+    `made` is what `prepare` made of the batch beforehand. Nothing here waits for a device, except
+    for the other processes where there are some.
     """
+    made = made or prepare(training, numbers)
     accelerator, progress, settings = training.accelerator, training.progress, training.settings
     world = accelerator.num_processes
     counts = torch.tensor([made.size, made.steps, stop])
@@ -190,7 +211,11 @@ def _read_losses(training: Training) -> None:
 
 
 def _finish_epoch(
-    training: Training, valid: tuple[Store | Turns, Sequence[Row]], bar: Bar, folder: Path
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    bar: Bar,
+    folder: Path,
+    checkpoints: bool,
 ) -> None:
     """Evaluate, remember the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.kept
@@ -215,7 +240,8 @@ def _finish_epoch(
     progress.epoch += 1
     progress.batch = progress.rows = progress.size = 0
     progress.loss = 0.0
-    training.save(folder / "checkpoint")
+    if checkpoints:
+        training.save(folder / "checkpoint")
     if training.accelerator.is_main_process:
         lines = [json.dumps(e) + "\n" for e in progress.history]
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))

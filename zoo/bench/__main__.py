@@ -5,39 +5,39 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from zoo import bench, checkpoint, machine
-from zoo.bench import classify, generate, labels, lstm, tag, translate
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
 
-Cases = Callable[[Sequence[str], int], list[dict[str, Any]]]
-CASES: dict[str, Cases] = {
-    "classify": classify.classify,
-    "generate": generate.generate,
-    "labels": labels.labels,
-    "lstm": lstm.lstm,
-    "tag": tag.tag,
-    "translate": translate.translate,
-}
+CASES = "classify", "generate", "labels", "lstm", "tag", "translate"  # modules and their functions
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["gpu"]:  # it has options of its own
+        from zoo.bench.gpu.command import main as gpu
+
+        return gpu(given[1:])
     parser = argparse.ArgumentParser(
-        "python -m zoo.bench", description=(bench.__doc__ or "").split("\n")[0]
+        "python -m zoo.bench",
+        description=(bench.__doc__ or "").split("\n")[0],
+        epilog="python -m zoo.bench gpu --help: all of it on a GPU, within a given time",
     )
     parser.add_argument("name", choices=CASES, help="what is measured")
     parser.add_argument("settings", nargs="*", help="as for zoo.run: data=imdb data.path=FOLDER")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"median of so many ({ROUNDS})")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(given)
     try:
-        cases = CASES[chosen.name](chosen.settings, max(1, chosen.rounds))
-        for case in cases:
+        measure = getattr(import_module(f"zoo.bench.{chosen.name}"), chosen.name)
+        cases = []
+        for case in measure(chosen.settings, max(1, chosen.rounds)):
             print(_line(case))
+            cases.append(case)
         if chosen.json is not None:
             measured = {
                 "machine": machine.describe(), "versions": machine.versions(), "cases": cases,

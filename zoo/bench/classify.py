@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from zoo.task import Task
 TEXTS = 512  # texts that a round of prediction answers
 
 
-def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Training steps in bf16 (where native) and fp32, and prediction, against packed fp32.
+def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Training steps in the precisions of `sides.precisions`, and prediction, against packed fp32.
 
     Ours: batches of like length, dense kernels. The tutorial's: random batches, packed. Both see
     each row once in a round, in batches of the same number of rows.
@@ -41,8 +41,9 @@ def classify(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     trained = training(
         task, peer, batches, examples, settings, "packed fp32", "tokens/s", tokens, rounds
     )
-    cases = [case | _share(task, precision, case["ours"]) for precision, case in trained.items()]
-    return [*cases, _prediction(task, peer, rows[:TEXTS], rounds)]
+    for precision, case in trained:
+        yield case | _share(task, precision, case["ours"])
+    yield _prediction(task, peer, rows[:TEXTS], rounds)
 
 
 def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from zoo.backbone import Backbone
 from zoo.batches import Batch
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, wait
-from zoo.bench.sides import start, step_of
+from zoo.bench.sides import precisions, start, step_of
 from zoo.config import Settings, check, compose
 from zoo.continuation import Continuation
 from zoo.rows import Row
@@ -39,26 +39,44 @@ EXAMPLE = [  # the example's sizes
 ]  # fmt: skip
 
 
-def generate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Training steps with a full softmax, in bf16 (where native) and fp32, and with an adaptive one;
-    tokens written at batch 1 and 64; what a long text and a large corpus cost.
+def generate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """What `speed` measures, and what a long text and a large corpus cost."""
+    settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
+    full, adaptive = _models(settings)
+    yield from speed(settings, full, adaptive, rounds)
+    yield from _long(full)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _corpora(adaptive, settings, Path(folder))
+
+
+def quick(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """What `speed` measures, alone."""
+    settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
+    yield from speed(settings, *_models(settings), rounds)
+
+
+def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator[dict[str, Any]]:
+    """Training steps with a full softmax, in the precisions of `sides.precisions`, and with an
+    adaptive one; tokens written at batch 1 and 64.
 
     Ids are drawn by Zipf's law. Both sides read the same windows, and carry their state.
     """
-    settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
-    device = start(settings)
-    full, adaptive = (_model(settings, softmax).to(device) for softmax in ("full", "adaptive"))
     sizes = full.backbone.options
     peer = peers.WordLanguageModel(
         sizes["vocabulary_size"], sizes["hidden_size"], sizes["num_layers"]
-    ).to(device)
+    ).to(full.device)
+    columns, tokens = settings.train.batch_rows, settings.train.batch_tokens
     with tempfile.TemporaryDirectory() as folder:
-        columns, tokens = settings.train.batch_rows, settings.train.batch_tokens
         stream = drawn(Path(folder) / "short", WINDOWS * tokens)
-        windows = [stream.batch(w).to(device) for w in stream.plan(tokens, columns)]
-        trained = _training(full, adaptive, peer, windows, settings, rounds)
-        memory = _corpora(adaptive, settings, Path(folder))
-    return [*trained, *_writing(full, peer, rounds), *_long(full), *memory]
+        windows = [stream.batch(w).to(full.device) for w in stream.plan(tokens, columns)]
+    yield from _training(full, adaptive, peer, windows, settings, rounds)
+    yield from _writing(full, peer, rounds)
+
+
+def _models(settings: Settings) -> tuple[Any, Any]:
+    """A language model with a full softmax, and one with an adaptive softmax."""
+    device = start(settings)
+    return _model(settings, "full").to(device), _model(settings, "adaptive").to(device)
 
 
 def _model(settings: Settings, softmax: str) -> Any:
@@ -98,9 +116,9 @@ def _training(
             step(batch)
         wait(full.device)
 
-    precisions = sorted({machine.find_precision("auto", full.device), "fp32"})
-    models = {f"full softmax, {p}": (full, p) for p in precisions}
-    models["adaptive softmax, " + precisions[0]] = (adaptive, precisions[0])
+    models = {f"full softmax, {p}": (full, p) for p in precisions(full.device)}
+    auto = machine.find_precision("auto", full.device)
+    models[f"adaptive softmax, {auto}"] = (adaptive, auto)
     sides: dict[str, Callable[[], Any]] = {
         name: partial(ours, step_of(model, settings.train.clip, precision))
         for name, (model, precision) in models.items()
@@ -130,8 +148,7 @@ def _write(model: Any, batch: int, count: int) -> list[float]:
     return seconds
 
 
-def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> list[dict[str, Any]]:
-    cases = []
+def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> Iterator[dict[str, Any]]:
     for batch in (1, 64):
         sides: dict[str, Callable[[], Any]] = {
             "ours": partial(_write, model, batch, WRITTEN),
@@ -139,8 +156,7 @@ def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> list[dic
         }
         seconds = interleave(sides, rounds)
         name = f"writing, batch {batch}, against the example's loop"
-        cases.append(case(name, "tokens/s", batch * WRITTEN, seconds["ours"], seconds["theirs"]))
-    return cases
+        yield case(name, "tokens/s", batch * WRITTEN, seconds["ours"], seconds["theirs"])
 
 
 def _long(model: Any) -> list[dict[str, Any]]:

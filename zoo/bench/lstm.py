@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from zoo import machine
 from zoo.bench import peers
-from zoo.bench.measure import case, interleave, matrix_product, wait
+from zoo.bench.measure import case, interleave, matrix_product, square, wait
 from zoo.config import check, compose
 from zoo.lstm import LSTM
 from zoo.widen import widen
 
 FINER = 4  # times as many rounds for sides that should be equally fast
-SQUARE = 2048  # of the matrix product that the kernels are held against
 
 
 class Sizes(NamedTuple):
@@ -67,7 +66,7 @@ def _cases(
     dense, ragged = _models(size), _ragged(size, lengths)
     sides = {name: side(model) for name, model in dense.items()}
     sides |= {name: side(model, *given) for name, (model, given) in ragged.items()}
-    sides["product"] = matrix_product(device, precision, SQUARE)
+    sides["product"] = matrix_product(device, precision, square(device))
     seconds = interleave(sides, rounds, warm=True)
     close = {name: sides[name] for name in ("torch", "weight dropout", "nn.LSTM", "product")}
     finer = interleave(close, FINER * rounds, warm=True)
@@ -80,7 +79,7 @@ def _cases(
             taken = finer if name in finer else seconds
             cases.append(case(f"{name} against {peer}, {what}", "tokens/s", work[name],
                               taken[name], taken[peer]))  # fmt: skip
-    peak = 2 * SQUARE**3 / finer["product"]
+    peak = 2 * square(device) ** 3 / finer["product"]
     operations = 2 * 8 * size.hidden**2 * work["torch"] * (3 if backward else 1)
     reached = operations / finer["torch"]
     cases[0] |= {"gflops": reached / 1e9, "matrix_product_gflops": peak / 1e9,
@@ -119,6 +118,20 @@ def _ragged(size: Sizes, lengths: Tensor) -> dict[str, tuple[nn.Module, tuple]]:
 def _side(
     model: nn.Module, x: Tensor, given: tuple, precision: str, backward: bool
 ) -> Callable[[], None]:
+    called = call(model, x, given, precision, backward)
+
+    def run() -> None:
+        called()
+        wait(x.device)
+
+    return run
+
+
+def call(
+    model: nn.Module, x: Tensor, given: tuple, precision: str, backward: bool
+) -> Callable[[], None]:
+    """One call of a model in training mode, `model(x, *given)`, under autocast to `precision`; with
+    `backward` also the gradients of x and of the weights. It does not wait for the device."""
     model.train()
     x = x.detach().requires_grad_(backward)
 
@@ -130,6 +143,5 @@ def _side(
             output.backward(torch.ones_like(output))
             model.zero_grad()
             x.grad = None
-        wait(x.device)
 
     return run

@@ -59,13 +59,19 @@ def case(name: str, unit: str, work: float, ours: float, peer: float) -> dict[st
     }  # fmt: skip
 
 
-def matrix_rate(device: torch.device, precision: str, size: int = 2048) -> float:
+def matrix_rate(device: torch.device, precision: str) -> float:
     """Operations per second of a square matrix product."""
+    size = square(device)
     product = matrix_product(device, precision, size)
     return 2 * size**3 / interleave({"product": product})["product"]
 
 
-def matrix_product(device: torch.device, precision: str, size: int = 2048) -> Callable[[], None]:
+def square(device: torch.device) -> int:
+    """Rows of a matrix that is large enough for the device to multiply at its full rate."""
+    return 8192 if device.type == "cuda" else 2048
+
+
+def matrix_product(device: torch.device, precision: str, size: int) -> Callable[[], None]:
     """A square matrix product of `size`, 2 * size ** 3 operations."""
     left = torch.randn(size, size, device=device, dtype=machine.DTYPES[precision])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,19 @@ def prepared(settings: Settings) -> tuple[list[Row], Task]:
     return chosen, task.to(device)
 
 
+def precisions(device: torch.device) -> list[str]:
+    """What trainings are measured in: fp32, what `auto` chooses, and all three on CUDA."""
+    found = {machine.find_precision("auto", device), "fp32"}
+    return sorted(found | ({"bf16"} if device.type == "cuda" else set()))
+
+
 def training(
     task: Task, peer: nn.Module, peer_batches: Sequence[Any], examples: Examples,
     settings: Settings, against: str, unit: str, tokens: int, rounds: int,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """A case for each precision: our steps over the rows in our batches, and the peer's steps, as
+) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
+    """Each precision and its case: our steps over the rows in our batches, and the peer's steps, as
     tutorials do them, over the same rows in its own. `tokens` is what a round goes through."""
-    device, cases = task.device, {}
+    device = task.device
     optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
 
     def theirs() -> None:
@@ -55,7 +61,7 @@ def training(
             peers.packed_step(peer, optimizer, batch)
         wait(device)
 
-    for precision in sorted({machine.find_precision("auto", device), "fp32"}):
+    for precision in precisions(device):
         step = step_of(task, settings.train.clip, precision)
 
         def ours(step: Callable[[Batch], None] = step) -> None:
@@ -66,8 +72,7 @@ def training(
             wait(device)
 
         name = f"training step, {precision} against {against}"
-        cases[precision] = compare(name, unit, tokens, ours, theirs, rounds)
-    return cases
+        yield precision, compare(name, unit, tokens, ours, theirs, rounds)
 
 
 def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from zoo.rows import Row
 SENTENCES = 512  # that a round of prediction answers
 
 
-def tag(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Training steps in bf16 (where native) and fp32, and prediction, against packed fp32.
+def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Training steps in the precisions of `sides.precisions`, and prediction, against packed fp32.
 
     Ours: batches of like length, dense kernels, a batch's distinct words spelt once. The
     tutorial's: random batches, packed, the characters of every word packed too; neither has a CRF.
@@ -49,7 +49,9 @@ def tag(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     trained = training(
         task, peer, batches, examples, settings, "packed fp32", "words/s", words, rounds
     )
-    return [*trained.values(), _prediction(task, peer, rows[:SENTENCES], rounds)]
+    for _, case in trained:
+        yield case
+    yield _prediction(task, peer, rows[:SENTENCES], rounds)
 
 
 def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:

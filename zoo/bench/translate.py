@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,8 @@ SENTENCES = 256  # that a round of decoding writes
 NO_CORPUS = ("data=files", "data.train=none")  # the recipe for sentences; no file is read
 
 
-def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Training steps in bf16 (where native) and fp32, and decoding.
+def translate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Training steps in the precisions of `sides.precisions`, and decoding.
 
     Ours: teacher-forced in one call, dense, sorted by both lengths. Theirs: one step after the
     other with input feeding, packed, fp32, sorted by the source's length. With `data=…` the rows
@@ -40,8 +40,8 @@ def translate(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
         sizes["vocabulary_size"], sizes["embedding_size"], sizes["hidden_size"],
         task.decoder.backbone.lstm.hidden_size,
     ).to(task.device)  # fmt: skip
-    trained = _training(task, peer, examples, settings, rounds)
-    return [*trained, *_decoding(task, peer, examples, rounds)]
+    yield from _training(task, peer, examples, settings, rounds)
+    yield from _decoding(task, peer, examples, rounds)
 
 
 def _from_corpus(settings: Settings) -> tuple[Any, Examples]:
@@ -67,22 +67,22 @@ def _drawn(settings: Settings) -> tuple[Any, Examples]:
 
 def _training(
     task: Any, peer: peers.StepwiseTranslator, examples: Examples, settings: Settings, rounds: int
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     tokens = sum(len(example["target"]) for example in examples.examples)
     by_source = Examples([{"ids": example["ids"]} for example in examples.examples])
     order = np.random.default_rng(settings.seed)
     limits = settings.train.batch_tokens, settings.train.batch_rows
     batches = [examples.batch(n).to(task.device) for n in plan(by_source, *limits, order)]
     against = "step by step with input feeding, fp32"
-    cases = training(
+    for _, case in training(
         task, peer, batches, examples, settings, against, "target tokens/s", tokens, rounds
-    )
-    return [*cases.values()]
+    ):
+        yield case
 
 
 def _decoding(
     task: Any, peer: peers.StepwiseTranslator, examples: Examples, rounds: int
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """As many tokens for each sentence as its reference has, so that both sides write the same."""
     some = Examples(examples.examples[:SENTENCES])
     precision = machine.find_precision("auto", task.device)
@@ -108,9 +108,7 @@ def _decoding(
                 find(writer, limits, Search(beam=beam))
         bias[EOS] = kept
 
-    cases = []
     for name, beam in (("greedy", 1), ("beam 5", 5)):
         title = f"decoding, {name}, against one sentence at a time, greedy"
         side = partial(ours, beam)
-        cases.append(compare(title, "sentences/s", len(some), side, theirs, rounds))
-    return cases
+        yield compare(title, "sentences/s", len(some), side, theirs, rounds)

@@ -1,0 +1,271 @@
+"""Parts of the programme: measurements in a process of their own, watched from outside."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
+
+import torch
+
+GRACE = 8.0  # seconds that a measurement may go on after its part's end
+STARTS = 4  # processes that a part may use up
+TEXTS = 5  # different warnings of a measurement that are kept
+Message = tuple[str, str, Any]  # what it is about, the measurement's name, the content
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a part is told: where it runs, until when, and the folders of the command line."""
+
+    device: str  # "cuda" or "cpu"; on a CPU all sizes are tiny
+    seconds: float  # of the part
+    deadline: float  # time.time() of its end
+    data: str | None = None
+    keep: str | None = None
+
+    @property
+    def small(self) -> bool:
+        return self.device == "cpu"
+
+    def left(self) -> float:
+        """Seconds until the part is over."""
+        return self.deadline - time.time()
+
+
+class Measurement(NamedTuple):
+    """One thing to measure. `run` yields its cases, each a dict of plain values."""
+
+    name: str
+    run: Callable[[], Iterable[dict[str, Any]]]
+    limit: float = 0.5  # share of the part's seconds after which it is ended from outside
+
+
+@dataclass
+class Found:
+    """What is known of a part so far; `plain` is for the JSON file."""
+
+    budget: float
+    began: float = field(default_factory=time.time)
+    head: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: list[dict[str, str]] = field(default_factory=list)  # of the part itself
+    imported: list[str] = field(default_factory=list)
+    starts: int = 0
+    took: float | None = None
+
+    def of(self, name: str) -> dict[str, Any]:
+        return self.measurements.setdefault(name, {"cases": []})
+
+    @property
+    def missed(self) -> list[str]:
+        """Names of the measurements that were not begun."""
+        return [name for name in self.names if name not in self.measurements]
+
+    def plain(self) -> dict[str, Any]:
+        measured = [{"name": name, **each} for name, each in self.measurements.items()]
+        return {
+            "budget_seconds": round(self.budget, 1),
+            "seconds": None if self.took is None else round(self.took, 1),
+            "over": self.took is not None,
+            "failures": self.failures,
+            "missed": self.missed,
+            "processes": self.starts,
+            "measurements": measured,
+        }
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """An error as it is written down."""
+    return {
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error))[-6000:],
+    }
+
+
+def finite(value: Any) -> Any:
+    """A value that JSON can hold: numbers that are not finite become texts."""
+    if isinstance(value, dict):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def work(module: str, setting: Setting, done: frozenset[str], pipe: Connection) -> None:
+    """Measure what is not `done` of a part, and send what is found. Runs in a process of its own."""
+    from zoo.bench.gpu import device, packages
+
+    if setting.small:
+        torch.set_num_threads(1)  # tiny sizes do not gain from more
+    try:
+        pipe.send(("head", "", finite(device.head(setting.device))))
+        measurements: list[Measurement] = import_module(module).measurements(setting)
+        pipe.send(("limits", "", {m.name: m.limit for m in measurements}))
+    except Exception as error:
+        pipe.send(("failed", "", failure(error)))
+        return
+    for measurement in measurements:
+        if measurement.name in done:
+            continue
+        if setting.left() <= 0:
+            break
+        usable = _measure(measurement, setting, pipe)
+        if not usable:
+            return  # the watcher starts another process
+    pipe.send(("over", "", packages.imported()))
+
+
+def _measure(measurement: Measurement, setting: Setting, pipe: Connection) -> bool:
+    """Run one measurement; whether the device is usable afterwards."""
+    from zoo.bench.gpu import device
+
+    name, start = measurement.name, time.perf_counter()
+    pipe.send(("begun", name, None))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        try:
+            for case in measurement.run():
+                pipe.send(("case", name, finite(case)))
+                if setting.left() <= 0:
+                    pipe.send(("cut", name, True))
+                    break
+        except Exception as error:
+            pipe.send(("failed", name, failure(error)))
+    texts = list(dict.fromkeys(str(each.message)[:300] for each in seen))[:TEXTS]
+    ended = {"seconds": round(time.perf_counter() - start, 3)}
+    pipe.send(("ended", name, ended | ({"warnings": texts} if texts else {})))
+    if device.broken(setting.device):
+        return False
+    device.free(setting.device)
+    return True
+
+
+def conduct(module: str, setting: Setting, save: Callable[[Found], None]) -> Found:
+    """Run the part in `module` until it is over or its time is; `save` is called with each result.
+
+    A process that dies, or takes too long over a measurement, is replaced by another one, which
+    goes on with the measurement behind it.
+    """
+    found = Found(setting.seconds)
+    over = False
+    while not over and found.starts < STARTS and (setting.left() > 0 or not found.starts):
+        found.starts += 1
+        over = _attend(module, setting, found, save)
+    found.took = time.time() - found.began
+    save(found)
+    return found
+
+
+def _attend(module: str, setting: Setting, found: Found, save: Callable[[Found], None]) -> bool:
+    """One process of a part; whether the part is over with it."""
+    done = frozenset(found.measurements)
+    process, pipe = begin(work, module, setting, done)
+    limits: dict[str, float] = {}
+    current, since = "", time.time()
+    try:
+        while True:
+            limit = limits.get(current, 1.0) * setting.seconds
+            end = min(since + limit, setting.deadline + GRACE)
+            if not pipe.poll(max(0.0, end - time.time())):
+                raise TimeoutError(f"ended from outside after {time.time() - since:.1f} s")
+            kind, name, content = pipe.recv()
+            if kind == "limits":
+                limits, found.names = content, [*content]
+            elif kind == "head":
+                found.head = content
+            elif kind == "over":
+                found.imported = content
+                return True
+            else:
+                current, since = _note(found, kind, name, content), time.time()
+                if kind == "failed" and not name:
+                    return True  # it would fail again
+            save(found)
+    except (EOFError, OSError) as error:  # TimeoutError is an OSError
+        process.join(1)
+        died = f"the process ended with code {process.exitcode}"
+        said = error if isinstance(error, TimeoutError) else RuntimeError(died)
+        if current:
+            found.of(current).update(failure(said))
+        elif isinstance(error, TimeoutError) or process.exitcode:
+            found.failures.append(failure(said))
+        save(found)
+        return False
+    finally:
+        stop(process, pipe)
+
+
+def _note(found: Found, kind: str, name: str, content: Any) -> str:
+    """Write a message down; the measurement that is under way after it, "" for none."""
+    if not name:
+        found.failures.append(content)
+        return ""
+    measured = found.of(name)
+    if kind == "case":
+        measured["cases"].append(content)
+    elif kind == "cut":
+        measured["cut"] = content
+    elif kind in ("failed", "ended"):
+        measured.update(content)
+    return "" if kind == "ended" else name
+
+
+def begin(function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
+    """Call a function in a fresh Python process, with a connection behind its arguments.
+
+    The process is a new one, not a copy: CUDA does not survive a fork.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=function, args=(*given, sender))
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def stop(process: BaseProcess, pipe: Connection) -> None:
+    """End a process that was begun, if it has not ended."""
+    pipe.close()
+    process.join(2)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def apart(function: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The result of a function that is run in a fresh process. Raises RuntimeError with what went
+    wrong there, TimeoutError after `seconds`."""
+    process, pipe = begin(_call, function)
+    try:
+        if not pipe.poll(max(0.0, seconds)):
+            process.kill()
+            raise TimeoutError(f"not done after {seconds:.1f} s")
+        try:
+            right, content = pipe.recv()
+        except EOFError:
+            process.join(1)
+            raise RuntimeError(f"the process ended with code {process.exitcode}") from None
+    finally:
+        stop(process, pipe)
+    if not right:
+        raise RuntimeError(content["traceback"])
+    return content
+
+
+def _call(function: Callable[[], dict[str, Any]], pipe: Connection) -> None:
+    try:
+        pipe.send((True, function()))
+    except Exception as error:
+        pipe.send((False, failure(error)))
