@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,10 @@ filterwarnings =
     error
     ignore:Please use the new API
 """
+MARKED = re.compile(r"""^[^'"#\n]*pytest\.mark\.gpu""", re.MULTILINE)  # in no text, no comment
+OUTCOME = re.compile(r" (PASSED|FAILED|SKIPPED|ERROR)\b.*\[ *\d+%\]")  # of a test, by pytest -v
+FAILED = re.compile(r"^(FAILED|ERROR) |(FAILED|ERROR) +\[ *\d+%\]")
+LINES = 60  # number of lines about failures
 TAIL = 4000  # number of characters of the tests' output
 BOUNDS = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1.5e-1}  # shares of the largest value
 LEARNED = (16, 6, 5000), (2048, 128, 33_278)  # rows, size, vocabulary of the last layer
@@ -117,7 +122,7 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
     files = [
         path
         for path in sorted((root / "tests").glob("test_*.py"))
-        if "mark.gpu" in path.read_text("utf-8")
+        if MARKED.search(path.read_text("utf-8"))
     ]
     if not files:
         yield {"note": "no tests are here that are marked gpu"}
@@ -131,7 +136,7 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
             "pytest",
             "-m",
             "gpu",
-            "-q",
+            "-v",
             "-rfE",
             "--tb=short",
             "-p",
@@ -143,14 +148,14 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
             *map(str, files),
         ]
         paths = os.pathsep.join([str(root), *filter(None, sys.path)])
-        own = {"PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        own = {"PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUNBUFFERED": "1"}
         text, code = _run(command, root, os.environ | own, max(5.0, 0.65 * setting.seconds))
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", _summary(text))}
     yield {
         "files": [path.name for path in files],
         "code": code,
-        "counts": counts,
+        "counts": Counter(word.lower() for word in OUTCOME.findall(text)),
         "right": code == 0,
+        "failed": [line for line in text.splitlines() if FAILED.search(line)][:LINES],
         "tail": text[-TAIL:],
     }
 
@@ -173,12 +178,6 @@ def _run(
     except subprocess.TimeoutExpired as late:
         said = late.stdout or b""
         return said.decode(errors="replace") if isinstance(said, bytes) else said, None
-
-
-def _summary(text: str) -> str:
-    """Return the last line that counts tests."""
-    lines = [line for line in text.splitlines() if re.search(r"\d+ \w+.* in [\d.]+s", line)]
-    return lines[-1].partition(" in ")[0] if lines else ""
 
 
 def _same_weights(lstm: nn.LSTM) -> nn.LSTM:
