@@ -85,14 +85,14 @@ def test_a_part_that_fails_is_written_down_and_the_next_one_runs(stubs):
 
 def test_a_part_stops_when_its_time_is_over(stubs):
     began = time.time()
-    found = stubs(slow=6, good=6)
-    assert time.time() - began < 6 + 6 + parts.GRACE
+    found = stubs(slow=10, good=10)
+    assert time.time() - began < 10 + 10 + parts.GRACE
     slow = found["parts"]["slow"]
     measured = slow["measurements"]
-    assert measured[-1]["cut"] or len(measured[-1]["cases"]) == 3
+    assert measured[-1].get("cut") or len(measured[-1]["cases"]) == 3
     assert len(measured) + len(slow["missed"]) == 50
     assert slow["missed"][-1] == "number 49"
-    assert slow["seconds"] < 6 + 2
+    assert slow["seconds"] < 10 + parts.GRACE
     assert found["parts"]["good"]["measurements"][0]["cases"]
 
 
