@@ -246,7 +246,8 @@ def _finish_epoch(
         lines = [json.dumps(e) + "\n" for e in progress.history]
         checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
-    if training.accelerator.is_main_process and (sketch := task.sketch()) is not None:
+    shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
+    if shown and (sketch := task.sketch()) is not None:
         log.info("%s", indent(sketch.strip("\n"), "    | ", lambda line: True))
 
 

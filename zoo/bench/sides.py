@@ -51,7 +51,9 @@ def training(
     settings: Settings, against: str, unit: str, tokens: int, rounds: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
     """Each precision and its case: our steps over the rows in our batches, and the peer's steps, as
-    tutorials do them, over the same rows in its own. `tokens` is what a round goes through."""
+    tutorials do them, over the same rows in its own. `tokens` is what a round goes through.
+
+    The batches of both sides are on the device before the clock starts."""
     device = task.device
     optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
 
@@ -61,14 +63,15 @@ def training(
             peers.packed_step(peer, optimizer, batch)
         wait(device)
 
+    generator = np.random.default_rng(settings.seed)
+    limits = settings.train.batch_tokens, settings.train.batch_rows
+    planned = [examples.batch(numbers).to(device) for numbers in plan(examples, *limits, generator)]
     for precision in precisions(device):
         step = step_of(task, settings.train.clip, precision)
 
         def ours(step: Callable[[Batch], None] = step) -> None:
-            generator = np.random.default_rng(settings.seed)
-            limits = settings.train.batch_tokens, settings.train.batch_rows
-            for numbers in plan(examples, *limits, generator):
-                step(examples.batch(numbers).to(device))
+            for batch in planned:
+                step(batch)
             wait(device)
 
         name = f"training step, {precision} against {against}"

@@ -1,4 +1,4 @@
-"""What depends on the device: its description, clocks, TF32, kernel names, and its errors."""
+"""This module holds what depends on the device: description, clock, TF32, kernel names, errors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from zoo import machine
 from zoo.bench.measure import wait
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
-NAMES = 12  # kernels that are listed, those that are launched most often first
 
 
 def head(kind: str) -> dict[str, Any]:
-    """Names and versions of the device `kind` ("cuda" or "cpu") and of what runs on it."""
+    """Return names and versions of the device `kind` ("cuda" or "cpu") and of its software."""
     found: dict[str, Any] = {
         "device": kind,
         "torch": str(torch.__version__),
@@ -54,7 +53,7 @@ def _card() -> dict[str, Any]:
 
 
 def driver() -> str | None:
-    """The version of NVIDIA's driver, None where nothing tells it."""
+    """Return the version of NVIDIA's driver, or None where nothing tells it."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
@@ -68,7 +67,7 @@ def driver() -> str | None:
 
 
 def clock(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
-    """Mean seconds of a call over `repeats` calls. CUDA is timed by its own events."""
+    """Return the mean seconds of a call over `repeats` calls. CUDA events time calls on CUDA."""
     if device.type != "cuda":
         start = time.perf_counter()
         for _ in range(repeats):
@@ -86,12 +85,12 @@ def clock(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
 
 @contextmanager
 def tf32(wanted: bool) -> Iterator[None]:
-    """Inside, CUDA's float32 products may or may not use TF32.
+    """Allow or forbid TF32 in CUDA's float32 products inside the context.
 
-    Only the older settings are used: torch refuses a mixture with the newer ones.
+    The function uses the older settings alone. torch refuses a mixture with the newer ones.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.11 recommends the newer ones
+        warnings.simplefilter("ignore")  # torch 2.11 recommends the newer settings
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         _set_tf32(wanted, wanted)
     try:
@@ -108,7 +107,7 @@ def _set_tf32(matmul: bool, cudnn: bool) -> None:
 
 
 def kernels(call: Callable[[], Any], device: torch.device) -> dict[str, int]:
-    """Names of the kernels that a call launches, and how often. On a CPU, of its operators."""
+    """Count the kernels that a call launches, by name. On a CPU, count its operators."""
     cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
     call()
@@ -122,14 +121,14 @@ def kernels(call: Callable[[], Any], device: torch.device) -> dict[str, int]:
 
 
 def free(kind: str) -> None:
-    """Give memory back that is no longer in use."""
+    """Give unused memory back to the device."""
     gc.collect()
     if kind == "cuda":
         torch.cuda.empty_cache()
 
 
 def broken(kind: str) -> bool:
-    """Whether an earlier error makes every further use of the device in this process fail."""
+    """Return whether an earlier error makes every further use of the device fail."""
     if kind != "cuda":
         return False
     try:

@@ -1,4 +1,4 @@
-"""Part "kernels": one LSTM layer in every precision, and whether `explain` names the right kernel."""
+"""Part "kernels" measures one LSTM layer, and checks the kernel that `explain` names."""
 
 from __future__ import annotations
 
@@ -24,28 +24,41 @@ from zoo.lstm import LSTM
 from zoo.widen import widen
 
 SHAPES = (
-    Sizes(64, 60, 256), Sizes(32, 100, 512), Sizes(80, 70, 1150), Sizes(16, 1024, 768),
+    Sizes(64, 60, 256),
+    Sizes(32, 100, 512),
+    Sizes(80, 70, 1150),
+    Sizes(16, 1024, 768),
     Sizes(128, 64, 1024),
-)  # fmt: skip
-ODD = Sizes(20, 35, 200), Sizes(30, 50, 650)  # sizes that rewrites make round
+)
+ODD = Sizes(20, 35, 200), Sizes(30, 50, 650)  # rewrites make these sizes round
 TINY, TINY_ODD = (Sizes(3, 4, 8),), (Sizes(3, 2, 200),)
-PRECISIONS = "fp16", "tf32", "bf16", "fp32"  # tf32: float32 whose products may use TF32
-STEPS = "loop", "fused", "captured", "auto"  # how the hoisted engine may run its steps on CUDA
-SECONDS = 0.9 / 150  # of one pass over all sides, as a share of the part's
-SEEN = 12  # kernels that are listed
+PRECISIONS = "fp16", "tf32", "bf16", "fp32"  # tf32 is float32 whose products may use TF32
+STEPS = "loop", "fused", "captured", "auto"  # ways to run the hoisted engine's steps on CUDA
+SECONDS = 0.9 / 150  # share of the part's seconds that one pass over all sides gets
+SEEN = 12  # number of kernels in a list
 SQUARE = 128  # rows of the rehearsal's matrix product
 
 
 def measurements(setting: Setting) -> list[Measurement]:
-    """The most valuable first: what a training on CUDA uses, then the rest of the grid."""
+    """Return the measurements. What a training on CUDA uses comes first."""
     shapes, odd = (TINY, TINY_ODD) if setting.small else (SHAPES, ODD)
     order: list[tuple[Any, Sequence[Sizes], str, int]] = [
-        (fused, shapes, "fp16", 1), (normed, shapes, "fp16", 1), (fused, odd, "fp16", 1),
-        (fused, shapes, "tf32", 1), (fused, shapes, "fp16", 2), (fused, shapes, "bf16", 1),
-        (normed, shapes, "tf32", 1), (fused, shapes, "fp32", 1), (normed, shapes, "bf16", 1),
-        (fused, shapes, "tf32", 2), (fused, odd, "fp32", 1), (fused, shapes, "bf16", 2),
-        (fused, shapes, "fp32", 2), (normed, shapes, "fp16", 2), (normed, shapes, "fp32", 1),
-    ]  # fmt: skip
+        (fused, shapes, "fp16", 1),
+        (normed, shapes, "fp16", 1),
+        (fused, odd, "fp16", 1),
+        (fused, shapes, "tf32", 1),
+        (fused, shapes, "fp16", 2),
+        (fused, shapes, "bf16", 1),
+        (normed, shapes, "tf32", 1),
+        (fused, shapes, "fp32", 1),
+        (normed, shapes, "bf16", 1),
+        (fused, shapes, "tf32", 2),
+        (fused, odd, "fp32", 1),
+        (fused, shapes, "bf16", 2),
+        (fused, shapes, "fp32", 2),
+        (normed, shapes, "fp16", 2),
+        (normed, shapes, "fp32", 1),
+    ]
     return [
         Measurement(
             f"{'engine torch' if kind is fused else 'layer norm'}, {precision}, "
@@ -60,16 +73,16 @@ def measurements(setting: Setting) -> list[Measurement]:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an LSTM, which rewrites change without changing its result."""
+    """A call of an LSTM. Rewrites change the call but not its result."""
 
     lstm: LSTM
     x: Tensor  # (time, batch, input)
     lengths: Tensor | None = None  # (batch,)
-    precision: str = "fp32"  # of an autocast around; fp32: none
+    precision: str = "fp32"  # autocast's precision; fp32 means no autocast
     split: bool = False  # one call of the kernel for each direction
 
     def rewritten(self, text: str) -> Call:
-        """The call after a rewrite that `explain` proposes. Raises ValueError for an unknown one."""
+        """Return the call after a rewrite of `explain`. Raises ValueError for an unknown one."""
         number = int(found[1]) if (found := re.search(r" to (\d+)", text)) else 0
         if text.startswith("torch.autocast"):
             return replace(self, precision=machine.find_precision("auto", self.x.device))
@@ -88,33 +101,33 @@ class Call:
         raise ValueError(f"unknown rewrite: {text}")
 
     def side(self, backward: bool) -> Any:
-        """The call as `timing.medians` takes it."""
+        """Return the call as `timing.medians` takes it."""
         model = Split(self.lstm) if self.split else self.lstm
         return call(model, self.x, (None, self.lengths), self.precision, backward)
 
 
 class Split(nn.Module):
-    """An LSTM of the fused kernel, one call for each layer and direction, also for full rows."""
+    """This module calls the fused kernel once for each layer and direction, also for full rows."""
 
     def __init__(self, lstm: LSTM) -> None:
         super().__init__()
         self.lstm = lstm
 
     def forward(self, x: Tensor, _: None = None, lengths: Tensor | None = None) -> Tensor:
-        """x (time, batch, input) -> output (time, batch, directions * hidden)."""
+        """Map x (time, batch, input) to output (time, batch, directions * hidden)."""
         found = padding.find(x, lengths)
         return layers.run(self.lstm, x, zeros(self.lstm, x), found, True, "torch")[0]
 
 
 class Steps(nn.Module):
-    """A layer of the hoisted engine whose steps are run in a chosen way."""
+    """This module runs the steps of the hoisted engine in a chosen way."""
 
     def __init__(self, lstm: LSTM, steps: str) -> None:
         super().__init__()
         self.lstm, self.steps = lstm, steps
 
     def forward(self, x: Tensor, _: None = None, lengths: Tensor | None = None) -> Tensor:
-        """x (time, batch, input) -> output (time, batch, directions * hidden)."""
+        """Map x (time, batch, input) to output (time, batch, directions * hidden)."""
         found, state = padding.find(x, lengths), zeros(self.lstm, x)
         given: dict[str, Any] = {"steps": self.steps} if has_steps() else {}
         outputs = []
@@ -127,17 +140,17 @@ class Steps(nn.Module):
 
 
 def has_steps() -> bool:
-    """Whether `hoisted.run` can be told how to run its steps."""
+    """Return whether `hoisted.run` has a choice of how to run its steps."""
     return "steps" in inspect.signature(hoisted.run).parameters
 
 
 def ways(kind: str) -> tuple[str, ...]:
-    """The ways in which the hoisted engine can run its steps on a device."""
+    """Return the ways in which the hoisted engine can run its steps on a device."""
     return STEPS if kind == "cuda" and has_steps() else STEPS[:1]
 
 
 def zeros(lstm: LSTM, x: Tensor) -> layers.State:
-    """A state of zeros for x (time, batch, input), whose rows are in its precision."""
+    """Return h_0 and c_0 of zeros, (layers * directions, batch, hidden), for x."""
     state = x.new_zeros(len(lstm.suffixes), x.size(1), lstm.hidden_size)
     return state, state
 
@@ -148,7 +161,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 @cache
 def peak(kind: str, precision: str) -> float:
-    """Operations per second of a square matrix product, in the mode that is set for TF32."""
+    """Return the operations per second of a square matrix product. `tf32` sets its mode."""
     device = torch.device(kind)
     size = square(device) if kind == "cuda" else SQUARE
     product = matrix_product(device, "fp32" if precision == "tf32" else precision, size)
@@ -156,7 +169,7 @@ def peak(kind: str, precision: str) -> float:
 
 
 def ragged(size: Sizes) -> Tensor:
-    """Lengths (batch,) from a sixth of the time to all of it, the longest first."""
+    """Return lengths (batch,) from a sixth of the steps to all of them, in descending order."""
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(
         max(1, size.time // 6), size.time + 1, (size.batch,), generator=generator
@@ -167,7 +180,7 @@ def ragged(size: Sizes) -> Tensor:
 
 
 def fused(size: Sizes, precision: str, directions: int, setting: Setting) -> Iterator[dict]:
-    """The fused kernel against `nn.LSTM`, its rewrites, and the kernels that were seen."""
+    """Compare the fused kernel with `nn.LSTM`, measure its rewrites, and list its kernels."""
     device, dtype = torch.device(setting.device), dtype_of(precision)
     shape: dict[str, Any] = {"bidirectional": directions == 2, "device": device, "dtype": dtype}
     lengths, hidden = ragged(size), size.hidden
@@ -195,14 +208,14 @@ def fused(size: Sizes, precision: str, directions: int, setting: Setting) -> Ite
 
 
 def explain(each: Call, dtype: torch.dtype, setting: Setting) -> kernels.Explanation:
-    """What `LSTM.explain` says of a call; the rehearsal asks about an H100."""
+    """Return what `LSTM.explain` says of a call. A rehearsal asks about an H100."""
     device: Any = kernels.H100 if setting.small else setting.device
     time, batch, _ = each.x.shape
     return each.lstm.explain(batch, time, device, dtype, each.lengths is not None)
 
 
 def _rewrites(first: Call, texts: Sequence[str]) -> dict[str, Call]:
-    """The call after each rewrite alone, and after all of them."""
+    """Return the call after each rewrite alone, and after all of them."""
     found = {text: first.rewritten(text) for text in texts}
     if len(texts) > 1:
         found["all rewrites"] = reduce(Call.rewritten, texts, first)
@@ -210,9 +223,14 @@ def _rewrites(first: Call, texts: Sequence[str]) -> dict[str, Call]:
 
 
 def _case(
-    sides: Mapping[str, Any], compared: Mapping[str, str], size: Sizes, precision: str,
-    directions: int, backward: bool, setting: Setting,
-) -> dict[str, Any]:  # fmt: skip
+    sides: Mapping[str, Any],
+    compared: Mapping[str, str],
+    size: Sizes,
+    precision: str,
+    directions: int,
+    backward: bool,
+    setting: Setting,
+) -> dict[str, Any]:
     found = medians(sides, torch.device(setting.device), SECONDS * setting.seconds)
     case: dict[str, Any] = {
         "pass": "training step" if backward else "forward",
@@ -232,7 +250,7 @@ def _case(
 def _names(
     name: str, each: Call, explanation: kernels.Explanation, device: torch.device
 ) -> dict[str, Any]:
-    """The kernels of a training step that the profiler saw, beside what `explain` said."""
+    """Return a training step's kernels as the profiler saw and as `explain` named them."""
     seen = devices.kernels(each.side(True), device)
     persistent = any("persist" in kernel.lower() for kernel in seen)
     expected = "PERSIST" in explanation.kernel
@@ -250,12 +268,12 @@ def _names(
 
 
 def _marked(kernel: str) -> bool:
-    """Whether a kernel's name tells what cuDNN chose."""
+    """Return whether a kernel's name tells what cuDNN chose."""
     return any(part in kernel.lower() for part in ("persist", "rnn", "lstm"))
 
 
 def normed(size: Sizes, precision: str, directions: int, setting: Setting) -> Iterator[dict]:
-    """The hoisted engine and layer norm, in every way to run the steps, against `nn.LSTM`."""
+    """Compare the hoisted engine and layer norm with `nn.LSTM`, in every way to run the steps."""
     device, hidden = torch.device(setting.device), size.hidden
     shape: dict[str, Any] = {
         "bidirectional": directions == 2,

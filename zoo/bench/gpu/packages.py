@@ -1,4 +1,4 @@
-"""The distributions that `python -m zoo.bench gpu` imports, and those that a GPU image often lacks."""
+"""This module names the distributions that the GPU programme imports, and those often missing."""
 
 from __future__ import annotations
 
@@ -7,26 +7,81 @@ from importlib.metadata import packages_distributions
 
 from zoo.machine import installed
 
-USUAL = (  # an image with torch 2.11 and the common packages of the field has these
-    "accelerate", "certifi", "charset-normalizer", "cloudpickle", "colorama", "contourpy", "cycler", "filelock",
-    "fonttools", "fsspec", "hf-xet", "huggingface-hub", "hypothesis", "idna", "iniconfig", "jinja2",
-    "joblib", "kiwisolver", "lxml", "markdown-it-py", "markupsafe", "matplotlib", "mdurl", "mpmath",
-    "narwhals", "networkx", "numpy", "packaging", "pandas", "pillow", "pluggy", "portalocker",
-    "psutil", "pygments", "pyparsing", "pytest", "python-dateutil", "pyyaml", "regex", "requests",
-    "rich", "sacrebleu", "safetensors", "scikit-learn", "scipy", "setuptools", "six",
-    "sortedcontainers", "sympy", "tabulate", "threadpoolctl", "torch", "tqdm", "triton",
-    "typing-extensions", "urllib3",
-)  # fmt: skip
+USUAL = (  # an image with torch 2.11 and the field's common packages has these
+    "accelerate",
+    "certifi",
+    "charset-normalizer",
+    "cloudpickle",
+    "colorama",
+    "contourpy",
+    "cycler",
+    "filelock",
+    "fonttools",
+    "fsspec",
+    "hf-xet",
+    "huggingface-hub",
+    "hypothesis",
+    "idna",
+    "iniconfig",
+    "jinja2",
+    "joblib",
+    "kiwisolver",
+    "lxml",
+    "markdown-it-py",
+    "markupsafe",
+    "matplotlib",
+    "mdurl",
+    "mpmath",
+    "narwhals",
+    "networkx",
+    "numpy",
+    "packaging",
+    "pandas",
+    "pillow",
+    "pluggy",
+    "portalocker",
+    "psutil",
+    "pygments",
+    "pyparsing",
+    "pytest",
+    "python-dateutil",
+    "pyyaml",
+    "regex",
+    "requests",
+    "rich",
+    "sacrebleu",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "setuptools",
+    "six",
+    "sortedcontainers",
+    "sympy",
+    "tabulate",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+    "triton",
+    "typing-extensions",
+    "urllib3",
+)
 CARRIED = (  # it lacks these, or has an older sentencepiece
-    "annotated-types", "babel", "hydra-core", "omegaconf", "pydantic", "pydantic-core",
-    "sentencepiece", "torchtext", "typing-inspection",
-)  # fmt: skip
-BUILT = "antlr4-python3-runtime", "seqeval"  # it lacks these too; there are no wheels to download
+    "annotated-types",
+    "babel",
+    "hydra-core",
+    "omegaconf",
+    "pydantic",
+    "pydantic-core",
+    "sentencepiece",
+    "torchtext",
+    "typing-inspection",
+)
+BUILT = "antlr4-python3-runtime", "seqeval"  # it lacks these too; they come without wheels
 LEAST = {"sentencepiece": (0, 2, 3)}  # versions that pyproject.toml asks for
 
 
 def missing() -> list[str]:
-    """Names of the distributions that this machine lacks, or has in too old a version."""
+    """Return the distributions that this machine lacks, or has in too old a version."""
     found = {name: installed(name) for name in (*USUAL, *CARRIED, *BUILT)}
     lacking = {name for name, version in found.items() if version == "unknown"}
     old = {name for name, least in LEAST.items() if _numbers(found[name]) < least}
@@ -38,7 +93,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def imported() -> list[str]:
-    """Names of the distributions whose modules this process has imported."""
+    """Return the distributions whose modules this process has imported."""
     owners = packages_distributions()
     modules = {name.partition(".")[0] for name in sys.modules}
     names = {owner for module in modules for owner in owners.get(module, ())}
@@ -46,7 +101,7 @@ def imported() -> list[str]:
 
 
 def epilog() -> str:
-    """What `--help` says about packages. Versions are those of this machine."""
+    """Return what `--help` says about packages. This machine's versions stand in it."""
     return "\n".join(
         [
             "A GPU image with torch 2.11 usually lacks these packages; carry their wheels:",

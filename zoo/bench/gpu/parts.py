@@ -1,4 +1,4 @@
-"""Parts of the programme: measurements in a process of their own, watched from outside."""
+"""Each part measures in a process of its own, and this module watches that process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-GRACE = 8.0  # seconds that a measurement may go on after its part's end
+GRACE = 8.0  # seconds that a measurement may take beyond its part's end
 STARTS = 4  # processes that a part may use up
-TEXTS = 5  # different warnings of a measurement that are kept
+TEXTS = 5  # number of warnings that a measurement keeps
 Message = tuple[str, str, Any]  # what it is about, the measurement's name, the content
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a part is told: where it runs, until when, and the folders of the command line."""
+    """A part reads here where it runs, until when, and the folders of the command line."""
 
     device: str  # "cuda" or "cpu"; on a CPU all sizes are tiny
     seconds: float  # of the part
@@ -37,21 +37,31 @@ class Setting:
         return self.device == "cpu"
 
     def left(self) -> float:
-        """Seconds until the part is over."""
+        """Return the seconds until the part is over."""
         return self.deadline - time.time()
 
 
 class Measurement(NamedTuple):
-    """One thing to measure. `run` yields its cases, each a dict of plain values."""
+    """A measurement. Its function `run` yields cases, each a dict of plain values."""
 
     name: str
     run: Callable[[], Iterable[dict[str, Any]]]
-    limit: float = 0.5  # share of the part's seconds after which it is ended from outside
+    limit: float = 0.5  # share of the part's seconds; without a case for so long, it is ended
+
+    @property
+    def kind(self) -> str:
+        """Return the name up to its first comma."""
+        return kind_of(self.name)
+
+
+def kind_of(name: str) -> str:
+    """Return what a measurement's name begins with, up to the first comma."""
+    return name.partition(",")[0]
 
 
 @dataclass
 class Found:
-    """What is known of a part so far; `plain` is for the JSON file."""
+    """This record holds what is known of a part so far."""
 
     budget: float
     began: float = field(default_factory=time.time)
@@ -63,12 +73,14 @@ class Found:
     starts: int = 0
     took: float | None = None
 
+    lost: set[str] = field(default_factory=set)  # kinds of measurements that ended a process
+
     def of(self, name: str) -> dict[str, Any]:
         return self.measurements.setdefault(name, {"cases": []})
 
     @property
     def missed(self) -> list[str]:
-        """Names of the measurements that were not begun."""
+        """Return the names of the measurements that have not begun."""
         return [name for name in self.names if name not in self.measurements]
 
     def plain(self) -> dict[str, Any]:
@@ -85,7 +97,7 @@ class Found:
 
 
 def failure(error: BaseException) -> dict[str, str]:
-    """An error as it is written down."""
+    """Return an error as the JSON file holds it."""
     return {
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error))[-6000:],
@@ -93,7 +105,7 @@ def failure(error: BaseException) -> dict[str, str]:
 
 
 def finite(value: Any) -> Any:
-    """A value that JSON can hold: numbers that are not finite become texts."""
+    """Return a value that JSON can hold. Numbers that are not finite become texts."""
     if isinstance(value, dict):
         return {str(key): finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -103,8 +115,13 @@ def finite(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def work(module: str, setting: Setting, done: frozenset[str], pipe: Connection) -> None:
-    """Measure what is not `done` of a part, and send what is found. Runs in a process of its own."""
+def work(
+    module: str, setting: Setting, done: frozenset[str], late: frozenset[str], pipe: Connection
+) -> None:
+    """Measure what is not `done` of a part, and send the results.
+
+    Kinds in `late` come last. The function runs in a process of its own.
+    """
     from zoo.bench.gpu import device, packages
 
     if setting.small:
@@ -116,7 +133,7 @@ def work(module: str, setting: Setting, done: frozenset[str], pipe: Connection) 
     except Exception as error:
         pipe.send(("failed", "", failure(error)))
         return
-    for measurement in measurements:
+    for measurement in sorted(measurements, key=lambda each: each.kind in late):
         if measurement.name in done:
             continue
         if setting.left() <= 0:
@@ -128,7 +145,7 @@ def work(module: str, setting: Setting, done: frozenset[str], pipe: Connection) 
 
 
 def _measure(measurement: Measurement, setting: Setting, pipe: Connection) -> bool:
-    """Run one measurement; whether the device is usable afterwards."""
+    """Run one measurement, and return whether the device is usable afterwards."""
     from zoo.bench.gpu import device
 
     name, start = measurement.name, time.perf_counter()
@@ -153,10 +170,10 @@ def _measure(measurement: Measurement, setting: Setting, pipe: Connection) -> bo
 
 
 def conduct(module: str, setting: Setting, save: Callable[[Found], None]) -> Found:
-    """Run the part in `module` until it is over or its time is; `save` is called with each result.
+    """Run the part in `module` until it or its time is over. Call `save` with each result.
 
-    A process that dies, or takes too long over a measurement, is replaced by another one, which
-    goes on with the measurement behind it.
+    Another process replaces one that dies, or that takes too long over a measurement. It goes on
+    with the other measurements, and leaves those of the same kind to the end.
     """
     found = Found(setting.seconds)
     over = False
@@ -169,9 +186,9 @@ def conduct(module: str, setting: Setting, save: Callable[[Found], None]) -> Fou
 
 
 def _attend(module: str, setting: Setting, found: Found, save: Callable[[Found], None]) -> bool:
-    """One process of a part; whether the part is over with it."""
-    done = frozenset(found.measurements)
-    process, pipe = begin(work, module, setting, done)
+    """Attend to one process of a part, and return whether the part is over with it."""
+    done, late = frozenset(found.measurements), frozenset(found.lost)
+    process, pipe = begin(work, module, setting, done, late)
     limits: dict[str, float] = {}
     current, since = "", time.time()
     try:
@@ -199,6 +216,7 @@ def _attend(module: str, setting: Setting, found: Found, save: Callable[[Found],
         said = error if isinstance(error, TimeoutError) else RuntimeError(died)
         if current:
             found.of(current).update(failure(said))
+            found.lost.add(kind_of(current))
         elif isinstance(error, TimeoutError) or process.exitcode:
             found.failures.append(failure(said))
         save(found)
@@ -208,7 +226,7 @@ def _attend(module: str, setting: Setting, found: Found, save: Callable[[Found],
 
 
 def _note(found: Found, kind: str, name: str, content: Any) -> str:
-    """Write a message down; the measurement that is under way after it, "" for none."""
+    """Record a message, and return the measurement that is running after it, "" for none."""
     if not name:
         found.failures.append(content)
         return ""
@@ -225,7 +243,7 @@ def _note(found: Found, kind: str, name: str, content: Any) -> str:
 def begin(function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
     """Call a function in a fresh Python process, with a connection behind its arguments.
 
-    The process is a new one, not a copy: CUDA does not survive a fork.
+    The process is no copy of this one, because CUDA does not survive a fork.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -236,7 +254,7 @@ def begin(function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Conn
 
 
 def stop(process: BaseProcess, pipe: Connection) -> None:
-    """End a process that was begun, if it has not ended."""
+    """End a process that is still running."""
     pipe.close()
     process.join(2)
     if process.is_alive():
@@ -245,8 +263,10 @@ def stop(process: BaseProcess, pipe: Connection) -> None:
 
 
 def apart(function: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """The result of a function that is run in a fresh process. Raises RuntimeError with what went
-    wrong there, TimeoutError after `seconds`."""
+    """Run a function in a fresh process, and return its result.
+
+    Raises RuntimeError with the traceback of its error, and TimeoutError after `seconds`.
+    """
     process, pipe = begin(_call, function)
     try:
         if not pipe.poll(max(0.0, seconds)):

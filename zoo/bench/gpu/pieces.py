@@ -1,4 +1,4 @@
-"""A folder as an archive in pieces that are small enough to be carried one by one."""
+"""This module packs a folder into pieces that are small enough to carry one by one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zoo.checkpoint import atomic
 from zoo.errors import InputError
 
 SIZE = 15 << 20  # bytes of a piece at most
-MOST = 6  # pieces
+MOST = 6  # number of pieces at most
 NAME = "model.tar.gz"
 
 
 def pack(source: Path, into: Path, size: int = SIZE, most: int = MOST) -> list[Path]:
-    """Write the files of folder `source` into pieces NAME.0, NAME.1, … in `into`; their paths.
+    """Write the files of folder `source` into pieces NAME.0, NAME.1, … in `into`.
 
-    Older pieces there are removed. Raises InputError, and leaves them, when there would be more
-    than `most` pieces.
+    Returns their paths, and removes older pieces. A piece has at most `size` bytes. Raises
+    InputError when there would be more than `most` pieces; the older ones stay then.
     """
     memory = io.BytesIO()
     with tarfile.open(fileobj=memory, mode="w:gz", compresslevel=6) as archive:
@@ -40,6 +40,6 @@ def pack(source: Path, into: Path, size: int = SIZE, most: int = MOST) -> list[P
 
 
 def joining(folder: Path, into: Path) -> str:
-    """The shell command that makes folder `into` from the pieces in `folder`."""
+    """Return the shell command that makes folder `into` from the pieces in `folder`."""
     made, pieces = shlex.quote(str(into)), shlex.quote(str(folder / NAME))
     return f"mkdir -p {made} && cat {pieces}.* | tar xz -C {made}"

@@ -1,4 +1,4 @@
-"""Part "strength": the strongest language model of WikiText-2 that the time allows, kept in int8."""
+"""Part "strength" trains the strongest language model of WikiText-2 that the time allows."""
 
 from __future__ import annotations
 
@@ -27,34 +27,54 @@ from zoo.stream import HALVED
 from zoo.task import Task
 from zoo.training import Training
 
-# Merity et al.'s AWD-LSTM: 400-1150-1150-400, tied. Here all layers have one size, a multiple of
-# 128 for the kernels, and a linear map leads back to the embedding's 400. The dropouts are weaker
-# than theirs, which are for 750 epochs.
+# Merity et al.'s AWD-LSTM has layers of 400-1150-1150-400 and tied embeddings. Here all layers have
+# one size, a multiple of 128 for the kernels. A linear map leads back to the embedding's 400. The
+# dropouts are weaker than theirs, because theirs are for 750 epochs.
 RECIPE = [
-    "task=generate", "tokenizer.kind=whitespace", "tokenizer.size=50000", "tokenizer.min_count=1",
-    "task.softmax=full", "task.tied=true", "task.activation_penalty=2.0",
-    "task.change_penalty=1.0", "backbone.embedding_size=400", "backbone.hidden_size=1152",
-    "backbone.num_layers=3", "backbone.dropout=0.25", "backbone.input_dropout=0.4",
-    "backbone.output_dropout=0.4", "backbone.weight_dropout=0.4", "backbone.embedding_dropout=0.1",
-    "train.batch_rows=64", "train.batch_tokens=4480", "train.learning_rate=3e-3",
-    "train.schedule=onecycle", "train.warmup=0.15", "train.weight_decay=0.05",
-    "train.average=0.999", "train.patience=0",
-]  # fmt: skip
+    "task=generate",
+    "tokenizer.kind=whitespace",
+    "tokenizer.size=50000",
+    "tokenizer.min_count=1",
+    "task.softmax=full",
+    "task.tied=true",
+    "task.activation_penalty=2.0",
+    "task.change_penalty=1.0",
+    "backbone.embedding_size=400",
+    "backbone.hidden_size=1152",
+    "backbone.num_layers=3",
+    "backbone.dropout=0.25",
+    "backbone.input_dropout=0.4",
+    "backbone.output_dropout=0.4",
+    "backbone.weight_dropout=0.4",
+    "backbone.embedding_dropout=0.1",
+    "train.batch_rows=64",
+    "train.batch_tokens=4480",
+    "train.learning_rate=3e-3",
+    "train.schedule=onecycle",
+    "train.warmup=0.15",
+    "train.weight_decay=0.05",
+    "train.average=0.999",
+    "train.patience=0",
+]
 TINY = [
-    "backbone.embedding_size=8", "backbone.hidden_size=12", "train.batch_rows=16",
-    "train.batch_tokens=512", "train.share=0.2", "threads=1",
-]  # fmt: skip
-WARM, TIMED = 8, 30  # steps that the time of an epoch is estimated from
-RESERVE = 0.16  # of the part's time, for what comes after the training
-TEST = 0.06  # … without so much left, the test rows are not read
-KEPT = 0.45  # of the training's time between two models that are kept on the way
+    "backbone.embedding_size=8",
+    "backbone.hidden_size=12",
+    "train.batch_rows=16",
+    "train.batch_tokens=512",
+    "train.share=0.2",
+    "threads=1",
+]
+WARM, TIMED = 8, 30  # numbers of steps that the estimate uses
+RESERVE = 0.16  # share of the part's time for what comes after the training
+TEST = 0.06  # share of the part's time that reading the test rows needs
+KEPT = 0.45  # share of the training's time between two kept models
 MOST, MOST_TINY = 100, 2  # epochs
-_kept: list[str] = []  # the trainings of this process that ended with a model
+_kept: list[str] = []  # names of the trainings that ended with a model
 
 
 @dataclass
 class Prepared:
-    """What a training is made of."""
+    """A training is made of these objects."""
 
     settings: Settings
     accelerator: Accelerator
@@ -69,7 +89,7 @@ class Prepared:
 
 
 def measurements(setting: Setting) -> list[Measurement]:
-    """The training, and one in float32 in its place if it fails."""
+    """Return the training, and one in float32 that takes its place if it fails."""
     names = {"language model": "auto", "language model, the second try": "fp32"}
     return [
         Measurement(name, partial(model, name, precision, setting), 1.0)
@@ -105,7 +125,7 @@ def model(name: str, precision: str, setting: Setting) -> Iterator[dict[str, Any
 
 
 def _words(setting: Setting, precision: str) -> list[str]:
-    """The settings, as a command line has them."""
+    """Return the settings as a command line has them."""
     data = ["data=pydoc"]
     if setting.data is not None:
         data = ["data=wikitext2", f"data.path={setting.data}"]
@@ -127,7 +147,7 @@ def _prepared(setting: Setting, precision: str, folder: Path) -> Prepared:
 
 
 def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
-    """Seconds of an epoch, and how many of them the time is enough for. The task stays as it is."""
+    """Estimate the seconds of an epoch, and the number of epochs. The task stays as it is."""
     settings, task = made.settings.train, made.task
     first = {name: weight.clone() for name, weight in task.state_dict().items()}
     random = torch.get_rng_state()
@@ -143,7 +163,7 @@ def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
     judged.choosing = True
     evaluation = _seconds(lambda: train.evaluate(judged, *made.valid, made.accelerator), task)
     judged.choosing = False
-    made.accelerator.free_memory()  # else it would unscale the gradients for both optimizers
+    made.accelerator.free_memory()  # it would unscale the gradients for each optimizer it knows
     task.load_state_dict(first)
     task.carried = None
     torch.set_rng_state(random)
@@ -170,7 +190,7 @@ def _seconds(call: Any, task: Task) -> float:
 
 
 class Keeper:
-    """Writes a model in int8, and its pieces into the folder of `--keep`."""
+    """A keeper writes a model in int8, and its pieces into the folder of `--keep`."""
 
     def __init__(self, made: Prepared, setting: Setting, folder: Path) -> None:
         self.made, self.setting, self.folder = made, setting, folder
@@ -187,7 +207,7 @@ class Keeper:
         self.last = time.time()
 
     def keep(self, task: Task, **facts: Any) -> dict[str, Any]:
-        """Write the model as it is; what was written."""
+        """Write the model as it is, and return what was written."""
         began = time.time()
         self.facts |= facts
         hub.save_model(task, self.folder, self.facts, "int8")
@@ -196,8 +216,11 @@ class Keeper:
             into = Path(self.setting.keep)
             paths = pieces.pack(self.folder, into)
             command = pieces.joining(into, into / "model")
-            kept |= {"pieces": [path.name for path in paths], "join": command,
-                     "piece_bytes": [path.stat().st_size for path in paths]}  # fmt: skip
+            kept |= {
+                "pieces": [path.name for path in paths],
+                "join": command,
+                "piece_bytes": [path.stat().st_size for path in paths],
+            }
             print(f"the model's pieces: {command}", flush=True)
         self.last = time.time()
         return {"kept": kept | {"seconds": self.last - began}}
@@ -206,7 +229,7 @@ class Keeper:
 def _training(
     made: Prepared, setting: Setting, estimate: dict[str, Any], keeper: Keeper, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Each epoch's loss and validation; the task then holds the weights of the best one."""
+    """Train, and yield each epoch's metrics. The task holds the best epoch's weights afterwards."""
     began, task, chosen = time.time(), made.task, made.settings
     settings = chosen.train.model_copy(update={"epochs": estimate["epochs"]})
     between = KEPT * estimate["epochs"] * estimate["epoch_seconds"]
@@ -244,7 +267,7 @@ def _facts(training: Training) -> dict[str, Any]:
 
 
 def _tested(made: Prepared, setting: Setting, keeper: Keeper) -> Iterator[dict[str, Any]]:
-    """The kept model on the validation rows, and once on the test rows if there is time."""
+    """Evaluate the kept model on the validation rows, and once on the test rows if time is left."""
     task = hub.load(keeper.folder, setting.device)
     task.choosing = True
     yield {"valid_int8": train.evaluate(task, *made.valid, made.accelerator)[0]}

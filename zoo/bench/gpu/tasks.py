@@ -1,4 +1,4 @@
-"""Part "tasks": training, decoding and writing of the four tasks, against the tutorials' loops."""
+"""Part "tasks" compares training, decoding and writing with the tutorials' loops."""
 
 from __future__ import annotations
 
@@ -12,38 +12,66 @@ from zoo.bench.gpu.parts import Measurement, Setting
 ROUNDS = 3
 Cases = Callable[[Sequence[str], int], Iterator[dict[str, Any]]]
 
-SOME = "data.locales=[en,de,fr,es,it,ja,ko,ru,ar,hi,pt,nl]"  # all take long to prepare
+SOME = "data.locales=[en,de,fr,es,it,ja,ko,ru,ar,hi,pt,nl]"  # preparing all of them takes long
 
-# Batches that fill a GPU. The recipes' own are for a processor.
+# These batches fill a GPU. The recipes' own are for a processor.
 LARGE: dict[str, tuple[Cases, list[str]]] = {
-    "generate": (generate.quick, [
-        "backbone.embedding_size=640", "backbone.hidden_size=640", "train.batch_rows=128",
-        "train.batch_tokens=4480",
-    ]),
-    "translate": (translate.translate, [
-        "backbone.embedding_size=512", "backbone.hidden_size=512", "train.batch_rows=256",
-        "train.batch_tokens=32768",
-    ]),
-    "classify": (classify.classify, [
-        SOME, "data.documents=700", "tokenizer.size=4000", "backbone.embedding_size=256",
-        "backbone.hidden_size=512", "backbone.num_layers=2", "train.batch_rows=256",
-        "train.batch_tokens=65536",
-    ]),
-    "tag": (tag.tag, [
-        SOME, "data.sentences=700", "backbone.embedding_size=256", "backbone.hidden_size=512",
-        "train.batch_rows=256", "train.batch_tokens=65536",
-    ]),
-}  # fmt: skip
+    "generate": (
+        generate.quick,
+        [
+            "backbone.embedding_size=640",
+            "backbone.hidden_size=640",
+            "train.batch_rows=128",
+            "train.batch_tokens=4480",
+        ],
+    ),
+    "translate": (
+        translate.translate,
+        [
+            "backbone.embedding_size=512",
+            "backbone.hidden_size=512",
+            "train.batch_rows=256",
+            "train.batch_tokens=32768",
+        ],
+    ),
+    "classify": (
+        classify.classify,
+        [
+            SOME,
+            "data.documents=700",
+            "tokenizer.size=4000",
+            "backbone.embedding_size=256",
+            "backbone.hidden_size=512",
+            "backbone.num_layers=2",
+            "train.batch_rows=256",
+            "train.batch_tokens=65536",
+        ],
+    ),
+    "tag": (
+        tag.tag,
+        [
+            SOME,
+            "data.sentences=700",
+            "backbone.embedding_size=256",
+            "backbone.hidden_size=512",
+            "train.batch_rows=256",
+            "train.batch_tokens=65536",
+        ],
+    ),
+}
 TINY = [
-    "backbone.embedding_size=8", "backbone.hidden_size=8", "train.batch_rows=8",
-    "train.batch_tokens=256", "precision=fp32",
-]  # fmt: skip
-FEW = {  # what a rehearsal reads of the embedded corpora
+    "backbone.embedding_size=8",
+    "backbone.hidden_size=8",
+    "train.batch_rows=8",
+    "train.batch_tokens=256",
+    "precision=fp32",
+]
+FEW = {  # a rehearsal reads so much of the embedded corpora
     "classify": ["data.locales=[en,de]", "data.documents=20", "tokenizer.size=400"],
     "tag": ["data.locales=[en,de]", "data.sentences=20"],
 }
-ROWS = 8192  # that a round goes through
-# Of the modules above, what is measured: less of it in a rehearsal.
+ROWS = 8192  # number of an embedded corpus's rows in a round
+# A rehearsal measures less of what the modules measure.
 COUNTS: list[tuple[Any, dict[str, int]]] = [
     (sides, {"ROWS": 16}),
     (classify, {"TEXTS": 4}),
@@ -54,8 +82,8 @@ COUNTS: list[tuple[Any, dict[str, int]]] = [
 
 
 def measurements(setting: Setting) -> list[Measurement]:
-    """Each task, with what it writes."""
-    changed = COUNTS if setting.small else [(sides, {"ROWS": ROWS}), (translate, {"ROWS": ROWS})]
+    """Return a measurement for each task."""
+    changed = COUNTS if setting.small else [(sides, {"ROWS": ROWS})]
     for module, counts in changed:
         vars(module).update(counts)  # this process measures nothing else
     return [
@@ -65,7 +93,7 @@ def measurements(setting: Setting) -> list[Measurement]:
 
 
 def _settings(name: str, setting: Setting) -> list[str]:
-    """The settings of a task's benchmark."""
+    """Return the settings of a task's benchmark."""
     device = f"device={setting.device}"
     if not setting.small:
         return [device, *LARGE[name][1]]

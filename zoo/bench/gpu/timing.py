@@ -1,4 +1,4 @@
-"""Medians of sides that take turns, within a given time, whatever a single side does."""
+"""This module times sides that take turns. It keeps to a given time, whatever a side does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 
 from zoo.bench.gpu.device import broken, clock, free
 
-SAMPLE = 0.005  # seconds of a sample: short calls are repeated within one
-REPEATS = 20  # calls in a sample at most
-ROUNDS = 3, 9  # samples of a side; fewer where three would take too long
+SAMPLE = 0.005  # seconds of a sample; a short call is repeated within it
+SLOW = 2.0  # seconds of a second call that is followed by no third one
+REPEATS = 20  # number of calls in a sample at most
+ROUNDS = 3, 9  # number of samples at least and at most; a slow side gets one
 
 Side = Callable[[], Any]
 
@@ -28,10 +29,10 @@ class _Plan(NamedTuple):
 def medians(
     sides: Mapping[str, Side], device: torch.device, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """The median seconds of a call of each side, all of it in about `seconds`.
+    """Measure the median seconds of a call of each side, in about `seconds` altogether.
 
-    A side's second call says how often it can be called. A side that fails has an "error" in place
-    of figures. Raises its error where the device cannot be used afterwards.
+    A side's third call decides how often it is called. A side that fails has an "error" in place
+    of figures. Raises that error when it leaves the device unusable.
     """
     found: dict[str, dict[str, Any]] = {}
     share = seconds / max(1, len(sides))
@@ -63,16 +64,18 @@ def medians(
 
 
 def _plan(side: Side, device: torch.device, seconds: float) -> _Plan:
-    first, second = (clock(side, 1, device) for _ in range(2))
-    repeats = max(1, min(REPEATS, int(SAMPLE / max(second, 1e-9))))
+    first, later = (clock(side, 1, device) for _ in range(2))
+    if later < SLOW:
+        later = clock(side, 1, device)  # the second call may still have captured a CUDA graph
+    repeats = max(1, min(REPEATS, int(SAMPLE / max(later, 1e-9))))
     least, most = ROUNDS
-    affordable = int(seconds / max(repeats * second, 1e-9))
-    rounds = min(most, max(1 if second > seconds else least, affordable))
+    affordable = int(seconds / max(repeats * later, 1e-9))
+    rounds = min(most, max(1 if later > seconds else least, affordable))
     return _Plan(first, repeats, rounds)
 
 
 def _guarded(name: str, measure: Callable[[], Any], found: dict[str, dict[str, Any]]) -> Any:
-    """What `measure` returns; None when it fails, and its error is in `found`."""
+    """Return what `measure` returns, or None when it fails and its error is in `found`."""
     try:
         return measure()
     except Exception as error:
@@ -85,7 +88,7 @@ def _guarded(name: str, measure: Callable[[], Any], found: dict[str, dict[str, A
 
 
 def ratios(found: Mapping[str, Mapping[str, Any]], peers: Mapping[str, str]) -> dict[str, float]:
-    """Of each side its peer's seconds divided by its own: above 1 where it is faster."""
+    """Divide each peer's seconds by its side's own. A faster side has a ratio above 1."""
     return {
         side: found[peer]["seconds"] / found[side]["seconds"]
         for side, peer in peers.items()
