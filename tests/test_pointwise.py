@@ -159,6 +159,36 @@ def test_results_repeat_bit_for_bit_and_backward_can_run_twice(layer_norm):
 
 
 @interpreted
+def test_each_row_sums_its_own_gradient_of_the_norms():
+    """Programs run side by side on a GPU. The interpreter runs them in turn and hides a race."""
+    every = sums_of_norms(tensors(3, 3, 5, layer_norm=True))
+    for row in range(3):
+        leaves = tensors(3, 3, 5, layer_norm=True)
+        for name in ("x", "h_0", "c_0"):
+            leaves[name] = leaves[name][..., row : row + 1, :]
+        for found, wanted in zip(sums_of_norms(leaves), every, strict=True):
+            assert wanted[row].any()
+            assert_same(found[0], wanted[row], 1e-5)
+
+
+def sums_of_norms(leaves):
+    """d_scale and d_shift of each row: (batch, 5, hidden)."""
+    with torch.no_grad():
+        bias = leaves["b_ih"] + leaves["b_hh"]
+        read = (leaves[name] for name in ("x", "h_0", "c_0", "w_ih", "w_hh"))
+        given = pointwise.Given(*read, bias, leaves["scale"], leaves["shift"], None)
+        forward = pointwise.forward_buffers(given)
+        pointwise.fill_forward(forward, given)
+        pointwise.run_forward(forward)
+        kept = pointwise.Kept(forward.h, forward.c, forward.sums, forward.stats)
+        backward = pointwise.backward_buffers(given, kept)
+        ones = torch.ones_like(kept.h)
+        pointwise.fill_backward(backward, ones[1:], ones[0], ones[0])
+        pointwise.run_backward(backward)
+    return backward.d_scale, backward.d_shift
+
+
+@interpreted
 @pytest.mark.parametrize("steps", ["fused", "captured"])
 def test_a_second_derivative_is_refused(steps):
     leaves = tensors()

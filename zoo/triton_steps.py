@@ -99,10 +99,9 @@ def _normalize(x: tensor, inside: tensor, HIDDEN: constexpr) -> tuple[tensor, te
 
 @triton.jit
 def _normalize_backward(
-    d_normed: tensor, normed: tensor, rstd: tensor, inside: tensor, HIDDEN: constexpr
+    d_normed: tensor, normed: tensor, rstd: tensor, HIDDEN: constexpr
 ) -> tensor:
-    """The gradient of a row from that of the normalised row, zero outside."""
-    d_normed = tl.where(inside, d_normed, 0.0)
+    """The gradient of a row from that of the normalised row, which must be zero outside."""
     mean = tl.sum(d_normed, 0) / HIDDEN
     along = tl.sum(d_normed * normed, 0) / HIDDEN
     return (d_normed - mean - normed * along) * rstd
@@ -199,7 +198,7 @@ def _gate_again(
     rstd = 1.0
     if HAS_NORM:
         rstd = tl.load(stats + 5 + GATE)
-        normed = tl.where(inside, (x - tl.load(stats + GATE)) * rstd, 0.0)
+        normed = (x - tl.load(stats + GATE)) * rstd
         x = normed * tl.load(scale + place, inside, 0.0) + tl.load(shift + place, inside, 0.0)
     return x, normed, rstd
 
@@ -215,8 +214,8 @@ def _through_gate(
     if HAS_NORM:
         _add(d_scale + place, d_x * normed, inside)
         _add(d_shift + place, d_x, inside)
-        d_normed = d_x * tl.load(scale + place, inside, 0.0)
-        d_x = _normalize_backward(d_normed, normed, rstd, inside, HIDDEN)
+        d_normed = d_x * tl.load(scale + place, inside, 0.0)  # zero outside
+        d_x = _normalize_backward(d_normed, normed, rstd, HIDDEN)
     tl.store(d_sums + place, d_x.to(d_sums.dtype.element_ty), inside)
 
 
@@ -270,13 +269,13 @@ def _backward_kernel(
     if HAS_NORM:
         place = 4 * HIDDEN + column
         rstd = tl.load(stats + 9)
-        normed = tl.where(inside, (new_c - tl.load(stats + 4)) * rstd, 0.0)
+        normed = (new_c - tl.load(stats + 4)) * rstd
         weight = tl.load(scale + place, inside, 0.0)
         shown = _tanh(normed * weight + tl.load(shift + place, inside, 0.0))
         d_shown = d_h * o * (1 - shown * shown)
         _add(d_scale + place, d_shown * normed, inside)
         _add(d_shift + place, d_shown, inside)
-        d_cell += _normalize_backward(d_shown * weight, normed, rstd, inside, HIDDEN)
+        d_cell += _normalize_backward(d_shown * weight, normed, rstd, HIDDEN)
     else:
         shown = _tanh(new_c)
         d_cell += d_h * o * (1 - shown * shown)
