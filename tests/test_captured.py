@@ -299,6 +299,7 @@ def test_a_first_call_in_inference_mode_spoils_no_training(install):
                         [wanted[name] for name in ("output", "h_n", "c_n")])  # fmt: skip
     with torch.no_grad():
         output, h_n, _ = run(leaves, "captured")
+        run(tensors(layer_norm=True, seed=2), "captured")
         assert_same(output.mul_(2)[-1], 2 * h_n)
     assert_same(outcome(leaves, "captured", RAGGED), wanted)
     assert len(cache) == 2  # with padding and without
