@@ -32,7 +32,7 @@ import torch
 
 import zoo
 from tasks import generate, tag, translate
-from zoo.corpora.embedded import cldr
+from zoo.data.corpora.builtin import cldr
 
 # %% [markdown]
 # **Question: which shapes do `output`, `h_n` and `c_n` have?** Four rows of seven steps with five features go

@@ -34,8 +34,8 @@ import numpy as np
 import torch
 
 import zoo
-from zoo.cldr import documents
-from zoo.text import UNK
+from zoo.data.cldr.documents import documents
+from zoo.text.tokenizers import UNK
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ

@@ -30,9 +30,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import zoo
-from zoo import pairs, scores
-from zoo.batches import Batch
-from zoo.rows import Row
+from zoo.data.cldr import translations as pairs
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.evaluation import metrics as scores
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ

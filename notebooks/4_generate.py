@@ -32,7 +32,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import zoo
-from zoo import batches, corpora, explain, likelihood, rows
+from zoo.cli import explain
+from zoo.evaluation import perplexity as likelihood
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ
@@ -40,7 +41,7 @@ SIZE = [32, 400, 2] if QUICK else [192, 1500, 20]  # numbers of a token and a st
 SETTINGS = [f"backbone.{name}_size={SIZE[0]}" for name in ("embedding", "hidden")]
 SETTINGS += [f"tokenizer.size={SIZE[1]}", f"train.epochs={SIZE[2]}", "baseline=false", "seed=1"]
 model = zoo.trained("task=generate", "data=pydoc", *SETTINGS)[0].requires_grad_(False)
-folder, corpus = tempfile.TemporaryDirectory(), corpora.embedded.pydoc()
+folder, corpus = tempfile.TemporaryDirectory(), zoo.data.corpora.builtin.pydoc()
 stream = model.store.write(corpus.test, model.encode, Path(folder.name) / "test")
 carried = likelihood.static(model, stream)  # nats of every token, the state never reset
 
@@ -101,8 +102,8 @@ _ = axes.legend()
 
 # %%
 text = "If the object is a class, the function returns a new instance of the class."
-example = model.encode(rows.Row({"prompt": text}, "sentence"))
-pieces, gates = explain.gates(model, batches.Batch.of([example], [0]))
+example = model.encode(zoo.data.readers.Row({"prompt": text}, "sentence"))
+pieces, gates = explain.gates(model, zoo.data.dataset.Batch.of([example], [0]))
 figure, panels = plt.subplots(2, figsize=(8, 4.5), layout="constrained", sharex=True)
 image = panels[0].imshow(gates.f[0].T[gates.f[0].mean(0).argsort()], aspect="auto", vmin=0, vmax=1)
 figure.colorbar(image, ax=panels, label="forget gate")

@@ -32,9 +32,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import zoo
-from zoo.batches import Examples
-from zoo.fields import FIELDS, fields
-from zoo.rows import Row
+from zoo.data.cldr.labelled_fields import FIELDS, fields
+from zoo.data.dataset import Examples
+from zoo.data.readers import Row
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ

@@ -98,10 +98,10 @@ curves(panel, "Which language is it? Bands: all seeds", SHARES, found)
 # on its own, with the same rows and epochs.
 
 # %%
-from zoo.catalogue import find
 from zoo.config import check, compose
-from zoo.prepare import checked, open_rows
-from zoo.text import Subwords
+from zoo.registry import find
+from zoo.text.tokenizers import Subwords
+from zoo.training.build import checked, open_rows
 
 MORE = {"classify": ROWS, "generate": [*ROWS, "task.stream=false"]}
 MORE["tag"] = [*ROWS[:2], "data.form=fields", "task.words=subword", "task.crf=false"]

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import baseline, pictures
-from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example
 from zoo.config import Count, Share
+from zoo.data.dataset import Batch, Example
+from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
-from zoo.rows import Row, column
+from zoo.evaluation import baselines as baseline
+from zoo.evaluation import plots
+from zoo.nn.backbone import Backbone, Encoded
 from zoo.task import Task
-from zoo.text import Tokenizer
+from zoo.text.tokenizers import Tokenizer
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
@@ -173,7 +174,7 @@ class Classify(Task):
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """confusion.png; its counts (a row per true label), and the most confident mistakes."""
         truth = [column(row, "label") for row in rows]
-        counts = pictures.confusion(truth, [a["label"] for a in answers], self.labels, folder)
+        counts = plots.confusion(truth, [a["label"] for a in answers], self.labels, folder)
         confusion = {"labels": self.labels, "counts": counts}
         return {"confusion": confusion, "mistakes": _mistakes(answers, rows, truth)}
 

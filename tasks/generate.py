@@ -23,21 +23,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo import baseline, directions, likelihood, pictures, scores
-from zoo import dropout as dropouts
-from zoo.adaptive import AdaptiveTokenLayer, edges
-from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example, Examples, Store
 from zoo.config import Count, NotNegative, Share
-from zoo.continuation import continuations, pieces, spell
-from zoo.layers import State
-from zoo.likelihood import Evaluation
-from zoo.rows import Row, column
-from zoo.search import Search
-from zoo.stream import Stream
+from zoo.data.dataset import Batch, Example, Examples, Store
+from zoo.data.readers import Row, column
+from zoo.data.stream import Stream
+from zoo.evaluation import baselines as baseline
+from zoo.evaluation import metrics, perplexity, plots
+from zoo.evaluation.perplexity import Evaluation
+from zoo.generation.config import Search
+from zoo.generation.language_model import continuations, pieces, spell
+from zoo.nn import directions
+from zoo.nn.adaptive_softmax import AdaptiveTokenLayer, edges
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.nn.output_layer import TokenLayer
+from zoo.rnn import dropout as dropouts
+from zoo.rnn.stack import State
 from zoo.task import Task
-from zoo.text import EOS, Tokenizer, lines
-from zoo.token_layer import TokenLayer
+from zoo.text.tokenizers import EOS, Tokenizer, lines
 
 COLUMNS = 64  # of a stream, while epochs are compared
 SKETCH = Search(sample=True, temperature=0.7, top_k=40, max_length=60, seed=1)  # after an epoch
@@ -183,7 +185,7 @@ class Generate(Task):
             return
         columns = COLUMNS if self.choosing else 1
         measure = Evaluation() if self.choosing else self.evaluation
-        found = enumerate(likelihood.rows(self, store, measure, columns))
+        found = enumerate(perplexity.rows(self, store, measure, columns))
         yield from islice(found, rank, None, world)
 
     def answer(self, batch: Batch) -> list[dict[str, Any]]:
@@ -198,7 +200,7 @@ class Generate(Task):
         losses[real] = self.tokens.losses(vectors[real], self.backbone, batch.target[real])
         nats = losses.double().sum(1).tolist()
         rows = zip(nats, batch.target, real, strict=True)
-        return [scores.likelihood({"": total}, row[some].tolist()) for total, row, some in rows]
+        return [metrics.likelihood({"": total}, row[some].tolist()) for total, row, some in rows]
 
     def write(self, prompt: str = "", search: Search | None = None) -> Iterator[str]:
         """What follows a prompt, in pieces as they are produced; see `continuation.pieces`."""
@@ -227,7 +229,7 @@ class Generate(Task):
 
     def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
         texts = [column(row, "text") for row in rows]
-        return scores.perplexity(answers, texts, by_line=self.stream)
+        return metrics.perplexity(answers, texts, by_line=self.stream)
 
     def show(self, answer: dict[str, Any]) -> str:
         text = answer.get("text")
@@ -241,7 +243,7 @@ class Generate(Task):
         """How surprising each token of an answer was."""
         example = self.encode(Row({"text": answer.get("text", "")}, row.place))
         names = self.tokenizer.pieces(example["target"])
-        pictures.surprise(names, likelihood.single(self, example) / math.log(2), path)
+        plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:

@@ -19,16 +19,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo import baseline, pictures, scores, sentences, spans
-from zoo import dropout as dropouts
-from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example, Store
 from zoo.config import Count, Share
-from zoo.crf import CRF, Each
-from zoo.rows import Row
-from zoo.spelling import Alphabet, Speller
+from zoo.data import labelled_words
+from zoo.data.dataset import Batch, Example, Store
+from zoo.data.readers import Row
+from zoo.evaluation import baselines as baseline
+from zoo.evaluation import metrics, plots
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.nn.char_encoder import Alphabet, Speller
+from zoo.nn.crf import CRF, Each
+from zoo.rnn import dropout as dropouts
 from zoo.task import Task
-from zoo.text import UNK, Tokenizer
+from zoo.text import bio
+from zoo.text.tokenizers import UNK, Tokenizer
 
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 SHOWN = 3  # test sentences that are printed after a training
@@ -65,7 +68,7 @@ class Tag(Task):
         label_smoothing: Share = 0.0,
     ) -> None:
         """`labels` in the order of the logits; they, `alphabet`, `seen` and `exceptions` are what
-        `zoo.sentences.learn` finds in the training rows. `seen` words are told from unseen ones in
+        `zoo.data.labelled_words.learn` finds in the training rows. `seen` words are told from unseen ones in
         scores; `exceptions` are labels that follow each other although BIO has it otherwise, which
         a CRF then does not rule out."""
         super().__init__(
@@ -83,7 +86,7 @@ class Tag(Task):
         self.labels, self.words = labels, words
         self.ids = {label: i for i, label in enumerate(labels)}
         self.seen = frozenset(seen.split("\n"))
-        if spans.are_spans(labels):
+        if bio.are_spans(labels):
             self.metric = "f1"
         self.dropout, self.singleton_dropout = dropout, singleton_dropout
         self.alphabet, self.speller, self.by_ids = Alphabet(alphabet), None, words == "subword"
@@ -95,7 +98,7 @@ class Tag(Task):
         self.head = nn.Linear(backbone.output_size, len(labels))
         self.chain: CRF | Each
         if crf:
-            self.chain = CRF(len(labels), spans.barred(labels, exceptions))
+            self.chain = CRF(len(labels), bio.barred(labels, exceptions))
         else:
             self.chain = Each(label_smoothing)
         self.singletons: Tensor
@@ -104,15 +107,15 @@ class Tag(Task):
 
     @classmethod
     def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
-        return sentences.learn(rows)
+        return labelled_words.learn(rows)
 
     @classmethod
     def texts(cls, row: Row) -> list[str]:
-        return [" ".join(sentences.words(row))]
+        return [" ".join(labelled_words.words(row))]
 
     @classmethod
     def unusable(cls, row: Row) -> str | None:
-        return None if sentences.words(row) else "no words"
+        return None if labelled_words.words(row) else "no words"
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
@@ -120,12 +123,12 @@ class Tag(Task):
 
     def asked(self, row: Row) -> Row:
         """The words of a row, or those of its plain text."""
-        return Row({"words": sentences.found(row, self.splitter)}, row.place)
+        return Row({"words": labelled_words.found(row, self.splitter)}, row.place)
 
     def encode(self, row: Row) -> Example:
         """Of words their "ids" and the "letters" they are spelt with; of pieces theirs, and the
         "first" one of each word."""
-        words = sentences.words(row)
+        words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
         example: dict[str, Any] = {"ids": [piece for word in pieces for piece in word]}
         if self.speller is not None:
@@ -134,10 +137,12 @@ class Tag(Task):
             ends = accumulate(map(len, pieces))
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
             example["ids"] += self.closing
-        return example | ({"target": sentences.target(row, self.ids)} if "labels" in row else {})
+        return example | (
+            {"target": labelled_words.target(row, self.ids)} if "labels" in row else {}
+        )
 
     def meet(self, store: Store) -> None:
-        self.singletons = sentences.singletons(store, len(self.tokenizer)).to(self.device)
+        self.singletons = labelled_words.singletons(store, len(self.tokenizer)).to(self.device)
 
     def inputs(self, batch: Batch) -> Tensor:
         """Of words: their embedding and what their characters say, added (Dozat et al. 2017)."""
@@ -194,7 +199,7 @@ class Tag(Task):
         """Answers with the "words" that they are about."""
         rows, asked = tee(rows)
         for row, answer in zip(asked, super().respond(rows, precision), strict=True):
-            yield {"words": sentences.words(row), **answer}
+            yield {"words": labelled_words.words(row), **answer}
 
     def predict(self, texts: str | Iterable[str]) -> list[list[tuple[str, str]]]:
         """(word, label) of every word of texts, in their order."""
@@ -202,10 +207,10 @@ class Tag(Task):
         return [list(zip(a["words"], a["labels"], strict=True)) for a in answers]
 
     def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
-        wanted = [sentences.labels(row) for row in rows]
-        unseen = [[word not in self.seen for word in sentences.words(row)] for row in rows]
-        found, of_spans = [a["labels"] for a in answers], spans.are_spans(self.labels)
-        values = scores.tagging(found, wanted, unseen, of_spans)
+        wanted = [labelled_words.labels(row) for row in rows]
+        unseen = [[word not in self.seen for word in labelled_words.words(row)] for row in rows]
+        found, of_spans = [a["labels"] for a in answers], bio.are_spans(self.labels)
+        values = metrics.tagging(found, wanted, unseen, of_spans)
         nats, count = sum(a["nats"] for a in answers), sum(map(len, wanted))
         return values | {"loss": nats / max(1, count)}
 
@@ -216,16 +221,16 @@ class Tag(Task):
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """confusion.png and its counts, tables of the labels and of the spans, the surest mistakes."""
-        wanted, found = [sentences.labels(row) for row in rows], [a["labels"] for a in answers]
+        wanted, found = [labelled_words.labels(row) for row in rows], [a["labels"] for a in answers]
         truth, given = (list(chain.from_iterable(side)) for side in (wanted, found))
-        counts = pictures.confusion(truth, given, self.labels, folder)
-        tables = {"per_label": scores.per_label(truth, given, self.labels)}
-        if spans.are_spans(self.labels):
-            tables["per_span"] = spans.table(wanted, found)
+        counts = plots.confusion(truth, given, self.labels, folder)
+        tables = {"per_label": metrics.per_label(truth, given, self.labels)}
+        if bio.are_spans(self.labels):
+            tables["per_span"] = bio.table(wanted, found)
         some = [*zip(rows, answers, strict=True)][:: max(1, len(rows) // SHOWN)]
-        shown = [{"words": sentences.words(row), **answer} for row, answer in some[:SHOWN]]
+        shown = [{"words": labelled_words.words(row), **answer} for row, answer in some[:SHOWN]]
         return tables | {
             "confusion": {"labels": self.labels, "counts": counts},
-            "mistakes": sentences.mistakes(rows, answers),
+            "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.show(answer)} for answer in shown],
         }

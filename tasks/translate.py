@@ -3,7 +3,7 @@
 An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). Before the
 first word of a translation is written the whole sentence must have been read, and that is what the
 final states hold, once per direction. Both are handed over, because an LSTM goes on from both
-(`task.init=h_n_c_n`; how, says `zoo/bridge.py`). What a few hundred numbers cannot hold the decoder
+(`task.init=h_n_c_n`; how, says `zoo/nn/bridge.py`). What a few hundred numbers cannot hold the decoder
 looks up in `output` while it writes: that is attention (`task.attention=none` goes without).
 """
 
@@ -18,20 +18,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo import baseline, pictures, scores
-from zoo.attention import Kind, Memory
-from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example
-from zoo.bridge import Bridge, Init
 from zoo.config import Count, Share
-from zoo.decoder import Decoder, Prefixes, Writing
-from zoo.layers import State
-from zoo.rows import Row, column
-from zoo.search import Hypothesis, Search, find
-from zoo.subwords import seed_sampling
+from zoo.data.dataset import Batch, Example
+from zoo.data.readers import Row, column
+from zoo.evaluation import baselines as baseline
+from zoo.evaluation import metrics as scores
+from zoo.evaluation import plots
+from zoo.generation.config import Hypothesis, Search, find
+from zoo.nn.attention import Kind, Memory
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.nn.bridge import Bridge, Init
+from zoo.nn.decoder import Decoder, Prefixes, Writing
+from zoo.nn.output_layer import TokenLayer
+from zoo.rnn.stack import State
 from zoo.task import Task
-from zoo.text import BOS, EOS, PAD, Subwords, Tokenizer
-from zoo.token_layer import TokenLayer
+from zoo.text.sentencepiece import seed_sampling
+from zoo.text.tokenizers import BOS, EOS, PAD, Subwords, Tokenizer
 
 EXAMPLES = 3  # translations that are shown and drawn after a training
 
@@ -227,7 +229,7 @@ class Translate(Task):
             weights = self.eval().vectors(batch)[1]
         assert weights is not None
         names = self.tokenizer.pieces(read), self.written.pieces(written)
-        pictures.attention(*names, weights[0].cpu().numpy(), path)
+        plots.attention(*names, weights[0].cpu().numpy(), path)
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:

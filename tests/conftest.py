@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo import job, run
+from zoo import run
 from zoo.config import check, compose
+from zoo.training import pipeline as job
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from zoo import corpora
 from zoo.config import Count, Share, arguments, check, compose
+from zoo.data import corpora
 from zoo.errors import InputError
 
 

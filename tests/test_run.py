@@ -14,8 +14,9 @@ import torch
 from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings
 
 import zoo
-from zoo import prepare, run
-from zoo.corpora import open_corpus
+from zoo import run
+from zoo.data.corpora import open_corpus
+from zoo.training import build as prepare
 
 TOY = str(DATA / "classify.jsonl")
 

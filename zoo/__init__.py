@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.backbone import Backbone, Encoded
     from zoo.errors import InputError
+    from zoo.generation.config import Search
     from zoo.hub import load
-    from zoo.hub.shelf import models
-    from zoo.job import trained
-    from zoo.lstm import LSTM
-    from zoo.search import Search
-    from zoo.shared import share
+    from zoo.hub.shipped import models
+    from zoo.multitask import share
+    from zoo.nn.backbone import Backbone, Encoded
+    from zoo.rnn.lstm import LSTM
+    from zoo.training.pipeline import trained
 
 __all__ = [
     "LSTM",
@@ -28,10 +28,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "LSTM": "zoo.lstm", "Backbone": "zoo.backbone", "Encoded": "zoo.backbone",
+    "LSTM": "zoo.rnn.lstm", "Backbone": "zoo.nn.backbone", "Encoded": "zoo.nn.backbone",
     "InputError": "zoo.errors", "load": "zoo.hub",
-    "Search": "zoo.search", "trained": "zoo.job", "models": "zoo.hub.shelf",
-    "share": "zoo.shared",
+    "Search": "zoo.generation.config", "trained": "zoo.training.pipeline", "models": "zoo.hub.shipped",
+    "share": "zoo.multitask",
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class TokenizerSettings(BaseModel):
     kind: Literal["words", "whitespace", "lowercase", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
-    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these are zoo.subwords.Pieces
+    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these are zoo.text.sentencepiece.Pieces
     nfkc: bool
     split_digits: bool
     blanks: bool
@@ -78,8 +78,8 @@ class Settings(BaseModel):
     backbone: dict[str, Any]  # the arguments of Backbone
     tokenizer: TokenizerSettings
     train: TrainSettings
-    search: dict[str, Any]  # the arguments of zoo.search.Search
-    evaluate: dict[str, Any]  # the arguments of zoo.likelihood.Evaluation
+    search: dict[str, Any]  # the arguments of zoo.generation.config.Search
+    evaluate: dict[str, Any]  # the arguments of zoo.evaluation.perplexity.Evaluation
     out: str | None
     model: str | None
     init: str | None

@@ -170,11 +170,11 @@ def _log_to(stream: Any) -> None:
 
 
 def _train(settings: Settings, command: str, began: float) -> None:
-    from zoo import job
+    from zoo.training import pipeline
 
-    folder, report = job.train(settings, command, began)
+    folder, report = pipeline.train(settings, command, began)
     if report:
-        from zoo.summary import training
+        from zoo.cli.summary import training
 
         training(folder, report)
 
@@ -182,9 +182,9 @@ def _train(settings: Settings, command: str, began: float) -> None:
 def _evaluate(settings: Settings) -> None:
     import json
 
-    from zoo import checkpoint, job
+    from zoo.training import checkpoint, pipeline
 
-    task, metrics = job.test(settings)
+    task, metrics = pipeline.test(settings)
     if settings.out is not None:
         report = {"task": task.name, "data": settings.data["name"], "test": metrics}
         path = Path(settings.out) / "report.json"
@@ -194,17 +194,17 @@ def _evaluate(settings: Settings) -> None:
 
 
 def _use(settings: Settings) -> None:
-    from zoo import hub, machine
-    from zoo.prepare import set_up
+    from zoo import device, hub
+    from zoo.training.build import set_up
 
-    task = hub.load(str(settings.model), str(machine.find_device(settings.device)))
+    task = hub.load(str(settings.model), str(device.find_device(settings.device)))
     set_up(task, settings)
     if settings.mode == "chat":
-        from zoo import chat
+        from zoo.cli import chat
 
         chat.start(task)
     else:
-        from zoo.predict import predict
+        from zoo.cli.predict import predict
 
         predict(task, settings)
 
@@ -212,21 +212,23 @@ def _use(settings: Settings) -> None:
 def _explain(settings: Settings) -> None:
     from itertools import islice
 
-    from zoo import explain, hub, prepare
-    from zoo.batches import Batch
-    from zoo.rows import Row
-    from zoo.summary import explanation
+    from zoo import hub
+    from zoo.cli import explain
+    from zoo.cli.summary import explanation
+    from zoo.data.dataset import Batch
+    from zoo.data.readers import Row
+    from zoo.training import build
 
     if settings.model is not None:
         task = hub.load(settings.model)
-        prepare.set_up(task, settings)
+        build.set_up(task, settings)
     else:
-        splits = prepare.open_rows(settings, prepare.checked(settings)[0])
-        task = prepare.build(settings, splits, rows=2000)
+        splits = build.open_rows(settings, build.checked(settings)[0])
+        task = build.build(settings, splits, rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]
     else:
-        rows = list(islice(prepare.open_rows(settings, type(task)).valid, 8))
+        rows = list(islice(build.open_rows(settings, type(task)).valid, 8))
     asked = [task.asked(row) for row in rows]
     batch = Batch.of([task.encode(row) for row in asked], range(len(asked)))
     explanation(task, batch)

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import machine
-from zoo.backbone import Backbone, Encoded
-from zoo.batches import Batch, Example, Examples, Store, share
+from zoo import device as machine
+from zoo.data.dataset import Batch, Example, Examples, Store, share
+from zoo.data.readers import Row, column
 from zoo.errors import InputError
-from zoo.layers import State
-from zoo.likelihood import Evaluation
-from zoo.rows import Row, column
-from zoo.search import Search
-from zoo.text import Tokenizer
+from zoo.evaluation.perplexity import Evaluation
+from zoo.generation.config import Search
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.rnn.stack import State
+from zoo.text.tokenizers import Tokenizer
 
 
 class Task(nn.Module, ABC):

@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from zoo import bench, checkpoint, machine
+from zoo import bench, device
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
+from zoo.training import checkpoint
 
 CASES = "classify", "generate", "labels", "lstm", "tag", "translate"  # modules and their functions
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             cases.append(case)
         if chosen.json is not None:
             measured = {
-                "machine": machine.describe(), "versions": machine.versions(), "cases": cases,
+                "machine": device.describe(), "versions": device.versions(), "cases": cases,
             }  # fmt: skip
             checkpoint.write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
     except (InputError, OSError) as error:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import machine
-from zoo.batches import Batch, Examples
+from zoo import device
 from zoo.bench import peers
 from zoo.bench.measure import compare, matrix_rate
 from zoo.bench.sides import prepared, training
 from zoo.config import check, compose
-from zoo.rows import Row
+from zoo.data.dataset import Batch, Examples
+from zoo.data.readers import Row
 from zoo.task import Task
 
 TEXTS = 512  # texts that a round of prediction answers
@@ -49,7 +49,7 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
     """Texts to answers, tokenizer included; the tutorial answers one text at a time."""
     asked = [Row({"text": row["text"]}, row.place) for row in rows]
-    precision = machine.find_precision("auto", task.device)
+    precision = device.find_precision("auto", task.device)
 
     @torch.no_grad()
     def theirs() -> None:

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import machine, prepare, sampling
-from zoo.backbone import Backbone
-from zoo.batches import Batch
+from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, wait
 from zoo.bench.sides import precisions, start, step_of
 from zoo.config import Settings, check, compose
-from zoo.continuation import Continuation
-from zoo.rows import Row
-from zoo.search import Search
-from zoo.stream import Stream
-from zoo.text import EOS, SPECIALS, Whitespace
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.data.stream import Stream
+from zoo.generation import sampling
+from zoo.generation.config import Search
+from zoo.generation.language_model import Continuation
+from zoo.nn.backbone import Backbone
+from zoo.text.tokenizers import EOS, SPECIALS, Whitespace
+from zoo.training import build
 
 WORDS = 33_278  # as in WikiText-2
 WINDOWS = 4  # that a round of training goes through
@@ -80,7 +82,7 @@ def _models(settings: Settings) -> tuple[Any, Any]:
 
 
 def _model(settings: Settings, softmax: str) -> Any:
-    kind, options, shape = prepare.checked(settings)
+    kind, options, shape = build.checked(settings)
     words = Whitespace([*SPECIALS, *(f"w{i}" for i in range(WORDS - len(SPECIALS)))])
     return kind(Backbone(vocabulary_size=WORDS, **shape), words, **options | {"softmax": softmax})
 

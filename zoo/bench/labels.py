@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from zoo import hub, job
+from zoo import hub
 from zoo.config import SHAPE, check, compose
 from zoo.errors import InputError
+from zoo.training import pipeline
 
 log = logging.getLogger("zoo")
 
@@ -48,7 +49,7 @@ def _at(
     for seed in range(1, seeds + 1):
         for side, own in (("ours", begun), ("peer", alone)):
             more = [f"train.share={share}", f"train.epochs={epochs}", "train.patience=0"]
-            task, report = job.trained(*both, *own, *more, f"seed={seed}", "baseline=false")
+            task, report = pipeline.trained(*both, *own, *more, f"seed={seed}", "baseline=false")
             found[side].append(report["test"][task.metric])
             rows = report["rows"]["train"]
             log.warning("%s: %d rows, seed %d: %s %.4f after %.0f s of training", side, rows, seed,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo import machine
+from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, matrix_product, square, wait
 from zoo.config import check, compose
-from zoo.lstm import LSTM
-from zoo.widen import widen
+from zoo.rnn.lstm import LSTM
+from zoo.rnn.zero_pad import widen
 
 FINER = 4  # times as many rounds for sides that should be equally fast
 

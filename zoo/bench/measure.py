@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo import machine
+from zoo import device as machine
 
 ROUNDS = 5
 

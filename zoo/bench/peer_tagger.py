@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from zoo.batches import Batch
-from zoo.spelling import LONGEST
-from zoo.text import PAD
+from zoo.data.dataset import Batch
+from zoo.nn.char_encoder import LONGEST
+from zoo.text.tokenizers import PAD
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from zoo import machine, prepare
-from zoo.batches import Batch, Examples, plan
+from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import compare, wait
 from zoo.config import Settings
-from zoo.rows import Row
+from zoo.data.dataset import Batch, Examples, plan
+from zoo.data.readers import Row
 from zoo.task import Task
+from zoo.training import build
 
 ROWS = 2048  # training rows that a round goes through
 
@@ -32,11 +33,11 @@ def start(settings: Settings) -> torch.device:
 def prepared(settings: Settings) -> tuple[list[Row], Task]:
     """The first rows of a corpus, spread over it, and a task for them."""
     device = start(settings)
-    splits = prepare.open_rows(settings, prepare.checked(settings)[0])
+    splits = build.open_rows(settings, build.checked(settings)[0])
     rows = list(splits.train)
     generator = np.random.default_rng(settings.seed)
     chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
-    task = prepare.build(settings, splits)
+    task = build.build(settings, splits)
     return chosen, task.to(device)
 
 
@@ -79,7 +80,7 @@ def training(
 
 
 def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
-    """One step of training as `zoo.train` does it: forward, backward, clip, AdamW."""
+    """One step of training as `zoo.training.loop` does it: forward, backward, clip, AdamW."""
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
 
     def step(batch: Batch) -> None:

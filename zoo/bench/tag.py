@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import machine
-from zoo.batches import Batch, Examples
+from zoo import device
 from zoo.bench import peer_tagger
 from zoo.bench.measure import compare
 from zoo.bench.sides import prepared, training
 from zoo.config import Settings, check, compose
+from zoo.data.dataset import Batch, Examples
+from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.rows import Row
 
 SENTENCES = 512  # that a round of prediction answers
 
@@ -81,7 +81,7 @@ def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) 
     """Words to labels, vocabulary included; the tutorial answers one sentence at a time."""
     asked = [Row({"words": row["words"]}, row.place) for row in rows]
     words = sum(len(row["words"]) for row in asked)
-    precision = machine.find_precision("auto", task.device)
+    precision = device.find_precision("auto", task.device)
 
     @torch.no_grad()
     def theirs() -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import machine, prepare
-from zoo.backbone import Backbone
-from zoo.batches import Example, Examples, plan
+from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import compare
 from zoo.bench.sides import ROWS, prepared, start, training
 from zoo.config import Settings, check, compose
-from zoo.decoder import Prefixes
-from zoo.search import Search, find
-from zoo.text import EOS, SPECIALS, Characters
+from zoo.data.dataset import Example, Examples, plan
+from zoo.generation.config import Search, find
+from zoo.nn.backbone import Backbone
+from zoo.nn.decoder import Prefixes
+from zoo.text.tokenizers import EOS, SPECIALS, Characters
+from zoo.training import build
 
 VOCABULARY = 8000
 SENTENCES = 256  # that a round of decoding writes
@@ -58,7 +59,7 @@ def _drawn(settings: Settings) -> tuple[Any, Examples]:
         sides = (draw.integers(len(SPECIALS), VOCABULARY, n).tolist() for n in (length, other))
         ids, target = ([*side, EOS] for side in sides)
         examples.append({"ids": ids, "target": target})
-    kind, options, shape = prepare.checked(settings)
+    kind, options, shape = build.checked(settings)
     letters = [chr(0x4E00 + i) for i in range(VOCABULARY - len(SPECIALS))]
     tokenizer = Characters([*SPECIALS, *letters])
     task = kind(Backbone(vocabulary_size=VOCABULARY, **shape), tokenizer, **options)

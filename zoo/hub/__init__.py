@@ -11,11 +11,10 @@ Loading is strict and runs nothing: no pickle, no code, no YAML. A missing, chan
 file, key, tensor or value is an error that names it.
 """
 
-from zoo.hub.card import FACTS
-from zoo.hub.folder import load, load_tokenizers, save_model, save_tokenizers
-from zoo.hub.strict import TARGET, read_config, read_search, shipped
+from zoo.model_folder.card import FACTS
+from zoo.model_folder.format import load, load_tokenizers, save_model, save_tokenizers
+from zoo.model_folder.verify import TARGET, read_config, read_search
 
 __all__ = [
     "FACTS", "TARGET", "load", "load_tokenizers", "read_config", "read_search", "save_model", "save_tokenizers",
-    "shipped",
 ]  # fmt: skip

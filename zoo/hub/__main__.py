@@ -50,17 +50,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from zoo.hub.shelf import models
+    from zoo.hub.shipped import models
 
     print(models())
     return 0
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from zoo.hub import shipped
-    from zoo.hub.folder import load
     from zoo.hub.retrain import examples
-    from zoo.hub.strict import read_expected
+    from zoo.model_folder.format import load
+    from zoo.model_folder.verify import read_expected, shipped
 
     failed = 0
     for name in chosen.name or shipped():

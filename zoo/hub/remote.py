@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.hub.folder import load
-from zoo.hub.strict import locate, manifest_of
+from zoo.model_folder.format import load
+from zoo.model_folder.verify import locate, manifest_of
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MANIFEST = "manifest.json"

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoo import checkpoint, job
 from zoo.config import check, compose
-from zoo.hub import shelf
-from zoo.hub.folder import load, save_model
-from zoo.hub.strict import SHIPPED, read_config
-from zoo.prepare import open_rows, set_up
-from zoo.rows import Row
+from zoo.data.readers import Row
+from zoo.hub import shipped
+from zoo.model_folder.format import load, save_model
+from zoo.model_folder.verify import SHIPPED, read_config
 from zoo.task import Task
+from zoo.training import checkpoint, pipeline
+from zoo.training.build import open_rows, set_up
 
 log = logging.getLogger("zoo")
 
@@ -36,7 +36,7 @@ def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None)
     default runs/TASK-NAME: what is there already is gone on with. The model is in its folder
     `model`. Raises InputError.
     """
-    recipe = shelf.recipe(name)
+    recipe = shipped.recipe(name)
     folder = Path(out or f"runs/{name.replace('/', '-')}")
     before: Path | None = None
     for number, step in enumerate(recipe.steps, 1):
@@ -49,17 +49,17 @@ def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None)
 
 
 def _train(settings: Sequence[str], place: Path) -> None:
-    if (place / job.STATE / checkpoint.FILE).is_file():
+    if (place / pipeline.STATE / checkpoint.FILE).is_file():
         settings = [f"resume={place}"]
     else:
         settings = [*settings, f"out={place}"]
     command = shlex.join(["python", "-m", "zoo.run", *settings])
     log.info("%s", command)
-    job.train(check(compose([*settings])), command, time.time())
+    pipeline.train(check(compose([*settings])), command, time.time())
 
 
 def _finish(
-    name: str, recipe: shelf.Recipe, trained: Path, given: Sequence[str], into: Path
+    name: str, recipe: shipped.Recipe, trained: Path, given: Sequence[str], into: Path
 ) -> Path:
     """A trained model in the form that it is shipped in, with the figures of that form beside those
     of the weights as they were trained, both computed in float32."""
@@ -86,7 +86,7 @@ def _finish(
     save_model(task, into, facts, recipe.weights)
     for form, place in (("trained", trained), ("test", into)):
         measured = [f"task={task.name}", *corpus, *search, f"model={place}", "precision=fp32"]
-        facts[form] = job.test(check(compose([*measured, "mode=evaluate"])))[1]
+        facts[form] = pipeline.test(check(compose([*measured, "mode=evaluate"])))[1]
     save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
     return into
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import checkpoint, machine
+from zoo import device as machine
 from zoo.bench import gpu
 from zoo.bench.gpu import packages
 from zoo.bench.gpu.parts import Found, Setting, conduct
 from zoo.errors import InputError
+from zoo.training import checkpoint
 
 # Each part has so many seconds of ten minutes. The last one gets what is left.
 PARTS = {

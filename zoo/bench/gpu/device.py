@@ -17,7 +17,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from zoo import machine
+from zoo import device as machine
 from zoo.bench.measure import wait
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import hoisted, kernels, layers, machine, padding
+from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.gpu import device as devices
 from zoo.bench.gpu.parts import Measurement, Setting
 from zoo.bench.gpu.timing import medians, ratios
 from zoo.bench.lstm import Sizes, call
 from zoo.bench.measure import matrix_product, square
-from zoo.lstm import LSTM
-from zoo.widen import widen
+from zoo.rnn import kernels, lstm_hoisted, padding, stack
+from zoo.rnn.lstm import LSTM
+from zoo.rnn.zero_pad import widen
 
 SHAPES = (
     Sizes(64, 60, 256),
@@ -116,7 +117,7 @@ class Split(nn.Module):
     def forward(self, x: Tensor, _: None = None, lengths: Tensor | None = None) -> Tensor:
         """Map x (time, batch, input) to output (time, batch, directions * hidden)."""
         found = padding.find(x, lengths)
-        return layers.run(self.lstm, x, zeros(self.lstm, x), found, True, "torch")[0]
+        return stack.run(self.lstm, x, zeros(self.lstm, x), found, True, "torch")[0]
 
 
 class Steps(nn.Module):
@@ -133,15 +134,15 @@ class Steps(nn.Module):
         outputs = []
         for place, suffix in enumerate(self.lstm.suffixes):
             first = state[0][place], state[1][place]
-            weights = layers.weights_of(self.lstm, suffix)
-            output, _h, _c = hoisted.run(x, first, weights, found, place == 1, **given)
+            weights = stack.weights_of(self.lstm, suffix)
+            output, _h, _c = lstm_hoisted.run(x, first, weights, found, place == 1, **given)
             outputs.append(output if found is None else output.masked_fill(found.mask, 0))
         return torch.cat(outputs, -1)
 
 
 def has_steps() -> bool:
     """Return whether `hoisted.run` has a choice of how to run its steps."""
-    return "steps" in inspect.signature(hoisted.run).parameters
+    return "steps" in inspect.signature(lstm_hoisted.run).parameters
 
 
 def ways(kind: str) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ def ways(kind: str) -> tuple[str, ...]:
     return STEPS if kind == "cuda" and has_steps() else STEPS[:1]
 
 
-def zeros(lstm: LSTM, x: Tensor) -> layers.State:
+def zeros(lstm: LSTM, x: Tensor) -> stack.State:
     """Return h_0 and c_0 of zeros, (layers * directions, batch, hidden), for x."""
     state = x.new_zeros(len(lstm.suffixes), x.size(1), lstm.hidden_size)
     return state, state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import packages_distributions
 
-from zoo.machine import installed
+from zoo.device import installed
 
 USUAL = (  # an image with torch 2.11 and the field's common packages has these
     "accelerate",

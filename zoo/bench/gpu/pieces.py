@@ -7,8 +7,8 @@ import shlex
 import tarfile
 from pathlib import Path
 
-from zoo.checkpoint import atomic
 from zoo.errors import InputError
+from zoo.training.checkpoint import atomic
 
 SIZE = 15 << 20  # bytes of a piece at most
 MOST = 6  # number of pieces at most

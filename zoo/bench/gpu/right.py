@@ -23,18 +23,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from zoo import hub, job, machine, prepare
+from zoo import device as machine
+from zoo import hub
 from zoo.bench.gpu.device import tf32
 from zoo.bench.gpu.kernels import Steps, dtype_of, ragged, ways
 from zoo.bench.gpu.parts import Measurement, Setting, apart
 from zoo.bench.lstm import Sizes
 from zoo.config import check, compose
-from zoo.cross_entropy import linear_cross_entropy
 from zoo.errors import InputError
 from zoo.hub.retrain import examples
-from zoo.hub.strict import read_expected
-from zoo.lstm import LSTM
-from zoo.training import Training
+from zoo.model_folder import verify
+from zoo.model_folder.verify import read_expected
+from zoo.nn.cross_entropy import linear_cross_entropy
+from zoo.rnn.lstm import LSTM
+from zoo.training import build, pipeline
+from zoo.training.state import Training
 
 ROOT = Path(__file__).resolve().parents[3]
 INI = """\
@@ -396,7 +399,7 @@ def _row(number: int) -> dict[str, str]:
 
 def _train(words: Sequence[str]) -> dict[str, Tensor]:
     """Return the weights after a training."""
-    folder, _ = job.train(check(compose([*words])), "zoo.bench gpu", time.time())
+    folder, _ = pipeline.train(check(compose([*words])), "zoo.bench gpu", time.time())
     return load_file(folder / "model.safetensors")
 
 
@@ -441,9 +444,9 @@ def saved(setting: Setting) -> Iterator[dict[str, Any]]:
         f"device={setting.device}",
     ]
     settings = check(compose(["task=classify", *words]))
-    splits = prepare.open_rows(settings, prepare.checked(settings)[0])
+    splits = build.open_rows(settings, build.checked(settings)[0])
     torch.manual_seed(1)
-    task = prepare.build(settings, splits).to(torch.device(setting.device)).eval()
+    task = build.build(settings, splits).to(torch.device(setting.device)).eval()
     texts = [row["text"] for row in splits.test]
     with tempfile.TemporaryDirectory() as folder:
         task.save(folder)
@@ -463,7 +466,7 @@ def saved(setting: Setting) -> Iterator[dict[str, Any]]:
 
 def shipped(setting: Setting) -> Iterator[dict[str, Any]]:
     """Check that the shipped models answer on the device as they did when they were made."""
-    for name in hub.shipped()[: 2 if setting.small else None]:
+    for name in verify.shipped()[: 2 if setting.small else None]:
         start = time.perf_counter()
         model, expected = hub.load(name, setting.device), read_expected(name)
         with tf32(False):

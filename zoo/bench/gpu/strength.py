@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from zoo import hub, job, machine, prepare, train
-from zoo.batches import Store
+from zoo import device, hub
 from zoo.bench.gpu import pieces
 from zoo.bench.gpu.parts import Measurement, Setting
 from zoo.bench.measure import wait
 from zoo.config import Settings, check, compose
-from zoo.corpora import Splits
+from zoo.data.corpora import Splits
+from zoo.data.dataset import Store
+from zoo.data.stream import HALVED
 from zoo.hub.retrain import FORMS
-from zoo.stream import HALVED
 from zoo.task import Task
-from zoo.training import Training
+from zoo.training import build, loop, pipeline
+from zoo.training.state import Training
 
 # Merity et al.'s AWD-LSTM has layers of 400-1150-1150-400 and tied embeddings. Here all layers have
 # one size, a multiple of 128 for the kernels. A linear map leads back to the embedding's 400. The
@@ -135,12 +136,12 @@ def _words(setting: Setting, precision: str) -> list[str]:
 
 def _prepared(setting: Setting, precision: str, folder: Path) -> Prepared:
     settings = check(compose(_words(setting, precision)))
-    accelerator, precision = job.start(settings)
-    splits = prepare.open_rows(settings, prepare.checked(settings)[0])
-    task = prepare.build(settings, splits)
+    accelerator, precision = pipeline.start(settings)
+    splits = build.open_rows(settings, build.checked(settings)[0])
+    task = build.build(settings, splits)
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {
-        part: prepare.encode(task, rows, folder / "encoded" / part) for part, rows in parts.items()
+        part: build.encode(task, rows, folder / "encoded" / part) for part, rows in parts.items()
     }
     task.meet(stores["train"])
     return Prepared(settings, accelerator, precision, splits, task, stores)
@@ -156,12 +157,12 @@ def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
     plan = made.stores["train"].plan(settings.batch_tokens, settings.batch_rows)
     warm, timed = (list(islice(plan, count)) for count in (WARM, TIMED))
     for numbers in warm:
-        train.step(training, numbers)
+        loop.step(training, numbers)
     steps = timed or warm
-    step = _seconds(lambda: [train.step(training, numbers) for numbers in steps], task) / len(steps)
+    step = _seconds(lambda: [loop.step(training, numbers) for numbers in steps], task) / len(steps)
     judged = training.kept
     judged.choosing = True
-    evaluation = _seconds(lambda: train.evaluate(judged, *made.valid, made.accelerator), task)
+    evaluation = _seconds(lambda: loop.evaluate(judged, *made.valid, made.accelerator), task)
     judged.choosing = False
     made.accelerator.free_memory()  # it would unscale the gradients for each optimizer it knows
     task.load_state_dict(first)
@@ -202,7 +203,7 @@ class Keeper:
             "seed": made.settings.seed,
             "precision": made.precision,
             "weights": FORMS["int8"],
-            "versions": machine.versions(),
+            "versions": device.versions(),
         }
         self.last = time.time()
 
@@ -235,7 +236,7 @@ def _training(
     between = KEPT * estimate["epochs"] * estimate["epoch_seconds"]
     training = Training(task, made.stores["train"], settings, chosen.seed, made.accelerator)
     progress, before = training.progress, time.time()
-    running = train.epochs(training, made.valid, folder, checkpoints=False)
+    running = loop.epochs(training, made.valid, folder, checkpoints=False)
     try:
         for entry in running:
             yield entry | {"clock": time.time() - began, "of_epochs": settings.epochs}
@@ -248,7 +249,7 @@ def _training(
             if late and progress.epoch < settings.epochs:
                 yield {"stopped": f"after epoch {progress.epoch}: the time is over"}
                 break
-    except train.NotFinite as error:
+    except loop.NotFinite as error:
         if not progress.best:
             raise
         yield {"stopped": str(error)}
@@ -270,14 +271,14 @@ def _tested(made: Prepared, setting: Setting, keeper: Keeper) -> Iterator[dict[s
     """Evaluate the kept model on the validation rows, and once on the test rows if time is left."""
     task = hub.load(keeper.folder, setting.device)
     task.choosing = True
-    yield {"valid_int8": train.evaluate(task, *made.valid, made.accelerator)[0]}
+    yield {"valid_int8": loop.evaluate(task, *made.valid, made.accelerator)[0]}
     task.choosing = False
     if setting.left() < TEST * setting.seconds:
         yield {"note": "no time was left for the test rows"}
         return
     start = time.time()
     rows = [*made.splits.test]
-    metrics, _ = train.evaluate(task, made.stores["test"], rows, made.accelerator)
+    metrics, _ = loop.evaluate(task, made.stores["test"], rows, made.accelerator)
     yield {"test": metrics, "seconds": time.time() - start}
     if setting.left() > 0:
         yield keeper.keep(made.task, test=metrics)

@@ -1,0 +1,47 @@
+"""What the tests of writing share: an untrained language model with large weights, and prompts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from tasks.generate import Generate
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.nn.backbone import Backbone
+from zoo.text.sentencepiece import Pieces
+from zoo.text.tokenizers import EOS, TOKENIZERS
+
+TEXTS = [
+    "the old cat reads a book.",
+    "a small dog finds two apples\nand our teacher finds the map",
+    "my sister paints the river at noon.",
+    "the river\n  the old map\n  a small book",
+]
+PROMPTS = ["", "the old cat", "a", "my sister paints\nthe river", "a small dog finds", "the\n"]
+streams = pytest.mark.parametrize("stream", [True, False], ids=["stream", "rows"])
+
+
+@cache
+def learned(kind):
+    return TOKENIZERS[kind].train(TEXTS, 60, pieces=Pieces(coverage=1.0, blanks=True))
+
+
+def language(kind="words", end=0.0, **options) -> Generate:
+    """An untrained model with random weights, in float64; `end` is the bias of EOS."""
+    torch.manual_seed(0)
+    tokenizer, shape = learned(kind), {"num_layers": 2, "bidirectional": False}
+    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=16, **shape)
+    task = Generate(backbone, tokenizer, **options).double().eval()
+    with torch.no_grad():
+        for name, weight in task.named_parameters():
+            weight.normal_(std=0.0 if "bias" in name else 1.5)
+        task.tokens.bias[EOS] = end
+    return task
+
+
+def asked(task, prompts=PROMPTS) -> Batch:
+    examples = [task.encode(Row({"prompt": prompt}, "here")) for prompt in prompts]
+    return Batch.of(examples, range(len(examples)))

@@ -1,0 +1,82 @@
+"""What the tests of searching and of drawing share: a writer that checks how it is called."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import pytest
+import torch
+
+from zoo.generation.config import Search, find
+from zoo.text.tokenizers import BOS, EOS, PAD
+
+SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written
+TEXTS, LIMITS = range(7), (4, 0, 9, 1, 9, 14, 2)
+SEEDS = range(15)
+SEARCHES = [Search(beam=1), Search(beam=4, n_best=4), Search(sample=True, n_best=4)]
+searches = pytest.mark.parametrize("search", SEARCHES, ids=["greedy", "beam", "draws"])
+
+
+@cache
+def after(seed, text, prefix, size):
+    """Random log-probabilities (size,) after a prefix, with BOS, of a text."""
+    generator = torch.Generator().manual_seed(hash((seed, text, prefix)) & 0x7FFFFFFF)
+    logits = 1.5 * torch.randn(size, dtype=torch.float64, generator=generator)
+    logits[EOS] += seed % 3 - 1.5  # writers of short and of long texts
+    logits[[PAD, BOS]] = -torch.inf
+    return logits.log_softmax(0)
+
+
+class Writer:
+    """Writes with `after`, knows what it has read, and checks how it is called."""
+
+    ends = True
+
+    def __init__(self, texts, seed=0, size=SIZE):
+        self.texts, self.seed, self.size = list(texts), seed, size
+        self.read = [[()] for _ in self.texts]  # prefixes of each text
+        self.counts = []  # of the texts at each step
+        self.stepped = False
+
+    def step(self, ids):
+        assert not self.stepped
+        assert ids.dtype == torch.int64
+        assert ids.shape == (len(self.texts), len(self.read[0]))
+        assert self.counts or ids.eq(BOS).all()
+        self.stepped = True
+        self.counts.append(len(ids))
+        self.read = [
+            [(*prefix, i) for prefix, i in zip(*pair, strict=True)]
+            for pair in zip(self.read, ids.tolist(), strict=True)
+        ]
+        rows = zip(self.texts, self.read, strict=True)
+        found = [after(self.seed, text, prefix, self.size) for text, row in rows for prefix in row]
+        return torch.stack(found).view(*ids.shape, self.size)
+
+    def keep(self, texts, prefixes):
+        assert self.stepped
+        self.stepped = False
+        kept, width = texts.tolist(), len(self.read[0])
+        assert prefixes.shape[:-1] == texts.shape
+        assert kept == sorted(set(kept) & set(range(len(self.texts))))
+        assert all(0 <= i < width for i in prefixes.flatten().tolist())
+        rows = zip(kept, prefixes.tolist(), strict=True)
+        self.read = [[self.read[text][i] for i in row] for text, row in rows]
+        self.texts = [self.texts[text] for text in kept]
+
+
+def search_for(search, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
+    """What `find` finds, as (ids, log-probability, score)."""
+    found = find(Writer(texts, seed, size), torch.tensor(limits, dtype=torch.int64), search)
+    return [[(h.ids, h.log_probability, h.score) for h in each] for each in found]
+
+
+def choices(seed, text, ids, limit, search, size=SIZE):
+    """{token: log-probability} of what may come after ids."""
+    every = dict(enumerate(after(seed, text, (BOS, *ids), size).tolist()))
+    if len(ids) == min(limit, search.max_length):
+        return {EOS: every[EOS]}
+    if len(ids) < search.min_length:
+        del every[EOS]
+    return {token: value for token, value in every.items() if value > -math.inf}

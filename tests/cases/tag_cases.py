@@ -1,0 +1,76 @@
+"""What the tests of tagging share: PyTorch's two sentences, some spans, and small taggers."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from tasks.tag import Tag
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.nn.backbone import Backbone
+from zoo.text.sentencepiece import Pieces
+from zoo.text.tokenizers import TOKENIZERS
+
+
+def sentences(*pairs) -> list[Row]:
+    """Rows of (words, labels), both with blanks between."""
+    return [
+        Row({"words": words.split(), "labels": labels.split()}, f"rows:{number}")
+        for number, (words, labels) in enumerate(pairs, 1)
+    ]
+
+
+TUTORIAL = sentences(
+    ("The dog ate the apple", "DET NN V DET NN"), ("Everybody read that book", "NN V DET NN")
+)
+SPANS = sentences(
+    ("Ann Lee saw New York", "B-PER I-PER O B-LOC I-LOC"),
+    ("she went to Rome", "O O O B-LOC"),
+    ("Bob Ray left", "B-PER I-PER O"),
+    ("so did Ann", "O O B-PER"),
+)
+MORE = sentences(
+    ("the cat", "DET NN"),
+    ("Everybody ate that zebra book the dog read", "NN V DET NN NN DET NN V"),
+    ("xylophones", "NN"),
+)
+ROWS = [*TUTORIAL, *MORE]
+STILL = {"dropout": 0.0, "character_dropout": 0.0, "singleton_dropout": 0.0}
+KINDS = {"word+char": "whitespace", "subword": "characters"}  # words -> a tokenizer for them
+each = pytest.mark.parametrize(("words", "crf"), [*product(KINDS, (False, True))])
+
+
+def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) -> Tag:
+    """An untrained tagger that has learned its labels from rows; `scale`: of random weights."""
+    torch.manual_seed(0)
+    texts = [text for row in rows for text in Tag.texts(row)]
+    tokenizer = TOKENIZERS[kind or KINDS[words]].train(texts, 60, pieces=Pieces(coverage=1.0))
+    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
+    options = {"character_embedding": 6, "character_hidden": 5} | options
+    task = Tag(backbone, tokenizer, **(Tag.learn(rows) | options), words=words).eval()
+    with torch.no_grad():
+        for weight in task.parameters() if scale else ():
+            weight.normal_(std=scale)
+    return task
+
+
+def batch(task: Tag, rows) -> Batch:
+    return Batch.of([task.encode(row) for row in rows], range(len(rows)))
+
+
+def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
+    """The same task after a few hundred steps on the same rows."""
+    optimizer = torch.optim.Adam(task.train().parameters(), rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        task.loss(batch(task, rows)).backward()
+        optimizer.step()
+    return task.eval()
+
+
+def found(task: Tag, rows) -> list[list[str]]:
+    """The labels that a task gives to the words of rows."""
+    return [answer["labels"] for answer in task.respond(map(task.asked, rows))]

@@ -1,0 +1,212 @@
+"""mode=chat: answers to lines, settings that change between them, and errors that end nothing."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from conftest import DATA, command, fails, settings
+from generate_cases import language
+
+from zoo.cli.chat import HELP, chat
+from zoo.data.corpora import open_corpus
+from zoo.data.readers import Row
+from zoo.generation.config import Search
+from zoo.training import build as prepare
+
+LINES = ["the old cat", "a", "the old cat", "my sister"]
+DRAWN = Search(sample=True, seed=3, max_length=8)
+
+
+def model(search=DRAWN, kind="words"):
+    task = language(kind)
+    task.search = search
+    return task
+
+
+def said(task, *lines):
+    """What a chat answers to lines."""
+    out = io.StringIO()
+    chat(task, io.StringIO("".join(line + "\n" for line in lines)), out)
+    return out.getvalue()
+
+
+def answers(search, *lines):
+    """What is written behind each line, one seed further each time."""
+    task, found = model(search), ""
+    for count, line in enumerate(lines):
+        later = search if search.seed is None else replace(search, seed=search.seed + count)
+        found += line + "".join(task.write(line, later)) + "\n"
+    return found
+
+
+def test_each_line_is_answered_with_the_line_and_what_follows():
+    found = said(model(), *LINES)
+    assert found == answers(DRAWN, *LINES)
+    parts = found.split("the old cat")
+    assert parts[1].partition("\na ")[0] != parts[2].partition("\nmy sister")[0]  # another draw
+
+
+def test_a_session_can_be_repeated_and_its_seed_goes_up_by_one():
+    task = model()
+    first = said(task, *LINES)
+    assert task.search == replace(DRAWN, seed=3 + len(LINES))
+    assert said(task, *LINES) != first
+    task.search = DRAWN
+    assert said(task, *LINES) == first
+    last = model(replace(DRAWN, seed=2**32 - 1))
+    said(last, "a")
+    assert last.search.seed == 0
+
+
+def test_without_a_seed_there_is_none_to_count():
+    task = model(Search(beam=1, max_length=8))
+    assert said(task, "a", "a") == answers(task.search, "a", "a")
+    assert task.search == Search(beam=1, max_length=8)
+
+
+def test_lines_without_text_and_the_end_of_the_input_say_nothing():
+    assert said(model(), "", "  ", "\t") == ""
+    assert said(model()) == ""
+    out = io.StringIO()
+    chat(model(), io.StringIO("a"), out)  # no line end
+    assert out.getvalue() == answers(DRAWN, "a")
+
+
+def test_quit_ends_it_and_nothing_else_is_read():
+    source, out = io.StringIO("a\n/quit\na\n"), io.StringIO()
+    chat(model(), source, out)
+    assert out.getvalue() == answers(DRAWN, "a")
+    assert source.read() == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value", "shown"),
+    [
+        ("/temperature 0.5", "temperature", 0.5, "0.5"),
+        ("/temperature   2", "temperature", 2.0, "2.0"),
+        ("/sample false", "sample", False, "False"),
+        ("/seed 7", "seed", 7, "7"),
+        ("/seed null", "seed", None, "None"),
+        ("/top_k 4", "top_k", 4, "4"),
+        ("/top_p 0.25", "top_p", 0.25, "0.25"),
+        ("/max_length 3", "max_length", 3, "3"),
+        ("/beam 2", "beam", 2, "2"),
+        ("/repetition_penalty 1.5", "repetition_penalty", 1.5, "1.5"),
+        ("/stop cat", "stop", ("cat",), "('cat',)"),
+        ("/stop the cat", "stop", ("the cat",), "('the cat',)"),
+    ],
+)
+def test_a_command_changes_one_setting_and_the_answers_after_it(line, name, value, shown):
+    task, wanted = model(), replace(DRAWN, **{name: value})
+    assert said(task, line) == f"/{name} {shown}\n"
+    assert task.search == wanted
+    if value is not None:
+        found = said(model(), line, "a", "/settings")
+        text, _, settings = found.removeprefix(f"/{name} {shown}\n").partition("\n/beam")
+        assert f"/{name} {8 if name == 'seed' else shown}\n" in f"/beam{settings}"
+        if wanted.sample:
+            assert text + "\n" == answers(wanted, "a")
+
+
+def test_stop_without_a_string_is_none_again():
+    task = model()
+    assert said(task, "/stop cat", "/stop", "a") == "/stop ('cat',)\n/stop ()\n" + answers(
+        DRAWN, "a"
+    )
+    assert task.search.stop == ()
+
+
+def test_settings_and_help_show_what_there_is():
+    assert said(model(), "/help") == HELP + "\n"
+    shown = said(model(), "/settings").splitlines()
+    assert shown == [f"/{name} {value}" for name, value in vars(DRAWN).items()]
+    assert "/temperature 1.0" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("/temperature 0", "search.temperature=0: Input should be greater than 0"),
+        (
+            "/temperature warm",
+            "search.temperature=warm: Input should be a valid number, "
+            "unable to parse string as a number",
+        ),
+        ("/temperature", "search.temperature=(): Input should be a valid number"),
+        ("/top_p 1.1", "search.top_p=1.1: Input should be less than or equal to 1"),
+        ("/seed -1", "search.seed=-1: Input should be greater than or equal to 0"),
+        ("/max_length 0", "search.max_length=0: Input should be greater than or equal to 1"),
+        ("/tempo 1", "/tempo: no such command; see /help"),
+        ("/", "/: no such command; see /help"),
+        ("/quit now", "/quit: no such command; see /help"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_the_chat_goes_on(line, wrong):
+    task = model()
+    found = said(task, line, "a")
+    assert found == f"error: {wrong}\n" + answers(DRAWN, "a")
+    assert task.search == replace(DRAWN, seed=4)
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    task = model(Search(beam=1, sample=True, n_best=3, seed=1, max_length=8))
+    line = "error: n_best=3 needs a beam as wide, not beam=1"
+    assert said(task, "/sample false").startswith(line)
+    assert task.search.sample
+
+
+def test_a_beam_is_shown_when_it_is_done():
+    search = Search(beam=3, max_length=8)
+    assert said(model(search), "a") == model(search).predict("a")[0] + "\n"
+
+
+def test_of_several_texts_a_beam_shows_the_best():
+    search = Search(beam=3, n_best=3, max_length=8)
+    found = said(model(search), "a")
+    assert found == model(search).predict("a")[0][0] + "\n"
+
+
+def test_an_answer_appears_in_pieces():
+    class Watched(io.StringIO):
+        seen = ()
+
+        def flush(self):
+            self.seen = (*self.seen, self.getvalue())
+
+    out = Watched()
+    chat(model(replace(DRAWN, max_length=5)), io.StringIO("the old cat\n"), out)
+    assert out.seen[0] == "the old cat"
+    assert len({*out.seen}) == 7  # the prompt, five words and the line end
+    assert all(b.startswith(a) for a, b in zip(out.seen, out.seen[1:], strict=False))
+
+
+def test_a_classifier_answers_and_has_no_settings():
+    chosen = settings(None)
+    task = prepare.build(chosen, open_corpus(chosen.data)).eval()
+    texts = ["a fine film", "a dull film"]
+    shown = [task.show(answer) for answer in task.respond(Row({"text": t}, "here") for t in texts)]
+    found = said(task, texts[0], "/temperature 1", texts[1], "/quit", texts[0])
+    wrong = "error: /temperature: no such command; see /help"
+    assert found.splitlines() == [shown[0], wrong, shown[1]]
+
+
+def test_a_chat_on_the_command_line(tmp_path):
+    task = model(kind="characters").float()
+    task.save(tmp_path)
+    words = ["search.max_length=8", "search.temperature=1.0", "search.top_k=0", "search.beam=1"]
+    options = [*words, "seed=3", "threads=1", "device=cpu"]
+    lines = "the old cat\n/no\n/temperature 0.5\na\n/quit\nmore\n"
+    done = command("mode=chat", f"model={tmp_path}", *options, input=lines)
+    assert (done.returncode, done.stderr) == (0, "")
+    task.search = replace(DRAWN, beam=1)
+    assert done.stdout == said(task, "the old cat", "/no", "/temperature 0.5", "a")
+    assert "error: /no: no such command; see /help\n/temperature 0.5\na" in done.stdout
+
+
+def test_a_chat_needs_a_model(capsys):
+    line = "mode=chat needs model=DIR, a folder that a training wrote"
+    assert fails(capsys, "mode=chat", "task=generate") == line
+    given = f"data.train={DATA / 'classify.jsonl'}"
+    assert fails(capsys, "mode=chat", "data=files", given) == line

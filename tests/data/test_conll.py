@@ -1,0 +1,248 @@
+"""Column files and CoNLL-U: sentences with their places, and one line for each broken one."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from conftest import fails
+
+from zoo.data import readers as rows
+from zoo.data.conll import CONLLU
+from zoo.data.corpora import open_corpus
+from zoo.errors import InputError, RowError
+
+
+def word(number, form="a", upos="NOUN", xpos="NN"):
+    return "\t".join([str(number), form, form.lower(), upos, xpos, "_", "0", "root", "_", "_"])
+
+
+RANGE = word("1-2", "vámonos", "_", "_")
+EMPTY = word("2.1", "go", "_", "_")
+TREES = "\n".join(
+    [
+        "# sent_id = 1", RANGE, word(1, "vamos", "VERB"), word(2, "nos", "PRON"), EMPTY, "",
+        "", "# a comment of its own", "", "# text = # sí", word(1, "#", "SYM"),
+        "# in between", word(2, "sí", "INTJ", "UH"), word("3-4", "x"), word(3, "n k", "NUM"), "",
+    ]
+)  # fmt: skip
+FORMS = [["vamos", "nos"], ["#", "sí", "n k"]]
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """A function that writes a file into the working folder, gzip'ed where the name says so."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, content):
+        data, path = content.encode(), tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return name
+
+    return write
+
+
+def message(read, name):
+    """The one line of the RowError that reading a file ends in."""
+    with pytest.raises(RowError) as caught:
+        list(read(name))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+ENDS = {
+    "as it is": lambda text: text,
+    "no line end": lambda text: text.rstrip("\n"),
+    "blank lines": lambda text: "\n \n" + text + "\n\n\t\n",
+    "crlf": lambda text: text.replace("\n", "\r\n"),
+    "mark": lambda text: "\ufeff" + text,
+}
+ends = pytest.mark.parametrize("end", ENDS)
+packs = pytest.mark.parametrize("packed", ["", ".gz"], ids=["plain", "gz"])
+
+
+@ends
+@packs
+def test_sentences_of_conllu(write, end, packed):
+    name = write("a.conllu" + packed, ENDS[end](TREES))
+    found = list(rows.read(name))
+    assert [row["words"] for row in found] == FORMS
+    assert [row["upos"] for row in found] == [["VERB", "PRON"], ["SYM", "INTJ", "NUM"]]
+    assert [row["xpos"] for row in found] == [["NN", "NN"], ["NN", "UH", "NN"]]
+    assert found[0] == {
+        "words": ["vamos", "nos"], "lemma": ["vamos", "nos"], "upos": ["VERB", "PRON"],
+        "xpos": ["NN"] * 2, "feats": ["_"] * 2, "head": ["0"] * 2, "deprel": ["root"] * 2,
+        "deps": ["_"] * 2, "misc": ["_"] * 2,
+    }  # fmt: skip
+    assert tuple(found[1]) == CONLLU
+    shift = 2 * (end == "blank lines")
+    assert [row.place for row in found] == [f"{name}:{1 + shift}", f"{name}:{10 + shift}"]
+
+
+BROKEN = {
+    "nine columns": (word(2).rpartition("\t")[0], "9 columns: CoNLL-U has ten"),
+    "eleven columns": (word(2) + "\t_", "11 columns"),
+    "blanks": (word(2).replace("\t", " "), "1 columns"),
+    "an empty cell": (word(2).replace("\tNN\t", "\t\t"), "column 5 is empty: write _"),
+    "an empty cell of a range": (RANGE.replace("_", "", 1), "column 4 is empty"),
+    "an empty id": (word(""), "column 1 is empty"),
+    "a word as id": (word("x1"), "id 'x1': CoNLL-U has 1, 3-4 or 8.1"),
+    "a dash as id": (word("-"), "id '-'"),
+    "a letter in a range": (word("1-b"), "id '1-b'"),
+    "an id twice": (word(1), "id 1 where 2 is due"),
+    "an id left out": (word(3), "id 3 where 2 is due"),
+    "an id of zero": (word(0), "id 0 where 2 is due"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@packs
+def test_a_broken_line_of_conllu_is_named(write, case, packed):
+    line, said = BROKEN[case]
+    name = write("a.conllu" + packed, "\n".join([word(1), "", "# x", word(1), line, word(2)]))
+    assert message(rows.read, name).startswith(f"{name}:5: {said}")
+    assert next(rows.read(name))["words"] == ["a"]
+
+
+@pytest.mark.parametrize("number", ["-1", "1.", "1-2-3", "1..2", ".2"])
+def test_an_id_that_is_none_is_named(write, number):
+    name = write("a.conllu", "\n".join([word(1), word(number), word(2)]))
+    assert message(rows.read, name).startswith(f"{name}:2: id {number!r}")
+
+
+def test_ids_count_from_one_in_each_sentence(write):
+    name = write("a.conllu", "\n".join([word(1), word(2), "", word(2)]))
+    assert message(rows.read, name).startswith(f"{name}:4: id 2 where 1 is due")
+
+
+COLUMNS = """-DOCSTART- -X- O O
+
+EU NNP B-NP B-ORG
+rejects VBZ B-VP O
+# # O O
+
+-DOCSTART- -X- O O
+# NNP B-NP B-MISC
+lamb\u200b NN I-NP O
+"""
+CONTENT = [
+    {"words": ["EU", "rejects", "#"], "2": ["NNP", "VBZ", "#"], "3": ["B-NP", "B-VP", "O"],
+     "labels": ["B-ORG", "O", "O"]},
+    {"words": ["#", "lamb\u200b"], "2": ["NNP", "NN"], "3": ["B-NP", "I-NP"],
+     "labels": ["B-MISC", "O"]},
+]  # fmt: skip
+
+
+@ends
+@packs
+@pytest.mark.parametrize("between", [" ", "\t", "   "], ids=["blank", "tab", "blanks"])
+@pytest.mark.parametrize("read", [rows.read, rows.sentences], ids=["read", "sentences"])
+def test_sentences_of_column_files(write, tmp_path, end, packed, between, read):
+    text = ENDS[end](COLUMNS.replace(" ", between))
+    name = write(("a.conll" if read is rows.read else "a.any") + packed, text)
+    found = list(read(tmp_path / name))
+    assert [dict(row) for row in found] == CONTENT
+    shift = 2 * (end == "blank lines")
+    places = [f"{tmp_path / name}:{line + shift}" for line in (3, 7)]
+    assert [row.place for row in found] == places
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a\nb\n", ["words"]),
+        ("a X\nb Y\n", ["words", "labels"]),
+        ("a 1 X\nb 2 Y\n", ["words", "2", "labels"]),
+        ("a 1 2 3 X\nb 2 2 2 Y\n", ["words", "2", "3", "4", "labels"]),
+    ],
+)
+def test_columns_are_named_from_both_ends(write, text, names):
+    (row,) = rows.read(write("a.bio", text))
+    assert [*row] == names
+    assert row["words"] == ["a", "b"]
+    assert "labels" not in names or row["labels"] == ["X", "Y"]
+
+
+def test_between_tabs_blanks_are_of_the_word(write):
+    (row,) = rows.read(write("a.bio", "New York\tB-LOC\n10 000\tO\n"))
+    assert dict(row) == {"words": ["New York", "10 000"], "labels": ["B-LOC", "O"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a X\nb\n", "2: 1 columns, the first line has 2: every word needs a label"),
+        ("a X\nb Y Z\n", "2: 3 columns, the first line has 2"),
+        ("-DOCSTART-\n\na X\n\nb 1 Y\n", "5: 3 columns, the first line has 2"),
+        ("a\tX\n\n\n\tY\n", "4: column 1 is empty"),
+        ("a\tX\nb\t\n", "2: column 2 is empty"),
+    ],
+)
+def test_a_broken_line_of_columns_is_named(write, text, said):
+    name = write("a.conll", text)
+    assert message(rows.read, name).startswith(f"{name}:{said}")
+
+
+@pytest.mark.parametrize("name", ["a.conllu", "a.conll", "a.bio.gz"])
+def test_a_file_without_sentences_is_an_error(write, name):
+    with pytest.raises(InputError, match="holds no rows"):
+        rows.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
+
+
+def opened(column="labels", **parts):
+    paths = {"train": None, "valid": None, "test": None} | parts
+    return open_corpus({"name": "columns", **paths, "column": column}, "words")
+
+
+@pytest.mark.parametrize(("column", "source"), [("labels", "labels"), ("2", "2"), ("3", "3")])
+def test_the_corpus_columns_takes_the_labels_from_a_column(write, column, source):
+    names = [write(name, COLUMNS) for name in ("a.txt", "b", "c.iob2.gz")]
+    splits = opened(column, **dict(zip(("train", "valid", "test"), names, strict=True)))
+    for part, name in zip((splits.train, splits.valid, splits.test), names, strict=True):
+        assert [row["labels"] for row in part] == [row[source] for row in CONTENT]
+        assert [row["words"] for row in part] == [row["words"] for row in CONTENT]
+        assert next(iter(part)).place == f"{name}:3"
+
+
+def test_words_that_stand_twice_are_on_one_side(write):
+    text = "".join(f"w{i % 100} O\nx{i % 100} B-{i}\n\n" for i in range(200))
+    splits = opened(train=write("a.txt", text))
+    parts = [[row["words"][0] for row in part]
+             for part in (splits.train, splits.valid, splits.test)]  # fmt: skip
+    assert sum(map(len, parts)) == 200
+    assert all(0 < len({*part}) == len(part) / 2 for part in parts)
+    assert sum(len({*part}) for part in parts) == 100
+
+
+@pytest.mark.parametrize("name", ["en_ewt-ud-{}.conllu", "xx-ud-{}.conllu.gz", "{}.conllu"])
+@pytest.mark.parametrize("column", ["upos", "xpos", "deprel"])
+def test_the_corpus_ud_ewt_takes_any_column(write, tmp_path, name, column):
+    for part in ("train", "dev", "test"):
+        write("t/" + name.format(part), TREES.replace("INTJ", part).replace("UH", part))
+    splits = open_corpus({"name": "ud_ewt", "path": str(tmp_path / "t"), "column": column})
+    for part, found in (("train", splits.train), ("dev", splits.valid), ("test", splits.test)):
+        _, row = found
+        wanted = {"upos": ["SYM", part, "NUM"], "xpos": ["NN", part, "NN"], "deprel": ["root"] * 3}
+        assert (row["words"], row["labels"]) == (FORMS[1], wanted[column])
+        assert {"upos", "xpos", "deprel"} - {*row} == {column}
+
+
+def test_a_column_that_is_not_there_is_named_with_its_setting(write, capsys):
+    write("a.txt", COLUMNS)
+    with pytest.raises(RowError, match=r"a\.txt:3: no column '4', .*words, 2, 3, labels; set data"):
+        list(opened("4", train="a.txt").train)
+    for part in ("train", "dev", "test"):
+        write(f"{part}.conllu", TREES)
+    for data in (["data=columns", "data.train=a.txt"], ["data=ud_ewt", "data.path=."]):
+        said = fails(capsys, "task=tag", *data, "data.column=pos", "device=cpu", "out=run")
+        assert "no column 'pos', there are: words" in said
+        assert "set data.column=COLUMN" in said
+
+
+def test_a_missing_file_is_named(write, tmp_path):
+    write("a.txt", COLUMNS)
+    with pytest.raises(InputError, match=r"no b\.txt in it; there are: a\.txt"):
+        opened(train="a.txt", test="b.txt")
+    with pytest.raises(InputError, match=r"no train\.conllu in it; there are: a\.txt"):
+        open_corpus({"name": "ud_ewt", "path": str(tmp_path)})

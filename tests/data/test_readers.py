@@ -1,0 +1,284 @@
+"""Rows: every format, what is handled silently, and one line per error that names place and cure."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import threading
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.data import conll as columns
+from zoo.data import readers as rows
+from zoo.errors import InputError, RowError
+
+PLAIN = [("a good film", "pos"), ("bad, \N{SNOWMAN}", "neg"), ("", "neg")]
+TABLE = [{"text": text, "label": label} for text, label in PLAIN]
+
+FORMATS = {
+    "a.jsonl": "".join(json.dumps(row) + "\n" for row in TABLE),
+    "a.csv": 'text,label\na good film,pos\n"bad, \N{SNOWMAN}",neg\n,neg\n',
+    "a.tsv": "text\tlabel\na good film\tpos\nbad, \N{SNOWMAN}\tneg\n\tneg\n",
+}
+CONLLU = """# sent_id = 1
+# text = vámonos al mar
+1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_
+1\tvamos\tir\tVERB\t_\t_\t0\troot\t_\t_
+2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_\t_
+2.1\tgo\tgo\tVERB\t_\t_\t_\t_\t_\t_
+
+# text = sí
+1\tsí\tsí\tINTJ\t_\t_\t0\troot\t_\t_
+"""
+PACKED = pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """A function that writes a file into the working folder, gzip'ed where the name says so."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, content):
+        data = content.encode() if isinstance(content, str) else content
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return name
+
+    return write
+
+
+def read(name):
+    return [dict(row) for row in rows.read(name)]
+
+
+def message(name):
+    """The one line of the error that reading a file ends in."""
+    with pytest.raises(InputError) as caught:
+        list(rows.read(name))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@PACKED
+@pytest.mark.parametrize("name", FORMATS)
+def test_tables_hold_equal_rows_in_every_format(write, name, packed):
+    assert read(write(name + ".gz" * packed, FORMATS[name])) == TABLE
+
+
+@PACKED
+def test_a_text_file_holds_a_row_per_line(write, packed):
+    name = write("a.txt" + ".gz" * packed, "one\n\n two \nlast without an end")
+    assert [r["text"] for r in rows.read(name)] == ["one", "", " two ", "last without an end"]
+    assert [r.place for r in rows.read(name)] == [f"{name}:{i}" for i in (1, 2, 3, 4)]
+
+
+@PACKED
+def test_words_of_conllu_leave_ranges_and_empty_nodes_out(write, packed):
+    first, second = rows.read(name := write("a.conllu" + ".gz" * packed, CONLLU))
+    assert first["words"] == ["vamos", "nos"]
+    assert first["upos"] == ["VERB", "PRON"]
+    assert first["deprel"] == ["root", "obj"]
+    assert second == {**{c: ["_"] for c in columns.CONLLU}, "words": ["sí"], "lemma": ["sí"],
+                      "upos": ["INTJ"], "head": ["0"], "deprel": ["root"]}  # fmt: skip
+    assert (first.place, second.place) == (f"{name}:1", f"{name}:8")
+
+
+@PACKED
+def test_parallel_files_are_read_line_by_line(write, packed):
+    source = write("a.en" + ".gz" * packed, "\ufeffone\r\n\r\n")
+    target = write("a.ja" + ".gz" * packed, "一\n空\n")
+    pairs = list(rows.parallel(source, target))
+    assert pairs == [{"source": "one", "target": "一"}, {"source": "", "target": "空"}]
+    assert pairs[1].place == f"{source}:2"
+
+
+@PACKED
+def test_a_folder_holds_a_text_per_file_and_its_label(write, packed):
+    write("f/notes.txt", "no label, no row")
+    for number, (text, label) in enumerate(PLAIN):
+        write(f"f/{label}/{number}.txt" + ".gz" * packed, "\ufeff" + text)
+    assert read("f") == [TABLE[1], TABLE[2], TABLE[0]]
+    write("f/pos/5.txt" + ".gz" * packed, "two\r\nlines\n")
+    assert read("f")[-1] == {"text": "two\nlines", "label": "pos"}
+
+
+def test_the_texts_of_a_folder_are_read_in_the_order_of_their_names(write):
+    names = [write(f"f/{label}/{number}.txt", "") for label in "ypqa" for number in range(9)]
+    assert [row.place for row in rows.read("f")] == sorted(names)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.conllu"])
+def test_byte_order_mark_and_crlf_change_nothing(write, name):
+    text = FORMATS.get(name, CONLLU)
+    plain = read(write(name, text))
+    assert read(write(name, "\ufeff" + text.replace("\n", "\r\n"))) == plain
+
+
+@pytest.mark.parametrize("text", ["NA", "null", "nan", "None", "1", "1e5", "true", " a "])
+def test_texts_of_tables_stay_as_they_are_written(write, text):
+    row = {"text": text, "label": "1"}
+    assert read(write("a.csv", f"text,label\n{text},1\n")) == [row]
+    assert read(write("a.tsv", f"text\tlabel\n{text}\t1\n")) == [row]
+    assert read(write("a.txt", text + "\n")) == [{"text": text}]
+
+
+def test_numbers_of_json_stay_numbers(write):
+    name = write("a.jsonl", '{"text": "x", "label": 1}\n\n{"text": null, "label": 0.5}\n')
+    assert read(name) == [{"text": "x", "label": 1}, {"text": None, "label": 0.5}]
+    assert [row.place for row in rows.read(name)] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_a_line_break_in_quotes_is_text_and_is_counted(write):
+    name = write("a.csv", 'text,label\n"one\n\n""two""",a\n\nthree,b\n')
+    first, second = rows.read(name)
+    assert (first["text"], first.place) == ('one\n\n"two"', "a.csv:2")
+    assert (second["text"], second.place) == ("three", "a.csv:6")
+
+
+def test_quotation_marks_of_tsv_are_characters(write):
+    assert read(write("a.tsv", 'text\tn\n"a\t"\n'))[0] == {"text": '"a', "n": '"'}
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\u2029", "\f", "\v", "\x1c"])
+def test_only_a_line_feed_ends_a_line(write, mark):
+    text = f"a{mark}b"
+    assert read(write("a.txt", text + "\n")) == [{"text": text}]
+    assert read(write("a.csv", f"text\n{text}\n")) == [{"text": text}]
+    assert read(write("a.jsonl", json.dumps({"text": text}, ensure_ascii=False)))[0]["text"] == text
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"))
+NAMES = st.lists(TEXTS.filter(str.strip), min_size=1, max_size=4, unique=True)
+
+
+@given(names=NAMES, data=st.data())
+def test_what_csv_and_json_write_comes_back_equal(tmp_path_factory, names, data):
+    cells = st.lists(TEXTS, min_size=len(names), max_size=len(names))
+    table = [dict(zip(names, r, strict=True)) for r in data.draw(st.lists(cells, min_size=1))]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names)
+    writer.writeheader()
+    writer.writerows(table)
+    folder = tmp_path_factory.mktemp("t")
+    (folder / "a.csv").write_bytes(buffer.getvalue().encode())
+    assert read(folder / "a.csv") == table
+    dumped = (json.dumps(r, ensure_ascii=i % 2 == 0) + "\n" for i, r in enumerate(table))
+    (folder / "a.jsonl").write_bytes("".join(dumped).encode())
+    assert read(folder / "a.jsonl") == table
+
+
+TEN = "\t".join("1abcdefghi")
+BROKEN = {  # name, content: how the error begins, and the cure it names
+    ("a.csv", "a,b\n1,2\n3\n"): ("a.csv:3: ", "1 cells, .* 2: every row needs"),
+    ("b.csv", "a,b\n1,2\n3,4,5\n"): ("b.csv:3: ", "3 cells, .* 2: every row needs"),
+    ("c.csv", 'a,b\n"x\ny",2\n"3,4\n5,6\n'): ("c.csv:4: ", "not closed"),
+    ("d.csv", 'a,b\n"x" y,2\n'): ("d.csv:2: ", "quotation mark"),
+    ("e.csv", "a,b\rx,y\r"): ("e.csv:1: ", "end the lines with LF"),
+    ("f.csv", "a,b\n"): ("f.csv: ", "no rows; needed"),
+    ("g.csv", "text,a,text\n1,2,3\n"): ("g.csv:1: ", "text twice: rename"),
+    ("a.tsv", "a\tb\n1\t2\n3\n"): ("a.tsv:3: ", "1 cells, .* 2"),
+    ("b.tsv", "a\ta\n"): ("b.tsv:1: ", "a twice: rename"),
+    ("a.txt", "fine\nna\xefve\n".encode("latin-1")): ("a.txt:2: ", "0xef at column 3.*UTF-8"),
+    ("b.txt", "a\nb\0c\n"): ("b.txt:2: ", "NUL.*UTF-8"),
+    ("c.txt", "text".encode("utf-16")): ("c.txt:1: ", "UTF-16; save as UTF-8"),
+    ("d.txt", ""): ("d.txt: ", "no rows; needed"),
+    ("d.txt.gz", ""): ("d.txt.gz: ", "no rows; needed"),
+    ("a.jsonl", '{"a": 1}\n{"a": \n'): ("a.jsonl:2: ", "not JSON.*one object in each line"),
+    ("b.jsonl", "{}\n\n[1]\n"): ("b.jsonl:3: ", "object is needed.*not a list"),
+    ("c.jsonl", "[" * 100_000): ("c.jsonl:1: ", "not JSON"),
+    ("d.jsonl", "1" * 5_000): ("d.jsonl:1: ", "not JSON"),
+    ("e.jsonl", '{"text": "\\ud83d"}'): ("e.jsonl:1: ", "surrogate"),
+    ("a.conllu", f"{TEN}\n\n1\tb\tc\n"): ("a.conllu:3: ", "3 columns.*ten"),
+    ("b.conllu", f"{TEN}\nx{TEN}\n"): ("b.conllu:2: ", "'x1'.*1, 3-4 or 8.1"),
+    ("c.conllu", "# a comment\n\n"): ("c.conllu: ", "no rows"),
+    ("a.xlsx", "x"): ("a.xlsx: ", r"unknown format \.xlsx; known: \.jsonl"),
+    ("noend", "x"): ("noend: ", "without a suffix; known"),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), BROKEN, ids=lambda v: None)
+def test_a_broken_file_gives_one_line_with_place_and_cure(write, name, content):
+    place, cure = BROKEN[name, content]
+    said = message(write(name, content))
+    assert said.startswith(place)
+    assert re.search(cure, said)
+
+
+def test_what_is_no_row_is_an_input_error_and_a_row_a_row_error(write):
+    with pytest.raises(RowError):
+        list(rows.read(write("a.csv", "a,b\n1\n")))
+    with pytest.raises(InputError, match=r"^none\.csv: No such file or directory$"):
+        rows.read("none.csv")
+    assert message("nowhere") == "nowhere: No such file or directory"
+
+
+def test_a_folder_without_texts_says_what_it_needs(write):
+    write("f/a.txt", "beside, not below")
+    assert message("f").startswith("f: holds no rows; needed: LABEL/*.txt")
+
+
+def test_rows_before_a_broken_one_are_read(write):
+    stream = rows.read(write("a.csv", "a,b\n1,2\n3\n"))
+    assert next(stream) == {"a": "1", "b": "2"}
+    with pytest.raises(RowError, match=r"^a\.csv:3: "):
+        next(stream)
+
+
+@pytest.mark.parametrize(("source", "target"), [("a\nb\nc\n", "x\n"), ("x\n", "a\nb\nc\n")])
+def test_parallel_files_of_different_length_are_named_with_their_counts(write, source, target):
+    read, written = source.count("\n"), target.count("\n")
+    with pytest.raises(InputError, match=f"^s has {read} lines, t {written}: line by line they"):
+        list(rows.parallel(write("s", source), write("t", target)))
+
+
+def test_parallel_files_without_lines_are_an_error(write):
+    with pytest.raises(InputError, match=r"^s: holds no rows"):
+        list(rows.parallel(write("s", ""), write("t", "")))
+
+
+def test_broken_gzip_data_name_the_line_where_they_break(write):
+    packed = gzip.compress(("line\n" * 10_000).encode())
+    os.rename(write("a", packed[:-9]), "a.txt.gz")
+    assert re.match(r"a\.txt\.gz:\d+: broken gzip data: .*ended before", message("a.txt.gz"))
+    os.rename(write("b", "not packed"), "b.csv.gz")
+    assert message("b.csv.gz").startswith("b.csv.gz:1: broken gzip data: Not a gzipped file")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz"])
+def test_a_line_of_100_megabytes_is_refused_without_reading_it_whole(write, name):
+    write(name, b"ok\n" * (name == "a.csv") + b"x" * 100_000_000)
+    tracemalloc.start()
+    said = message(name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert re.match(rf"{name}:[12]: a line of more than 16 MB: put line ends", said)
+    assert peak < 60e6
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_the_first_row_is_there_before_the_rest_is_read(tmp_path, name):
+    path, written = tmp_path / name, 0
+    os.mkfifo(path)
+
+    def feed():
+        nonlocal written
+        block = (b"text\n" if name == "a.csv" else b"") + b'{"text": 1}\n' * 5000
+        with suppress(BrokenPipeError), open(path, "wb", buffering=0) as pipe:
+            while written < 100_000_000:
+                written += pipe.write(block)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    stream = rows.read(path)
+    assert next(stream)["text"] in (1, '{"text": 1}')
+    del stream  # closes the pipe
+    thread.join()
+    assert written < 1_000_000

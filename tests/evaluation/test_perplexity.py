@@ -1,0 +1,247 @@
+"""Likelihood of a stream: every token scored once, by nothing but what stands before it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tasks.generate import Generate
+from zoo.data.readers import Row
+from zoo.data.stream import Stream
+from zoo.evaluation import perplexity as likelihood
+from zoo.evaluation.perplexity import Evaluation
+from zoo.nn.backbone import Backbone
+from zoo.text.tokenizers import EOS, UNK, Characters
+
+ROWS = ["a bad cab", "", "dad fed a bee?", "cafe\nbead", "aaaaaaaaaaaa", "ebb"]
+TOKENIZER = Characters.train(["abcdefabcdefabc  \u00e9 xyzuvw"] * 3, 40)
+softmaxes = pytest.mark.parametrize("softmax", ["full", "adaptive"])
+
+
+def model(softmax="full", dtype=torch.float32, tied=True, **options):
+    """Two layers with strong weights, and dropout that no measure may see."""
+    torch.manual_seed(0)
+    backbone = Backbone(
+        len(TOKENIZER), embedding_size=6, hidden_size=8, num_layers=2, bidirectional=False,
+        dropout=0.5, output_dropout=0.5, weight_dropout=0.5, word_dropout=0.5, **options,
+    )  # fmt: skip
+    cuts = [6, 11] if softmax == "adaptive" else None
+    made = Generate(backbone, TOKENIZER, softmax=softmax, cutoffs=cuts, tied=tied, dropout=0.5)
+    for part in made.parameters():
+        part.data *= 2
+    nn.init.normal_(made.tokens.bias)
+    return made.to(dtype).train()
+
+
+def stream(folder, rows):
+    made = [Row({"text": text}, f"row {i}") for i, text in enumerate(rows)]
+    return Stream.write(made, model().encode, folder)
+
+
+@pytest.fixture
+def task():
+    return model()
+
+
+@pytest.fixture
+def it(tmp_path):
+    return stream(tmp_path / "it", ROWS)
+
+
+def of_tokens(folder, tokens):
+    return Stream.write([Row({}, "it")], lambda _: {"target": list(map(int, tokens))}, folder)
+
+
+def close(found, wanted, bound=1e-5):
+    np.testing.assert_allclose(found, wanted, rtol=bound, atol=bound)
+
+
+@torch.no_grad()
+def plain(task, tokens, before=EOS):
+    """Nats of each token by torch's own LSTM, one token after the other."""
+    lstm = nn.LSTM(6, 8, 2).to(task.tokens.bias)
+    lstm.load_state_dict(task.backbone.lstm.state_dict())
+    found, state = [], None
+    for token in map(int, tokens):
+        output, state = lstm(task.backbone.embedding.weight[before][None], state)
+        scores = task.tokens(task.project(output), task.backbone)
+        found.append(F.cross_entropy(scores, torch.tensor([token])).item())
+        before = token
+    return np.array(found)
+
+
+def learned(task, tokens, settings):
+    """Nats of each token with a step of learning after each piece, by autograd of the logits."""
+    task, tokens, found, state = copy.deepcopy(task).eval(), list(map(int, tokens)), [], None
+    squares, first = [], [weight.detach().clone() for weight in task.parameters()]
+    for start in range(0, len(tokens), settings.dynamic_steps):
+        target = torch.tensor(tokens[start : start + settings.dynamic_steps])
+        ids = torch.tensor([[EOS, *tokens][start : start + len(target)]])
+        encoded = task.backbone(ids, None, state)
+        scores = task.tokens(task.project(encoded.output[0]), task.backbone)
+        losses = F.cross_entropy(scores, target, reduction="none")
+        state, found = (encoded.h_n.detach(), encoded.c_n.detach()), [*found, *losses.tolist()]
+        grads = torch.autograd.grad(losses.mean(), [*task.parameters()])
+        squares.append([grad**2 for grad in grads])
+        usual = [torch.stack(each).mean(0).sqrt() for each in zip(*squares, strict=True)]
+        for weight, grad, root, origin in zip(task.parameters(), grads, usual, first, strict=True):
+            moved = weight.detach() - settings.dynamic_rate * grad / (root + likelihood.TINY)
+            weight.data = moved + settings.dynamic_decay * (origin - moved)
+    return np.array(found)
+
+
+@torch.no_grad()
+def remembered(task, tokens, settings):
+    """Nats of each token with a cache, place by place."""
+    tokens = torch.tensor(list(map(int, tokens)))
+    ids = torch.cat([torch.tensor([EOS]), tokens[:-1]])
+    h = task.project(task.eval().backbone(ids[None]).output[0]).double().numpy()
+    own, found, share = np.exp(-plain(task, tokens)), [], settings.cache_share
+    for t, token in enumerate(tokens):
+        places = range(max(0, t - settings.cache), t)
+        likes = {i: math.exp(settings.cache_sharpness * h[i] @ h[t]) for i in places}
+        hit = sum(like for i, like in likes.items() if tokens[i] == token)
+        both = (1 - share) * own[t] + share * hit / sum(likes.values()) if places else own[t]
+        found.append(-math.log(both))
+    return np.array(found)
+
+
+@softmaxes
+@pytest.mark.parametrize("window", [1, 5, 16, 512])
+def test_static_scores_every_token_from_all_before_it(monkeypatch, it, softmax, window):
+    monkeypatch.setattr(likelihood, "WINDOW", window)
+    task = model(softmax)
+    assert len(it.tokens) == sum(len(text) + 1 for text in ROWS)
+    found = likelihood.static(task, it)
+    close(found, plain(task, it.tokens))
+    assert np.abs(found[1:] - plain(task, it.tokens[1:])).max() > 0.01  # what is before counts
+
+
+@pytest.mark.parametrize("window", [1, 4, 512])
+@pytest.mark.parametrize(("columns", "rows"), [(2, ROWS), (7, ROWS), (999, ROWS), (5, [""])])
+def test_each_column_begins_anew(monkeypatch, tmp_path, task, window, columns, rows):
+    monkeypatch.setattr(likelihood, "WINDOW", window)
+    tokens = (it := stream(tmp_path / "it", rows)).tokens
+    edges = np.linspace(0, len(tokens), min(columns, max(1, len(tokens) // 2)) + 1).astype(int)
+    parts = [(tokens[a:b], tokens[a - 1] if a else EOS) for a, b in pairwise(edges)]
+    wanted = np.concatenate([plain(task, *part) for part in parts])
+    close(likelihood.static(task, it, columns), wanted)
+
+
+DYNAMIC = {"dynamic_steps": 7, "dynamic_rate": 0.01}
+
+
+@softmaxes
+@pytest.mark.parametrize("steps", [1, 7, 1000])
+def test_dynamic_that_hardly_learns_is_static(it, softmax, steps):
+    task = model(softmax)
+    found = likelihood.dynamic(task, it, Evaluation(dynamic_steps=steps, dynamic_rate=1e-9))
+    close(found, plain(task, it.tokens), 1e-4)
+
+
+@softmaxes
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_dynamic_learns_from_each_piece_once_it_was_scored(it, softmax, tied, decay):
+    task = model(softmax, torch.float64, tied)
+    settings = Evaluation(**DYNAMIC, dynamic_decay=decay)
+    wanted = learned(task, it.tokens, settings)
+    close(likelihood.dynamic(task, it, settings), wanted)
+    assert np.abs(wanted - plain(task, it.tokens))[7:].mean() > 0.01
+
+
+def test_dynamic_leaves_the_model_as_it_is(it, task):
+    before, static = copy.deepcopy(task.state_dict()), likelihood.static(task, it)
+    with torch.no_grad():
+        first = likelihood.dynamic(task, it, Evaluation(**DYNAMIC))
+    assert all(torch.equal(part, before[name]) for name, part in task.state_dict().items())
+    assert all(part.grad is None for part in task.parameters())
+    assert np.array_equal(likelihood.static(task, it), static)
+    assert np.array_equal(likelihood.dynamic(task, it, Evaluation(**DYNAMIC)), first)
+
+
+def test_dynamic_finds_a_text_that_repeats_itself_likely(tmp_path, task):
+    it = stream(tmp_path / "it", ["fade a bed"] * 30)
+    found = likelihood.dynamic(task, it, Evaluation(dynamic_steps=5, dynamic_rate=0.02))
+    assert found[-110:].mean() < likelihood.static(task, it)[-110:].mean() / 3
+
+
+def test_dynamic_learns_with_a_learned_state(it):
+    likelihood.dynamic(model(learned_state=True), it, Evaluation(**DYNAMIC))
+
+
+def test_dynamic_calls_the_kernel_so_that_cudnn_can_differentiate_it(monkeypatch, it, task):
+    trains = []
+    for where in (torch, torch._VF):  # what zoo/rnn/lstm_fused.py calls, and what nn.LSTM does
+        call = lambda *given, lstm=where.lstm: trains.append(given[6]) or lstm(*given)  # noqa: E731
+        monkeypatch.setattr(where, "lstm", call)
+    likelihood.dynamic(task, it, Evaluation(**DYNAMIC))
+    assert [*{*trains}] == [True]
+
+
+MEASURES = {
+    "static": likelihood.static,
+    "dynamic": partial(likelihood.dynamic, settings=Evaluation(**DYNAMIC)),
+    "cached": partial(likelihood.cached, settings=Evaluation(cache=20, cache_share=0.5)),
+}
+
+
+@pytest.mark.parametrize("place", [1, 10, 14])
+@pytest.mark.parametrize("name", MEASURES)
+def test_no_token_is_scored_by_what_stands_behind_it(monkeypatch, tmp_path, task, it, name, place):
+    monkeypatch.setattr(likelihood, "WINDOW", 6)
+    tokens = np.array(it.tokens)
+    other = np.concatenate([tokens[:place], 4 + (tokens[place:] - 3) % 9])
+    found = MEASURES[name](task, of_tokens(tmp_path / "found", tokens))
+    changed = MEASURES[name](task, of_tokens(tmp_path / "changed", other))
+    close(found[:place], changed[:place])
+    assert np.abs(found[place:] - changed[place:]).max() > 0.1
+
+
+@pytest.mark.parametrize("window", [1, 4, 512])
+@pytest.mark.parametrize(("size", "share", "sharpness"), [
+    (1, 0.2, 0.5), (3, 0.2, 3.0), (10, 0.9, 0.5), (1000, 0.5, 1.0), (1000, 0.0, 1.0),
+])  # fmt: skip
+def test_a_cache_remembers_the_last_places(monkeypatch, it, task, window, size, share, sharpness):
+    monkeypatch.setattr(likelihood, "WINDOW", window)
+    settings = Evaluation(cache=size, cache_share=share, cache_sharpness=sharpness)
+    close(found := likelihood.cached(task, it, settings), remembered(task, it.tokens, settings))
+    close(found[0], plain(task, it.tokens[:1])[0])  # it has no cache
+
+
+def test_what_a_model_finds_impossible_has_finite_nats_with_a_cache_too(it, task):
+    task.tokens.bias.data[it.tokens[0]] -= 200
+    found, static = likelihood.cached(task, it, Evaluation(cache=5)), likelihood.static(task, it)
+    close(found[0], static[0])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("cache", [0, 4])
+def test_rows_hold_the_sums_of_the_measures_that_are_on(it, dynamic, cache):
+    task, settings = model(), Evaluation(dynamic, **DYNAMIC, cache=cache)
+    wanted = {"": likelihood.static(task, it, 2)}
+    wanted |= {"_dynamic": likelihood.dynamic(task, it, settings)} if dynamic else {}
+    wanted |= {"_cache": likelihood.cached(task, it, settings)} if cache else {}
+    found = list(likelihood.rows(task, it, settings, 2))
+    assert [row["tokens"] for row in found] == [len(text) + 1 for text in ROWS]
+    assert [row["unknown"] for row in found] == [text.count("?") for text in ROWS]
+    for row, end in zip(found, it.row_ends, strict=True):
+        part = slice(end - row["tokens"], end)
+        assert row["nats"] == pytest.approx({n: nats[part].sum() for n, nats in wanted.items()})
+
+
+@softmaxes
+def test_a_single_text_is_scored_as_a_stream_of_one_row(softmax):
+    task = model(softmax)
+    example = task.encode(Row({"text": "a bee?\n\ncafe"}, "it"))
+    assert example["target"].count(UNK) == 1
+    assert example["target"].count(EOS) == 3
+    close(likelihood.single(task, example), plain(task, example["target"]))

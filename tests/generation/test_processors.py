@@ -1,0 +1,246 @@
+"""Restraints: a penalty on repetition, strings that end a text, and what is cut off there."""
+
+from __future__ import annotations
+
+import random
+from itertools import chain
+
+import pytest
+import torch
+from generate_cases import PROMPTS, asked, language, streams
+from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer
+
+from zoo.config import arguments
+from zoo.errors import InputError
+from zoo.generation import sampling
+from zoo.generation.config import Search, bounded, find
+from zoo.generation.language_model import continuations
+from zoo.generation.processors import Penalty, Stops, restrain, until
+from zoo.text.tokenizers import BOS, EOS, PAD, UNK
+
+LIMIT = torch.tensor(LIMITS)
+DRAWS, DRAW = Search(sample=True, n_best=4, seed=2), Search(sample=True, seed=3, temperature=1.5)
+LOOKS = [Search(beam=1), Search(beam=4, n_best=4), DRAWS, DRAW]
+looks = pytest.mark.parametrize("look", LOOKS, ids=["greedy", "beam", "draws", "draw"])
+PIECES = {UNK: "?", 4: "ab", 5: "b", 6: "ca"}
+
+
+def spell(ids) -> str:
+    return "".join(PIECES.get(i, "") for i in ids)
+
+
+def cut(text, stop):
+    """A text up to where the first of the strings begins."""
+    return text[: min([text.index(s) for s in stop if s in text], default=len(text))]
+
+
+class Told:
+    """A writer of random log-probabilities, line ends among them, that remembers its prefixes."""
+
+    ends = False
+
+    def __init__(self, texts):
+        self.read = [[()] for _ in range(texts)]
+        self.generator = torch.Generator().manual_seed(1)
+
+    def step(self, ids):
+        rows = zip(self.read, ids.tolist(), strict=True)
+        self.read = [[(*p, i) for p, i in zip(*row, strict=True)] for row in rows]
+        logs = torch.randn(*ids.shape, SIZE, generator=self.generator)
+        self.logs = logs.log_softmax(-1)
+        return self.logs.clone()
+
+    def keep(self, texts, prefixes):
+        rows = zip(texts.tolist(), prefixes.tolist(), strict=True)
+        self.read = [[self.read[text][i] for i in row] for text, row in rows]
+
+
+@pytest.mark.parametrize("factor", [1.2, 5.0])
+@pytest.mark.parametrize("prompts", [(), [[4, 4, EOS], [], [1, 6, EOS, 5], [5]]], ids=["", "given"])
+def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, prompts):
+    told, generator = Told(4), torch.Generator().manual_seed(2)
+    writer, ids = Penalty(told, factor, prompts), torch.full((4, 1), BOS)
+    given, changed = prompts or [[]] * 4, 0
+    for width in (3, 3, 2, 4):
+        found = writer.step(ids)
+        for text, prefixes in enumerate(told.read):
+            for place, prefix in enumerate(prefixes):
+                seen = {*given[text], *prefix} - {PAD, UNK, BOS, EOS}
+                logs = told.logs[text, place].tolist()
+                times = [x * factor if i in seen else x for i, x in enumerate(logs)]
+                wanted = torch.tensor(times).log_softmax(0)
+                torch.testing.assert_close(found[text, place], wanted, rtol=0, atol=1e-6)
+                changed += len(seen)
+        kept = torch.arange(len(told.read))[width == 2 :]
+        given = [given[text] for text in kept.tolist()]
+        prefixes = torch.randint(ids.size(1), (len(kept), width), generator=generator)
+        writer.keep(kept, prefixes)
+        ids = torch.randint(BOS, SIZE, prefixes.shape, generator=generator)
+    assert changed > 20
+
+
+def test_a_penalty_makes_texts_repeat_themselves_less():
+    task = language()
+
+    def repeated(penalty):
+        search = Search(beam=1, max_length=20, repetition_penalty=penalty)
+        found = continuations(task, asked(task), search)
+        words = [text.split() for each in found for text, _ in each]
+        return sum(len(text) - len({*text}) for text in words)
+
+    assert repeated(1.0) > 1.5 * repeated(100.0)
+
+
+class Plain(Writer):
+    """A writer that ends where a string stands in all that it has written."""
+
+    def __init__(self, texts, seed, stop):
+        super().__init__(texts, seed)
+        self.stop = stop
+
+    def step(self, ids):
+        logs = super().step(ids)
+        for text, row in enumerate(self.read):
+            for place, prefix in enumerate(row):
+                if any(string in spell(prefix) for string in self.stop):
+                    logs[text, place] = torch.where(torch.arange(SIZE) == EOS, 0, -torch.inf)
+        return logs
+
+
+@looks
+@pytest.mark.parametrize("stop", [("?",), ("bca",), ("bb", "aab"), ("abab",), ("aca", "?", "abc")])
+def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
+    stopped = 0
+    for seed in SEEDS[:6]:
+        found = find(Stops(Writer(TEXTS, seed), stop, spell), LIMIT, look)
+        assert found == find(Plain(TEXTS, seed, stop), LIMIT, look)
+        for hypothesis in chain(*found):
+            assert not any(string in spell(hypothesis.ids[:-1]) for string in stop)
+            stopped += any(string in spell(hypothesis.ids) for string in stop)
+    assert stopped > 3
+
+
+@streams
+@pytest.mark.parametrize("kind", ["characters", "words", "subwords"])
+@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 5}], ids=str)
+def test_an_answer_is_cut_before_the_string(stream, kind, options):
+    task = language(kind, stream=stream, end=1.0)
+    stop, cuts = ("o", "a s", "vv", "kr", "\n"), 0
+    whole = continuations(task, asked(task), Search(max_length=20, **options))
+    found = continuations(task, asked(task), Search(max_length=20, stop=stop, **options))
+    for prompt, ((text, _),), ((short, _),) in zip(PROMPTS, whole, found, strict=True):
+        given = task.spell(asked(task, [prompt]).ids[0, 1:].tolist())
+        assert short == given + cut(text[len(given) :], stop)
+        cuts += short != text
+    assert cuts > 3
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
+    task, calls = language("characters"), []
+    search = Search(beam=1, sample=sample, seed=1, max_length=40)
+    text = task.predict("a", search)[0][1:]
+    place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
+    follow = task.follow
+    monkeypatch.setattr(task, "follow", lambda *given: calls.append(1) or follow(*given))
+    stopping = Search(beam=1, sample=sample, seed=1, max_length=40, stop=(text[place : place + 2],))
+    assert task.predict("a", stopping) == ["a" + text[:place]]
+    assert len(calls) == 1 + place + 2  # the prompt, and each token that was written
+
+
+def test_a_string_in_the_prompt_ends_nothing():
+    task, search = language("characters"), Search(beam=1, max_length=9)
+    (text,) = task.predict("the old cat", search)
+    stop = ("the", "cat" + text[11])
+    assert task.predict("the old cat", Search(beam=1, max_length=9, stop=stop)) == [text]
+
+
+@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 1}], ids=str)
+def test_a_string_ends_a_text_before_its_least_length(options):
+    search = Search(stop=("?", "b"), min_length=4, **options)
+    found = find(restrain(Writer(TEXTS), search, spell), LIMIT, search)
+    assert all(len(each) == 1 for each in found)
+
+
+def test_pieces_that_are_split_anywhere_are_cut_at_the_same_place():
+    draw, early = random.Random(1), 0
+    for _ in range(400):
+        stop = draw.choice([(), ("ab",), ("aab", "bb"), ("abab",), ("c", "aaa"), ("b",)])
+        text = "".join(draw.choices("abc" if draw.random() < 0.3 else "aab", k=draw.randrange(12)))
+        places = sorted(draw.choices(range(len(text) + 1), k=draw.randrange(8)))
+        pieces = [text[i:j] for i, j in zip([0, *places], [*places, len(text)], strict=True)]
+        taken, shown = [], ""
+        longest, whole = max(map(len, stop), default=1), cut(text, stop)
+        for piece in until((taken.append(p) or p for p in pieces), stop):
+            shown += piece
+            assert whole.startswith(shown)
+            assert len(shown) >= min(len(whole), len("".join(taken)) - longest + 1)
+        assert shown == whole
+        read = "".join(taken)
+        if any(string in text for string in stop):
+            assert not any(string in read[: len(read) - len(taken[-1])] for string in stop)
+            early += len(taken) < len(pieces)
+        else:
+            assert taken == pieces
+    assert early > 20
+
+
+def test_a_string_within_a_string_is_cut_at_the_same_place():
+    assert "".join(until("xabcd", ("abcd", "bc"))) == "".join(until(["xabcd"], ("abcd", "bc")))
+
+
+def test_without_restraints_the_writer_is_left_as_it_is():
+    writer = Writer(TEXTS)
+    assert restrain(writer, Search(), spell) is writer
+    both = restrain(writer, Search(repetition_penalty=2, stop=("a",)), spell)
+    assert isinstance(both, Stops)
+    assert isinstance(both.writer, Penalty)
+    assert both.writer.writer is writer
+    assert both.ends is both.writer.ends is True
+    assert restrain(Told(1), Search(repetition_penalty=2, stop=("a",)), spell).ends is False
+
+
+@pytest.mark.parametrize("least", [0, 2])
+def test_a_text_that_does_not_end_by_itself_is_cut_for_nothing(least):
+    logs = torch.randn(3, 2, SIZE).log_softmax(-1)
+    logs[..., EOS] = -torch.inf
+    for written in range(4):
+        found = bounded(logs, EOS, written, torch.tensor([2, 1, 9]), least, ends=False)
+        for row, limit in enumerate((2, 1, 9)):
+            only_end = torch.full((2, SIZE), -torch.inf)
+            only_end[:, EOS] = 0
+            assert torch.equal(found[row], only_end if written >= limit else logs[row])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seed", -1, "greater than or equal to 0"), ("seed", 2**32, "less than 4294967296"),
+        ("seed", 0.5, "valid integer"), ("repetition_penalty", 0.99, "greater than or equal to 1"),
+        ("repetition_penalty", float("inf"), "finite"), ("stop", "a", "valid tuple"),
+        ("stop", [1], "valid string"),
+    ],
+)  # fmt: skip
+def test_what_no_search_can_use_is_refused(name, value, said):
+    with pytest.raises(InputError, match=rf"search\.{name}.*={value}: .*{said}"):
+        arguments(Search, {name: value}, "search")
+
+
+def test_what_a_search_can_use_is_taken():
+    for seed in (0, 2**32 - 1, None):
+        assert arguments(Search, {"seed": seed, "repetition_penalty": 1}, "search")["seed"] == seed
+    assert arguments(Search, {"stop": ["a", "\n"]}, "search")["stop"] == ("a", "\n")
+
+
+@pytest.mark.parametrize("least", [0, 3])
+def test_steps_that_are_not_drawn_are_those_of_greedy_search(least):
+    search = Search(beam=1, min_length=least, max_length=9)
+    for seed in SEEDS:
+        ids, totals = [[] for _ in TEXTS], [0.0] * len(TEXTS)
+        for step in sampling.steps(Writer(TEXTS, seed), LIMIT.clamp(max=9), search):
+            for text, (token,), (gain,) in zip(*(part.tolist() for part in step), strict=True):
+                ids[text].append(token)
+                totals[text] += gain
+        greedy = [each[0] for each in find(Writer(TEXTS, seed), LIMIT, search)]
+        assert ids == [[*each.ids, EOS] for each in greedy]
+        assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)

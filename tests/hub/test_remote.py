@@ -1,0 +1,486 @@
+"""Model folders that come from elsewhere, and go there: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import pickle
+import shutil
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from conftest import settings
+
+import zoo
+from zoo.data.corpora import open_corpus
+from zoo.errors import InputError
+from zoo.hub import __main__ as cli
+from zoo.hub import remote
+from zoo.hub.remote import pull, push
+from zoo.model_folder import verify
+from zoo.model_folder.verify import sha256
+from zoo.training import build as prepare
+
+FILES = ["config.json", "model.safetensors", "vocabulary.json", "README.md"]
+REPOSITORY = "owner/toy"
+COMMIT = "c0ffee"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """An untrained model, and what else lies in a run's folder."""
+    folder = tmp_path_factory.mktemp("original") / "model"
+    chosen = settings(None, "tokenizer.kind=words")
+    prepare.build(chosen, open_corpus(chosen.data)).save(folder)
+    for name in ("report.json", "curve.png", "private.txt", ".hidden"):
+        (folder / name).write_text("not the model's")
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "checkpoint.pt").write_text("nor this")
+    return folder
+
+
+@pytest.fixture
+def model(original, tmp_path):
+    return Path(shutil.copytree(original, tmp_path / "model"))
+
+
+class Hub:
+    """A hub in a folder: what is asked of it is noted, and `harm` spoils its answers."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.asked, self.harm = place, [], {}
+        self.commits = iter([COMMIT, "later", "later still"])
+
+    def HfApi(self):
+        return self
+
+    def spoil(self, name):
+        if name in self.harm:
+            raise self.harm[name]
+
+    def model_info(self, repo, revision=None):
+        self.spoil("model_info")
+        self.asked.append(("model_info", repo, revision))
+        return type("Info", (), {"sha": next(self.commits)})
+
+    def hf_hub_download(self, repo, name, revision=None, local_dir=None):
+        self.asked.append((name, repo, revision))
+        self.spoil(name)
+        notes = Path(local_dir) / ".cache" / "huggingface"
+        notes.mkdir(parents=True, exist_ok=True)
+        (notes / f"{name}.metadata").write_text("fetched")
+        shutil.copyfile(self.place / repo / name, Path(local_dir) / name)
+        return str(Path(local_dir) / name)
+
+    def create_repo(self, repo, exist_ok=False):
+        self.spoil("create_repo")
+        assert exist_ok
+        (self.place / repo).mkdir(parents=True, exist_ok=True)
+
+    def upload_folder(self, repo_id, folder_path, allow_patterns, delete_patterns, commit_message):
+        self.spoil("upload_folder")
+        self.asked.append(("upload", repo_id, commit_message))
+        for path in [*(self.place / repo_id).iterdir()]:
+            if fnmatch(path.name, delete_patterns):
+                path.unlink()
+        for path in Path(folder_path).rglob("*"):
+            name = path.relative_to(folder_path).as_posix()
+            if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
+                shutil.copyfile(path, self.place / repo_id / name)
+        return type("Commit", (), {"commit_url": f"https://hub/{repo_id}/commit/1"})
+
+
+@pytest.fixture
+def online(tmp_path, monkeypatch):
+    """A hub that is asked in the place of the real one."""
+    fake = Hub(tmp_path / "hub")
+    for name in ("HfApi", "hf_hub_download"):
+        monkeypatch.setattr(huggingface_hub, name, getattr(fake, name))
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+@pytest.fixture(params=["folder", "hub"])
+def source(request, original, tmp_path):
+    """Where a model is fetched from: its name, and the folder that lies behind it."""
+    if request.param == "hub":
+        online = request.getfixturevalue("online")
+        shutil.copytree(original, online.place / REPOSITORY)
+        return REPOSITORY, online.place / REPOSITORY
+    shutil.copytree(original, tmp_path / "source")
+    return str(tmp_path / "source"), tmp_path / "source"
+
+
+def sign(folder, *more):
+    """Make the manifest fit what is there, `more` names with no hash."""
+    files = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
+    files |= dict.fromkeys(more, "0" * 64)
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+
+
+def state(folder) -> dict:
+    """All that lies in a folder, by its path."""
+    paths = sorted(folder.rglob("*"))
+    return {str(p.relative_to(folder)): p.is_file() and p.read_bytes() for p in paths}
+
+
+def not_pulled(source, place, message) -> None:
+    """A model that is not fetched leaves everything around it as it was."""
+    before = state(place.parent)
+    with pytest.raises(InputError, match=message):
+        pull(source, place)
+    assert state(place.parent) == before
+
+
+def test_what_is_asked_of_the_hub_is_what_it_takes():
+    """The fake above has parameters of the real ones alone."""
+    api = huggingface_hub.HfApi
+    for real, name in ((api.model_info, "model_info"), (api.create_repo, "create_repo"),
+                       (api.upload_folder, "upload_folder")):  # fmt: skip
+        assert {*parameters(getattr(Hub, name))} - {"repo"} <= {*parameters(real)}
+        assert [*parameters(real)][:2] == ["self", "repo_id"]
+    assert [*parameters(huggingface_hub.hf_hub_download)][:2] == ["repo_id", "filename"]
+    assert {"revision", "local_dir"} <= {*parameters(huggingface_hub.hf_hub_download)}
+
+
+def parameters(function):
+    return inspect.signature(function).parameters
+
+
+# fetching
+
+
+def test_a_model_is_fetched_with_the_files_that_its_manifest_lists(source, original, tmp_path):
+    name, _ = source
+    assert pull(name, tmp_path / "here") == tmp_path / "here"
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {*FILES, "manifest.json"}
+    for file in (*FILES, "manifest.json"):
+        assert (tmp_path / "here" / file).read_bytes() == (original / file).read_bytes()
+    texts = ["the sea", ""]
+    assert zoo.load(tmp_path / "here").predict(texts) == zoo.load(original).predict(texts)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_folders_above_a_model_are_made(source, tmp_path):
+    assert pull(source[0], tmp_path / "a" / "b" / "here") == tmp_path / "a" / "b" / "here"
+    assert [*(tmp_path / "a" / "b").iterdir()] == [tmp_path / "a" / "b" / "here"]
+
+
+def test_nothing_is_fetched_over_what_is_there(source, model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    for name in ("model", "empty", "file"):
+        not_pulled(source[0], tmp_path / name, f"{name}: exists already: choose a folder")
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_a_file_that_is_missing_there_is_named(source, tmp_path, name):
+    (source[1] / name).unlink()
+    not_pulled(source[0], tmp_path / "here", name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_changed_there_is_named(source, tmp_path, name):
+    data = bytearray((source[1] / name).read_bytes())
+    data[len(data) // 3] ^= 4
+    (source[1] / name).write_bytes(data)
+    not_pulled(source[0], tmp_path / "here", f"{name}: its contents are not those")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocabulary.json"])
+def test_a_file_that_was_changed_and_signed_is_refused_and_not_run(source, tmp_path, name):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    (source[1] / name).write_bytes(pickle.dumps(Bomb()))
+    sign(source[1])
+    not_pulled(source[0], tmp_path / "here", name)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["../private.txt", "/etc/hostname", "checkpoint/checkpoint.pt",
+                                  "..", "a\\b", "manifest.json"])  # fmt: skip
+def test_what_a_manifest_lists_elsewhere_is_not_even_asked_for(request, source, tmp_path, name):
+    sign(source[1], name)
+    not_pulled(source[0], tmp_path / "here", "lists it: no file of a model")
+    if source[0] == REPOSITORY:
+        assert [file for file, *_ in request.getfixturevalue("online").asked] == [
+            "model_info", "manifest.json",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": ["config.json"]}', '{"files": {}}'])
+def test_a_manifest_that_is_none_is_named(source, tmp_path, text):
+    (source[1] / "manifest.json").write_text(text)
+    not_pulled(source[0], tmp_path / "here", r"manifest\.json")
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt(), RuntimeError("torn")])
+@pytest.mark.parametrize("at", [1, 3, "load", "name"])
+def test_a_failure_on_the_way_leaves_nothing(original, tmp_path, monkeypatch, at, error):
+    real, copies = shutil.copyfile, []
+
+    def copy(one, two):
+        copies.append(real(one, two))
+        if len(copies) == at:
+            Path(two).write_text("half")
+            raise error
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("zoo.hub.remote.shutil.copyfile", copy)
+    if at == "load":
+        monkeypatch.setattr(remote, "load", fail)
+    if at == "name":
+        monkeypatch.setattr("pathlib.Path.rename", fail)
+    with pytest.raises(type(error)):
+        pull(str(original), tmp_path / "here")
+    assert [*tmp_path.iterdir()] == []
+    assert copies
+
+
+def test_a_model_is_seen_under_its_name_only_when_it_has_been_loaded(source, tmp_path, monkeypatch):
+    real, seen = remote.load, []
+    monkeypatch.setattr(remote, "load", lambda place: seen.append(place) or real(place))
+    wanted = pull(source[0], tmp_path / "here")
+    (place,) = seen
+    assert place != wanted
+    assert not place.exists()
+
+
+def test_all_files_are_of_one_revision(online, model, tmp_path):
+    push(model, REPOSITORY)
+    for revision, commit in ((None, COMMIT), ("v1", "later")):
+        online.asked.clear()
+        pull(REPOSITORY, tmp_path / f"here-{revision}", revision)
+        assert online.asked[0] == ("model_info", REPOSITORY, revision)
+        assert online.asked[1] == ("manifest.json", REPOSITORY, commit)
+        assert {(repo, at) for _, repo, at in online.asked[1:]} == {(REPOSITORY, commit)}
+        assert sorted(name for name, *_ in online.asked[2:]) == sorted(FILES)
+
+
+TORN = LookupError("Cannot reach the hub.\n\nRequest ID: 17\nTry again.")
+
+
+@pytest.mark.parametrize("at", ["model_info", "manifest.json", *FILES])
+def test_what_the_hub_complains_of_is_said_in_one_line(online, model, tmp_path, capsys, at):
+    push(model, REPOSITORY)
+    online.harm[at] = TORN
+    before = state(tmp_path)
+    capsys.readouterr()
+    assert cli.main(["pull", REPOSITORY, str(tmp_path / "here")]) == 2
+    file = "" if at == "model_info" else f": {at}"
+    said = f"error: {REPOSITORY}{file}: Cannot reach the hub.\n"
+    assert capsys.readouterr() == ("", said)
+    assert state(tmp_path) == before
+
+
+def test_an_error_without_words_is_named_by_its_kind(online, tmp_path):
+    online.harm["model_info"] = PermissionError()
+    not_pulled(REPOSITORY, tmp_path / "here", f"^{REPOSITORY}: PermissionError$")
+
+
+def test_an_interrupted_fetch_leaves_nothing(online, model, tmp_path, capsys):
+    push(model, REPOSITORY)
+    online.harm["model.safetensors"] = KeyboardInterrupt()
+    before = state(tmp_path)
+    assert cli.main(["pull", REPOSITORY, str(tmp_path / "here")]) == 2
+    assert "interrupted" in capsys.readouterr().err
+    assert state(tmp_path) == before
+
+
+def test_the_hub_without_its_extra_says_how_to_install_it(monkeypatch, model, tmp_path):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    said = r'^the hub needs: pip install "sequence-zoo\[hub\]"$'
+    not_pulled("owner/none", tmp_path / "here", said)
+    with pytest.raises(InputError, match=said):
+        push(model, "owner/none")
+
+
+def test_a_folder_of_that_name_goes_before_the_hub(online, original, tmp_path):
+    shutil.copytree(original, tmp_path / REPOSITORY)
+    pull(REPOSITORY, tmp_path / "here")
+    assert push(tmp_path / "here", REPOSITORY) == REPOSITORY
+    with pytest.raises(InputError, match=r"nothing/there/manifest\.json: missing"):
+        pull("./nothing/there", tmp_path / "second")
+    assert online.asked == []
+
+
+@pytest.mark.parametrize("name", ["a", "/a/b", "a/b/c", "./a/b", "../a", "a/", "-a/b", "a b/c", ""])
+def test_what_is_no_name_of_a_repository_is_a_folder(online, tmp_path, name):
+    with pytest.raises(InputError, match=r"manifest\.json: missing"):
+        pull(name, tmp_path / "here")
+    assert online.asked == []
+
+
+# sending
+
+
+def test_a_model_goes_to_a_folder_and_comes_back(model, tmp_path):
+    place = tmp_path / "deep" / "shared"
+    assert push(model, str(place)) == str(place)
+    assert {path.name for path in place.iterdir()} == {*FILES, "manifest.json"}
+    assert [*place.parent.iterdir()] == [place]
+    pull(str(place), tmp_path / "back")
+    assert state(tmp_path / "back") == state(place)
+    assert zoo.load(place).facts == zoo.load(model).facts
+
+
+def test_a_model_goes_to_the_hub_with_its_own_files_alone(online, model, tmp_path):
+    there = online.place / REPOSITORY
+    there.mkdir(parents=True)
+    (there / "old.bin").write_text("of a model before")
+    assert push(model, REPOSITORY) == f"https://hub/{REPOSITORY}/commit/1"
+    assert {path.name for path in there.iterdir()} == {*FILES, "manifest.json"}
+    pull(REPOSITORY, tmp_path / "back")
+    assert state(tmp_path / "back") == state(there)
+
+
+def test_a_shipped_model_is_sent_by_its_name(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "SHIPPED", tmp_path)
+    assert push("model", str(tmp_path / "to")) == str(tmp_path / "to")
+    assert (tmp_path / "to" / "manifest.json").is_file()
+    with pytest.raises(InputError, match="neither a model folder nor a shipped model"):
+        push("nothing", str(tmp_path / "to"))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("to", [REPOSITORY, "folder"])
+def test_what_does_not_load_is_not_sent(online, model, tmp_path, to, signed):
+    if signed:
+        (model / "vocabulary.json").write_text("[]")
+        sign(model)
+    else:
+        (model / "model.safetensors").write_bytes(b"")
+    before = state(tmp_path)
+    with pytest.raises(InputError, match=r"vocabulary\.json" if signed else "safetensors"):
+        push(model, to)
+    assert state(tmp_path) == before
+    assert online.asked == []
+
+
+def test_an_older_model_is_replaced_as_a_whole(model, tmp_path):
+    push(model, str(tmp_path / "to"))
+    for name in ("notes.txt", "expected.json"):
+        (tmp_path / "to" / name).write_text("of the older one")
+    task = zoo.load(model)
+    task.facts = {"name": "newer"}
+    task.save(model)
+    push(model, str(tmp_path / "to"))
+    assert {path.name for path in (tmp_path / "to").iterdir()} == {*FILES, "manifest.json"}
+    assert zoo.load(tmp_path / "to").facts == {"name": "newer"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "to"]
+
+
+@pytest.mark.parametrize("kind", ["file", "empty", "other"])
+def test_what_is_no_model_is_not_replaced(model, tmp_path, kind):
+    place = tmp_path / "to"
+    if kind == "file":
+        place.write_text("x")
+    else:
+        place.mkdir()
+    if kind == "other":
+        (place / "thesis.txt").write_text("of years")
+    before = state(tmp_path)
+    with pytest.raises(InputError, match="to: exists already: no model folder"):
+        push(model, str(place))
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_copy_that_fails_leaves_the_older_model(model, tmp_path, monkeypatch, at, error):
+    push(model, str(tmp_path / "to"))
+    before, real, copies = state(tmp_path), shutil.copyfile, []
+
+    def copy(one, two):
+        copies.append(two)
+        if len(copies) == at:
+            raise error
+        return real(one, two)
+
+    monkeypatch.setattr("zoo.hub.remote.shutil.copyfile", copy)
+    with pytest.raises(type(error)):
+        push(model, str(tmp_path / "to"))
+    assert len(copies) == at
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_name_that_cannot_be_given_leaves_the_older_model(model, tmp_path, monkeypatch, error):
+    push(model, str(tmp_path / "to"))
+    before, real, names = state(tmp_path), Path.rename, []
+
+    def rename(self, target):
+        names.append(target)
+        if len(names) == 2:
+            raise error
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(type(error)):
+        push(model, str(tmp_path / "to"))
+    assert state(tmp_path) == before
+
+
+def test_a_model_that_is_sent_to_itself_stays(model, tmp_path):
+    push(model, str(model))
+    assert {path.name for path in model.iterdir()} == {*FILES, "manifest.json"}
+    assert zoo.load(model).predict(["the sea"])
+
+
+@pytest.mark.parametrize("at", ["create_repo", "upload_folder"])
+def test_what_the_hub_refuses_to_take_is_said_in_one_line(online, model, capsys, at):
+    online.harm[at] = TORN
+    assert cli.main(["push", str(model), REPOSITORY]) == 2
+    assert capsys.readouterr() == ("", f"error: {REPOSITORY}: Cannot reach the hub.\n")
+
+
+# the command
+
+
+def test_the_command_prints_where_a_model_is(model, tmp_path, capsys):
+    assert cli.main(["push", str(model), str(tmp_path / "to")]) == 0
+    assert cli.main(["pull", str(tmp_path / "to"), str(tmp_path / "here")]) == 0
+    assert capsys.readouterr() == (f"{tmp_path / 'to'}\n{tmp_path / 'here'}\n", "")
+    assert cli.main(["check", str(tmp_path / "here")]) == 0
+
+
+def test_the_command_fetches_the_revision_it_is_given(online, model, tmp_path, capsys):
+    assert cli.main(["push", str(model), REPOSITORY]) == 0
+    assert cli.main(["pull", REPOSITORY, str(tmp_path / "here"), "--revision", "v2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"https://hub/{REPOSITORY}/commit/1\n{tmp_path / 'here'}\n"
+    assert ("model_info", REPOSITORY, "v2") in online.asked
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pull", "nowhere", "here"], "nowhere/manifest.json: missing"),
+        (
+            ["pull", "model", "model"],
+            "model: exists already: choose a folder that is not there yet",
+        ),
+        (["push", "nowhere", "there"], "nowhere: neither a model folder nor a shipped model"),
+        (["push", "model", "model/checkpoint"], "checkpoint: exists already: no model folder"),
+        (["push", "model/checkpoint", "there"], "model/checkpoint: no manifest.json: no model"),
+        (["push", "model", "model/README.md/x"], "File exists"),
+    ],
+)
+def test_the_command_ends_with_one_line_and_status_2(
+    model, tmp_path, monkeypatch, capsys, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    before = state(tmp_path)
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err[:7], err.count("\n")) == ("", "error: ", 1)
+    assert said in err
+    assert state(tmp_path) == before

@@ -1,0 +1,198 @@
+"""The last layer with its loss: torch's own values and gradients, whatever the numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo.nn import cross_entropy
+from zoo.nn.cross_entropy import linear_cross_entropy
+
+ROWS, INPUTS, VOCABULARY = 11, 6, 17
+smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+
+
+def given(rows=ROWS, dtype=torch.float64, size=INPUTS, vocabulary=VOCABULARY):
+    """x, weight, bias, and a target."""
+    torch.manual_seed(0)
+    shapes = (rows, size), (vocabulary, size), (vocabulary,)
+    floats = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+    return *floats, torch.randint(vocabulary, (rows,))
+
+
+def plain(x, weight, bias, target, smoothing=0.0):
+    return F.cross_entropy(F.linear(x, weight, bias), target, label_smoothing=smoothing)
+
+
+def with_gradients(loss, *inputs, factor=1.0):
+    """The loss, and the gradients by the three."""
+    value = loss(*inputs)
+    return value, *torch.autograd.grad(value * factor, inputs[:3])
+
+
+def assert_close(found, wanted, bound):
+    for one, other in zip(found, wanted, strict=True):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one, other, rtol=bound, atol=bound)
+
+
+@smoothings
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("rows", [1, ROWS, 300])
+def test_value_and_gradients_are_torchs(smoothing, dtype, bound, rows):
+    inputs = *given(rows, dtype), smoothing
+    found, wanted = (with_gradients(loss, *inputs) for loss in (linear_cross_entropy, plain))
+    assert found[0].shape == ()
+    assert_close(found, wanted, bound)
+
+
+@smoothings
+def test_gradcheck(smoothing):
+    *floats, target = given(4, vocabulary=5, size=3)
+    assert torch.autograd.gradcheck(
+        lambda *three: linear_cross_entropy(*three, target, smoothing), floats
+    )
+
+
+@smoothings
+@pytest.mark.parametrize("elements", [1, VOCABULARY, 3 * VOCABULARY + 1, 100 * VOCABULARY])
+def test_several_chunks_of_rows_give_what_one_gives(monkeypatch, smoothing, elements):
+    inputs, seen, rows_of = (*given(), smoothing), [], cross_entropy._logits
+    wanted = with_gradients(linear_cross_entropy, *inputs)
+    monkeypatch.setattr(cross_entropy, "ELEMENTS", elements)
+    monkeypatch.setattr(
+        cross_entropy, "_logits", lambda *all_: seen.append(len(all_[0])) or rows_of(*all_)
+    )
+    assert_close(with_gradients(linear_cross_entropy, *inputs), wanted, 1e-12)
+    size = min(max(1, elements // VOCABULARY), ROWS)
+    assert seen == [size] * (ROWS // size) + [ROWS % size] * (ROWS % size > 0)
+
+
+@smoothings
+def test_bfloat16_autocast_is_close_to_float32(smoothing):
+    # bfloat16 keeps 8 bits: a number is off by 1 part in 512 at most. Vectors, weights and logits
+    # are each rounded once, the gradient by the logits and the gradients by the three as well, and
+    # what is summed is rounded independently: 1 part in 64 of a tensor's norm holds them all. When
+    # the target counts for nothing, the gradient is what is left of two numbers that are alike.
+    inputs = *given(200, torch.float32, 64, 300), smoothing
+    wanted = with_gradients(linear_cross_entropy, *inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = with_gradients(linear_cross_entropy, *inputs)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < other.norm() / (64 if smoothing < 1 else 32)
+    assert not torch.equal(found[1], wanted[1])  # it did round
+
+
+def test_float16_keeps_the_small_chances_of_many_words_and_rows():
+    """Each is below the smallest number of float16, all together are as much as the targets."""
+    x, weight, bias, target = given(2000, torch.float32, 8, 30_000)
+    weight = (weight.detach() / 10).requires_grad_()
+    wanted = with_gradients(
+        linear_cross_entropy, x, weight, bias.detach().zero_().requires_grad_(), target
+    )
+    with torch.autocast("cpu", torch.float16):
+        found = with_gradients(linear_cross_entropy, x, weight, bias, target)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() < 1e-3 * other.norm()
+    assert abs(float(found[3].sum())) < 1e-3
+
+
+def test_autocast_leaves_float64_alone():
+    wanted = with_gradients(linear_cross_entropy, *given())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = with_gradients(linear_cross_entropy, *given())
+    assert all(map(torch.equal, found, wanted))
+
+
+@smoothings
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_rows_give_a_zero_loss_and_zero_gradients(smoothing, dtype):
+    inputs = *given(0, dtype), smoothing
+    for tensor, like in zip(
+        with_gradients(linear_cross_entropy, *inputs), [torch.zeros(()), *inputs[:3]], strict=True
+    ):
+        assert (tensor.shape, tensor.dtype) == (like.shape, dtype)
+        assert not tensor.any()  # nor NaN, which counts as true
+
+
+@smoothings
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e2, 1e4, -1e4])
+def test_huge_logits_stay_finite_and_right(smoothing, dtype, scale):
+    x, weight, bias, target = given(dtype=dtype)
+    scaled = [(part * scale).detach().requires_grad_() for part in (weight, bias)]
+    inputs = x, *scaled, target, smoothing
+    found = with_gradients(linear_cross_entropy, *inputs)
+    exact = [part.detach().double().requires_grad_() for part in inputs[:3]]
+    wanted = with_gradients(plain, *exact, target, smoothing)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.isfinite().all()
+        assert (one - other).norm() < (1e-4 if dtype == torch.float32 else 1e-12) * other.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gap", [0.0, 20.0, 200.0, 2000.0, 1e4])
+def test_a_target_whose_probability_underflows_costs_the_gap(dtype, gap):
+    bias = torch.tensor([gap, 0.0, 0.0], dtype=dtype, requires_grad=True)
+    x, weight = (torch.zeros(n, 2, dtype=dtype, requires_grad=True) for n in (2, 3))
+    found = with_gradients(linear_cross_entropy, x, weight, bias, torch.tensor([1, 0]))
+    wanted = with_gradients(plain, x, weight, bias, torch.tensor([1, 0]))
+    assert_close(found, wanted, 1e-6)
+    assert found[0].item() >= gap / 2  # the mean of gap and 0, and more where both are likely
+
+
+@pytest.mark.parametrize("factor", [3.5, -2.0, 0.0])
+def test_gradients_take_the_factor_of_what_comes_after(factor):
+    once = with_gradients(linear_cross_entropy, *given(), 0.1)
+    times = with_gradients(linear_cross_entropy, *given(), 0.1, factor=factor)
+    assert_close(times, [once[0], *(grad * factor for grad in once[1:])], 1e-12)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_an_input_that_needs_no_gradient_gets_none(which):
+    *floats, target = given()
+    floats[which] = floats[which].detach()
+    linear_cross_entropy(*floats, target).backward()
+    wanted = with_gradients(plain, *given())[1:]
+    for i in range(3):
+        if i == which:
+            assert floats[i].grad is None
+        else:
+            assert_close([floats[i].grad], [wanted[i]], 1e-10)
+
+
+class Products(TorchDispatchMode):
+    """Counts matrix products, by name."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen = [*getattr(self, "seen", []), function.overloadpacket.__name__]
+        return function(*args, **(kwargs or {}))
+
+
+def test_without_grad_no_gradient_is_computed():
+    *floats, target = given()
+    with Products() as learning:
+        wanted = linear_cross_entropy(*floats, target)
+    with Products() as scoring, torch.no_grad():
+        found = linear_cross_entropy(*floats, target)
+    assert torch.equal(found, wanted)
+    assert not found.requires_grad
+    assert [learning.seen.count("mm"), scoring.seen.count("mm")] == [3, 1]
+
+
+@pytest.mark.parametrize("kind", ["alone", "of a product", "in a sum"])
+def test_a_second_derivative_is_refused(kind):
+    *floats, target = given()
+    loss = linear_cross_entropy(*floats, target)
+    loss = loss * floats[2].sum() if kind == "of a product" else loss
+
+    def learn():
+        (grad,) = torch.autograd.grad(loss, floats[0], create_graph=True)
+        penalty = grad.square().sum()
+        (loss + penalty if kind == "in a sum" else penalty).backward()
+
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+        learn()

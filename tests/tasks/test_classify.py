@@ -1,0 +1,181 @@
+"""Document classification: what each pool reads, weights of classes, answers and scores."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tasks.classify import Classify
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.errors import InputError, RowError
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.text.tokenizers import Words
+
+POOLS = ["merged", "mean", "max", "last", "attention"]
+TEXTS = ["one two three four", "two", "", "four four one two three one"]
+
+
+def classify(num_layers=2, **options) -> Classify:
+    torch.manual_seed(0)
+    tokenizer = Words.train(TEXTS, 50)
+    backbone = Backbone(len(tokenizer), embedding_size=6, hidden_size=5, num_layers=num_layers)
+    return Classify(backbone, tokenizer, labels=["a", "b", "c"], **options).eval()
+
+
+def batch(task: Classify, texts=TEXTS) -> Batch:
+    return Batch.of([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
+
+
+def encoded(task: Classify, texts=TEXTS) -> tuple[Encoded, Batch]:
+    made = batch(task, texts)
+    return task.backbone(made.ids, made.lengths), made
+
+
+def test_merged_reads_the_final_h_of_both_directions_of_the_top_layer():
+    task = classify()
+    result, _ = encoded(task)
+    vector = task.read(result)
+    assert torch.equal(vector, torch.cat([result.h_n[2], result.h_n[3]], 1))
+    for row, length in enumerate([4, 1, 0, 6]):
+        if length:  # forward: its last step; backward: its first
+            torch.testing.assert_close(vector[row, :5], result.output[row, length - 1, :5])
+            torch.testing.assert_close(vector[row, 5:], result.output[row, 0, 5:])
+
+
+def test_last_has_read_one_token_backwards():
+    task = classify(pool="last", num_layers=1)
+    result, _ = encoded(task, ["one two three four", "two two two four"])
+    vector = task.read(result)
+    torch.testing.assert_close(vector[0, 5:], vector[1, 5:])  # all it knows is "four"
+    assert not torch.allclose(vector[0, :5], vector[1, :5])
+
+
+def test_mean_and_max_leave_padding_out():
+    for pool, reduce in (("mean", lambda x: x.mean(0)), ("max", lambda x: x.amax(0))):
+        task = classify(pool=pool)
+        result, _ = encoded(task)
+        for row, length in ((0, 4), (1, 1), (3, 6)):
+            expected = reduce(result.output[row, :length])
+            torch.testing.assert_close(task.read(result)[row], expected)
+
+
+def test_attention_weighs_the_real_steps_to_one():
+    task = classify(pool="attention")
+    result, _ = encoded(task)
+    ones = Encoded(torch.ones_like(result.output), result.h_n, result.c_n, result.lengths)
+    expected = torch.ones(4, 10)
+    torch.testing.assert_close(task.read(ones)[[0, 1, 3]], expected[[0, 1, 3]])
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_every_pool_says_what_it_reads_and_ignores_padding(pool):
+    task = classify(pool=pool)
+    assert task.reads == ("h_n" if pool == "merged" else "output")
+    with torch.no_grad():
+        together = task(batch(task, TEXTS[:2]))
+        alone = task(batch(task, TEXTS[1:2]))
+    torch.testing.assert_close(together[1], alone[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("texts", [["", "one two"], ["", ""]])
+def test_an_empty_text_has_finite_logits(pool, texts):
+    task = classify(pool=pool)
+    with torch.no_grad():
+        assert bool(task(batch(task, texts)).isfinite().all())
+
+
+def test_balanced_weights_count_each_class_the_same():
+    plain = classify()
+    balanced = classify(class_weights="balanced", label_counts=[80, 10, 10])
+    some = batch(plain, ["one", "two", "four"])
+    for target in range(3):
+        aimed = Batch(some.ids, some.lengths, some.index, torch.full((3,), target))
+        factor = (balanced.loss(aimed) / plain.loss(aimed)).detach()
+        assert float(factor) == pytest.approx(100 / (3 * [80, 10, 10][target]))
+    with pytest.raises(ValueError, match="needs label_counts"):
+        classify(class_weights="balanced")
+
+
+def test_label_smoothing_raises_the_lowest_loss():
+    def loss(smoothing):
+        task = classify(label_smoothing=smoothing)
+        task.forward = lambda _: torch.tensor([[20.0, 0.0, 0.0]])
+        one = batch(task, ["one"])
+        return float(task.loss(Batch(one.ids, one.lengths, one.index, torch.tensor([0]))))
+
+    assert loss(0.0) == pytest.approx(0, abs=1e-6)
+    assert loss(0.3) == pytest.approx(0.2 * 20, abs=1e-3)  # a tenth to each label
+
+
+def test_long_texts_are_cut_and_marked():
+    example = classify(max_length=3).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
+    assert len(example["ids"]) == 3
+    assert example["cut"] == 1
+    whole = classify(max_length=6).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
+    assert (len(whole["ids"]), whole["cut"]) == (6, 0)
+    assert example["target"] == 1
+
+
+def test_labels_come_from_the_training_rows():
+    rows = [Row({"text": "x", "label": label}, "here") for label in ("b", 1, "a", "b")]
+    assert Classify.learn(rows) == {"labels": ["1", "a", "b"], "label_counts": [1, 1, 2]}
+    with pytest.raises(InputError, match=r"all training rows have the label \['b'\]"):
+        Classify.learn(rows[:1])
+
+
+def test_a_label_unseen_in_training_names_its_row():
+    with pytest.raises(
+        RowError, match=r"rows\.csv:7: label 'z' does not occur in the training rows"
+    ):
+        classify().encode(Row({"text": "one", "label": "z"}, "rows.csv:7"))
+
+
+def test_scores_are_those_of_the_answers():
+    task = classify()
+    answers = [{"label": label, "probabilities": p} for label, p in
+               (("a", [0.5, 0.25, 0.25]), ("a", [0.5, 0.25, 0.25]), ("c", [0.0, 0.5, 0.5]))]  # fmt: skip
+    rows = [Row({"text": "", "label": label}, "here") for label in "abc"]
+    scores = task.score(answers, rows)
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
+    expected = -(math.log(0.5) + math.log(0.25) + math.log(0.5)) / 3
+    assert scores["loss"] == pytest.approx(expected)
+
+
+def test_predict_gives_labels_or_the_distribution():
+    task = classify()
+    labels = task.predict(TEXTS)
+    assert set(labels) <= {"a", "b", "c"}
+    distributions = task.predict(TEXTS, probabilities=True)
+    for label, distribution in zip(labels, distributions, strict=True):
+        assert sum(distribution.values()) == pytest.approx(1)
+        assert max(distribution, key=distribution.get) == label
+    assert task.predict("one two") == task.predict(["one two"])
+
+
+def test_the_surest_mistakes_come_first(tmp_path):
+    task = classify()
+    rows = [Row({"text": str(i), "label": "a"}, f"f:{i}") for i in range(3)]
+    answers = [{"label": label, "probabilities": p} for label, p in
+               (("b", [0.3, 0.6, 0.1]), ("a", [0.9, 0.1, 0.0]), ("c", [0.0, 0.1, 0.9]))]  # fmt: skip
+    report = task.report(answers, rows, tmp_path)
+    assert report["confusion"]["counts"] == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    mistakes = report["mistakes"]
+    assert [(m["place"], m["answer"], m["probability"]) for m in mistakes] == [
+        ("f:2", "c", 0.9), ("f:0", "b", 0.6),
+    ]  # fmt: skip
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+def test_labels_in_any_script_are_drawn_without_a_warning(tmp_path):
+    tokenizer = Words.train(TEXTS, 50)
+    labels = ["日本語", "ελληνικά", "a$b", "x" * 60]
+    task = Classify(Backbone(len(tokenizer), embedding_size=4, hidden_size=4), tokenizer, labels)
+    rows = [Row({"text": "", "label": label}, "here") for label in labels]
+    answers = [{"label": label, "probabilities": [1, 0, 0, 0]} for label in labels]
+    assert task.report(answers, rows, tmp_path)["mistakes"] == []
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,182 @@
+"""The contract, for every task in `tasks/`: a new task is tested here without an edit."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import DATA, ROOT, lines, settings, train
+
+from zoo import hub
+from zoo.cli import explain
+from zoo.config import check, compose
+from zoo.data import readers as rows
+from zoo.data.corpora import open_corpus
+from zoo.data.dataset import Batch
+from zoo.data.readers import Row
+from zoo.errors import InputError
+from zoo.model_folder import verify
+from zoo.registry import find
+from zoo.task import Task
+from zoo.training import build as prepare
+
+TASKS = sorted(path.stem for path in (ROOT / "tasks").glob("[a-z]*.py"))
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def task(request) -> Task:
+    """A task as it stands before training, for its toy rows."""
+    torch.manual_seed(0)
+    chosen = settings(None, task=request.param)
+    return prepare.build(chosen, open_corpus(chosen.data)).eval()
+
+
+def toys(task: Task) -> list[Row]:
+    return list(rows.read(DATA / f"{task.name}.jsonl"))
+
+
+def batch(task: Task, some: list[Row]) -> Batch:
+    return Batch.of([task.encode(row) for row in some], range(len(some)))
+
+
+def test_there_is_a_file_a_config_and_toy_rows_for_each_task():
+    assert "classify" in TASKS
+    for name in TASKS:
+        assert issubclass(find(name), Task)
+        assert (ROOT / "configs" / "task" / f"{name}.yaml").is_file()
+        assert (DATA / f"{name}.jsonl").is_file()
+
+
+def test_a_task_says_what_it_reads_and_why(task):
+    assert task.reads in ("output", "h_n", "c_n", "h_n, c_n")
+    assert len(task.why.split()) >= 5
+    assert explain.sentence(task).startswith(f"{task.name} reads {task.reads}: ")
+
+
+@torch.no_grad()
+def test_padding_and_company_change_nothing(task):
+    some = toys(task)[:12]
+    together = task(batch(task, some))
+    for place, row in enumerate(some):
+        alone = task(batch(task, [row]))
+        steps = len(alone[0])  # logits of every step end in padding
+        torch.testing.assert_close(alone[0], together[place][:steps], atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_gets_a_gradient(task):
+    task.train().zero_grad()
+    task.loss(batch(task, toys(task)[:16])).backward()
+    task.eval()
+    for name, weight in task.named_parameters():
+        assert weight.grad is not None, name
+        assert bool(weight.grad.isfinite().all()), name
+        assert bool((weight.grad != 0).any()), name
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_loss_falls_to_half(name, tmp_path):
+    report = train(tmp_path / "run", "train.epochs=25", "train.patience=0", task=name)
+    history = lines(tmp_path / "run" / "metrics.jsonl")
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1]["valid"]["loss"] < history[0]["valid"]["loss"]
+    assert report["test"][find(name).metric] >= 0
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+import zoo
+from zoo.data import readers as rows
+from zoo.data.dataset import Batch
+task = zoo.load(sys.argv[1])
+some = list(rows.read(Path(sys.argv[2])))[:12]
+torch.set_num_threads(1)
+with torch.no_grad():
+    torch.save(task(Batch.of([task.encode(row) for row in some], range(12))), sys.argv[3])
+"""
+
+
+def test_a_saved_model_gives_the_same_bits_in_another_process(task, tmp_path):
+    task.save(tmp_path / "model")
+    data = DATA / f"{task.name}.jsonl"
+    words = [tmp_path / "model", data, tmp_path / "logits.pt"]
+    subprocess.run([sys.executable, "-c", SCRIPT, *words], check=True, cwd=ROOT, timeout=120)
+    with torch.no_grad():
+        here = task(batch(task, toys(task)[:12]))
+    assert torch.equal(here, torch.load(tmp_path / "logits.pt", weights_only=True))
+
+
+def test_answers_keep_the_rows_order(task):
+    task = copy.deepcopy(task)
+    with torch.no_grad():
+        for weight in task.parameters():
+            weight.normal_()  # answers that differ from row to row
+    some = toys(task)
+    alone = [task.show(next(task.respond([row]))) for row in some]
+    assert [task.show(answer) for answer in task.respond(some)] == alone
+    assert len({*alone}) > 1
+
+
+def test_an_empty_text_is_answered(task):
+    empty = Row(dict.fromkeys(task.asks, ""), "here")
+    assert isinstance(task.show(next(task.respond([empty]))), str)
+    assert len(list(task.respond([]))) == 0
+
+
+def test_the_shapes_are_those_of_a_real_batch(task):
+    found = {line.name: line.shape for line in explain.shapes(task, batch(task, toys(task)[:5]))}
+    assert found["ids"][0] == found["output"][0] == found["h_n"][1] == found["c_n"][1] == 5
+    assert found["output"][2] == task.backbone.output_size
+    assert f"read from {task.reads}" in found
+
+
+def test_save_and_load_keep_all_options(task, tmp_path):
+    task.save(tmp_path)
+    loaded = hub.load(tmp_path)
+    assert type(loaded) is type(task)
+    assert loaded.options == task.options
+    assert loaded.backbone.options == task.backbone.options
+    with pytest.raises(InputError, match=r"unknown or missing|no such setting"):
+        spoil(tmp_path, "options", {"unheard_of": 1})
+
+
+def spoil(folder, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    config[key] |= value
+    (folder / "config.json").write_text(json.dumps(config))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["config.json"] = verify.sha256(folder / "config.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    hub.load(folder)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_config_composes_and_is_checked(name):
+    for group in ("data", "backbone", "train"):
+        for path in (ROOT / "configs" / group).glob("*.yaml"):
+            needed = [
+                f"data.{key}=x" for key in re.findall(r"^(\w+): \?\?\?", path.read_text(), re.M)
+            ]
+            check(compose([f"task={name}", f"{group}={path.stem}", *needed]))
+
+
+def test_the_shared_parts_never_import_a_task():
+    for path in (ROOT / "zoo").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [n for n in names if n.split(".")[0] == "tasks"], path
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nope", "../zoo", "Classify", "classify.py", "os", "__init__"]
+)
+def test_only_tasks_in_the_folder_are_found(name):
+    with pytest.raises(InputError, match="no such task; there are: classify"):
+        find(name)

@@ -1,0 +1,156 @@
+"""Rows that cannot be used: skipped and counted, or refused; and settings that do not fit the task."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from conftest import DATA, SMALL, fails, lines, settings, train, write
+
+import zoo
+from zoo import run
+from zoo.data.corpora import open_corpus
+from zoo.data.readers import Row, Rows
+from zoo.errors import InputError, RowError
+from zoo.registry import find
+from zoo.training import build as prepare
+
+TOYS = lines(DATA / "translate.jsonl")
+WORDS = "tokenizer.kind=words"
+GAPS = [{"source": "", "target": "x"}, {"source": "x", "target": " "},
+        {"source": "\t", "target": ""}, {"source": "y", "target": ""}]  # fmt: skip
+REASONS = {"an empty source": 1, "an empty target": 2, "an empty source and target": 1}
+
+
+def training(path, out, *words) -> list[str]:
+    """The command line of a small training on a file."""
+    data = ["task=translate", "data=files", f"data.train={path}", f"out={out}"]
+    return [*data, *SMALL, "train.epochs=1", "threads=1", *words]
+
+
+def usable(rows, strict=False):
+    read = [Row(row, f"x:{i}") for i, row in enumerate(rows, 1)]
+    return prepare.Usable(Rows(lambda: read, "x"), find("translate"), strict)
+
+
+def test_rows_with_an_empty_side_are_left_out_and_counted():
+    rows = usable([*GAPS, *TOYS[:3], GAPS[1]])
+    for _ in range(2):  # counted anew each time
+        assert list(rows) == TOYS[:3]
+        assert rows.skipped == Counter(REASONS) + Counter(["an empty target"])
+    assert list(usable(TOYS)) == TOYS
+    with pytest.raises(RowError, match=r"^x:2: an empty target; strict=false skips such rows$"):
+        list(usable([TOYS[0], GAPS[1]], strict=True))
+    assert list(usable(TOYS, strict=True)) == TOYS
+
+
+def test_a_row_without_a_column_is_an_error_and_not_skipped():
+    for row in ({"source": "x"}, {"source": "x", "target": None}):
+        with pytest.raises(RowError, match=r"^x:2: no 'target', there are source"):
+            list(usable([TOYS[0], row]))
+
+
+def test_nothing_that_is_left_says_why():
+    with pytest.raises(InputError) as caught:
+        list(usable(GAPS))
+    counts = ", ".join(f"{count} with {reason}" for reason, count in REASONS.items())
+    assert str(caught.value) == f"x: holds no rows that can be used; skipped are {counts}"
+
+
+def test_a_training_skips_what_cannot_be_used_and_says_so_once(capsys, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [*TOYS, *GAPS])
+    given = [f"data.valid={write(tmp_path / 'valid.jsonl', [*TOYS[:5], GAPS[0]])}",
+             f"data.test={write(tmp_path / 'test.jsonl', TOYS[:6])}"]  # fmt: skip
+    assert run.main(training(rows, tmp_path / "out", *given)) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if ".jsonl: " in line]
+    assert [line.split(":")[0] for line in said] == [str(rows), str(tmp_path / "valid.jsonl")]
+    counts = r"1 with an empty source, 2 with an empty target, 1 with an empty source and target$"
+    assert re.search(rf": 60 rows; skipped are {counts}", said[0])
+    assert said[1].endswith(": 5 rows; skipped are 1 with an empty source")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rows"] == {"train": 60, "valid": 5, "test": 6}
+
+
+def test_a_training_that_is_strict_stops_at_the_row_and_leaves_nothing(capsys, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [*TOYS, *GAPS])
+    given = [f"data.{part}={DATA / 'translate.jsonl'}" for part in ("valid", "test")]
+    said = fails(capsys, *training(rows, tmp_path / "out", *given, "strict=true", WORDS))
+    assert said == f"{rows}:61: an empty source; strict=false skips such rows"
+    write(rows, GAPS)
+    said = fails(capsys, *training(rows, tmp_path / "out", *given))
+    assert said.startswith(f"{rows}: holds no rows that can be used; skipped are ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_which_a_side_is_too_long_are_counted_as_cut(tmp_path):
+    long = [{"source": "a b c d e", "target": "f g h i"}, {"source": "a b c", "target": "f g h i j"},
+            {"source": "a b c d", "target": "f g h i"}]  # fmt: skip
+    files = {
+        "train": write(tmp_path / "train.jsonl", [*TOYS, *long]),  # 4 words on each side
+        "valid": write(tmp_path / "valid.jsonl", TOYS[:4]),
+        "test": write(tmp_path / "test.jsonl", [*TOYS[:4], long[0]]),
+    }
+    words = [f"data.{part}={path}" for part, path in files.items()]
+    report = train(tmp_path / "run", *words, WORDS, "task.max_length=4", "train.epochs=1",
+                   task="translate")  # fmt: skip
+    assert report["cut"] == {"train": 2, "valid": 0, "test": 1}
+    assert report["rows"] == {"train": 63, "valid": 4, "test": 5}
+
+
+def test_more_subwords_than_the_texts_give_are_noted_or_with_strict_refused(capsys, tmp_path):
+    path = DATA / "translate.jsonl"
+    assert run.main(training(path, tmp_path / "out", "tokenizer.size=3000")) == 0
+    (note,) = re.findall(r"tokenizer\.size=3000: .*", capsys.readouterr().out)
+    size = len(zoo.load(tmp_path / "out").tokenizer)
+    assert note == f"tokenizer.size=3000: the texts give {size} subwords"
+    words = training(path, tmp_path / "strict", "strict=true")
+    assert fails(capsys, *words, "tokenizer.size=3000") == note
+    assert not (tmp_path / "strict").exists()
+    assert run.main([*words, f"tokenizer.size={size}"]) == 0
+    assert "the texts give" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("task", "words", "said"), [
+    ("classify", ["search.beam=3"], "search.…: classify does not search for its answers: leave it out"),
+    ("translate", ["search.n_best=9", "search.beam=2"],
+     "search: n_best=9 needs a beam as wide, not beam=2"),
+    ("translate", ["search.beam=0"], "search.beam=0: Input should be greater than or equal to 1"),
+])  # fmt: skip
+def test_a_search_that_cannot_be_is_refused_in_one_line(capsys, tmp_path, task, words, said):
+    path = DATA / f"{task}.jsonl"
+    given = training(path, tmp_path / "out", f"task={task}", WORDS)[1:]
+    assert fails(capsys, *given, *words) == said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_names_no_cure_that_it_refuses(capsys, tmp_path):
+    for name, text in (("en", "two birds\n"), ("de", "zwei Vögel\n")):
+        (tmp_path / f"a.{name}").write_text(text)
+    words = ["task=classify", "data=parallel", f"data.train={tmp_path}/a", f"data.test={tmp_path}/a",
+             f"data.valid={tmp_path}/a", "data.source=en", "data.target=de"]  # fmt: skip
+    said = fails(capsys, *words, f"out={tmp_path}/out")
+    assert "a.en:1: no 'text'" in said
+    assert "data.text=" not in said  # data=parallel has no such setting
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_two_tokenizers_brings_both(tmp_path):
+    words = (WORDS, "tokenizer.shared=false", "train.epochs=1")
+    train(tmp_path / "run", *words, task="translate")
+    chosen = settings(None, f"init={tmp_path / 'run'}", task="translate")
+    task = prepare.build(chosen, open_corpus(chosen.data))
+    assert task.encode(TOYS[0])["target"] == zoo.load(tmp_path / "run").encode(TOYS[0])["target"]
+
+
+def test_an_evaluation_says_what_it_skips(capsys, tmp_path):
+    train(tmp_path / "run", WORDS, "train.epochs=1", task="translate")
+    rows = write(tmp_path / "rows.jsonl", [*TOYS[:4], *GAPS])
+    parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
+    words = ["data=files", *parts, f"model={tmp_path / 'run'}"]
+    capsys.readouterr()
+    assert run.main(["mode=evaluate", *words]) == 0
+    printed = capsys.readouterr()
+    assert "2 with an empty target" in printed.err
+    assert "skipped" not in printed.out

@@ -1,0 +1,300 @@
+"""What of a backbone learns, when, and how fast; and from which share of the rows."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import DATA, fails, job, lines, settings, train, write
+from safetensors.torch import load_file
+
+from zoo.config import check, compose
+from zoo.data.corpora import open_corpus
+from zoo.data.readers import Rows
+from zoo.errors import InputError
+from zoo.nn.backbone import Backbone
+from zoo.registry import find
+from zoo.training import build as prepare
+from zoo.training import loop as trainer
+from zoo.training import state as training
+from zoo.training.loop import fit
+
+QUICK = ["tokenizer.kind=words", "backbone.num_layers=2", "train.vectors=false", "train.average=0",
+         "train.patience=0", "train.batch_rows=24", "train.batch_tokens=4096", "train.schedule=constant",
+         "train.warmup=0"]  # fmt: skip
+LAYERS = {"embedding": r"^backbone\.embedding", "lower": "_l0(_|$)", "upper": "_l1(_|$)",
+          "head": r"^head\."}  # fmt: skip
+STEPS = 3  # of an epoch of 72 rows
+
+
+def prepared(folder, *overrides):
+    """What `fit` takes: an untrained task, its rows, settings, an accelerator, a folder."""
+    chosen = settings(None, *QUICK, *overrides)
+    torch.manual_seed(chosen.seed)
+    splits = open_corpus(chosen.data)
+    task = prepare.build(chosen, splits)
+    store = prepare.encode(task, splits.train, folder / "train")
+    valid = prepare.encode(task, splits.valid, folder / "valid"), list(splits.valid)
+    accelerator = training.accelerator_for("cpu", "fp32")
+    return task, store, valid, chosen.train, chosen.seed, accelerator, folder
+
+
+def layer(name: str) -> str:
+    """Of a parameter of a model of two layers, its layer."""
+    (found,) = (part for part, mark in LAYERS.items() if re.search(mark, name))
+    return found
+
+
+def moved(before: dict, after: dict) -> set[str]:
+    """The layers whose weights are others; all of a layer's move, or none."""
+    changed = {name: not torch.equal(before[name], after[name]) for name in before}
+    found = {layer(name) for name, other in changed.items() if other}
+    still = {layer(name) for name, other in changed.items() if not other}
+    assert not found & still
+    return found
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Of the trainings of a test: the weights before and after every epoch, what learned in each
+    step, and `stop`, the step after which it is interrupted."""
+    seen = SimpleNamespace(states=[], learning=[], stop=0)
+    real, step = trainer._epoch, trainer.step
+
+    def weights(task):
+        return {name: weight.detach().clone() for name, weight in task.named_parameters()}
+
+    def epoch(training, *others):
+        before = weights(training.task)
+        real(training, *others)
+        seen.states.append((before, weights(training.task)))
+
+    def one(training, *others):
+        stop = step(training, *others)
+        names = {layer(n) for n, w in training.task.named_parameters() if w.requires_grad}
+        seen.learning.append(names)
+        if len(seen.learning) == seen.stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return stop
+
+    monkeypatch.setattr(trainer, "_epoch", epoch)
+    monkeypatch.setattr(trainer, "step", one)
+    return seen
+
+
+ALL = {*LAYERS}
+FROZEN = {
+    "none": [ALL] * 5,
+    "backbone": [{"head"}] * 5,
+    "gradual": [{"head"}, {"head", "upper"}, {"head", "upper", "lower"}, ALL, ALL],
+}
+
+
+@pytest.mark.parametrize("freeze", FROZEN)
+def test_in_each_epoch_what_is_not_frozen_learns(tmp_path, watched, freeze):
+    given = prepared(tmp_path, f"train.freeze={freeze}", "train.epochs=5")
+    fit(*given)
+    assert [moved(*both) for both in watched.states] == FROZEN[freeze]
+    assert watched.learning == [names for names in FROZEN[freeze] for _ in range(STEPS)]
+    for (_, after), (before, _) in pairwise(watched.states):
+        assert moved(after, before) == set()
+    assert all(weight.requires_grad for weight in given[0].parameters())
+
+
+GRADUAL = [*QUICK, "train.freeze=gradual", "train.epochs=4", "backbone.dropout=0.2"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(folder, *GRADUAL)
+    return folder
+
+
+@pytest.mark.parametrize("stop", [STEPS + 1, STEPS * 2])
+def test_a_resumed_training_thaws_where_it_was(tmp_path, whole, watched, stop):
+    watched.stop = stop
+    with pytest.raises(InputError, match="interrupted"):
+        train(tmp_path / "run", *GRADUAL)
+    watched.states.clear()
+    job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    left = FROZEN["gradual"][stop // STEPS : 4]
+    assert [moved(*both) for both in watched.states] == left
+    wanted = [names for names in FROZEN["gradual"][:4] for _ in range(STEPS)]
+    assert watched.learning == wanted
+    one, two = (load_file(at / "model.safetensors") for at in (whole, tmp_path / "run"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_an_interrupted_training_leaves_nothing_frozen(tmp_path, watched):
+    watched.stop = 1
+    given = prepared(tmp_path, "train.freeze=backbone")
+    with pytest.raises(InputError, match="interrupted"):
+        fit(*given)
+    assert watched.learning[0] == {"head"}
+    task, store = given[:2]
+    assert all(weight.requires_grad for weight in task.parameters())
+    task.loss(store.batch(range(8))).backward()
+    assert all(bool(weight.grad.any()) for weight in task.backbone.parameters())
+
+
+def test_a_moving_average_of_what_is_frozen_is_what_it_was(tmp_path):
+    given = prepared(tmp_path, "train.freeze=backbone", "train.average=0.9")
+    task = given[0]
+    before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
+    fit(*given)
+    assert moved(before, dict(task.named_parameters())) == {"head"}
+
+
+@pytest.mark.parametrize("freeze", ["gradual", "backbone"])
+def test_of_several_processes_none_changes_its_mind_and_still_nothing_frozen_learns(
+    tmp_path, freeze
+):
+    """Who takes part in the gradient's exchange is settled before the first step."""
+    task, store, _, chosen, seed, accelerator, _ = prepared(tmp_path, f"train.freeze={freeze}")
+    begun = training.Training(task, store, chosen, seed, accelerator)
+    before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
+    task.requires_grad_()
+    begun.accelerator = SimpleNamespace(num_processes=2)
+    begun.thaw()
+    taking_part = [weight.requires_grad for weight in task.backbone.parameters()]
+    assert {*taking_part} == {freeze == "gradual"}
+    begun.accelerator = accelerator
+    trainer.step(begun, next(store.plan(4096, 72)))
+    assert moved(before, dict(task.named_parameters())) == {"head"}
+
+
+def change(folder, *overrides) -> dict:
+    """How far each weight goes in the first step of a training."""
+    task, store, _, chosen, seed, accelerator, _ = prepared(
+        folder, "train.batch_rows=72", *overrides
+    )
+    before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
+    begun = training.Training(task, store, chosen, seed, accelerator)
+    trainer.step(begun, next(store.plan(4096, 72)))
+    return {name: weight.detach() - before[name] for name, weight in task.named_parameters()}
+
+
+@pytest.mark.parametrize("scale", [0.1, 3])
+def test_the_backbone_goes_at_a_rate_of_its_own(tmp_path, scale):
+    words = ["backbone.dropout=0", "backbone.input_dropout=0", "backbone.word_dropout=0"]
+    one = change(tmp_path / "one", *words)
+    other = change(tmp_path / "other", *words, f"train.backbone_rate={scale}")
+    for name, way in one.items():
+        assert way.abs().max() > 1e-3
+        by = 1 if name.startswith("head.") else scale
+        torch.testing.assert_close(other[name], by * way, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monkeypatch):
+    seen, real = [], trainer.step
+
+    def step(training, *others):
+        stop = real(training, *others)
+        seen.append([group["lr"] for group in training.optimizer.param_groups])
+        return stop
+
+    monkeypatch.setattr(trainer, "step", step)
+    fit(
+        *prepared(tmp_path, "train.backbone_rate=0.25", "train.schedule=cosine", "train.warmup=0.3")
+    )
+    assert len(seen) == 2 * STEPS
+    assert [below for _, below in seen] == pytest.approx([above / 4 for above, _ in seen])
+    assert max(above for above, _ in seen) > 2 * seen[-1][0]
+
+
+@pytest.mark.parametrize("options", [{}, {"learned_state": True, "layer_norm": True}])
+@pytest.mark.parametrize("both", [True, False])
+def test_layer_eleven_is_not_layer_one(options, both):
+    backbone = Backbone(9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both,
+                        **options)  # fmt: skip
+    layers = training._layers(backbone)
+    names = {id(weight): name for name, weight in backbone.named_parameters()}
+    found = [{names[id(weight)] for weight in layer} for layer in layers]
+    assert found[0] == {"embedding.weight"}
+    assert sum(map(len, found)) == len(names)
+    learned = {"lstm.h_0", "lstm.c_0"} if options else set()
+    for number, layer in enumerate(found[1:]):
+        ends = {f"_l{number}", f"_l{number}_reverse"} if both else {f"_l{number}"}
+        assert {re.search(r"_l\d+(_reverse)?$", name)[0] for name in layer - learned} == ends
+        assert len(layer - learned) == (6 if options else 4) * (1 + both)
+        assert layer & learned == (learned if number == 0 else set())
+
+
+def shared(share, seed=1, *overrides):
+    """The parts of the toy rows when a share of those for training is used."""
+    return prepare.open_rows(
+        settings(None, f"train.share={share}", f"seed={seed}", *overrides), find("classify")
+    )
+
+
+def places(rows) -> list[str]:
+    return [row.place for row in rows]
+
+
+def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
+    whole, half = shared(1), shared(0.5)
+    every, some = places(whole.train), places(half.train)
+    assert places(half.train) == some  # whenever they are read
+    assert places(shared(0.5).train) == some
+    assert some == [place for place in every if place in some]
+    assert len(every) / 3 < len(some) < len(every) / 1.5
+    other = places(shared(0.5, 2).train)
+    assert sorted(other) != sorted(some)
+    assert {*other} <= {*every}
+    assert 0 < len(places(shared(0.1).train)) < len(some) / 2
+
+
+def test_a_share_leaves_what_is_measured_by_as_it_is():
+    whole, half = shared(1), shared(0.3)
+    for part in ("valid", "test"):
+        assert places(getattr(half, part)) == places(getattr(whole, part))
+    given = [f"data.{part}={DATA / 'classify.jsonl'}" for part in ("valid", "test")]
+    files = shared(0.3, 1, *given)
+    assert len(places(files.valid)) == len(places(files.test)) == 96
+    assert len(places(files.train)) < 50
+
+
+def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
+    splits = shared(0.1)
+    count = len(places(splits.train))
+    task, other = (prepare.build(settings(None, *QUICK), rows) for rows in (splits, shared(1)))
+    assert len(task.tokenizer) < len(other.tokenizer)
+    assert sum(task.options["label_counts"]) == count
+    assert len(prepare.encode(task, splits.train, tmp_path / "train")) == count
+
+
+def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", lines(DATA / "classify.jsonl")[:4])
+    parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
+    said = fails(capsys, "data=files", *parts, "train.share=0.001", f"out={tmp_path / 'run'}")
+    assert "holds no rows that can be used" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_are_read_as_they_are_drawn():
+    read = []
+    rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
+    some = prepare._some(rows, 0.5, 1)
+    first = next(some)
+    assert read == [*range(first + 1)]
+    assert [first, *some] == [*prepare._some(rows, 0.5, 1)]
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ("train.share=0", "train.share=0: Input should be greater than 0"),
+    ("train.share=1.1", "train.share=1.1: Input should be less than or equal to 1"),
+    ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
+    ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
+    ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
+])  # fmt: skip
+def test_wrong_settings_are_refused(given, said):
+    with pytest.raises(InputError) as caught:
+        check(compose([given]))
+    assert str(caught.value).startswith(said)

@@ -1,0 +1,88 @@
+"""mode=chat: type, and see the model go on; settings change between two lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import IO
+
+from zoo.config import arguments
+from zoo.data.readers import Row
+from zoo.errors import InputError
+from zoo.generation.config import Search
+from zoo.task import Task
+
+HELP = """\
+Type a text; the answer appears behind it. A line that begins with / is a command:
+  /NAME VALUE   change a setting of the search: /temperature 0.5, /sample false, /seed 7
+  /settings     show them all          /help   this text          /quit   leave (or Ctrl-D)"""
+
+
+def chat(task: Task, source: IO[str], out: IO[str]) -> None:
+    """Answer line after line of `source` into `out`, until it ends or says /quit."""
+    asking = source.isatty()
+    if asking:
+        print(HELP, file=out)
+    for line in _lines(source, out if asking else None):
+        if line == "/quit":
+            return
+        try:
+            if line.startswith("/"):
+                print(command(task, line), file=out)
+            elif line.strip():
+                answer(task, line, out)
+        except InputError as error:
+            print(f"error: {error}", file=out)
+        out.flush()
+
+
+def answer(task: Task, line: str, out: IO[str]) -> None:
+    """One answer, in pieces as they are produced."""
+    for piece in task.produce(Row({"text": line}, "here")):
+        out.write(piece)
+        out.flush()
+    out.write("\n")
+    seed = task.search.seed
+    if seed is not None:  # the next draw is another one, and a session can be repeated
+        task.search = replace(task.search, seed=(seed + 1) % 2**32)
+
+
+def command(task: Task, line: str) -> str:
+    """What a command answers. Raises InputError for one that is none, or a wrong value."""
+    name, _, value = line[1:].partition(" ")
+    settings = asdict(task.search)
+    if name == "help":
+        return HELP
+    if name == "settings" and task.searches:
+        return "\n".join(f"/{name} {value}" for name, value in settings.items())
+    if name not in settings or not task.searches:
+        raise InputError(f"/{name}: no such command; see /help")
+    given = [value.strip()] if name == "stop" and value.strip() else value.strip() or ()
+    try:
+        checked = arguments(Search, settings | {name: None if given == "null" else given}, "search")
+        task.search = Search(**checked)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return f"/{name} {getattr(task.search, name)}"
+
+
+def _lines(source: IO[str], prompt: IO[str] | None) -> Iterator[str]:
+    while True:
+        if prompt is not None:
+            print("> ", end="", file=prompt, flush=True)
+        line = source.readline()
+        if not line:
+            return
+        yield line.rstrip("\n")
+
+
+def start(task: Task) -> None:
+    """A chat on the terminal. Ctrl-C ends an answer, or the chat where there is none."""
+    while True:
+        try:
+            return chat(task, sys.stdin, sys.stdout)
+        except KeyboardInterrupt:
+            print()
+            if not sys.stdin.isatty():
+                return None

@@ -1,0 +1,88 @@
+"""Which output of the LSTM a task reads, with the shapes of a real batch, and its gates at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo import device
+from zoo.data.dataset import Batch
+from zoo.evaluation import plots
+from zoo.rnn import kernels
+from zoo.rnn.lstm_reference import Gates
+from zoo.task import Task
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tensor of a batch on its way through a task."""
+
+    name: str
+    shape: tuple[int, ...]
+    meaning: str
+
+
+@torch.no_grad()
+def shapes(task: Task, batch: Batch) -> list[Line]:
+    """Every tensor from ids to logits, in the order in which they come to be."""
+    task.eval()
+    encoded = task.backbone(task.inputs(batch), batch.lengths)
+    lstm = task.backbone.lstm
+    directions = 2 if lstm.bidirectional else 1
+    layers = f"{lstm.num_layers} layer(s) x {directions} direction(s)"
+    read = task.read(encoded)
+    parts = read if isinstance(read, tuple) else (read,)
+    tensors: list[tuple[str, Tensor, str]] = [
+        ("ids", batch.ids, "batch, time"),
+        ("lengths", batch.lengths, "batch: real steps, the rest is padding"),
+        (
+            "output",
+            encoded.output,
+            f"batch, time, {directions} x hidden: h of the top layer, each step",
+        ),
+        ("h_n", encoded.h_n, f"{layers}, batch, hidden: h after the last step"),
+        ("c_n", encoded.c_n, f"{layers}, batch, hidden: the cell after the last step"),
+        *((f"read from {task.reads}", part, task.shape) for part in parts),
+        ("logits", task(batch), task.logits),
+    ]
+    return [Line(name, tuple(tensor.shape), meaning) for name, tensor, meaning in tensors]
+
+
+def sentence(task: Task) -> str:
+    """Why the task reads what it reads."""
+    return f"{task.name} reads {task.reads}: {task.why}."
+
+
+def kernel(task: Task, batch: Batch) -> kernels.Explanation:
+    """What runs the LSTM on a batch, in the precision that a training would choose."""
+    dtype = device.DTYPES[device.find_precision("auto", task.device)]
+    rows, time = batch.ids.shape
+    ragged = bool((batch.lengths < time).any())
+    return task.backbone.lstm.explain(rows, time, task.device, dtype, ragged)
+
+
+@torch.no_grad()
+def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
+    """The tokens of a batch's first row, and the gates and cells of the LSTM over them.
+
+    Each gate is (layers * directions, time, hidden). Raises ValueError for an empty row.
+    """
+    task.eval()
+    ids = batch.ids[:1, : int(batch.lengths[0])]  # (1, time)
+    if not ids.numel():
+        raise ValueError("an empty text has no gates to show")
+    backbone = task.backbone
+    vectors = backbone.vectors(task.inputs(batch))[:1, : ids.size(1)]
+    *_, seen = backbone.lstm(vectors, return_gates=True)  # (layers * directions, 1, time, hidden)
+    return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))
+
+
+def draw(task: Task, batch: Batch, folder: Path) -> Path:
+    """gates.png in `folder`: the gates over a batch's first row; returns its path."""
+    tokens, seen = gates(task, batch)
+    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
+    folder.mkdir(parents=True, exist_ok=True)
+    return plots.gates(tokens, [gate.float().cpu().numpy() for gate in seen], names, folder)

@@ -1,0 +1,112 @@
+"""What `python -m zoo.run` prints at its end."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from zoo.cli import explain, tagged_text
+from zoo.data.dataset import Batch
+from zoo.task import Task
+
+MISTAKES = 3  # of the report's, printed
+COMMON = 20  # labels whose scores are printed
+FEW = 8  # labels whose confusions are printed as a table
+
+
+def training(folder: Path, report: dict[str, Any]) -> None:
+    """Scores beside the baseline's, the surest mistakes, and the next command to type."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(
+        title=f"{report['task']} on {report['data']}, {report['rows']['test']:,} test rows"
+    )
+    table.add_column("metric")
+    table.add_column(f"LSTM, reads {report['reads']}", justify="right")
+    baseline = report["baseline"] or {}
+    if baseline:
+        table.add_column(baseline["method"], justify="right")
+    for name, value in report["test"].items():
+        row = [name, f"{value:.4f}"]
+        if baseline:
+            row.append(f"{baseline[name]:.4f}" if name in baseline else "")
+        table.add_row(*row)
+    if baseline:
+        table.add_row("seconds", f"{report['train_seconds']:.0f}", f"{baseline['seconds']:.0f}")
+    console.print(table)
+    if baseline and baseline["rows"] < report["rows"]["train"]:
+        console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
+    if "confusion" in report:
+        _confusion(console, **report["confusion"])
+    for mistake in report.get("mistakes", [])[:MISTAKES]:
+        text = " ".join(mistake["text"].split())[:80]
+        sure = f"{mistake['probability']:.0%}"
+        console.print(
+            f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
+        )
+    for name in ("per_span", "per_label"):
+        if name in report:
+            _per_label(console, report[name])
+            break
+    for sentence in report.get("sentences", []):
+        shown = tagged_text.coloured(
+            sentence["words"], sentence["labels"], report["confusion"]["labels"]
+        )
+        console.print("  ", shown if console.is_terminal else sentence["shown"], markup=False)
+    for example in report.get("examples", []):
+        for name, text in example.items():
+            console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)
+    console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
+    model = shlex.quote(str(folder))
+    console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
+    console.print(f"or:   python -m zoo.run mode=chat model={model}", markup=False)
+
+
+def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Precision, recall and F1 of the commonest labels, or kinds of spans."""
+    table = Table(
+        "label", *(Column(name, justify="right") for name in ("precision", "recall", "f1", "count"))
+    )
+    for row in sorted(rows, key=lambda row: -row["count"])[:COMMON]:
+        shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(escape(row["label"]), *shares, str(row["count"]))
+    console.print(table)
+
+
+def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:
+    """The whole matrix for a few labels, the commonest confusions for many."""
+    if len(labels) <= FEW:
+        table = Table("truth", *(escape(label) for label in labels), title="answers")
+        for label, row in zip(labels, counts, strict=True):
+            table.add_row(escape(label), *map(str, row))
+        console.print(table)
+        return
+    wrong = [
+        (count, f"{label} for {truth} {count}x")
+        for truth, row in zip(labels, counts, strict=True)
+        for label, count in zip(labels, row, strict=True)
+        if label != truth and count
+    ]
+    commonest = sorted(wrong, key=lambda pair: -pair[0])[:FEW]
+    if commonest:
+        shown = ", ".join(text for _, text in commonest)
+        console.print(f"commonest confusions (answer for truth): {shown}", markup=False)
+
+
+def explanation(task: Task, batch: Batch) -> None:
+    """Every tensor of a batch with its shape, why the task reads what it reads, and what computes it."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=f"{task.name}: a batch of {len(batch)}")
+    table.add_column("tensor")
+    table.add_column("shape")
+    table.add_column("what it is")
+    for line in explain.shapes(task, batch):
+        style = "bold" if line.name in (task.reads, f"read from {task.reads}") else None
+        table.add_row(line.name, str(line.shape), line.meaning, style=style)
+    console.print(table)
+    console.print(explain.sentence(task), markup=False)
+    console.print(str(explain.kernel(task, batch)), markup=False)

@@ -1,0 +1,1 @@
+"""From files to rows, from rows to examples, from examples to batches."""

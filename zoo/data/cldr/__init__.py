@@ -1,0 +1,1 @@
+"""Rows made of the Unicode CLDR, which the package Babel holds."""

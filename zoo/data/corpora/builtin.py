@@ -1,0 +1,63 @@
+"""Text that comes with the package, from Unicode CLDR through Babel, or with Python itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Literal
+
+from zoo.config import Count
+from zoo.data.cldr import documents as _cldr
+from zoo.data.cldr import labelled_fields, translations
+from zoo.data.corpora.splits import Splits
+from zoo.data.readers import Row, Rows
+from zoo.errors import InputError
+
+
+def cldr(
+    locales: list[str] | None, documents: Count, items: tuple[Count, Count], seed: int,
+    form: Literal["documents", "pairs", "fields"] = "documents", source: str = "en",
+    target: str = "ja", phrases: Count = 20_000, sentences: Count = 150,
+) -> Splits:  # fmt: skip
+    """Names, dates and amounts of the world's locales, from Unicode CLDR.
+
+    `form=documents`: which locale wrote this? `form=pairs`: the same phrase in two locales.
+    `form=fields`: which words are the weekday, the month, the number, …?
+    """
+
+    def read(split: str) -> Callable[[], Iterator[Row]]:
+        if form == "pairs":
+            return partial(translations.pairs, split, source, target, phrases, seed)
+        if form == "fields":
+            kept = cache(lambda: list(labelled_fields.fields(split, locales, sentences, seed)))
+            return lambda: iter(kept())
+        return partial(_cldr.documents, split, locales, documents, items, seed)
+
+    return Splits(*(Rows(read(split), f"cldr:{split}") for split in _cldr.SPLITS))
+
+
+def pydoc() -> Splits:
+    """Python's own reference, as `help()` shows it (65,000 words; a little more or less in each
+    version of Python): a row per line. Of ten topics one is for validation and one for the test.
+
+    Topics quote each other at length, so a paragraph stands in one split only, and there once: what
+    is tested has not been seen.
+    """
+
+    def read(split: str) -> Iterator[Row]:
+        try:
+            from pydoc_data.topics import topics
+        except ImportError:
+            raise InputError("data=pydoc: this Python comes without pydoc_data.topics") from None
+        seen: set[str] = set()
+        parts = {"test": (9,), "valid": (4,), "train": (0, 1, 2, 3, 5, 6, 7, 8)}
+        for part, digits in parts.items():
+            for number, name in enumerate(sorted(topics)):
+                paragraphs = topics[name].rstrip().split("\n\n") if number % 10 in digits else []
+                for place, paragraph in enumerate(paragraphs, 1):
+                    if part == split and paragraph not in seen:
+                        for line in [*paragraph.splitlines(), ""]:
+                            yield Row({"text": line.rstrip()}, f"pydoc:{name}:{place}")
+                    seen.add(paragraph)
+
+    return Splits(*(Rows(partial(read, split), f"pydoc:{split}") for split in _cldr.SPLITS))

@@ -1,0 +1,103 @@
+"""Public data sets by name, each from its own folder: `data=imdb data.path=FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from zoo.data import readers
+from zoo.data.corpora.files import find, pairs, sentences
+from zoo.data.corpora.splits import Splits
+from zoo.data.readers import Row, Rows
+from zoo.errors import RowError
+
+
+def imdb(path: str) -> Splits:
+    """The film reviews of Maas et al. (2011): `train` and `test`, as jsonl or as aclImdb's folders.
+
+    The test reviews are of other films than the training reviews, so the validation reviews must
+    be too: chosen one by one they would look two points easier than the test is. Reviews of one
+    film stand close together, hence whole blocks of neighbours are held out.
+    """
+    train, test = (
+        Rows(partial(_reviews, source), str(source))
+        for source in (find(Path(path), part) for part in ("train", "test"))
+    )
+    size = cache(lambda: max(1, sum(1 for _ in train) // 100))
+    valid = Rows(lambda: _blocks(train, size(), held=True), f"{train.name} (a tenth of it)")
+    return Splits(Rows(lambda: _blocks(train, size(), held=False), train.name), valid, test)
+
+
+def _blocks(source: Rows, size: int, held: bool) -> Iterator[Row]:
+    """Every tenth block of `size` rows, or all the others."""
+    for number, row in enumerate(source):
+        if (number // size % 10 == 4) == held:
+            yield row
+
+
+def sst2(path: str) -> Splits:
+    """Sentences of film reviews (Socher et al. 2013): stsa.binary.train, .dev and .test."""
+    parts = {}
+    for part, file in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        source = find(Path(path), f"stsa.binary.{file}", ("", ".gz"))
+        parts[part] = Rows(partial(_sentences, source), str(source))
+    return Splits(**parts)
+
+
+def multi30k(path: str, source: str, target: str, test: str) -> Splits:
+    """Captions of pictures (Elliott et al. 2016), raw: train, val and `test` in each language."""
+    return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
+
+
+def wikitext2(path: str) -> Splits:
+    """Articles of Wikipedia (Merity et al. 2016), in their own tokens: train, valid and test, as
+    .txt or .tokens. With `tokenizer.kind=whitespace` and a line end after each line there are
+    33,278 kinds of them, `<unk>` included."""
+    parts = {}
+    for part in ("train", "valid", "test"):
+        names = [f"{stem}.{end}" for stem in (part, f"wiki.{part}") for end in ("txt", "tokens")]
+        paths = (Path(path) / f"{name}{gz}" for name in names for gz in ("", ".gz"))
+        there = next((found for found in paths if found.is_file()), None)
+        source = there or find(Path(path), f"{part}.txt", ("", ".gz"))
+        parts[part] = Rows(partial(_stripped, source), str(source))
+    return Splits(**parts)
+
+
+def ud_ewt(path: str, column: str = "upos") -> Splits:
+    """English sentences from the web, word by word (Silveira et al. 2014), or the folder of any
+    other treebank of Universal Dependencies: *-ud-train.conllu, -dev and -test."""
+    parts = {}
+    for part, name in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        found = sorted(Path(path).glob(f"*-ud-{name}.conllu*"))
+        source = found[0] if found else find(Path(path), f"{name}.conllu", ("", ".gz"))
+        parts[part] = sentences(source, column, readers.read)
+    return Splits(**parts)
+
+
+def _stripped(path: Path) -> Iterator[Row]:
+    for row in readers.text(path):
+        yield Row({"text": row["text"].strip()}, row.place)
+
+
+SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negative"}
+
+
+def _reviews(path: Path) -> Iterator[Row]:
+    """Reviews with their line breaks as such; the unlabelled ones of aclImdb are left out."""
+    for row in readers.read(path):
+        if row.get("text") is None or row.get("label") is None:
+            raise RowError(row.place, "columns text and label are needed; see data=files")
+        label = str(row["label"])
+        if label != "unsup":
+            text = str(row["text"]).replace("<br />", "\n")
+            yield Row({"text": text, "label": SENTIMENT.get(label, label)}, row.place)
+
+
+def _sentences(path: Path) -> Iterator[Row]:
+    """Lines `label sentence`."""
+    for number, line in enumerate(readers.lines(path), 1):
+        label, _, text = line.partition(" ")
+        if label not in ("0", "1"):
+            raise RowError(f"{path}:{number}", f"label {label!r}: a line is `0 SENTENCE` or 1")
+        yield Row({"text": text, "label": SENTIMENT[label]}, f"{path}:{number}")

@@ -1,0 +1,276 @@
+"""Encoded rows on disk, and the length-bucketed, padded batches made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data.readers import Row
+from zoo.nn.char_encoder import Spellings
+from zoo.text.tokenizers import PAD
+
+IGNORED = -100  # targets on padding: cross_entropy leaves them out
+NOWHERE = -1  # the step at which a word begins that is none
+POOL = 64  # batches that are sorted by length together
+
+Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
+Vary = Callable[[Sequence[Example]], Sequence[Example]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows side by side. Padding is PAD in `ids`, -100 in `target`, and only made here."""
+
+    ids: Tensor  # (batch, time) int64
+    lengths: Tensor  # (batch,) int64, real steps of each row
+    index: Tensor  # (batch,) int64, place of each row in its split
+    target: Tensor | None = None  # (batch,) or (batch, written) int64
+    goes_on: bool | None = None  # windows of a stream: whether they continue those before them
+    first: Tensor | None = None  # (batch, words) int64: the step each word begins at; -1 on padding
+    spellings: Spellings | None = None  # of what stands at each step
+    head: str = ""  # of a shared backbone, whose batch it is
+    target_places: Tensor | None = None  # (targets,) int64: where they stand in target.flatten()
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
+        ids = [example["ids"] for example in examples]
+        target = None
+        if "target" in examples[0]:
+            targets = [example["target"] for example in examples]
+            scalar = isinstance(targets[0], int)
+            target = torch.tensor(targets) if scalar else _padded(targets, IGNORED)
+        lengths = torch.tensor([len(row) for row in ids])
+        first = letters = None
+        if "first" in examples[0]:
+            first = _padded([example["first"] for example in examples], NOWHERE)
+        if "letters" in examples[0]:
+            letters = Spellings.of([example["letters"] for example in examples])
+        places = torch.tensor(list(index))
+        return cls(_padded(ids, PAD), lengths, places, target, None, first, letters)
+
+    @property
+    def real(self) -> Tensor:
+        """Where there is a target (batch, written), of a batch that has some."""
+        assert self.target is not None
+        return self.target != IGNORED
+
+    def at_targets(self, x: Tensor) -> Tensor:
+        """The steps of x (batch, written, ...) that have a target: (targets, ...).
+
+        A batch that was moved to a device knows their places: nothing is waited for.
+        """
+        places = self.target_places
+        if places is None:
+            places = self.real.flatten().nonzero().squeeze(1)
+        return x.flatten(0, 1)[places]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; `lengths` stay on the processor, where they are looked at.
+
+        From pinned memory the copy runs while the caller goes on.
+        """
+        batch = self.with_places()
+        moved = {name: part.to(device, non_blocking=True) for name, part in batch._parts().items()}
+        return replace(batch, **moved)
+
+    def with_places(self) -> Batch:
+        """The batch with `target_places`, where there is a target for each step."""
+        if self.target_places is not None or self.target is None or self.target.dim() != 2:
+            return self
+        return replace(self, target_places=self.real.flatten().nonzero().squeeze(1))
+
+    def pin_memory(self) -> Batch:
+        """The batch in pinned memory, from which a CUDA device copies by itself."""
+        batch = self.with_places()
+        return replace(batch, **{name: part.pin_memory() for name, part in batch._parts().items()})
+
+    def _parts(self) -> dict[str, Any]:
+        """What is moved to a device, by name."""
+        names = ("ids", "target", "first", "spellings", "target_places")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def _length(value: Any) -> int:
+    return 0 if isinstance(value, int) else len(value)
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
+    """(batch, time), at least one step wide so that a batch of empty texts can be run."""
+    padded = np.full((len(rows), max(1, *map(len, rows))), padding, dtype=np.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+class Examples:
+    """Encoded rows in memory."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        examples = (self.examples[row] for row in rows)
+        both = [(len(e["ids"]), _length(e.get("target", 0))) for e in examples]
+        return np.array(both).reshape(-1, 2)
+
+    def batch(self, rows: np.ndarray, vary: Vary | None = None) -> Batch:
+        """The given rows as one padded batch, `vary` called on them first."""
+        examples: Sequence[Example] = [self[int(row)] for row in rows]
+        return Batch.of(examples if vary is None else vary(examples), map(int, rows))
+
+    def plan(
+        self, tokens: int, rows: int, generator: np.random.Generator | None = None
+    ) -> Iterator[np.ndarray]:
+        """The batches of one epoch, as `batch` takes them: see `zoo.data.dataset.plan`."""
+        return plan(self, tokens, rows, generator)
+
+    def count(self, batch: np.ndarray | None = None) -> int:
+        """How far a batch of the plan brings an epoch, in rows; None: the whole epoch."""
+        return len(self) if batch is None else len(batch)
+
+    def place(self, batch: np.ndarray) -> str:
+        """Where a batch of the plan is from, for an error message."""
+        more = ", …" if len(batch) > 8 else ""
+        return f"training rows {', '.join(map(str, batch[:8] + 1))}{more}"
+
+
+class Store(Examples):
+    """Encoded rows in memory-mapped files: memory does not grow with the corpus.
+
+    Each field of `Task.encode` is a file NAME.bin of int32; a field of lists has the list's ends
+    in NAME.ends (int64) beside it. What an epoch holds in memory is the order of the rows, four
+    bytes each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.values = {f.stem: _mapped(f, np.int32) for f in sorted(folder.glob("*.bin"))}
+        self.ends = {f.stem: _mapped(f, np.int64) for f in sorted(folder.glob("*.ends"))}
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Store:
+        """Encode the rows one by one into `folder`, which must not hold another store.
+
+        Raises RowError for the row that cannot be encoded, ValueError when there are no rows.
+        """
+        folder.mkdir(parents=True)
+        files: dict[str, IO[bytes]] = {}
+        ends: Counter[str] = Counter()
+        with ExitStack() as stack:
+
+            def append(name: str, code: str, numbers: Sequence[int]) -> None:
+                if name not in files:
+                    files[name] = stack.enter_context(open(folder / name, "wb"))
+                array(code, numbers).tofile(files[name])
+
+            for row in rows:
+                example = encode(row)
+                if files and {*example} != {name.partition(".")[0] for name in files}:
+                    raise ValueError(f"{row.place}: other fields than in the rows before it")
+                for name, value in example.items():
+                    append(f"{name}.bin", "i", [value] if isinstance(value, int) else value)
+                    if not isinstance(value, int):
+                        ends[name] += len(value)
+                        append(f"{name}.ends", "q", [ends[name]])
+        if not files:
+            raise ValueError("no rows to encode")
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self.ends["ids"])
+
+    def __getitem__(self, index: int) -> Example:
+        example: dict[str, Any] = {}
+        for name, values in self.values.items():
+            if name in self.ends:
+                start = self.ends[name][index - 1] if index else 0
+                example[name] = values[start : self.ends[name][index]]
+            else:
+                example[name] = int(values[index])
+        return example
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        return np.stack([self._sizes(rows, "ids"), self._sizes(rows, "target")], 1)
+
+    def _sizes(self, rows: np.ndarray, name: str) -> np.ndarray:
+        if name not in self.ends:
+            return np.zeros(len(rows), np.int64)
+        ends = self.ends[name]
+        return ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
+
+    def cut(self) -> int:
+        """Rows that were longer than what is stored of them: field "cut" is 1."""
+        return int(self.values["cut"].sum()) if "cut" in self.values else 0
+
+    def fingerprint(self) -> str:
+        """A hash of all that is stored: the same rows, encoded the same way."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for values in (*self.values.values(), *self.ends.values()):
+                for start in range(0, len(values), 1 << 20):
+                    digest.update(values[start : start + (1 << 20)].tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+
+
+def plan(
+    store: Examples, tokens: int, rows: int, generator: np.random.Generator | None = None
+) -> Iterator[np.ndarray]:
+    """The batches of one epoch, as row numbers: rows of like length stand together.
+
+    A batch holds at most `rows` rows and at most `tokens` steps on either side, its padding
+    included, but always one row. With a `generator` the rows and the batches are shuffled; without
+    one the rows keep their order from pool to pool.
+    """
+    order = np.arange(len(store), dtype=np.int32)
+    if generator is not None:
+        generator.shuffle(order)
+    for start in range(0, len(order), rows * POOL):
+        pool = order[start : start + rows * POOL]
+        lengths = store.lengths(pool)
+        by_length = np.lexsort(lengths.T)  # first by what is written, then by what is read
+        cuts = list(_cuts(lengths[by_length].max(1), tokens, rows))
+        batches = np.split(pool[by_length], cuts)
+        if generator is not None:
+            generator.shuffle(batches)
+        yield from batches
+
+
+def _cuts(lengths: np.ndarray, tokens: int, rows: int) -> Iterator[int]:
+    """Where a new batch begins in rows of these `lengths`."""
+    first, longest = 0, 1
+    for place, length in enumerate(lengths):
+        count, longest = place - first + 1, max(longest, length)
+        if count > 1 and (count > rows or count * longest > tokens):
+            yield place
+            first, longest = place, max(1, length)
+
+
+def share(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """The rows of a batch that process `rank` of `world` computes; they may be none."""
+    return batch[rank::world]

@@ -1,0 +1,234 @@
+"""Rows: one dict per example, read one at a time from any supported file.
+
+    .jsonl      an object per line                     keys are the columns
+    .csv .tsv   a header line, then a row per line     the header names the columns
+    .txt        a line per row                         column "text"
+    .conllu     a word per line, ten columns           columns "words", "lemma", "upos", "xpos", …
+    .conll .bio a word per line, its label at the end  columns "words", "labels"; "2", "3", … between
+    parallel    two text files, line by line           columns "source", "target"
+    folder      LABEL/*.txt, a text per file           columns "text", "label"
+
+Each file may also be gzip'ed (`reviews.csv.gz`). Text is UTF-8; a byte order mark and CRLF are
+taken off. Every row knows its place, and every error begins with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, count, zip_longest
+from pathlib import Path
+from typing import IO, Any
+
+from zoo.data.conll import Sentence, columns, conllu
+from zoo.errors import InputError, RowError
+
+LONGEST_LINE = 1 << 24  # bytes; a longer line is a file without line ends, not a row
+
+
+class Row(dict):
+    """One example: column name -> value. `place` says where it stands, as `file:line`."""
+
+    def __init__(self, columns: dict, place: str) -> None:
+        super().__init__(columns)
+        self.place = place
+
+
+class Rows:
+    """Rows that can be iterated again and again, and are read anew each time."""
+
+    def __init__(self, read: Callable[[], Iterable[Row]], name: str) -> None:
+        self.read, self.name = read, name
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.read())
+
+
+def column(row: Row, name: str) -> str:
+    """A row's text in a column. Raises RowError where it is missing or no text."""
+    if name not in row:
+        there = ", ".join(row)
+        raise RowError(row.place, f"no column {name!r}; there are: {there}")
+    if not isinstance(row[name], (str, int, float)):
+        raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
+    return str(row[name])
+
+
+def read(path: str | Path) -> Iterator[Row]:
+    """The rows of one file, or of a folder with a sub-folder of .txt files for each label.
+
+    Raises RowError with `file:line` for a row, InputError for a file that cannot be used.
+    """
+    path = Path(path)
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    reader = _folder if os.path.isdir(path) else READERS.get(suffix)
+    if reader is None and not os.path.exists(path):
+        raise InputError(f"{path}: No such file or directory")
+    if reader is None:
+        known = " ".join(READERS)
+        raise InputError(f"{path}: unknown format {suffix or 'without a suffix'}; known: {known}")
+    rows = reader(path)
+    first = next(rows, None)
+    if first is None:
+        needed = "LABEL/*.txt, a text per file" if reader is _folder else "one at least"
+        raise InputError(f"{path}: holds no rows; needed: {needed}")
+    return chain([first], rows)
+
+
+def parallel(source: str | Path, target: str | Path) -> Iterator[Row]:
+    """Two text files whose lines belong together: columns "source" and "target"."""
+    read = written = 0
+    for left, right in zip_longest(lines(Path(source)), lines(Path(target))):
+        read, written = read + (left is not None), written + (right is not None)
+        if read == written:
+            yield Row({"source": left, "target": right}, f"{source}:{read}")
+    if read != written:
+        counts = f"{source} has {read:,} lines, {target} {written:,}"
+        raise InputError(f"{counts}: line by line they must belong together")
+    if not read:
+        raise InputError(f"{source}: holds no rows; needed: one at least")
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Decoded lines of a file without their line end."""
+    with _opened(path) as file:
+        yield from decoded(file, str(path))
+
+
+def decoded(file: IO[bytes], name: str) -> Iterator[str]:
+    """Lines of an open file without their line end. Raises RowError for what is no UTF-8 text."""
+    for number in count(1):
+        try:
+            raw = file.readline(LONGEST_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise RowError(f"{name}:{number}", f"broken gzip data: {error}") from None
+        if not raw:
+            return
+        yield _text(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{name}:{number}")
+
+
+def _text(raw: bytes, place: str) -> str:
+    if len(raw) > LONGEST_LINE:
+        size = f"{LONGEST_LINE >> 20} MB"
+        raise RowError(place, f"a line of more than {size}: put line ends between the rows")
+    if b"\0" in raw:
+        raise RowError(place, "a NUL byte: this is not a text file, or it is UTF-16; save as UTF-8")
+    try:
+        return raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+        raise RowError(place, f"not UTF-8 ({byte}): save the file as UTF-8") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    with file:
+        yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+
+
+def text(path: Path) -> Iterator[Row]:
+    """A row per line of a text file, empty ones included."""
+    for number, line in enumerate(lines(path), 1):
+        yield Row({"text": line}, f"{path}:{number}")
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(lines(path), 1):
+        place = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            columns = json.loads(line)
+            if "\\u" in line:  # escapes can spell what cannot be written
+                json.dumps(columns, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise RowError(place, "half a surrogate pair (\\ud800 to \\udfff) is no text") from None
+        except (ValueError, RecursionError) as error:
+            raise RowError(place, f"not JSON ({error}): put one object in each line") from None
+        if not isinstance(columns, dict):
+            raise RowError(place, f"an object is needed, {{…}}, not a {type(columns).__name__}")
+        yield Row(columns, place)
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST_LINE)
+    yield from _table(path, csv.reader((line + "\n" for line in lines(path)), strict=True))
+
+
+def _tsv(path: Path) -> Iterator[Row]:
+    """Tab-separated columns; a quotation mark is a character like any other."""
+    csv.field_size_limit(LONGEST_LINE)
+    with_ends = (line + "\n" for line in lines(path))
+    yield from _table(path, csv.reader(with_ends, "excel-tab", quoting=csv.QUOTE_NONE))
+
+
+def _table(path: Path, reader: Any) -> Iterator[Row]:  # a csv.reader, whose type has no name
+    header: list[str] | None = None
+    while True:
+        place = f"{path}:{reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise RowError(place, _cured(error)) from None
+        if cells is None:
+            return
+        if not cells:  # an empty line
+            continue
+        if header is None:
+            header = cells
+            if repeated := sorted({name for name in header if header.count(name) > 1}):
+                raise RowError(place, f"the header names {', '.join(repeated)} twice: rename one")
+            continue
+        if len(cells) != len(header):
+            cure = "every row needs a cell for each column"
+            raise RowError(place, f"{len(cells)} cells, the header has {len(header)}: {cure}")
+        yield Row(dict(zip(header, cells, strict=True)), place)
+
+
+def _cured(error: csv.Error) -> str:
+    if "new-line" in str(error):
+        return "a carriage return inside a line: end the lines with LF or CRLF"
+    return f"{error}: a quotation mark is not closed, or not doubled inside quotes"
+
+
+def _sentences(
+    parse: Callable[[Iterable[str], str], Iterator[Sentence]], path: Path
+) -> Iterator[Row]:
+    for number, found in parse(lines(path), str(path)):
+        yield Row(found, f"{path}:{number}")
+
+
+def _folder(path: Path) -> Iterator[Row]:
+    files = [*path.glob("*/*.txt"), *path.glob("*/*.txt.gz")]
+    for file in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
+        text = "\n".join(lines(file))
+        yield Row({"text": text, "label": file.parent.name}, str(file))
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """A key that sorts 9_7.txt before 10_2.txt: what was numbered together stays together."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def sentences(path: Path) -> Iterator[Row]:
+    """A row per sentence of a column file."""
+    return _sentences(columns, path)
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".txt": text,
+    ".conllu": partial(_sentences, conllu), ".conll": sentences, ".bio": sentences,
+}  # fmt: skip

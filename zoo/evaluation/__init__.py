@@ -1,0 +1,1 @@
+"""Metrics, yardsticks without a network, and plots."""

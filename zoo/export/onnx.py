@@ -1,0 +1,161 @@
+"""An LSTM or a backbone as an ONNX graph, written node by node: Gather -> LSTM -> … -> Transpose.
+
+ONNX's own LSTM takes the rows' lengths (`sequence_lens`), so padding has no influence there either.
+Its gates stand in the order i, o, f, g. Needs the extra [export].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.nn.backbone import Backbone
+    from zoo.rnn.lstm import LSTM
+
+OPSET = 17
+MISSING = 'ONNX needs onnx and onnxruntime: pip install -e ".[export]"'
+
+
+class Graph:
+    """Nodes and constants, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
+        """A node; returns the name of its first output."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        return outputs[0]
+
+    def constant(self, name: str, value: Tensor | np.ndarray) -> str:
+        """A constant; returns its name."""
+        from onnx import numpy_helper
+
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+
+def write(model: LSTM | Backbone, path: Path) -> None:
+    """Write the graph of (x or ids, lengths) -> output, h_n, c_n, batch and time free.
+
+    x: as the LSTM takes it, float32; ids: (batch, time) int64; lengths: (batch,) int64 from 1 on.
+    Raises InputError for what ONNX's LSTM cannot compute, and without the packages.
+    """
+    try:
+        import onnx
+        from onnx import TensorProto, helper
+    except ImportError:
+        raise InputError(MISSING) from None
+    from zoo.rnn.lstm import LSTM
+
+    lstm = model if isinstance(model, LSTM) else model.lstm
+    embedding = None if isinstance(model, LSTM) else model.embedding
+    if lstm.layer_norm or lstm.proj_size:
+        raise InputError("ONNX's LSTM knows neither layer norm nor projection")
+    graph = Graph()
+    first = ["batch", "time"] if lstm.batch_first else ["time", "batch"]
+    if embedding is not None:
+        table = graph.constant("embedding", embedding.weight.float())
+        x = graph.add("Gather", [table, "ids"], ["embedded"])
+        given = helper.make_tensor_value_info("ids", TensorProto.INT64, first)
+    else:
+        x = "x"
+        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [*first, lstm.input_size])
+    if lstm.batch_first:
+        x = graph.add("Transpose", [x], ["time_first"], perm=[1, 0, 2])
+    graph.add("Cast", ["lengths"], ["sequence_lens"], to=TensorProto.INT32)
+    _layers(graph, lstm, x)
+    directions = 2 if lstm.bidirectional else 1
+    count, size = lstm.num_layers * directions, lstm.hidden_size
+    results: list[tuple[str, list[str | int]]] = [("output", [*first, directions * size])]
+    results += [(name, [count, "batch", size]) for name in ("h_n", "c_n")]
+    made = helper.make_graph(
+        graph.nodes, "lstm",
+        [given, helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
+        graph.constants,
+    )  # fmt: skip
+    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
+    whole.ir_version = 8
+    onnx.checker.check_model(whole, full_check=True)
+    onnx.save(whole, str(path))
+
+
+def _layers(graph: Graph, lstm: LSTM, x: str) -> None:
+    """One LSTM node per layer, from x (time, batch, input) to output, h_n and c_n."""
+    directions = 2 if lstm.bidirectional else 1
+    last_h, last_c = [], []
+    for layer in range(lstm.num_layers):
+        suffixes = lstm.suffixes[layer * directions : (layer + 1) * directions]
+        inputs = [x, *_weights(graph, lstm, suffixes, layer), "sequence_lens"]
+        if lstm.learned_state:
+            inputs += [_state(graph, lstm, name, layer, directions, x) for name in ("h_0", "c_0")]
+        names = [f"{name}{layer}" for name in ("y", "h", "c")]
+        kind = "bidirectional" if directions == 2 else "forward"
+        graph.add("LSTM", inputs, names, hidden_size=lstm.hidden_size, direction=kind)
+        # y: (time, directions, batch, hidden) -> (time, batch, directions * hidden)
+        turned = graph.add("Transpose", [names[0]], [f"turned{layer}"], perm=[0, 2, 1, 3])
+        shape = graph.constant(f"shape{layer}", np.array([0, 0, -1], np.int64))
+        x = graph.add("Reshape", [turned, shape], [f"output{layer}"])
+        last_h.append(names[1])
+        last_c.append(names[2])
+    order = [1, 0, 2] if lstm.batch_first else [0, 1, 2]
+    graph.add("Transpose", [x], ["output"], perm=order)
+    graph.add("Concat", last_h, ["h_n"], axis=0)
+    graph.add("Concat", last_c, ["c_n"], axis=0)
+
+
+def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[str]:
+    """W (directions, 4 * hidden, input), R (directions, 4 * hidden, hidden), B (…, 8 * hidden)."""
+
+    def gates(name: str, suffix: str) -> Tensor:
+        i, f, g, o = lstm.get_parameter(name + suffix).detach().float().chunk(4)
+        return torch.cat([i, o, f, g])
+
+    parts = {
+        "W": torch.stack([gates("weight_ih", suffix) for suffix in suffixes]),
+        "R": torch.stack([gates("weight_hh", suffix) for suffix in suffixes]),
+    }
+    if lstm.bias:
+        biases = [[gates(name, suffix) for name in ("bias_ih", "bias_hh")] for suffix in suffixes]
+        parts["B"] = torch.stack([torch.cat(pair) for pair in biases])
+    names = [graph.constant(f"{name}{layer}", value) for name, value in parts.items()]
+    return names if lstm.bias else [*names, ""]
+
+
+def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: str) -> str:
+    """A learned initial state, once for each row: (directions, batch, hidden)."""
+    learned = lstm.get_parameter(name).detach().float()
+    rows = slice(layer * directions, (layer + 1) * directions)
+    value = graph.constant(f"{name}_{layer}", learned[rows])  # (directions, 1, hidden)
+    sizes = graph.add("Shape", [x], [f"{name}_{layer}_sizes"], start=1, end=2)  # (batch,)
+    ones = graph.constant(f"{name}_{layer}_one", np.ones(1, np.int64))
+    shape = graph.add("Concat", [ones, sizes, ones], [f"{name}_{layer}_shape"], axis=0)
+    return graph.add("Expand", [value, shape], [f"{name}_{layer}_rows"])
+
+
+def session(path: Path) -> Callable[[Tensor, Tensor], list[np.ndarray]]:
+    """ONNX Runtime on the file, as a function of (x or ids, lengths)."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(MISSING) from None
+    loaded = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = loaded.get_inputs()[0].name
+
+    def run(x: Tensor, lengths: Tensor) -> list[np.ndarray]:
+        return loaded.run(None, {name: x.numpy(), "lengths": lengths.numpy()})
+
+    return run

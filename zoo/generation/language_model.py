@@ -1,0 +1,109 @@
+"""Continuation: a language model that goes on where a prompt stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.dataset import Batch
+from zoo.generation import sampling
+from zoo.generation.config import Search, find
+from zoo.generation.processors import Spell, restrain, until
+from zoo.rnn.stack import State
+from zoo.text.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
+
+NEAR = 8  # tokens before a piece that its spelling may depend on
+
+
+class Continuation:
+    """A `zoo.generation.config.Writer` of a language model: every token costs one step of the LSTM, whatever
+    stands before it, because all that is remembered of that is the state.
+
+    Of a model of a `stream` EOS is a line end, and the text goes on behind it. A search knows only
+    one end, that of the text, so such a line end is called BOS here, and EOS has no probability.
+    """
+
+    def __init__(self, model: Any, batch: Batch, stream: bool) -> None:
+        """`batch`: the prompts, each with its first EOS; at least one token each."""
+        self.model, self.ends = model, not stream
+        self.state: State
+        vectors, self.state, _ = model.follow(batch, None)
+        rows = torch.arange(len(batch), device=vectors.device)
+        last = (batch.lengths - 1).to(vectors.device)
+        self.next: Tensor | None = vectors[rows, last].unsqueeze(1)  # (texts, 1, size)
+        self.width = 1  # prefixes of each text
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Log-probabilities (texts, prefixes, vocabulary) after ids (texts, prefixes)."""
+        self.width = ids.size(1)
+        vectors, self.next = self.next, None
+        if vectors is None:  # else the prompt has been read, and the search's BOS says nothing new
+            read = ids.flatten().unsqueeze(1)  # (texts * prefixes, 1)
+            if not self.ends:
+                read = read.masked_fill(read == BOS, EOS)
+            lengths = torch.ones(len(read), dtype=torch.int64)
+            batch = Batch(read, lengths, lengths)
+            vectors, self.state, _ = self.model.follow(batch, self.state)
+            vectors = vectors.view(*ids.shape, -1)
+        logs = self.model.tokens(vectors, self.model.backbone).float()
+        logs[..., [PAD, UNK, BOS]] = -torch.inf  # never written
+        if not self.ends:
+            logs[..., [BOS, EOS]] = logs[..., [EOS, BOS]]
+        return logs.log_softmax(-1)
+
+    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
+        """Go on with these texts, and of each with these prefixes."""
+        rows = (texts.unsqueeze(1) * self.width + prefixes).flatten()
+        h, c = self.state
+        self.state = h[:, rows], c[:, rows]
+
+
+@torch.no_grad()
+def pieces(model: Any, batch: Batch, search: Search) -> Iterator[str]:
+    """What follows one prompt, as it is produced. A beam cannot be shown before it is done: without
+    `search.sample` it is the likeliest token each time."""
+    ids = batch.ids[0, 1 : int(batch.lengths[0])].tolist()
+    search = replace(search, n_best=1, beam=1)
+    writer = restrain(Continuation(model, batch, model.stream), search, model.spell, [ids])
+    limits = torch.tensor([search.max_length], device=model.device)
+    written = _spelt(model.spell, ids, sampling.steps(writer, limits, search))
+    yield from until(written, search.stop)
+
+
+def _spelt(spell: Spell, ids: list[int], steps: Iterator[sampling.Step]) -> Iterator[str]:
+    for _, token, _ in steps:
+        if int(token) != EOS:
+            ids = [*ids[-NEAR:], int(token)]  # how a piece is spelt depends on its neighbours
+            yield spell(ids)[len(spell(ids[:-1])) :]
+
+
+def continuations(model: Any, batch: Batch, search: Search) -> list[list[tuple[str, float]]]:
+    """Of each prompt of a batch the texts that begin with it, and their scores, best first."""
+    rows = zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)
+    prompts = [ids[1:length] for ids, length in rows]
+    limits = torch.full((len(batch),), search.max_length, device=model.device)
+    writer = restrain(Continuation(model, batch, model.stream), search, model.spell, prompts)
+    found = []
+    for prompt, hypotheses in zip(prompts, find(writer, limits, search), strict=True):
+        given = model.spell(prompt)
+        texts = [model.spell([*prompt, *h.ids])[len(given) :] for h in hypotheses]
+        cut = ["".join(until([text], search.stop)) for text in texts]
+        found.append([(given + text, h.score) for text, h in zip(cut, hypotheses, strict=True)])
+    return found
+
+
+def spell(tokenizer: Tokenizer, ids: Sequence[int], stream: bool) -> str:
+    """The text of ids; in a stream BOS and EOS are line ends."""
+    if not stream:
+        return tokenizer.decode(ids)
+    parts: list[list[int]] = [[]]
+    for i in ids:
+        if i in (BOS, EOS):
+            parts.append([])
+        else:
+            parts[-1].append(i)
+    return "\n".join(map(tokenizer.decode, parts))

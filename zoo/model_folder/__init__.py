@@ -1,0 +1,1 @@
+"""The model folder: its format, what is checked of it, its card."""

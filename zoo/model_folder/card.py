@@ -1,0 +1,83 @@
+"""The model card: README.md of a model folder, made of what its config.json says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from zoo.model_folder.citations import SOURCES
+from zoo.task import Task
+
+FACTS = (  # of a report, those that go into the model folder
+    "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
+    "train_seconds", "seed", "precision", "command", "versions",
+)  # fmt: skip
+
+
+def card(task: Task, facts: Mapping[str, Any]) -> str:
+    """The model card, in Markdown."""
+    data = str(facts.get("data", "unnamed data"))
+    lines = [f"# {facts.get('name') or f'{task.name} on {data}'}", ""]
+    lines += [f"Reads `{task.reads}` of the LSTM: {task.why}.", ""]
+    lines += [f"- {task.parameter_count:,} parameters, tokenizer of {len(task.tokenizer):,} "
+              f"{task.tokenizer.kind}"]  # fmt: skip
+    for name in ("languages", "weights", "seed", "precision", "train_seconds"):
+        if name in facts:
+            lines.append(f"- {name.replace('_', ' ')}: {facts[name]}")
+    lines += ["", *_figures(facts), *_data(data), *_commands(facts)]
+    if "limits" in facts:
+        lines += ["## Limits", "", str(facts["limits"]), ""]
+    name = facts.get("name", "FOLDER")
+    use = f'import zoo\n\nzoo.load("{name}").predict(["…"])'
+    lines += ["## Use", "", "```python", use, "```"]
+    return "\n".join([*lines, ""])
+
+
+def _figures(facts: Mapping[str, Any]) -> list[str]:
+    """A table: this folder's figures, those of the weights before they were made smaller, and those
+    of the yardstick."""
+    columns = [(name, facts[key]) for key, name in
+               (("test", "test"), ("trained", "test, full weights"), ("valid", "validation"),
+                ("baseline", "test, baseline")) if facts.get(key)]  # fmt: skip
+    if not columns:
+        return []
+    names = dict.fromkeys(name for _, values in columns for name in values)
+    header = ["metric", *(name for name, _ in columns)]
+    rows = [[name, *(_shown(values.get(name)) for _, values in columns)] for name in names]
+    return ["## Figures", "", *_table([header, ["---"] * len(header), *rows]), ""]
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: Iterable[Iterable[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _data(name: str) -> list[str]:
+    source = SOURCES.get(name)
+    if source is None:
+        return []
+    return ["## Data", "", f"{source.about[0].upper()}{source.about[1:]} (`data={name}`).", "",
+            f"Licence: {source.licence}.", "", f"To cite: {source.cite}.", ""]  # fmt: skip
+
+
+def _commands(facts: Mapping[str, Any]) -> list[str]:
+    """What trained it, and what measures it again."""
+    commands = [("Trained by", facts.get("command"))]
+    if steps := facts.get("steps"):
+        several = ", each step from the model of the one before" if steps[1:] else ""
+        commands = [(f"Trained by{several}", "\n".join(map(_command, steps)))]
+        commands.append(("All of that, and a comparison with the figures above", facts["retrain"]))
+    commands.append(("Measured by", facts.get("evaluate")))
+    lines = []
+    for what, command in commands:
+        if command:
+            lines += [f"{what}:", "", "```", command, "```", ""]
+    return ["## Training", "", *lines] if lines else []
+
+
+def _command(settings: Iterable[str]) -> str:
+    return shlex.join(["python", "-m", "zoo.run", *settings])

@@ -1,0 +1,129 @@
+"""What a model folder must be before anything of it is used: all there, unchanged, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from zoo.config import arguments
+from zoo.errors import InputError
+from zoo.generation.config import Search
+from zoo.text.tokenizers import TOKENIZERS
+
+FORMAT = 1
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
+EXPECTED = "expected.json"
+TARGET = "target."  # begins the file of the target side's own tokenizer
+OWN = {"task", "options", "search", "closing"}  # of a config those that belong to the task
+KEYS = {"format", *OWN, "backbone", "tokenizer", "facts"}
+FILES = {"config.json", "model.safetensors", "README.md", EXPECTED} | {
+    f"{prefix}{kind.file}" for prefix in ("", TARGET) for kind in TOKENIZERS.values()
+}
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(
+        p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*/manifest.json")
+    )
+
+
+def locate(name: str | Path) -> Path:
+    """The folder of a model, by its path or the name it is shipped under. Raises InputError."""
+    for folder in (Path(name), SHIPPED / name):
+        if (folder / "manifest.json").is_file():
+            return folder
+    if Path(name).is_dir():
+        unfinished = (Path(name) / "checkpoint" / "checkpoint.pt").is_file()
+        cure = f"the training did not end; go on with resume={name}" if unfinished else "no model"
+        raise InputError(f"{name}: no manifest.json: {cure}")
+    there = ", ".join(shipped()) or "none"
+    raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}")
+
+
+def manifest_of(folder: Path) -> dict[str, str]:
+    """The files of a model folder, each with its sha256. Raises InputError for names that lead
+    anywhere else, and when a model's own files are not among them."""
+    path = folder / "manifest.json"
+    files = read_json(path).get("files")
+    if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
+        raise InputError(f"{path}: does not list the files of a model")
+    if others := sorted(set(files) - FILES):
+        raise InputError(f"{folder / others[0]}: {path.name} lists it: no file of a model")
+    return files
+
+
+def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
+    """config.json and the names of all files, after each had the hash that it should have."""
+    files = manifest_of(folder)
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing")
+        if sha256(path) != digest:
+            raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
+    config = read_json(folder / "config.json")
+    config = {"search": {}, "closing": [], **config}  # older folders hold none
+    if wrong := set(config) ^ KEYS:
+        raise InputError(f"{folder / 'config.json'}: unknown or missing key {sorted(wrong)[0]!r}")
+    if config["format"] != FORMAT:
+        raise InputError(f"{folder / 'config.json'}: format {config['format']}, not {FORMAT}")
+    if not isinstance(config["facts"], dict):
+        raise InputError(f"{folder / 'config.json'}: facts are no object")
+    if not isinstance(config["tokenizer"], str) or config["tokenizer"] not in TOKENIZERS:
+        raise InputError(f"{folder / 'config.json'}: tokenizer {config['tokenizer']!r} is unknown")
+    if TOKENIZERS[config["tokenizer"]].file not in files:
+        raise InputError(f"{folder / 'manifest.json'}: does not list the tokenizer")
+    return config, set(files)
+
+
+def read_config(name: str | Path) -> dict[str, Any]:
+    """What config.json of a folder or of a shipped model says, unverified. Raises InputError."""
+    path = locate(name) / "config.json"
+    config = read_json(path)
+    if not isinstance(config.get("task"), str):
+        raise InputError(f"{path}: names no task")
+    return config
+
+
+def read_search(name: str | Path) -> Search | None:
+    """How a model looks for its answers; None of an older folder, which does not say it."""
+    config = read_config(name)
+    if "search" not in config:
+        return None
+    try:
+        return Search(**arguments(Search, config["search"], "search"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{locate(name) / 'config.json'}: search: {error}") from None
+
+
+def read_expected(name: str | Path) -> list[dict[str, Any]]:
+    """The inputs and answers of a model's expected.json, none where it has none. InputError when it
+    holds anything else."""
+    path = locate(name) / EXPECTED
+    try:
+        cases = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        return [{key: str(case[key]) for key in ("input", "answer")} for case in cases]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: no list of inputs and answers: {line_of(error)}") from None
+
+
+def line_of(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not an object")
+    return value
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,240 @@
+"""One backbone under several heads: trained in turns, saved together, read once for all of them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.config import check, compose
+from zoo.data import labelled_words
+from zoo.data.dataset import Batch, Example, Examples
+from zoo.data.interleave import Turns
+from zoo.data.readers import Row, column
+from zoo.errors import InputError
+from zoo.nn.backbone import Backbone, Encoded, once
+from zoo.task import Task
+from zoo.text.tokenizers import EOS
+from zoo.training.loop import Stopped, fit
+
+CHUNK = 256  # texts that are read before they are answered
+TRAINED_BY = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
+TOGETHER = "heads."  # begins the names of what a head has beside the backbone
+
+
+def share(backbone: Backbone, heads: Mapping[str, Task]) -> Shared:
+    """Tasks on one backbone, as one model. Raises ValueError when a head has another backbone or
+    tokenizer.
+
+        backbone, tokenizer = language_model.backbone, language_model.tokenizer
+        both = zoo.share(backbone, {
+            "sentiment": Classify(backbone, tokenizer, labels=["bad", "good"]),
+            "topic": Classify(backbone, tokenizer, labels=["films", "food"]),
+        })
+        both.fit({"sentiment": (train_rows, valid_rows), "topic": (…, …)}, "train.epochs=3")
+        both.predict(["…"])    # {"sentiment": ["good"], "topic": ["films"]}
+    """
+    return Shared(backbone, heads)
+
+
+class Shared(Task):
+    """Several heads on one backbone. A batch is one head's, and says whose: `Batch.head`.
+
+    What is read ends with EOS for every head, so that all of them read the same ids and one pass
+    of the encoder answers them all. A language model reads to the right alone, from an EOS in
+    front: it has a pass of its own. So has a tagger that reads characters beside its words.
+    """
+
+    columns = asks = ("text",)
+    metric, least_is_best = "loss", True  # the mean of the heads' losses
+    why = "each head takes from one pass what its own task needs"
+    shape = logits = "as each head has them"
+
+    def __init__(self, backbone: Backbone, heads: Mapping[str, Task]) -> None:
+        _check(backbone, heads)
+        super().__init__(backbone, next(iter(heads.values())).tokenizer)
+        self.heads = nn.ModuleDict(heads)
+        self.reads = "; ".join(f"{name}: {head.reads}" for name, head in heads.items())
+        self.target_tokenizer = next(
+            filter(None, (h.target_tokenizer for h in heads.values())), None
+        )
+        self.by_words = any("words" in head.asks for head in heads.values())
+        self.varies_at_random = any(head.varies_at_random for head in heads.values())
+        for head in heads.values():
+            head.closing = [EOS]
+        self.register_state_dict_post_hook(_without_copies)
+        self.register_load_state_dict_pre_hook(_with_copies)
+
+    @property
+    def name(self) -> str:
+        return "shared"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        own = {name: head.target_tokenizer is not None for name, head in self.each()}
+        heads = {name: head.config | {"writes": own[name]} for name, head in self.each()}
+        return super().config | {"options": {"heads": heads}}
+
+    def each(self) -> Iterator[tuple[str, Task]]:
+        """The heads by their names."""
+        yield from self.heads.items()  # type: ignore[misc]
+
+    def of(self, batch: Batch) -> Task:
+        """The head that a batch is for."""
+        return self.heads[batch.head]  # type: ignore[return-value]
+
+    def encode(self, row: Row) -> Example:
+        """The ids that all heads read."""
+        return {"ids": [*self.tokenizer.encode(self.plain(column(row, "text"))), EOS]}
+
+    def plain(self, text: str) -> str:
+        """A text as every head reads it: where one of them reads words, with blanks between them."""
+        if not self.by_words:
+            return text
+        return " ".join(labelled_words.found(Row({"text": text}, "text"), self.splitter))
+
+    def read(self, encoded: Encoded) -> tuple[Tensor, ...]:
+        """What each head takes from one pass."""
+        taken = [head.read(encoded) for _, head in self.each()]
+        return tuple(part for one in taken for part in (one if isinstance(one, tuple) else (one,)))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.of(batch)(batch)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.of(batch).loss(batch)
+
+    def size(self, batch: Batch) -> int:
+        return self.of(batch).size(batch)
+
+    def steps(self, batch: Batch) -> int:
+        return self.of(batch).steps(batch)
+
+    def answer(self, batch: Batch) -> list[Any]:
+        return self.of(batch).answer(batch)
+
+    def answers(
+        self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[int, Any]]:
+        """Of every head's rows, one head after the other, (row number, (head, answer))."""
+        assert isinstance(store, Turns)
+        before = 0
+        for name, head in self.each():
+            own, head.choosing = store.stores[name], self.choosing
+            try:
+                for number, answer in head.answers(own, tokens, rows, rank, world):
+                    yield before + number, (name, answer)
+            finally:
+                head.choosing = False
+            before += len(own)
+
+    def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
+        """Every head's metrics, HEAD.METRIC, and the mean of their losses."""
+        metrics: dict[str, float] = {}
+        for name, head in self.each():
+            own = [(a, row) for (whose, a), row in zip(answers, rows, strict=True) if whose == name]
+            found = head.score([a for a, _ in own], [row for _, row in own])
+            metrics |= {f"{name}.{metric}": value for metric, value in found.items()}
+        losses = [metrics[f"{name}.loss"] for name, _ in self.each()]
+        return metrics | {"loss": sum(losses) / len(losses)}
+
+    def show(self, answer: Any) -> str:
+        name, own = answer
+        return f"{name}: {self.heads[name].show(own)}"  # type: ignore[operator]
+
+    def predict(self, texts: str | Iterable[str]) -> Any:
+        """{head: its answers to all texts, as its own `predict` gives them}."""
+        stream = iter([texts] if isinstance(texts, str) else texts)
+        found: dict[str, list[Any]] = {name: [] for name, _ in self.each()}
+        while chunk := [self.plain(text) for text in islice(stream, CHUNK)]:
+            with once(self.backbone):
+                for name, head in self.each():
+                    found[name] += head.predict(chunk)
+        return found
+
+    def fit(
+        self, rows: Mapping[str, tuple[Sequence[Row], Sequence[Row]]], *settings: str
+    ) -> list[dict[str, Any]]:
+        """Train all heads in turns; of each epoch its losses and every head's metrics.
+
+        `rows`: of each head the rows to learn from and those to choose the best epoch by. `settings`
+        as on the command line: "train.epochs=3", "train.freeze=backbone", "seed=2".
+        """
+        from zoo.training.pipeline import start  # it imports the hub, which imports this file
+
+        if {*rows} != {*self.heads}:
+            raise ValueError(f"rows are of {', '.join(rows)}, heads are {', '.join(self.heads)}")
+        if wrong := next((text for text in settings if not text.startswith(TRAINED_BY)), None):
+            raise ValueError(f"{wrong}: fit takes {', '.join(TRAINED_BY)}")
+        plain = check(compose(["data=files", "data.train=rows", *settings]))  # no recipe of a task
+        accelerator, _ = start(plain)
+        if accelerator.num_processes > 1:
+            raise InputError("heads that take turns are trained in one process")
+        parts = [
+            {name: [*map(self._row, both[side])] for name, both in rows.items()} for side in (0, 1)
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            train, valid = (
+                self._store(part, Path(folder) / str(side)) for side, part in enumerate(parts)
+            )
+            for name, head in self.each():
+                head.meet(train.stores[name])
+            every = [row for name, _ in self.each() for row in parts[1][name]]
+            where = Path(folder)
+            try:
+                found = fit(
+                    self, train, (valid, every), plain.train, plain.seed, accelerator, where
+                )
+            except Stopped:
+                raise InputError("interrupted: the model is as in its best epoch so far") from None
+        return found.history
+
+    def _row(self, row: Row) -> Row:
+        read = [name for name in ("text", "source") if name in row]
+        changed = {name: self.plain(column(row, name)) for name in read}
+        return Row({**row, **changed}, getattr(row, "place", "a row"))
+
+    def _store(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> Turns:
+        stores = {
+            name: head.store.write(rows[name], head.encode, folder / name)
+            for name, head in self.each()
+        }
+        return Turns(stores, {name: head.vary for name, head in self.each()})
+
+
+def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
+    if not heads:
+        raise ValueError("a shared backbone needs a head")
+    tokenizer = next(iter(heads.values())).tokenizer
+    for name, head in heads.items():
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            raise ValueError(f"{name!r}: a head's name is in lower case: [a-z][a-z0-9_]*")
+        if hasattr(nn.ModuleDict(), name):
+            raise ValueError(f"{name}: torch calls something of its own so: choose another name")
+        if head.backbone is not backbone:
+            raise ValueError(f"{name}: its backbone is another one: build it on the shared one")
+        if head.tokenizer is not tokenizer:
+            raise ValueError(f"{name}: its tokenizer is another one: all heads read the same ids")
+    if sum(head.target_tokenizer is not None for head in heads.values()) > 1:
+        raise ValueError("two heads with a target tokenizer of their own cannot be saved together")
+
+
+def _copy(name: str) -> bool:
+    """Whether a name of the state is the backbone's, as a head calls it."""
+    return name.startswith(TOGETHER) and name.split(".")[2] == "backbone"
+
+
+def _without_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if _copy(name.removeprefix(prefix))]:
+        del state[name]
+
+
+def _with_copies(module: Shared, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}backbone.")]:
+        for head in module.heads:
+            state[f"{prefix}{TOGETHER}{head}.{name.removeprefix(prefix)}"] = state[name]

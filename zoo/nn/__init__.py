@@ -1,0 +1,1 @@
+"""Every other layer, and the backbone that all tasks share."""

@@ -1,0 +1,103 @@
+"""Adaptive softmax: a large vocabulary in clusters, the rare words looked at only where needed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.nn.backbone import Backbone
+from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.nn.output_layer import TokenLayer, wide
+from zoo.text.tokenizers import EOS
+
+PARTS = 16, 4  # of a vocabulary that the clusters begin after, where nothing else is said
+
+
+def edges(vocabulary: int) -> list[int]:
+    """The usual cutoffs: the first ids of the clusters."""
+    return sorted({max(EOS + 1, vocabulary // part) for part in PARTS})
+
+
+class AdaptiveTokenLayer(TokenLayer):
+    """A TokenLayer whose softmax goes two steps for rare tokens (Grave et al. 2017).
+
+        P(token) = P_head(token)                            for an id below the first cutoff
+        P(token) = P_head(cluster) * P_cluster(token)       for the others
+
+    Ids must stand in the order of their frequency, as in a vocabulary of words. Most tokens are
+    frequent, so most of them cost a softmax over the head alone. Each cluster compares with rows of
+    the same matrix as a full softmax: it can be tied to the embedding, and nothing is projected.
+    What comes out are log-probabilities, all of them exact.
+    """
+
+    def __init__(
+        self, vocabulary: int, size: int, cutoffs: Sequence[int], own: bool = False,
+        tied: bool = True,
+    ) -> None:  # fmt: skip
+        """`cutoffs`: the first id of each cluster, ascending. Raises ValueError for others."""
+        if (
+            not cutoffs
+            or [*cutoffs] != sorted({*cutoffs})
+            or not 0 < cutoffs[0] <= cutoffs[-1] < vocabulary
+        ):
+            raise ValueError(f"cutoffs {[*cutoffs]} must ascend within the {vocabulary} ids")
+        super().__init__(vocabulary, size, own, tied)
+        self.edges = [*cutoffs, vocabulary]
+        self.clusters = nn.Parameter(torch.randn(len(cutoffs), size) * size**-0.5)
+        self.cluster_bias = nn.Parameter(torch.zeros(len(cutoffs)))
+
+    def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
+        """Log-probabilities (…, vocabulary) of vectors (…, size)."""
+        (weight, bias), *tails = self._parts(backbone)
+        head = nn.functional.linear(vectors, weight, bias).float().log_softmax(-1)
+        parts = [head[..., : self.edges[0]]]
+        for number, (weight, bias) in enumerate(tails):
+            inside = nn.functional.linear(vectors, weight, bias).float().log_softmax(-1)
+            parts.append(inside + head[..., self.edges[0] + number].unsqueeze(-1))
+        return torch.cat(parts, -1)
+
+    def loss(
+        self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """Mean cross entropy of vectors (n, size) and target ids (n,). Smoothing has no meaning
+        here: ValueError."""
+        if label_smoothing:
+            raise ValueError("an adaptive softmax has no label smoothing")
+        vectors, total = wide(vectors), vectors.new_zeros((), dtype=torch.float32)
+        for rows, (weight, bias), inside in self._steps(backbone, target):
+            share = len(inside) / max(1, len(target))
+            total = total + share * linear_cross_entropy(vectors[rows], weight, bias, inside)
+        return total
+
+    def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
+        vectors, found = wide(vectors), torch.zeros(len(target), device=target.device)
+        for rows, (weight, bias), inside in self._steps(backbone, target):
+            found[rows] += linear_losses(vectors[rows], weight, bias, inside)
+        return found
+
+    def _steps(
+        self, backbone: Backbone, target: Tensor
+    ) -> Iterator[tuple[Tensor | slice, tuple[Tensor, Tensor], Tensor]]:
+        """Of the head and of each cluster: rows of the target that are looked for there, weight and
+        bias, and the target's place in it."""
+        head, *tails = self._parts(backbone)
+        edges = torch.tensor(self.edges, device=target.device)
+        cluster = torch.searchsorted(edges, target, right=True)  # 0: in the head
+        yield slice(None), head, torch.where(cluster == 0, target, self.edges[0] + cluster - 1)
+        for number, tail in enumerate(tails, 1):
+            rows = (cluster == number).nonzero().squeeze(1)
+            yield rows, tail, target[rows] - self.edges[number - 1]
+
+    def _parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of the head, the clusters' own entries at its end, and of each cluster.
+
+        One split for all: its backward is one copy, where slices would each fill a whole matrix.
+        """
+        edges = [0, *self.edges]
+        sizes = [high - low for low, high in itertools.pairwise(edges)]
+        weights, biases = self.scores(backbone).split(sizes), self.bias.split(sizes)
+        head = torch.cat([weights[0], self.clusters]), torch.cat([biases[0], self.cluster_bias])
+        return [head, *zip(weights[1:], biases[1:], strict=True)]

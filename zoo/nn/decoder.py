@@ -1,0 +1,137 @@
+"""Decoder: an LSTM that writes, from the state it is handed and what it may look at."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.nn.attention import Attention, Kind, Memory
+from zoo.nn.backbone import Backbone
+from zoo.nn.output_layer import TokenLayer
+from zoo.rnn import dropout as dropouts
+from zoo.text.tokenizers import BOS, PAD, UNK
+
+
+class Writing(NamedTuple):
+    """Where a decoder stands after a token."""
+
+    h: Tensor  # (layers, batch, hidden)
+    c: Tensor  # (layers, batch, hidden)
+    fed: Tensor | None  # (batch, size): the vector of the step before, with input feeding
+
+    def select(self, rows: Tensor) -> Writing:
+        """The state of some rows: indices (kept,)."""
+        fed = None if self.fed is None else self.fed[rows]
+        return Writing(self.h[:, rows], self.c[:, rows], fed)
+
+
+class Decoder(nn.Module):
+    """Vectors of the tokens so far -> LSTM -> attention -> one vector for the token to come.
+
+        vector = tanh(M [context; h])           (Luong et al. 2015), tanh(M h) without attention
+
+    Without input feeding all steps of all rows go through the LSTM in one call, then through the
+    attention in one product. With it the vector of a step is part of the next step's input, so
+    that the steps have to be computed one after the other: several times slower, and every dropout
+    mask is drawn anew at each step.
+    """
+
+    def __init__(
+        self, encoder: Backbone, hidden_size: int, attention: Kind | Literal["none"] = "none",
+        input_feeding: bool = False, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        """The options are those of `encoder`, which reads ids; its embeddings and this one's
+        vectors are of the same size. `dropout` of the vectors."""
+        super().__init__()
+        assert encoder.embedding is not None
+        self.size, read = encoder.embedding.embedding_dim, encoder.output_size
+        self.input_feeding, self.dropout = input_feeding, dropout
+        options = encoder.options | {
+            "vocabulary_size": None, "input_size": self.size * (2 if input_feeding else 1),
+            "hidden_size": hidden_size, "bidirectional": False, "learned_state": False,
+        }  # fmt: skip
+        self.backbone = Backbone(**options)
+        self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
+        self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
+
+    def start(self, h_0: Tensor, c_0: Tensor) -> Writing:
+        """The state before the first token, from h_0 and c_0 (layers, batch, hidden)."""
+        fed = h_0.new_zeros(h_0.size(1), self.size) if self.input_feeding else None
+        return Writing(h_0, c_0, fed)
+
+    def forward(
+        self, embedded: Tensor, state: Writing, memory: Memory | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read all steps of embedded (batch, written, size), as in training.
+
+        Returns vectors (batch, written, size) and the attention's weights (batch, written, read),
+        None without attention.
+        """
+        if not self.input_feeding:
+            encoded = self.backbone(embedded, state=(state.h, state.c))
+            return self._look(encoded.output, memory)
+        vectors, weights = [], []
+        for step in embedded.unbind(1):  # (batch, size)
+            vector, seen, state = self.step(step.unsqueeze(1), state, memory)
+            vectors.append(vector)
+            weights.append(seen)
+        looked = [seen for seen in weights if seen is not None]
+        return torch.cat(vectors, 1), torch.cat(looked, 1) if looked else None
+
+    def step(
+        self, embedded: Tensor, state: Writing, memory: Memory | None
+    ) -> tuple[Tensor, Tensor | None, Writing]:
+        """Read one more token of each prefix: embedded (texts, prefixes, size).
+
+        The state has a row for each prefix of each text, the memory one for each text. Returns
+        vectors (texts, prefixes, size), weights (texts, prefixes, read) and the new state.
+        """
+        x = embedded.flatten(0, 1).unsqueeze(1)  # (texts * prefixes, 1, size)
+        if state.fed is not None:
+            x = torch.cat([x, state.fed.unsqueeze(1).to(x.dtype)], -1)
+        encoded = self.backbone(x, state=(state.h, state.c))
+        vectors, weights = self._look(encoded.output.view(*embedded.shape[:2], -1), memory)
+        fed = vectors.flatten(0, 1) if self.input_feeding else None
+        return vectors, weights, Writing(encoded.h_n, encoded.c_n, fed)
+
+    def _look(self, output: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
+        """Vectors and weights for output (batch, steps, hidden)."""
+        weights = None
+        if self.attention is not None:
+            assert memory is not None
+            context, weights = self.attention(output, memory)
+            output = torch.cat([context.to(output.dtype), output], -1)
+        vectors = self.mix(output).tanh()
+        return dropouts.drop(vectors, self.dropout, self.training), weights
+
+
+class Prefixes:
+    """A `zoo.generation.config.Writer` of a decoder: what was read is computed once, states are only sorted."""
+
+    ends = True
+
+    def __init__(
+        self, decoder: Decoder, state: Writing, memory: Memory | None, tokens: TokenLayer,
+        encoder: Backbone,
+    ) -> None:  # fmt: skip
+        """`encoder` is the backbone that `tokens` may be tied to."""
+        self.decoder, self.state, self.memory = decoder, state, memory
+        self.tokens, self.encoder = tokens, encoder
+        self.width = 1  # prefixes of each text
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Log-probabilities (texts, prefixes, vocabulary) after ids (texts, prefixes)."""
+        self.width = ids.size(1)
+        embedded = self.tokens.embed(ids, self.encoder)
+        vectors, _, self.state = self.decoder.step(embedded, self.state, self.memory)
+        found = self.tokens(vectors, self.encoder).float().log_softmax(-1)
+        found[..., [PAD, UNK, BOS]] = -torch.inf  # never written, and no other gains by that
+        return found
+
+    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
+        """Go on with these texts, and of each with these prefixes."""
+        if self.memory is not None and len(texts) < len(self.memory.values):
+            self.memory = self.memory.select(texts)
+        self.state = self.state.select((texts.unsqueeze(1) * self.width + prefixes).flatten())

@@ -1,0 +1,62 @@
+"""Layer normalisation inside an LSTM, step by step, and its gradients. Used by `zoo.rnn.lstm_hoisted`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo.rnn.lstm_reference import EPSILON
+
+
+class Norms:
+    """Layer normalisation of the four gates' sums and of the cell, with what their gradients need."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        self.scale, self.shift = scale, shift  # (5, hidden): i, f, g, o, cell
+        self.sums: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step, with mean and 1 / std
+        self.cells: list[tuple[Tensor, Tensor]] = []  # mean and 1 / std
+
+    def of_gates(self, sums: Tensor) -> Tensor:
+        """The next step's sums (batch, 4 * hidden), each gate normalised for itself."""
+        rows = sums.view(-1, 4, self.scale.size(1))
+        normed, mean, rstd = torch.native_layer_norm(rows, rows.shape[2:], None, None, EPSILON)
+        self.sums.append((rows, mean, rstd))
+        return torch.addcmul(self.shift[:4], normed, self.scale[:4]).view_as(sums)
+
+    def of_cell(self, cell: Tensor) -> Tensor:
+        """The next step's cell (batch, hidden), normalised."""
+        normed, mean, rstd = torch.native_layer_norm(
+            cell, cell.shape[1:], self.scale[4], self.shift[4], EPSILON
+        )
+        self.cells.append((mean, rstd))
+        return normed
+
+    def back_gates(self, d_gates: Tensor, t: int) -> Tensor:
+        """The gradient of the sums (batch, 4, hidden) of step t."""
+        rows, mean, rstd = self.sums[t]
+        return _back(d_gates * self.scale[:4], rows, mean, rstd)
+
+    def back_cell(self, d_normed: Tensor, cell: Tensor, t: int) -> Tensor:
+        """The gradient of the cell (batch, hidden) of step t."""
+        return _back(d_normed * self.scale[4], cell, *self.cells[t])
+
+    def gradients(self, d_gates: Tensor, d_cells: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Of scale and shift (5, hidden), from the gradients of what the norms returned.
+
+        d_gates (time, batch, 4, hidden), d_cells and cells (time, batch, hidden).
+        """
+        if not self.sums:
+            return torch.zeros_like(self.scale), torch.zeros_like(self.shift)
+        rows, mean, rstd = (torch.stack(part) for part in zip(*self.sums, strict=True))
+        d_scale = (rows.sub_(mean).mul_(rstd).mul_(d_gates)).sum((0, 1))
+        mean, rstd = (torch.stack(part) for part in zip(*self.cells, strict=True))
+        d_scale_c = ((cells - mean) * rstd * d_cells).sum((0, 1))
+        d_shift = torch.cat([d_gates.sum((0, 1)), d_cells.sum((0, 1))[None]])
+        return torch.cat([d_scale, d_scale_c[None]]), d_shift
+
+
+def _back(d_normed: Tensor, rows: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+    """The gradient of rows whose last dimension was normalised."""
+    backward = torch.ops.aten.native_layer_norm_backward
+    shape = rows.shape[-1:]
+    return backward(d_normed, rows, shape, mean, rstd, None, None, [True, False, False])[0]

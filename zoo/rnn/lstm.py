@@ -1,0 +1,250 @@
+"""LSTM: `torch.nn.LSTM`'s arguments, parameters and results, and what it lacks.
+
+What an LSTM computes stands gate by gate in `zoo/rnn/lstm_reference.py`; this file puts layers, directions,
+dropout and initial states around it, and chooses what computes it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from zoo.rnn import engines, kernels, padding, stack
+from zoo.rnn.lstm_reference import Gates
+from zoo.rnn.stack import State
+
+
+class LSTM(nn.LSTM):
+    """A drop-in for `torch.nn.LSTM` that also takes the rows' `lengths`.
+
+    Arguments, parameter names, shapes and gate order (i, f, g, o) are `torch.nn.LSTM`'s, so a
+    state dict goes strictly from one to the other. By keyword only, and off unless asked for:
+
+    layer_norm: normalise each gate's sum and the cell; parameters `norm_weight_*`, `norm_bias_*`
+        (5, hidden_size): gates i, f, g, o, then the cell.
+    weight_dropout: this share of the recurrent weights is zero in a training call (drop-connect).
+    output_dropout: this share of `output` is zero in training; `dropout`, as torch has it, acts
+        between layers and never on the last one.
+    locked_dropout: `dropout` and `output_dropout` zero the same features at all steps of a row.
+    learned_state: the state where none is given is learned, not zero: `h_0`, `c_0`
+        (layers * directions, 1, size).
+    forget_bias: the forget gate's bias at the start; None leaves torch's random one.
+    engine: `torch`, the fused kernel; `reference`, gate by gate; `hoisted`, the reference made
+        fast; `auto`, the fused kernel where it can compute the function, else `hoisted`. `explain`
+        tells which one runs, and how fast it can be.
+
+    With `lengths` the padding has no influence, whatever it holds: `output` is zero there, `h_n`,
+    `c_n` are those after each row's last real step, and the backward direction starts at that
+    step. Results and gradients are those of `pack_padded_sequence`, without its cost.
+
+    Dropout masks are drawn outside the fused kernel: a seed gives the same bits on every device.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        weight_dropout: float = 0.0,
+        locked_dropout: bool = False,
+        output_dropout: float = 0.0,
+        learned_state: bool = False,
+        forget_bias: float | None = None,
+        engine: engines.Engine = "auto",
+    ) -> None:
+        for name, share in (("weight_dropout", weight_dropout), ("output_dropout", output_dropout)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, not {share}")
+        if engine not in engines.NAMES:
+            raise ValueError(f"engine must be one of {', '.join(engines.NAMES)}, not {engine!r}")
+        if engine == "torch" and layer_norm:
+            raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            proj_size, device, dtype,
+        )  # fmt: skip
+        self.layer_norm, self.learned_state = layer_norm, learned_state
+        self.weight_dropout, self.output_dropout = weight_dropout, output_dropout
+        self.locked_dropout, self.forget_bias = locked_dropout, forget_bias
+        self.engine: engines.Engine = engine
+        for suffix in self.suffixes if layer_norm else ():
+            self._add("norm_weight" + suffix, 5, hidden_size)
+            self._add("norm_bias" + suffix, 5, hidden_size)
+        if learned_state:
+            self._add("h_0", len(self.suffixes), 1, proj_size or hidden_size)
+            self._add("c_0", len(self.suffixes), 1, hidden_size)
+        self._reset_own_parameters()
+
+    def _add(self, name: str, *shape: int) -> None:
+        self.register_parameter(name, nn.Parameter(next(self.parameters()).new_empty(shape)))
+
+    @property
+    def suffixes(self) -> list[str]:
+        """What ends the parameters' names, in the order of h_n: _l0, _l0_reverse, _l1, …"""
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        return [f"_l{layer}{way}" for layer in range(self.num_layers) for way in directions]
+
+    def reset_parameters(self) -> None:
+        """torch's uniform weights; norms that change nothing, zero states, and `forget_bias`."""
+        super().reset_parameters()
+        if hasattr(self, "engine"):  # torch's constructor calls this before ours is through
+            self._reset_own_parameters()
+
+    @torch.no_grad()
+    def _reset_own_parameters(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.startswith("norm_weight"):
+                parameter.fill_(1)
+            elif name.startswith("norm_bias") or name in ("h_0", "c_0"):
+                parameter.fill_(0)
+        if self.forget_bias is not None:
+            self.set_forget_bias(self.forget_bias)
+
+    @torch.no_grad()
+    def set_forget_bias(self, value: float) -> None:
+        """Let the forget gates start at sigmoid(value) (Jozefowicz et al. 2015 advise 1)."""
+        rows = slice(self.hidden_size, 2 * self.hidden_size)
+        for suffix in self.suffixes:
+            if self.layer_norm:  # a bias in front of the norm would be normalised away
+                self.get_parameter("norm_bias" + suffix)[1] = value
+            elif not self.bias:
+                raise ValueError("forget_bias needs bias=True or layer_norm=True")
+            if self.bias:
+                self.get_parameter("bias_ih" + suffix)[rows] = 0 if self.layer_norm else value
+                self.get_parameter("bias_hh" + suffix)[rows] = 0
+
+    def extra_repr(self) -> str:
+        """What is not at its default."""
+        names = ("layer_norm", "weight_dropout", "output_dropout", "locked_dropout",
+                 "learned_state")  # fmt: skip
+        given = {name: getattr(self, name) for name in names}
+        own = [f"{name}={value}" for name, value in given.items() if value]
+        own += [] if self.forget_bias is None else [f"forget_bias={self.forget_bias}"]
+        own += [f"engine={self.engine}"] if self.engine != "auto" else []
+        return ", ".join([super().extra_repr(), *own])
+
+    def explain(
+        self,
+        batch: int,
+        time: int,
+        device: kernels.Device | torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        lengths: bool = False,
+    ) -> kernels.Explanation:
+        """Which engine and kernel would run a batch of this shape, why, and what would help.
+
+        Nothing is run. `lengths`: whether rows are of different lengths. See `zoo.rnn.kernels`.
+        """
+        shape = kernels.Shape(
+            self.input_size, self.hidden_size, self.num_layers, self.bidirectional, self.proj_size,
+            self.layer_norm, not self._torch_alone, batch, time, lengths,
+        )  # fmt: skip
+        return kernels.explain(shape, device, dtype, self.engine)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        lengths: Tensor | None = None,
+        return_gates: bool = False,
+    ) -> tuple:
+        """Run all layers over all steps.
+
+        input: (time, batch, input_size), (batch, time, input_size) with `batch_first`, or
+        (time, input_size) for one sequence; or a PackedSequence, as torch takes it.
+        hx: h_0 (layers * directions, batch, proj_size or hidden_size) and
+        c_0 (layers * directions, batch, hidden_size); zeros, or what was learned, when None.
+        lengths: (batch,) integers from 0 to time, on any device; rows need no order.
+
+        Returns output (time, batch, directions * size) or batch first, and h_n, c_n shaped as
+        h_0, c_0. With `return_gates` also the gates and cells of every step, `Gates(i, f, g, o,
+        c)`, each (layers * directions, time, batch, hidden_size) or batch before time, zero on
+        padding; they are computed by the reference engine. Raises ValueError when `lengths` does
+        not fit `input`.
+        """
+        if isinstance(input, PackedSequence):
+            if lengths is not None or return_gates:
+                raise ValueError("a PackedSequence has its own lengths: pad it to give lengths "
+                                 "or to see the gates")  # fmt: skip
+            return self._packed(input, hx)
+        if input.dim() == 2:
+            if lengths is not None:
+                raise ValueError("an unbatched sequence has no padding: leave lengths out")
+            return self._unbatched(input, hx, return_gates)
+        self.check_input(input, None)
+        x = input.transpose(0, 1) if self.batch_first else input  # (time, batch, input_size)
+        if x.size(0) == 0:
+            raise RuntimeError("expected a sequence of at least one step")
+        found = padding.find(x, lengths)
+        if found is None and self._torch_alone and not return_gates and not self._learning_in_eval:
+            return super().forward(input, hx)  # one call for all layers and directions
+        zero = hx is None and not self.learned_state
+        state = self._first_state(x) if hx is None else hx
+        self.check_forward_args(input, state, None)
+        engine = "reference" if return_gates else engines.choose(self.engine, self.layer_norm)
+        output, last, seen = stack.run(self, x, state, found, zero, engine)
+        output = output.transpose(0, 1) if self.batch_first else output
+        if not return_gates:
+            return output, last
+        return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in seen))
+
+    @property
+    def _learning_in_eval(self) -> bool:
+        """torch tells its kernel by the mode, not by the gradient, and cuDNN then keeps nothing."""
+        return torch.is_grad_enabled() and not self.training
+
+    @property
+    def _torch_alone(self) -> bool:
+        """Whether one call of torch's kernel computes all that is asked for, given full rows."""
+        between = self.dropout > 0 and self.num_layers > 1
+        masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
+        fused = self.engine in ("auto", "torch") and not self.layer_norm
+        return fused and not masks and not self.learned_state
+
+    def _packed(self, input: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
+        if self._torch_alone:
+            return super().forward(input, hx)
+        # In the packing's own order, longest row first; time first.
+        x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
+        batch = 0 if self.batch_first else 1
+        if hx is not None:
+            hx = self.permute_hidden(hx, input.sorted_indices)
+        output, state = self.forward(x.transpose(0, 1) if self.batch_first else x, hx, lengths)
+        real = torch.arange(len(x)).unsqueeze(1) < lengths  # (time, batch)
+        data = output.movedim(batch, 1)[real.to(output.device)]
+        packed = PackedSequence(
+            data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
+        )
+        return packed, self.permute_hidden(state, input.unsorted_indices)
+
+    def _unbatched(self, x: Tensor, hx: State | None, return_gates: bool) -> tuple:
+        batch = 0 if self.batch_first else 1  # the dimension: one sequence is a batch of one
+        if hx is not None and any(part.dim() != 2 for part in hx):
+            raise RuntimeError("for an unbatched 2-D input, hx and cx should also be 2-D")
+        state = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+        output, (h_n, c_n), *gates = self.forward(x.unsqueeze(batch), state, None, return_gates)
+        last = (h_n.squeeze(1), c_n.squeeze(1))
+        return (
+            output.squeeze(batch),
+            last,
+            *(Gates(*(g.squeeze(batch + 1) for g in each)) for each in gates),
+        )
+
+    def _first_state(self, x: Tensor) -> State:
+        batch = x.size(1)
+        if self.learned_state:
+            learned = (self.get_parameter(name) for name in ("h_0", "c_0"))
+            h_0, c_0 = (state.repeat(1, batch, 1) for state in learned)
+            return h_0, c_0
+        count, size = len(self.suffixes), self.proj_size or self.hidden_size
+        return x.new_zeros(count, batch, size), x.new_zeros(count, batch, self.hidden_size)

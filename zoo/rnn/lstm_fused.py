@@ -1,0 +1,73 @@
+"""torch's fused kernel (oneDNN, cuDNN) over a dense batch, exact for rows of any length.
+
+The kernel knows nothing of padding, and packing is slow. So one input feature more is 1 on padding,
+and its weights shut the input gate and open the forget gate there: the kernel itself then carries
+each cell over the padding, and its own `c_n` is the right one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo.rnn.lstm_reference import Weights
+from zoo.rnn.padding import Padding
+
+# Added to the forget gate and taken from the input gate on padding. sigmoid(±1e4) is exactly 1 or 0
+# in every float format, so a padding step copies the cell bit by bit and has no gradient.
+HOLD = 1e4
+
+
+def run(
+    x: Tensor,  # (time, batch, input)
+    state: tuple[Tensor, Tensor],  # (batch, size), (batch, hidden)
+    weights: Weights,
+    padding: Padding | None,
+    reverse: bool,
+    from_zero: bool,  # whether the state is all zeros
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output (time, batch, size) and the last h and c of one layer and direction."""
+    # Turned around as a whole, a row has its padding first. From a zero state that does no
+    # harm: the held cell stays 0, and so does h = o * tanh(0). From any other state, h would
+    # be lost on the way, so each row is turned within its own length, at the price of a gather.
+    ends_last = padding is None or (reverse and from_zero)
+    if reverse:
+        x = x.flip(0) if ends_last else padding.turn(x)  # type: ignore[union-attr]
+    if padding is not None:
+        mask = padding.mask.flip(0) if reverse and ends_last else padding.mask
+        x = torch.cat([x, mask.to(x)], -1)
+    h_0, c_0 = state
+    flat = _flat(weights, hold=padding is not None)
+    output, last_h, last_c = torch.lstm(
+        x,
+        (h_0[None], c_0[None]),
+        flat,
+        weights.b_ih is not None,
+        1,
+        0.0,
+        torch.is_grad_enabled(),
+        False,
+        False,
+    )
+    h, c = last_h[0], last_c[0]
+    if not ends_last:
+        h = padding.last(output, h_0)  # type: ignore[union-attr]
+    if reverse:
+        output = output.flip(0) if ends_last else padding.turn(output)  # type: ignore[union-attr]
+    return output, h, c
+
+
+def _flat(weights: Weights, hold: bool) -> list[Tensor]:
+    """The weights as the kernel takes them, with the column that holds the cell on padding."""
+    w_ih = weights.w_ih
+    if hold:
+        column = w_ih.new_zeros(4, w_ih.size(0) // 4, 1)  # gates i, f, g, o
+        column[0], column[1] = -HOLD, HOLD
+        w_ih = torch.cat([w_ih, column.flatten(0, 1)], 1)
+    given = [w_ih, weights.w_hh, weights.b_ih, weights.b_hh, weights.w_hr]
+    parts = [part for part in given if part is not None]
+    if w_ih.is_cuda:  # cuDNN wants the weights of a call in one piece of memory, or it warns
+        flat = torch.cat([part.flatten() for part in parts])
+        pieces = flat.split([part.numel() for part in parts])
+        parts = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+    return parts

@@ -1,0 +1,242 @@
+"""The reference, fast: what does not wait for the last step is done for all steps at once.
+
+Of a step's work only the product with the last h, and what follows it, has to be done in turn. The
+product with the input is taken over all steps before the loop; backward, the derivatives of the
+gates before it, and the gradients of the weights after it. Inside the loop each step is a handful
+of calls on whole gates. The backward is written by hand for that.
+
+It computes what `zoo.rnn.lstm_reference` computes, layer normalisation included, which no fused kernel has.
+
+On a GPU, launching those calls takes longer than what they do. There one kernel does all of a step
+but its product (`zoo.rnn.cuda.lstm_cuda`), and a CUDA graph launches all steps at once (`zoo.rnn.cuda.cuda_graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from zoo.rnn.cuda import cuda_graph, lstm_cuda
+from zoo.rnn.layer_norm import Norms
+from zoo.rnn.lstm_reference import Weights
+from zoo.rnn.matmul import Factor, precision, product
+from zoo.rnn.padding import Padding
+
+Steps = Literal["auto", "loop", "fused", "captured"]
+
+
+def run(
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    padding: Padding | None,
+    reverse: bool,
+    steps: Steps = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Arguments and results as of `zoo.rnn.lstm_reference.run`, without the gates.
+
+    steps: `loop`, some twenty calls a step; `fused`, a product and a Triton kernel a step;
+    `captured`, the same in a CUDA graph that launches all steps at once. `auto` is the loop on a
+    CPU. On a CUDA device it launches a shape's first call as `fused` and captures its second one.
+    What the kernels do not cover runs in the loop: see `choose_steps`. ValueError for other words.
+
+    Under autocast, or for weights of 16 bits, the products are taken in 16 bits and the gates,
+    cells and their sums in 32.
+    """
+    low = precision(x)
+    chosen = choose_steps(steps, x, weights, padding)
+    wide = torch.float32 if low.itemsize == 2 else low
+    bias = None if weights.b_ih is None or weights.b_hh is None else weights.b_ih + weights.b_hh
+    pad = None if padding is None else padding.mask
+    if reverse:
+        x, pad = x.flip(0), None if pad is None else pad.flip(0)
+    if chosen != "loop":
+        output, h, c = _run_kernels(x, state, weights, bias, pad, steps)
+        return (output.flip(0) if reverse else output), h, c
+    given = (x, *state, weights.w_ih, weights.w_hh, bias, weights.w_hr, *weights[-2:])
+    with torch.autocast(x.device.type, enabled=False):
+        cast = (None if part is None else part.to(wide) for part in given)
+        output, h, c = Recurrence.apply(*cast, pad, low)
+    output, h, c = output.to(low), h.to(low), c.to(low)
+    return (output.flip(0) if reverse else output), h, c
+
+
+def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | None) -> str:
+    """What runs the steps: `loop`, `fused` or `captured`. Arguments as of `run`.
+
+    The kernels cover float32, float16 and bfloat16 on CUDA devices of compute capability 8.0 or
+    newer, where Triton can be imported. They cover no projection, no batch without rows, and no
+    layer norm of more than 4096 units. Where torch compiles or exports, the loop runs.
+    """
+    if steps not in get_args(Steps):
+        raise ValueError(f"steps must be one of {', '.join(get_args(Steps))}, not {steps!r}")
+    if steps == "loop" or (steps == "auto" and x.device.type != "cuda"):
+        return "loop"
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return "loop"
+    # A subclass of Tensor may hold no numbers, or hold them elsewhere.
+    plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
+    time, batch, _ = x.shape
+    has = (weights.b_ih is not None, weights.scale is not None, padding is not None)
+    case = lstm_cuda.Case(time, batch, weights.w_hh.size(0) // 4, precision(x), *has)
+    if not plain or weights.w_hr is not None or not lstm_cuda.covers(case, x.device):
+        return "loop"
+    if steps == "fused" or cuda_graph.graphs(x.device) is None:
+        return "fused"
+    return "captured"
+
+
+def _run_kernels(
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    bias: Tensor | None,
+    pad: Tensor | None,
+    steps: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The kernels' results in the order of x; pad (time, batch, 1)."""
+    low = precision(x)
+    (h_0, c_0), wide = state, torch.float32
+    with torch.autocast(x.device.type, enabled=False):
+        w_ih, w_hh = (part.to(low).contiguous() for part in (weights.w_ih, weights.w_hh))
+        bias, scale, shift = (
+            None if part is None else part.to(wide).contiguous()
+            for part in (bias, weights.scale, weights.shift)
+        )
+        rows = None if pad is None else pad.squeeze(-1).contiguous().view(torch.uint8)
+        given = lstm_cuda.Given(
+            x.to(low), h_0.to(low), c_0.to(wide), w_ih, w_hh, bias, scale, shift, rows
+        )
+        graphs = None if steps == "fused" else cuda_graph.graphs(x.device)
+        output, h, c = lstm_cuda.run(given, graphs, at_once=steps == "captured")
+    return output, h, c.to(low)
+
+
+class Recurrence(torch.autograd.Function):
+    """All steps of one direction: (x, h_0, c_0, weights, pad, low) -> output, h_n, c_n.
+
+    Shapes as in `zoo.rnn.lstm_reference`, biases added up: x (time, batch, input), h_0 (batch, size), c_0
+    (batch, hidden), w_ih (4 * hidden, input), w_hh (4 * hidden, size), bias (4 * hidden,), w_hr
+    (size, hidden), scale and shift (5, hidden), pad (time, batch, 1). Products are taken in `low`.
+    On padding h and c are carried on, also in `output`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h_0: Tensor, c_0: Tensor, w_ih: Tensor, w_hh: Tensor,
+        bias: Tensor | None, w_hr: Tensor | None, scale: Tensor | None, shift: Tensor | None,
+        pad: Tensor | None, low: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        (time, batch, _), size = x.shape, c_0.size(1)
+        gates = product(x.flatten(0, 1), w_ih, low).view(time, batch, 4 * size)
+        if bias is not None:
+            gates += bias
+        h, c = x.new_empty(time + 1, *h_0.shape), x.new_empty(time + 1, *c_0.shape)
+        h[0], c[0] = h_0, c_0  # h[t] and c[t] stand before step t
+        shown = torch.empty_like(c[1:])  # tanh(c), or of its norm
+        recur = Factor(w_hh, low)
+        project = None if w_hr is None else Factor(w_hr, low)
+        norms = None if scale is None or shift is None else Norms(scale, shift)
+        held = _held(pad, time)
+        # Views are made at once: one by one, they would cost a small LSTM as much as its products.
+        of_gates = gates.view(time, batch, 4, size).unbind(2)
+        views = (gates, *of_gates, h[:-1], h[1:], c[:-1], c[1:], shown)
+        for t, (z, i, f, g, o, h_t, new_h, c_t, new_c, out) in enumerate(_steps(*views)):
+            sums = recur(h_t).add_(z)  # (batch, 4 * hidden)
+            if norms is not None:
+                sums = norms.of_gates(sums)
+            torch.sigmoid(sums, out=z)
+            torch.tanh(sums.narrow(1, 2 * size, size), out=g)
+            torch.mul(f, c_t, out=new_c).addcmul_(i, g)
+            torch.tanh(new_c if norms is None else norms.of_cell(new_c), out=out)
+            if project is None:
+                torch.mul(o, out, out=new_h)
+            else:
+                new_h.copy_(project(o * out))
+            if held[t]:
+                assert pad is not None
+                torch.where(pad[t], h_t, new_h, out=new_h)
+                torch.where(pad[t], c_t, new_c, out=new_c)
+        ctx.norms, ctx.held, ctx.low = norms, held, low
+        ctx.save_for_backward(x, w_ih, w_hh, w_hr, bias, pad, h, c, gates, shown)
+        return h[1:], h[-1].clone(), c[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor, d_h: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "the hoisted engine has no second derivative: engine='reference' has"
+            )
+        x, w_ih, w_hh, w_hr, bias, pad, h, c, gates, shown = ctx.saved_tensors
+        norms, held, low = ctx.norms, ctx.held, ctx.low
+        (time, batch, _), size = x.shape, c.size(2)
+        slopes, inner = _slopes(gates.view(time, batch, 4, size), c[:-1], shown)
+        f = gates[..., size : 2 * size]
+        d_sums = slopes if norms is None else torch.empty_like(slopes)
+        d_read = None if w_hr is None else torch.empty_like(d_output)
+        recur = Factor(w_hh.t(), low)
+        project = None if w_hr is None else Factor(w_hr.t(), low)
+        d_h, d_c = d_h.clone(), d_c.clone()
+        views = (d_output, slopes[:, :, 3], slopes[:, :, :3], inner, f, slopes, d_sums, c[1:])
+        for t, (d_out, d_o, d_ifg, into, f_t, d_gates, d_sum, c_t) in reversed(
+            list(enumerate(_steps(*views)))
+        ):
+            d_h += d_out
+            if held[t]:  # on padding the gradients pass by as the states do
+                past_h, past_c = d_h * pad[t], d_c * pad[t]
+                d_h, d_c = d_h * ~pad[t], d_c * ~pad[t]
+            d_m = d_h  # of o * tanh(c)
+            if project is not None and d_read is not None:
+                d_read[t], d_m = d_h, project(d_h)
+            if norms is None:
+                d_c.addcmul_(d_m, into)
+            else:
+                d_c += norms.back_cell(into.mul_(d_m), c_t, t)
+            d_o.mul_(d_m)
+            d_ifg.mul_(d_c.unsqueeze(1))
+            if norms is not None:
+                d_sum.copy_(norms.back_gates(d_gates, t))
+            d_h = recur(d_sum.flatten(1))
+            d_c.mul_(f_t)
+            if held[t]:
+                d_h, d_c = d_h + past_h, d_c + past_c
+        flat = d_sums.view(time * batch, 4 * size)
+        d_x = product(flat, w_ih.t(), low).view_as(x) if ctx.needs_input_grad[0] else None
+        # Turned around, the smaller factor is the one that is copied.
+        d_w_ih = product(x.flatten(0, 1).t(), flat.t(), low).t()
+        d_w_hh = product(h[:-1].flatten(0, 1).t(), flat.t(), low).t()
+        d_bias = None if bias is None else flat.sum(0)
+        d_w_hr = None
+        if d_read is not None:
+            made = gates[..., 3 * size :] * shown
+            d_w_hr = product(made.flatten(0, 1).t(), d_read.flatten(0, 1).t(), low).t()
+        d_scale, d_shift = (None, None) if norms is None else norms.gradients(slopes, inner, c[1:])
+        return d_x, d_h, d_c, d_w_ih, d_w_hh, d_bias, d_w_hr, d_scale, d_shift, None, None
+
+
+def _slopes(gates: Tensor, c: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """What a gate's sum does to the new cell, o's to o * tanh(c), and what tanh's argument does.
+
+    gates (time, batch, 4, hidden), c before each step and shown = tanh of the one after (time,
+    batch, hidden) -> (time, batch, 4, hidden) and (time, batch, hidden).
+    """
+    i, _, g, o = gates.unbind(2)
+    slopes = torch.addcmul(gates, gates, gates, value=-1)  # of a sigmoid: s (1 - s)
+    slopes[:, :, 0] *= g
+    slopes[:, :, 1] *= c
+    torch.addcmul(i, i * g, g, value=-1, out=slopes[:, :, 2])  # of tanh: 1 - g²
+    slopes[:, :, 3] *= shown
+    return slopes, torch.addcmul(o, o * shown, shown, value=-1)
+
+
+def _steps(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The parts' views of each step (time, …), made at once."""
+    return zip(*(part.unbind() for part in parts), strict=True)
+
+
+def _held(pad: Tensor | None, time: int) -> list[bool]:
+    """Of each step, whether any row is on padding there."""
+    return [False] * time if pad is None else pad.flatten(1).any(1).tolist()

@@ -1,0 +1,71 @@
+"""Layers and directions on top of each other, with the dropout that stands between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.rnn import dropout, engines
+from zoo.rnn.lstm_reference import Weights
+from zoo.rnn.padding import Padding
+
+if TYPE_CHECKING:
+    from zoo.rnn.lstm import LSTM
+
+State = tuple[Tensor, Tensor]
+
+
+def run(
+    lstm: LSTM, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
+) -> tuple[Tensor, State, list[Tensor]]:
+    """Every layer reads the output of the one below, from a state of its own.
+
+    x: (time, batch, input); state: h_0 and c_0 (layers * directions, batch, size), `from_zero`
+    when they are all zeros. Returns output (time, batch, directions * size), zero on padding, h_n
+    and c_n, and, of the reference engine, five gates (layers * directions, time, batch, hidden).
+    """
+    results: list[engines.Result] = []
+    directions = 2 if lstm.bidirectional else 1
+    x = _clear(x, padding)  # even NaN in the padding is without influence
+    for layer in range(lstm.num_layers):
+        if layer > 0:
+            x = _drop(lstm, x, lstm.dropout)
+        for direction in range(directions):
+            index = len(results)
+            first = (state[0][index], state[1][index])
+            weights = weights_of(lstm, lstm.suffixes[index])
+            results.append(
+                engines.run(engine, x, first, weights, padding, direction == 1, from_zero)
+            )
+        outputs = [result.output for result in results[-directions:]]
+        x = _clear(torch.cat(outputs, -1) if lstm.bidirectional else outputs[0], padding)
+    last = torch.stack([each.h for each in results]), torch.stack([each.c for each in results])
+    seen = zip(*(each.gates for each in results if each.gates is not None), strict=True)
+    return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in seen]
+
+
+def weights_of(lstm: LSTM, suffix: str) -> Weights:
+    """The weights of one layer and direction; in training some recurrent ones are dropped."""
+
+    def find(name: str) -> Tensor | None:
+        return getattr(lstm, name + suffix, None)
+
+    w_hh = dropout.drop(
+        lstm.get_parameter("weight_hh" + suffix), lstm.weight_dropout, lstm.training
+    )
+    return Weights(
+        lstm.get_parameter("weight_ih" + suffix), w_hh, find("bias_ih"), find("bias_hh"),
+        find("weight_hr"), find("norm_weight"), find("norm_bias"),
+    )  # fmt: skip
+
+
+def _clear(x: Tensor, padding: Padding | None) -> Tensor:
+    return x if padding is None else x.masked_fill(padding.mask, 0)
+
+
+def _drop(lstm: LSTM, x: Tensor, share: float) -> Tensor:
+    """Dropout of x (time, batch, size) in training."""
+    kind = dropout.locked if lstm.locked_dropout else dropout.drop
+    return kind(x, share, lstm.training)

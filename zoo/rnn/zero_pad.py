@@ -1,0 +1,50 @@
+"""A wider LSTM with the same results: more units and inputs, all of their weights zero.
+
+A unit without weights keeps its cell at zero for ever, so nothing it is connected to changes; its
+weights get no gradient from the others either. GPUs have kernels that want round sizes: see
+`LSTM.explain`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo.rnn.lstm import LSTM
+
+
+def widen(lstm: LSTM, hidden_size: int | None = None, input_size: int | None = None) -> LSTM:
+    """A copy of `lstm` with `hidden_size` units and `input_size` inputs, zero beyond its own.
+
+    Give it inputs with zeros (or anything) behind; of each direction's part of `output`, h_n and
+    c_n the first units are those of `lstm`, the others are 0. Raises ValueError for smaller sizes,
+    and with layer norm, which would see the new units.
+    """
+    hidden = lstm.hidden_size if hidden_size is None else hidden_size
+    inputs = lstm.input_size if input_size is None else input_size
+    if hidden < lstm.hidden_size or inputs < lstm.input_size:
+        raise ValueError(f"{inputs} inputs and {hidden} units are less than the LSTM has")
+    if lstm.layer_norm:
+        raise ValueError("layer norm averages over all units: more of them change its results")
+    first = next(lstm.parameters())
+    wide = LSTM(
+        inputs, hidden, lstm.num_layers, lstm.bias, lstm.batch_first, lstm.dropout,
+        lstm.bidirectional, lstm.proj_size, first.device, first.dtype, engine=lstm.engine,
+        weight_dropout=lstm.weight_dropout, locked_dropout=lstm.locked_dropout,
+        output_dropout=lstm.output_dropout, learned_state=lstm.learned_state,
+    )  # fmt: skip
+    directions = 2 if lstm.bidirectional else 1
+    with torch.no_grad():
+        for name, old in lstm.named_parameters():
+            new = wide.get_parameter(name).zero_()
+            if name.startswith(("weight_ih", "weight_hh", "bias")):  # rows: four gates
+                old, new = old.unflatten(0, (4, -1)), new.unflatten(0, (4, -1))
+            if name.startswith("weight_ih") and not name.startswith("weight_ih_l0"):
+                old, new = (w.unflatten(-1, (directions, -1)) for w in (old, new))
+            _corner(new, old).copy_(old)
+    return wide.train(lstm.training)
+
+
+def _corner(wide: Tensor, like: Tensor) -> Tensor:
+    """The first elements of `wide` in each dimension, as many as `like` has."""
+    return wide[tuple(slice(size) for size in like.shape)]

@@ -1,0 +1,237 @@
+"""Tokenizers: text -> ids and back. Words, subwords or characters, learned from the training rows.
+
+Ids 0..3 are PAD, UNK, BOS and EOS in every tokenizer, and no text can produce PAD, BOS or EOS:
+a review that contains "<pad>" must not turn into padding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.text.sentencepiece import Pieces
+
+PAD, UNK, BOS, EOS = range(4)
+SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, at least one; a line end at its very end begins another one."""
+    return re.split("\r\n|\r|\n", text)
+
+
+class Tokenizer(ABC):
+    """Text to ids. `kind` is its name in a config, `file` its file in a model folder."""
+
+    kind: ClassVar[str]
+    file: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
+        """Learn at most `size` entries (specials included) that occur `min_count` times; `pieces`
+        says how subwords are cut."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        """Read `file`, after `prefix`, from a model folder. Raises InputError when it is no such
+        vocabulary."""
+
+    @abstractmethod
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write `file`, after `prefix`, into a folder."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, none for an empty one; what is not in the vocabulary is UNK."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids; PAD, BOS and EOS are left out."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of ids, the four specials included."""
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text of each id for itself, specials by their names."""
+        return [SPECIALS[i] if i < len(SPECIALS) else self.decode([i]) for i in ids]
+
+
+class _Vocabulary(Tokenizer):
+    """A list of tokens, most frequent first. Subclasses say how text splits into tokens."""
+
+    file = "vocabulary.json"
+    glue: ClassVar[str]
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
+
+    @abstractmethod
+    def split(self, text: str) -> list[str]: ...
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
+        from torchtext.vocab import Vocab
+
+        split = cls([]).split
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(split(text))
+        # Vocab itself leaves words out that are spelt like a special
+        vocab = Vocab(counts, max_size=size - len(SPECIALS), min_freq=min_count, specials=SPECIALS)
+        return cls(vocab.itos)
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        path = folder / f"{prefix}{cls.file}"
+        try:
+            tokens = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: {error}") from None
+        strings = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+        if not strings or tokens[:4] != SPECIALS or len(set(tokens)) != len(tokens):
+            raise InputError(
+                f"{path}: not a vocabulary: a list of distinct tokens, {SPECIALS} first"
+            )
+        return cls(tokens)
+
+    def save(self, folder: Path, prefix: str = "") -> None:
+        text = json.dumps(self.tokens, ensure_ascii=False, indent=0)
+        (folder / f"{prefix}{self.file}").write_text(text + "\n", "utf-8")
+
+    def encode(self, text: str) -> list[int]:
+        ids = self.ids
+        return [ids.get(token, UNK) for token in self.split(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.glue.join(self.tokens[i] for i in ids if i not in (PAD, BOS, EOS))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Words(_Vocabulary):
+    """Lower-cased words and punctuation marks, split by torchtext's `basic_english`."""
+
+    kind = "words"
+    glue = " "
+
+    def __init__(self, tokens: list[str]) -> None:
+        from torchtext.data.utils import get_tokenizer
+
+        super().__init__(tokens)
+        self._split = get_tokenizer("basic_english")
+
+    def split(self, text: str) -> list[str]:
+        return self._split(text)
+
+
+class Whitespace(_Vocabulary):
+    """What stands between blanks, as it is: for texts that are split into tokens already."""
+
+    kind = "whitespace"
+    glue = " "
+
+    def split(self, text: str) -> list[str]:
+        return text.split()
+
+
+class Lowercase(Whitespace):
+    """What stands between blanks, in lower case: where the case is known by other means."""
+
+    kind = "lowercase"
+
+    def split(self, text: str) -> list[str]:
+        return text.lower().split()
+
+
+class Characters(_Vocabulary):
+    """Unicode code points, case and blanks included."""
+
+    kind = "characters"
+    glue = ""
+
+    def split(self, text: str) -> list[str]:
+        return list(text)
+
+
+class Subwords(Tokenizer):
+    """Pieces of words learned by sentencepiece, any script. Runs of blanks are one."""
+
+    kind = "subwords"
+    file = "sentencepiece.model"
+
+    def __init__(self, model: bytes) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self.model = model
+        self.processor = SentencePieceProcessor()
+        self.processor.LoadFromSerializedProto(model)
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+    ) -> Tokenizer:
+        """`min_count` is not used: sentencepiece chooses its pieces by `size`.
+
+        Raises InputError when `size` is too small for the characters, or the texts are empty.
+        """
+        from zoo.text import sentencepiece  # it imports this file
+
+        return cls(sentencepiece.learn(texts, size, pieces or sentencepiece.Pieces()))
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
+        path = folder / f"{prefix}{cls.file}"
+        try:
+            tokenizer = cls(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        except RuntimeError:
+            raise InputError(f"{path}: not a sentencepiece model") from None
+        spm = tokenizer.processor
+        if [spm.pad_id(), spm.unk_id(), spm.bos_id(), spm.eos_id()] != [PAD, UNK, BOS, EOS]:
+            raise InputError(f"{path}: ids 0..3 must be PAD, UNK, BOS, EOS")
+        return tokenizer
+
+    def save(self, folder: Path, prefix: str = "") -> None:
+        (folder / f"{prefix}{self.file}").write_bytes(self.model)
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def sample(self, ids: list[int], share: float) -> list[int]:
+        """The same text in other pieces: each merge is left out with probability `share` (BPE
+        dropout, Provilkov et al. 2020). An EOS stays at the end; ids with an UNK stay as they are.
+        """
+        ids, end = (ids[:-1], ids[-1:]) if ids and ids[-1] == EOS else (ids, [])
+        if UNK in ids:
+            return ids + end
+        text = self.decode(ids)
+        return self.processor.encode(text, enable_sampling=True, alpha=share, nbest_size=-1) + end
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.processor.decode([i for i in ids if i not in (PAD, BOS, EOS)])
+
+    def __len__(self) -> int:
+        return self.processor.get_piece_size()
+
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    t.kind: t for t in (Words, Whitespace, Lowercase, Subwords, Characters)
+}

@@ -1,0 +1,1 @@
+"""A training, from settings and rows to a model folder."""

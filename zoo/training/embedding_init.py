@@ -1,0 +1,63 @@
+"""Word vectors from the training rows themselves, in seconds: where an embedding can start.
+
+Words that stand in like company get like vectors: counts of neighbours, weighted by distance,
+positive pointwise mutual information with smoothed contexts, truncated singular value
+decomposition (Levy, Goldberg and Dagan 2015, "Improving distributional similarity with lessons
+learned from word embeddings").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from zoo.data.dataset import Store
+from zoo.text.tokenizers import SPECIALS
+
+WINDOW = 5  # steps to either side
+SMOOTHING = 0.75  # of the contexts' counts: rare contexts count less
+MOST_TOKENS = 10_000_000  # what is read of a large corpus
+
+
+def learn(store: Store, count: int, size: int) -> Tensor:
+    """Vectors (count, size) of length 1, in float32; zero where an id has no company.
+
+    `count` is the size of the vocabulary. Where the vocabulary is smaller than `size` the
+    last columns are zero. The same rows give the same vectors.
+    """
+    pairs = _neighbours(store, count)
+    ids = np.asarray(pairs.sum(1)).ravel()
+    contexts = ids**SMOOTHING
+    contexts /= max(contexts.sum(), 1e-12)
+    pairs = pairs.tocoo()
+    information = np.log(pairs.data / (ids[pairs.row] * contexts[pairs.col]))
+    kept = information > 0
+    matrix = sparse.csr_matrix(
+        (information[kept], (pairs.row[kept], pairs.col[kept])), (count, count), np.float32
+    )
+    rank = min(size, count - 1)
+    left, strength, _ = randomized_svd(matrix, rank, n_iter=3, random_state=0)
+    found = np.zeros((count, size), np.float32)
+    found[:, :rank] = left * np.sqrt(strength)
+    found[ids == 0] = 0  # without company: rounding errors only
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return torch.from_numpy(found / np.maximum(lengths, 1e-6))
+
+
+def _neighbours(store: Store, count: int) -> sparse.csr_matrix:
+    """How often two ids stand within WINDOW steps in a row, nearer ones counting more."""
+    ids = np.asarray(store.values["ids"][:MOST_TOKENS])
+    ends = np.asarray(store.ends["ids"])
+    row = np.searchsorted(ends, np.arange(len(ids)), side="right")  # of each token
+    pairs = sparse.csr_matrix((count, count), dtype=np.float64)
+    for distance in range(1, WINDOW + 1):
+        left, right = ids[:-distance], ids[distance:]
+        beside = row[:-distance] == row[distance:]
+        beside &= (left >= len(SPECIALS)) & (right >= len(SPECIALS))
+        left, right = left[beside], right[beside]
+        weights = np.full(len(left), 1 / distance)
+        pairs = pairs + sparse.csr_matrix((weights, (left, right)), (count, count))
+    return pairs + pairs.T

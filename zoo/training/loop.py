@@ -1,0 +1,296 @@
+"""fit and evaluate: a plain loop on Accelerate, from the first batch to the best epoch.
+
+One process or several compute the same thing: every batch is cut from the same plan, each process
+takes its share of the rows, and losses are weighted so that the gradient is that of the whole
+batch. Each row counts once in every metric.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from zoo.config import TrainSettings
+from zoo.data.dataset import Batch, Examples, Store, share
+from zoo.data.interleave import Turns
+from zoo.data.prefetch import prefetch
+from zoo.data.readers import Row
+from zoo.errors import InputError
+from zoo.task import Task
+from zoo.training import checkpoint
+from zoo.training.deferred import StepRecord
+from zoo.training.progress import Bar
+from zoo.training.state import Progress, Training, rate
+
+log = logging.getLogger("zoo")
+
+
+class Stopped(InputError):
+    """Training was interrupted and has saved its state."""
+
+    @classmethod
+    def at(cls, folder: Path) -> Stopped:
+        return cls(f"interrupted; go on with: python -m zoo.run resume={shlex.quote(str(folder))}")
+
+
+class NotFinite(InputError):
+    """The loss or its gradient is no number any more."""
+
+
+def fit(
+    task: Task,
+    store: Store | Turns,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    settings: TrainSettings,
+    seed: int,
+    accelerator: Accelerator,
+    folder: Path,
+    resume: bool = False,
+) -> Progress:
+    """Train until the epochs are over or no epoch was better for `patience` epochs.
+
+    Afterwards the task holds the weights of its best epoch on `valid`. After every epoch and on
+    Ctrl-C or SIGTERM `folder/checkpoint` is written; `resume` goes on from it, to the same bits.
+    Raises Stopped when interrupted, NotFinite when the loss is no number; in both cases the best
+    epoch so far is in the task.
+    """
+    training = Training(task, store, settings, seed, accelerator)
+    if resume:
+        training.load(folder / "checkpoint")
+    for _ in epochs(training, valid, folder):
+        pass
+    return training.progress
+
+
+def epochs(
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    folder: Path,
+    checkpoints: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Train as `fit` does, and yield the metrics of each epoch when it is complete.
+
+    When the iterator ends or is closed, the task holds the weights of its best epoch so far.
+    Without `checkpoints` none are written after epochs, which saves time with large models.
+    """
+    settings, progress, task = training.settings, training.progress, training.task
+    accelerator, count = training.accelerator, training.store.count()
+    try:
+        shown = accelerator.is_main_process
+        with interruptions() as interrupted, Bar(settings.epochs, count, shown) as bar:
+            while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
+                _epoch(training, interrupted, bar, folder)
+                _finish_epoch(training, valid, bar, folder, checkpoints)
+                yield progress.history[-1]
+                if interrupted and accelerator.num_processes == 1:  # several agree in a step
+                    raise Stopped.at(folder)
+    finally:
+        task.requires_grad_()
+        if progress.best:
+            task.load_state_dict(progress.best["weights"])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """This process's share of a batch, and what is counted of it while it is on the processor."""
+
+    batch: Batch
+    size: int  # decisions that the loss is the mean of; 0 where this process has no row
+    steps: int  # tokens
+
+
+def prepare(training: Training, numbers: np.ndarray) -> Prepared:
+    """This process's rows of a batch as tensors, in pinned memory where a CUDA device reads them."""
+    accelerator, task = training.accelerator, training.task
+    mine = share(numbers, accelerator.process_index, accelerator.num_processes)
+    # A process without a row still takes part in the gradient's exchange, with weight 0.
+    some = mine if len(mine) else numbers[:1]
+    batch = training.store.batch(some, task.vary)
+    size, steps = (task.size(batch), task.steps(batch)) if len(mine) else (0, 0)
+    if accelerator.device.type == "cuda":
+        batch = batch.pin_memory()
+    return Prepared(batch, size, steps)
+
+
+def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -> None:
+    """The batches of one epoch, or what is left of it."""
+    progress, settings = training.progress, training.settings
+    generator = np.random.default_rng([training.seed, progress.epoch])
+    batches = training.store.plan(settings.batch_tokens, settings.batch_rows, generator)
+    training.model.train()
+    training.thaw()
+    rest = islice(batches, progress.batch, None)
+    with closing(prefetch(partial(prepare, training), rest, training.ahead)) as prepared:
+        while True:
+            start = time.perf_counter()
+            numbers, made = next(prepared, (None, None))
+            if numbers is None or made is None:
+                break
+            stop = step(training, numbers, made, bool(interrupted))
+            progress.batch += 1
+            every = settings.checkpoint_steps
+            saving = stop or (every > 0 and progress.batch % every == 0)
+            if saving:
+                _read_losses(training)
+            progress.seconds += time.perf_counter() - start
+            bar.update(progress)
+            if saving:
+                training.save(folder / "checkpoint")
+            if stop:
+                raise Stopped.at(folder)
+    start = time.perf_counter()
+    _read_losses(training)
+    progress.seconds += time.perf_counter() - start
+
+
+def step(
+    training: Training, numbers: np.ndarray, made: Prepared | None = None, stop: bool = False
+) -> bool:
+    """One batch: loss, gradient, update. True when any process is to stop.
+
+    `made` is what `prepare` made of the batch beforehand. Nothing here waits for a device, except
+    for the other processes where there are some.
+    """
+    made = made or prepare(training, numbers)
+    accelerator, progress, settings = training.accelerator, training.progress, training.settings
+    world = accelerator.num_processes
+    counts = torch.tensor([made.size, made.steps, stop])
+    if world > 1:
+        counts = accelerator.reduce(counts.to(accelerator.device))
+    total, steps, stopping = counts.tolist()
+    done = progress.epoch + progress.rows / training.store.count()
+    for group in training.optimizer.param_groups:
+        now = settings.learning_rate * rate(done / settings.epochs, settings)
+        group["lr"] = now * group["scale"]
+    loss = training.model(made.batch.to(accelerator.device))
+    accelerator.backward(training.skippable(loss * (made.size * world / total)))
+    for weight in training.frozen:
+        weight.grad = None
+    norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.clip)
+    record = StepRecord(loss, norm, made.size, progress.epoch, progress.batch, numbers)
+    training.losses.add(record)
+    if training.losses.due or world > 1:  # several processes read, and stop, at the same step
+        _read_losses(training)
+    training.update()
+    progress.rows += training.store.count(numbers)
+    progress.tokens += steps
+    return bool(stopping)
+
+
+def _read_losses(training: Training) -> None:
+    """Add the losses that were waiting to the epoch's. Raises NotFinite for the first that is no
+    number: from that step on no weight was changed."""
+    progress = training.progress
+    for step in training.losses.read():
+        if not training.losses.finite(step):
+            at = step.record
+            place = f"epoch {at.epoch + 1}, batch {at.batch + 1}"
+            raise NotFinite(
+                f"the loss is {step.loss}, the norm of its gradient {step.norm} in {place} "
+                f"({training.store.place(at.rows)}): lower train.learning_rate"
+            )
+        progress.loss += step.loss * step.record.size
+        progress.size += step.record.size
+
+
+def _finish_epoch(
+    training: Training,
+    valid: tuple[Store | Turns, Sequence[Row]],
+    bar: Bar,
+    folder: Path,
+    checkpoints: bool,
+) -> None:
+    """Evaluate, remember the best weights, write metrics and checkpoint."""
+    progress, task = training.progress, training.kept
+    task.choosing = True
+    metrics, _ = evaluate(task, *valid, training.accelerator)
+    task.choosing = False
+    sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
+    sums = training.accelerator.reduce(sums.to(training.accelerator.device))
+    entry = {
+        "epoch": progress.epoch + 1,
+        "loss": float(sums[0] / sums[1]),
+        "valid": metrics,
+        "seconds": round(progress.seconds, 2),
+        "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
+    }
+    sign = -1 if task.least_is_best else 1
+    value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
+    if not progress.best or value > progress.best["value"]:
+        weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
+        progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
+    progress.history.append(entry)
+    progress.epoch += 1
+    progress.batch = progress.rows = progress.size = 0
+    progress.loss = 0.0
+    if checkpoints:
+        training.save(folder / "checkpoint")
+    if training.accelerator.is_main_process:
+        lines = [json.dumps(e) + "\n" for e in progress.history]
+        checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
+    bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
+    shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
+    if shown and (sketch := task.sketch()) is not None:
+        log.info("%s", indent(sketch.strip("\n"), "    | ", lambda line: True))
+
+
+def evaluate(
+    task: Task, store: Examples, rows: Sequence[Row], accelerator: Accelerator
+) -> tuple[dict[str, float], list[Any]]:
+    """Metrics on all rows, and the answers in the rows' order; the same in every process."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with accelerator.autocast():
+        answers = list(task.answers(store, rank=rank, world=world))
+    if world > 1:
+        answers = gather_object(answers)
+    answers.sort(key=lambda pair: pair[0])
+    if [number for number, _ in answers] != list(range(len(rows))):
+        raise RuntimeError("each row must be answered once")
+    plain = [answer for _, answer in answers]
+    return task.score(plain, rows), plain
+
+
+def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:
+    since = progress.epoch - progress.best["epoch"] if progress.best else 0
+    if settings.patience and since >= settings.patience:
+        log.info("no better %s for %d epochs: stopped", metric, since)
+        return True
+    return False
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or SIGTERM arrives; a second Ctrl-C stops at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # signals belong to the main thread
+        return
+
+    def note(number: int, frame: object) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

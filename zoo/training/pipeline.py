@@ -1,0 +1,244 @@
+"""A training from settings to a model folder: prepare, fit, test once, compare, save."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from zoo import device as machine
+from zoo import hub
+from zoo.config import Settings, check, check_together, compose
+from zoo.data.corpora import Splits
+from zoo.data.dataset import Store
+from zoo.errors import InputError
+from zoo.evaluation import plots
+from zoo.task import Task
+from zoo.text.tokenizers import Tokenizer
+from zoo.training import checkpoint
+from zoo.training.build import build, checked, encode, open_rows, set_up, start_from_vectors
+from zoo.training.loop import NotFinite, Stopped, evaluate, fit
+from zoo.training.state import Progress, accelerator_for
+
+log = logging.getLogger("zoo")
+
+STATE = "checkpoint"  # what an unfinished run keeps: weights, tokenizer, encoded rows, settings
+SETTINGS = "settings.json"
+
+
+@dataclass
+class Run:
+    """What a training is made of."""
+
+    settings: Settings
+    command: str
+    folder: Path
+    accelerator: Accelerator
+    precision: str
+    splits: Splits
+    task: Task
+    stores: dict[str, Store]
+
+
+def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
+    """Train, test, and write the run folder; returns it and the report.
+
+    `command` goes into the model card; `began` is time.time() of the start. What is written before
+    the first checkpoint is taken back when something fails.
+    """
+    resume = settings.resume is not None
+    if settings.resume is not None:
+        folder = Path(settings.resume)
+        settings, command = _resumed(folder)
+    accelerator, precision = start(settings)
+    splits = open_rows(settings, checked(settings)[0])  # before anything is written
+    made: list[Path] = []
+    try:
+        if not resume:
+            folder = _claim(settings, command, accelerator, made)
+        run = _prepare(settings, command, folder, accelerator, precision, splits, resume)
+        return folder, _finish(run, _fit(run, resume), began)
+    except BaseException as error:
+        if made and not (made[0] / checkpoint.FILE).exists():
+            _withdraw(made)
+        elif isinstance(error, KeyboardInterrupt):  # after the last epoch
+            raise Stopped.at(folder) from None
+        raise
+
+
+def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
+    """Train as `python -m zoo.run SETTINGS` does: the model of the best epoch, and the report.
+
+        model, report = zoo.trained("task=classify", "train.epochs=2", "baseline=false")
+        report["test"]["accuracy"]; model.predict(["…"])
+
+    Without `out=DIR` nothing stays on the disk. Raises InputError for settings that cannot be.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checked = check(compose([*settings, "mode=train"]))
+        check_together(checked, [*settings])
+        if checked.out is None:
+            checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
+        command = shlex.join(["python", "-m", "zoo.run", *settings])
+        place, report = train(checked, command, time.time())
+        return hub.load(place), report
+
+
+def start(settings: Settings) -> tuple[Accelerator, str]:
+    """Set threads and seed; the accelerator and the precision of the settings."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = machine.find_device(settings.device)
+    machine.repeat(device, settings.deterministic)  # before CUDA starts
+    precision = machine.find_precision(settings.precision, device)
+    accelerator = accelerator_for(device.type, precision)
+    torch.manual_seed(settings.seed)
+    return accelerator, precision
+
+
+def _claim(settings: Settings, command: str, accelerator: Accelerator, made: list[Path]) -> Path:
+    """A folder for this run: `out`, or the next free one under runs/, the same in all processes.
+
+    The folders that had to be made for it are added to `made`, the innermost first.
+    """
+    name = settings.out
+    if name is None:
+        stem = f"runs/{settings.task['name']}-{settings.data['name']}"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        name = next(name for name in names if not Path(name).exists())
+    folder = Path(broadcast_object_list([name])[0])
+    if accelerator.is_main_process:
+        state = folder / STATE
+        begun = (state / checkpoint.FILE).exists()
+        if begun or (folder / "manifest.json").exists():
+            cure = f", or go on with resume={folder}" if begun else ""
+            raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
+        shutil.rmtree(state, ignore_errors=True)  # of a run that did not get to a checkpoint
+        made += [path for path in (state, folder, *folder.parents) if not path.exists()]
+        state.mkdir(parents=True)
+        kept = {"settings": settings.model_dump(), "command": command}
+        checkpoint.write_text(state / SETTINGS, json.dumps(kept, indent=1))
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _resumed(folder: Path) -> tuple[Settings, str]:
+    """The settings that an interrupted run began with."""
+    checkpoint.load(folder / STATE, mmap=True)  # is there one at all, and is it whole?
+    path = folder / STATE / SETTINGS
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return check(kept["settings"]), str(kept["command"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _withdraw(made: list[Path]) -> None:
+    """Take back what a run wrote that did not get to its first checkpoint."""
+    shutil.rmtree(made[0], ignore_errors=True)
+    for path in made[1:]:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _prepare(
+    settings: Settings, command: str, folder: Path, accelerator: Accelerator, precision: str,
+    splits: Splits, resume: bool,
+) -> Run:  # fmt: skip
+    """Tokenizer, task, and every split encoded on disk, by each process for itself."""
+    kept: list[Tokenizer] = []
+    if resume and settings.init is None:
+        own = any((folder / STATE).glob(f"{hub.TARGET}*"))
+        kept = hub.load_tokenizers(folder / STATE, settings.tokenizer.kind, own)
+    task = build(settings, splits, kept)
+    if accelerator.is_main_process and not resume:
+        hub.save_tokenizers(task, folder / STATE)
+    place = folder / STATE / f"encoded-{accelerator.process_index}"
+    shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
+    parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
+    task.meet(stores["train"])
+    brought = resume or settings.init is not None  # weights that come from elsewhere
+    if settings.train.vectors and not brought:
+        start_from_vectors(task, stores["train"])
+    sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
+    shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
+    log.info("%s rows; %s; %s parameters; %s on %s", sizes, shown,
+             f"{task.parameter_count:,}", precision, accelerator.device)  # fmt: skip
+    return Run(settings, command, folder, accelerator, precision, splits, task, stores)
+
+
+def _fit(run: Run, resume: bool) -> Progress:
+    valid = (run.stores["valid"], list(run.splits.valid))
+    settings = run.settings
+    try:
+        return fit(run.task, run.stores["train"], valid, settings.train, settings.seed,
+                   run.accelerator, run.folder, resume)  # fmt: skip
+    except NotFinite as error:
+        if not (run.folder / STATE / checkpoint.FILE).exists():
+            raise
+        if run.accelerator.is_main_process:
+            hub.save_model(run.task, run.folder, {"stopped": str(error), "command": run.command})
+        raise NotFinite(f"{error}; the best epoch's model is kept in {run.folder}") from None
+
+
+def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
+    """Test once, compare with the baseline, draw, report, save; what was for a resume goes."""
+    rows = list(run.splits.test)
+    metrics, answers = evaluate(run.task, run.stores["test"], rows, run.accelerator)
+    if not run.accelerator.is_main_process:
+        return {}
+    settings, task = run.settings, run.task
+    report = {
+        "task": task.name, "data": settings.data["name"], "reads": task.reads, "test": metrics,
+        "valid": progress.history[progress.best["epoch"] - 1]["valid"],
+        "baseline": None, "best_epoch": progress.best["epoch"], "epochs": progress.epoch,
+        "rows": {name: len(store) for name, store in run.stores.items()},
+        "cut": {name: store.cut() for name, store in run.stores.items()},
+        "parameters": task.parameter_count,
+        "train_seconds": round(progress.seconds, 2),
+        "tokens_per_second": round(progress.tokens / progress.seconds),
+        "seed": settings.seed, "precision": run.precision, "command": run.command,
+        "processes": run.accelerator.num_processes, "machine": machine.describe(),
+        "settings": settings.model_dump(), "versions": machine.versions(),
+    }  # fmt: skip
+    if settings.baseline:
+        log.info("baseline …")
+        kind = task.tokenizer.kind
+        report["baseline"] = task.baseline(run.splits.train, run.splits.test, kind)
+    plots.learning_curve(progress.history, task.metric, run.folder)
+    report |= task.report(answers, rows, run.folder)
+    hub.save_model(task, run.folder, {name: report[name] for name in hub.FACTS})
+    report["total_seconds"] = round(time.time() - began, 2)
+    checkpoint.write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
+    shutil.rmtree(run.folder / STATE)
+    return report
+
+
+def test(settings: Settings) -> tuple[Task, dict[str, float]]:
+    """Metrics of a saved model on the test rows of `data`, and the model.
+
+    With `precision=auto` a shipped model is measured in the precision that its card's figures are of.
+    """
+    task = hub.load(str(settings.model))
+    kept = (task.facts or {}).get("test_precision", "auto")
+    if settings.precision == "auto":
+        settings = check(settings.model_dump() | {"precision": kept})
+    accelerator, _ = start(settings)
+    task.to(accelerator.device)
+    set_up(task, settings)
+    usable = open_rows(settings, type(task)).test
+    with tempfile.TemporaryDirectory() as folder:
+        store = encode(task, usable, Path(folder) / "test")
+        return task, evaluate(task, store, list(usable), accelerator)[0]

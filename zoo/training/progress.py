@@ -1,0 +1,58 @@
+"""The progress of a training on a terminal: bar, loss, tokens per second, time left."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+if TYPE_CHECKING:
+    from zoo.training.state import Progress
+
+log = logging.getLogger("zoo")
+
+
+class Bar:
+    """One bar for all epochs. Draws nothing when the output is no terminal."""
+
+    def __init__(self, epochs: int, rows: int, main: bool = True) -> None:
+        self.epochs, self.rows = epochs, rows
+        self.bar = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[speed]:.1f} k tokens/s"), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(file=sys.stdout), transient=True,
+            disable=not (main and sys.stdout.isatty()),
+        )  # fmt: skip
+        self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        """After a batch."""
+        self.bar.update(
+            self.id,
+            completed=progress.epoch * self.rows + progress.rows,
+            description=f"epoch {progress.epoch + 1}/{self.epochs}",
+            loss=progress.loss / max(progress.size, 1),
+            speed=progress.tokens / max(progress.seconds, 1e-9) / 1000,
+        )
+
+    def epoch(self, entry: dict[str, Any], metric: str, best: bool) -> None:
+        """After an epoch: one line in the log."""
+        valid = entry["valid"]
+        others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
+        log.info(
+            "epoch %d/%d  loss %.4f  valid %s %.4f%s  %.1f k tokens/s  %.0f s%s",
+            entry["epoch"], self.epochs, entry["loss"], metric, valid[metric], others,
+            entry["tokens_per_second"] / 1000, entry["seconds"], "  best" if best else "",
+        )  # fmt: skip
