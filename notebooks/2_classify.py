@@ -35,7 +35,7 @@ import torch
 
 import zoo
 from zoo.data.cldr.documents import documents
-from zoo.text.tokenizers import UNK
+from zoo.text.special_ids import UNK
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ

@@ -39,7 +39,8 @@ from zoo.nn.output_layer import TokenLayer
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Task
-from zoo.text.tokenizers import EOS, Tokenizer, lines
+from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import Tokenizer, lines
 
 COLUMNS = 64  # of a stream, while epochs are compared
 SKETCH = Search(sample=True, temperature=0.7, top_k=40, max_length=60, seed=1)  # after an epoch

@@ -25,13 +25,16 @@ from zoo.data.dataset import Batch, Example, Store
 from zoo.data.readers import Row
 from zoo.evaluation import baselines as baseline
 from zoo.evaluation import metrics, plots
+from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.char_encoder import Alphabet, Speller
+from zoo.nn.char_encoder import Speller
 from zoo.nn.crf import CRF, Each
 from zoo.rnn import dropout as dropouts
 from zoo.task import Task
 from zoo.text import bio
-from zoo.text.tokenizers import UNK, Tokenizer
+from zoo.text.characters import Alphabet
+from zoo.text.special_ids import UNK
+from zoo.text.tokenizers import Tokenizer
 
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 SHOWN = 3  # test sentences that are printed after a training
@@ -146,7 +149,7 @@ class Tag(Task):
 
     def inputs(self, batch: Batch) -> Tensor:
         """Of words: their embedding and what their characters say, added (Dozat et al. 2017)."""
-        ids = dropouts.some(batch.ids, self.singletons, self.singleton_dropout, self.training)
+        ids = token_dropout.some(batch.ids, self.singletons, self.singleton_dropout, self.training)
         if self.speller is None:
             return ids
         assert batch.spellings is not None

@@ -33,7 +33,8 @@ from zoo.nn.output_layer import TokenLayer
 from zoo.rnn.stack import State
 from zoo.task import Task
 from zoo.text.sentencepiece import seed_sampling
-from zoo.text.tokenizers import BOS, EOS, PAD, Subwords, Tokenizer
+from zoo.text.special_ids import BOS, EOS, PAD
+from zoo.text.tokenizers import Subwords, Tokenizer
 
 EXAMPLES = 3  # translations that are shown and drawn after a training
 

@@ -31,13 +31,11 @@ MOST = 12  # files in a folder
 
 # What is not so yet. These only shrink: what does not occur any more has to leave its list.
 UPWARD: set[str] = {
-    "zoo.data.dataset -> zoo.nn.char_encoder",
     "zoo.model_folder.card -> zoo.task",
     "zoo.model_folder.format -> zoo.multitask",
     "zoo.model_folder.format -> zoo.registry",
     "zoo.model_folder.format -> zoo.task",
     "zoo.model_folder.format -> zoo.training.checkpoint",
-    "zoo.rnn.dropout -> zoo.text.tokenizers",
     "zoo.task -> zoo.hub",
     "zoo.training.build -> zoo.hub",
     "zoo.training.pipeline -> zoo.hub",
@@ -61,8 +59,6 @@ CIRCLES: set[str] = {
     "zoo.rnn.lstm -> zoo.rnn.stack",
     "zoo.rnn.stack -> zoo.rnn.lstm",
     "zoo.task -> zoo.hub",
-    "zoo.text.sentencepiece -> zoo.text.tokenizers",
-    "zoo.text.tokenizers -> zoo.text.sentencepiece",
     "zoo.training.build -> zoo.hub",
     "zoo.training.build -> zoo.registry",
     "zoo.training.build -> zoo.task",
@@ -84,7 +80,6 @@ LATE: set[str] = {
     "zoo.generation.config -> zoo.generation.sampling",
     "zoo.multitask -> zoo.training.pipeline",
     "zoo.task -> zoo.hub",
-    "zoo.text.tokenizers -> zoo.text.sentencepiece",
     "zoo.training.build -> zoo.training.embedding_init",
 }
 CROWDED: set[str] = {

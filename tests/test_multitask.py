@@ -31,7 +31,8 @@ from zoo.errors import InputError
 from zoo.export import program as export
 from zoo.generation.config import Search
 from zoo.nn.backbone import Backbone, once
-from zoo.text.tokenizers import EOS, Lowercase, Subwords
+from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import Lowercase, Subwords
 from zoo.training import build as prepare
 from zoo.training import loop as trainer
 from zoo.training import state as training

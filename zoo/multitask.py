@@ -19,7 +19,7 @@ from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone, Encoded, once
 from zoo.task import Task
-from zoo.text.tokenizers import EOS
+from zoo.text.special_ids import EOS
 from zoo.training.loop import Stopped, fit
 
 CHUNK = 256  # texts that are read before they are answered

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo.bench import generate, peers
-from zoo.text.tokenizers import BOS, EOS
+from zoo.text.special_ids import BOS, EOS
 
 SMALL = {
     "WORDS": 60, "WINDOWS": 2, "WRITTEN": 3, "LONG": 8, "EDGE": 2, "CORPORA": (200, 4000),

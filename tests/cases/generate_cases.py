@@ -12,7 +12,8 @@ from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
 from zoo.text.sentencepiece import Pieces
-from zoo.text.tokenizers import EOS, TOKENIZERS
+from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import TOKENIZERS
 
 TEXTS = [
     "the old cat reads a book.",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo.generation.config import Search, find
-from zoo.text.tokenizers import BOS, EOS, PAD
+from zoo.text.special_ids import BOS, EOS, PAD
 
 SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written
 TEXTS, LIMITS = range(7), (4, 0, 9, 1, 9, 14, 2)

@@ -8,7 +8,8 @@ from tasks.translate import Translate
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import EOS, Words
+from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import Words
 
 ENGLISH = [
     "two small birds stand on old houses",

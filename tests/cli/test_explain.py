@@ -16,7 +16,8 @@ from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
 from zoo.rnn import kernels
-from zoo.text.tokenizers import PAD, UNK, Words
+from zoo.text.special_ids import PAD, UNK
+from zoo.text.tokenizers import Words
 
 TEXT = "Gulls follow the trawler home."
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from zoo.data import dataset as batches
 from zoo.data.dataset import IGNORED, POOL, Batch, Examples, Store, plan, share
-from zoo.text.tokenizers import PAD
+from zoo.text.special_ids import PAD
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zoo.data import dataset as batches
 from zoo.data.dataset import IGNORED, Examples, Store
 from zoo.data.stream import SHORTEST, Stream
-from zoo.text.tokenizers import EOS, PAD
+from zoo.text.special_ids import EOS, PAD
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

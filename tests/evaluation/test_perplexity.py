@@ -19,7 +19,8 @@ from zoo.data.stream import Stream
 from zoo.evaluation import perplexity as likelihood
 from zoo.evaluation.perplexity import Evaluation
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import EOS, UNK, Characters
+from zoo.text.special_ids import EOS, UNK
+from zoo.text.tokenizers import Characters
 
 ROWS = ["a bad cab", "", "dad fed a bee?", "cafe\nbead", "aaaaaaaaaaaa", "ebb"]
 TOKENIZER = Characters.train(["abcdefabcdefabc  \u00e9 xyzuvw"] * 3, 40)

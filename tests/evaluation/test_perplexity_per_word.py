@@ -12,7 +12,8 @@ from zoo.data.readers import Row
 from zoo.evaluation import baselines as baseline
 from zoo.evaluation import metrics as scores
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import EOS, SPECIALS, TOKENIZERS, UNK, Whitespace, lines
+from zoo.text.special_ids import EOS, SPECIALS, UNK
+from zoo.text.tokenizers import TOKENIZERS, Whitespace, lines
 
 TEXTS = ["the cat sat", "", "a\n b\r\nc", " the  end\n"]
 ODD = ["one\u2028two", "a\u00a0b\tc", "x\x0by\x1cz", "tab\tend \n", "\r", "\n\r\n\r"]

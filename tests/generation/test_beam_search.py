@@ -7,7 +7,7 @@ import torch
 from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer, after, choices, search_for, searches
 
 from zoo.generation.config import Search, find
-from zoo.text.tokenizers import BOS, EOS, UNK
+from zoo.text.special_ids import BOS, EOS, UNK
 
 
 def ranked(texts, search):

@@ -9,7 +9,8 @@ from generate_cases import PROMPTS, asked, language, streams
 from zoo.data.dataset import Batch
 from zoo.generation.config import Search
 from zoo.generation.language_model import Continuation, continuations
-from zoo.text.tokenizers import BOS, EOS, PAD, SPECIALS, TOKENIZERS, UNK
+from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
+from zoo.text.tokenizers import TOKENIZERS
 
 GREEDY, DRAWN = Search(beam=1, max_length=12), Search(sample=True, seed=3, max_length=12)
 SEARCHES = [

@@ -16,7 +16,7 @@ from zoo.generation import sampling
 from zoo.generation.config import Search, bounded, find
 from zoo.generation.language_model import continuations
 from zoo.generation.processors import Penalty, Stops, restrain, until
-from zoo.text.tokenizers import BOS, EOS, PAD, UNK
+from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)
 DRAWS, DRAW = Search(sample=True, n_best=4, seed=2), Search(sample=True, seed=3, temperature=1.5)

@@ -12,7 +12,7 @@ from search_cases import SEEDS, SIZE, Writer, after, choices, search_for
 
 from zoo.generation import sampling
 from zoo.generation.config import Search
-from zoo.text.tokenizers import BOS, EOS
+from zoo.text.special_ids import BOS, EOS
 
 DRAWS = 8_000
 OPTIONS = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import PAD, UNK
+from zoo.text.special_ids import PAD, UNK
 
 SIZE = 50
 LENGTHS = torch.tensor([6, 3, 0, 1])

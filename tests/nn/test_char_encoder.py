@@ -9,8 +9,9 @@ from torch import nn
 
 from zoo.data.dataset import Store
 from zoo.data.readers import Row
-from zoo.nn.char_encoder import FEWEST, LONGEST, ROWS, SIZES, Alphabet, Speller, Spellings
-from zoo.text.tokenizers import EOS, PAD, UNK
+from zoo.nn.char_encoder import Speller
+from zoo.text.characters import FEWEST, LONGEST, ROWS, SIZES, Alphabet, Spellings
+from zoo.text.special_ids import EOS, PAD, UNK
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ALPHABET = Alphabet(LETTERS)

@@ -16,7 +16,7 @@ from zoo.data.dataset import IGNORED, Batch
 from zoo.data.readers import Row
 from zoo.generation.config import Search
 from zoo.nn.decoder import Prefixes
-from zoo.text.tokenizers import BOS, EOS, PAD, UNK
+from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 ATTENTIONS = pytest.mark.parametrize("attention", ["none", "dot", "general", "additive"])
 FEEDINGS = pytest.mark.parametrize("input_feeding", [False, True])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import TokenLayer
-from zoo.text.tokenizers import PAD
+from zoo.text.special_ids import PAD
 
 INPUTS, VOCABULARY = 6, 17
 layers = pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])

@@ -21,7 +21,7 @@ from zoo.generation.config import Search
 from zoo.nn.backbone import Backbone
 from zoo.nn.directions import DROPOUTS
 from zoo.rnn import dropout
-from zoo.text.tokenizers import EOS
+from zoo.text.special_ids import EOS
 from zoo.training import build as prepare
 
 TOY = DATA / "generate.jsonl"

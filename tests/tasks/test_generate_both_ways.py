@@ -21,7 +21,8 @@ from zoo.evaluation.perplexity import Evaluation
 from zoo.generation.config import Search
 from zoo.nn.backbone import Backbone
 from zoo.nn.directions import turned
-from zoo.text.tokenizers import EOS, Words
+from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import Words
 
 ROWS = list(read(DATA / "generate.jsonl"))[:12]
 WORDS = Words.train([row["text"] for row in ROWS], 60)

@@ -11,7 +11,7 @@ from zoo import hub
 from zoo.data.dataset import Store
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import UNK
+from zoo.text.special_ids import UNK
 
 
 @each

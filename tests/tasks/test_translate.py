@@ -20,7 +20,8 @@ from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.generation.config import Search
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import BOS, EOS, PAD, UNK, Characters, Subwords, Words
+from zoo.text.special_ids import BOS, EOS, PAD, UNK
+from zoo.text.tokenizers import Characters, Subwords, Words
 from zoo.training import pipeline as job
 
 

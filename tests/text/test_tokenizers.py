@@ -7,17 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import InputError, RowError
-from zoo.text.tokenizers import (
-    BOS,
-    EOS,
-    PAD,
-    SPECIALS,
-    TOKENIZERS,
-    UNK,
-    Characters,
-    Subwords,
-    Words,
-)
+from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
+from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Words
 
 ODD = "a\x01b \x7f \u2028 \u0085 \N{PARTY POPPER} \ud55c\uad6d <pad> <s> </s> <eos>"
 CORPUS = ["the cat sat on the mat .", "the dog sat !", "cats and dogs, and <pad> too", ODD] * 3

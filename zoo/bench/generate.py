@@ -24,7 +24,8 @@ from zoo.generation import sampling
 from zoo.generation.config import Search
 from zoo.generation.language_model import Continuation
 from zoo.nn.backbone import Backbone
-from zoo.text.tokenizers import EOS, SPECIALS, Whitespace
+from zoo.text.special_ids import EOS, SPECIALS
+from zoo.text.tokenizers import Whitespace
 from zoo.training import build
 
 WORDS = 33_278  # as in WikiText-2

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from zoo.data.dataset import Batch
-from zoo.nn.char_encoder import LONGEST
-from zoo.text.tokenizers import PAD
+from zoo.text.characters import LONGEST
+from zoo.text.special_ids import PAD
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from zoo.data.dataset import Batch
-from zoo.text.tokenizers import BOS, PAD
+from zoo.text.special_ids import BOS, PAD
 
 
 class PackedClassifier(nn.Module):

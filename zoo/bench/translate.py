@@ -18,7 +18,8 @@ from zoo.data.dataset import Example, Examples, plan
 from zoo.generation.config import Search, find
 from zoo.nn.backbone import Backbone
 from zoo.nn.decoder import Prefixes
-from zoo.text.tokenizers import EOS, SPECIALS, Characters
+from zoo.text.special_ids import EOS, SPECIALS
+from zoo.text.tokenizers import Characters
 from zoo.training import build
 
 VOCABULARY = 8000

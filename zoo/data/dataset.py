@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from zoo.data.readers import Row
-from zoo.nn.char_encoder import Spellings
-from zoo.text.tokenizers import PAD
+from zoo.text.characters import Spellings
+from zoo.text.special_ids import PAD
 
 IGNORED = -100  # targets on padding: cross_entropy leaves them out
 NOWHERE = -1  # the step at which a word begins that is none

@@ -10,7 +10,7 @@ import torch
 
 from zoo.data.dataset import IGNORED, Batch, Example, Store, Vary
 from zoo.data.readers import Row
-from zoo.text.tokenizers import EOS, PAD
+from zoo.text.special_ids import EOS, PAD
 
 HALVED = 0.05  # share of the windows of a training that are about half as long
 SHORTEST = 5  # steps of such a window

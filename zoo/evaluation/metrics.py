@@ -9,7 +9,8 @@ from typing import Any
 import regex
 
 from zoo.text import bio
-from zoo.text.tokenizers import UNK, lines
+from zoo.text.special_ids import UNK
+from zoo.text.tokenizers import lines
 from zoo.text.word_splitter import UNSPACED
 
 _UNSPACED = regex.compile(f"[{UNSPACED}]")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import Hypothesis, Search, Writer, bounded, hypothesis
-from zoo.text.tokenizers import BOS, EOS
+from zoo.text.special_ids import BOS, EOS
 
 
 def search(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis]]:

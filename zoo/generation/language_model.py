@@ -14,7 +14,8 @@ from zoo.generation import sampling
 from zoo.generation.config import Search, find
 from zoo.generation.processors import Spell, restrain, until
 from zoo.rnn.stack import State
-from zoo.text.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
+from zoo.text.special_ids import BOS, EOS, PAD, UNK
+from zoo.text.tokenizers import Tokenizer
 
 NEAR = 8  # tokens before a piece that its spelling may depend on
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import Search, Writer
-from zoo.text.tokenizers import EOS
+from zoo.text.special_ids import EOS
 
 Spell = Callable[[Sequence[int]], str]  # ids -> text
 

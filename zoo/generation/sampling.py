@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import Hypothesis, Search, Writer, bounded, hypothesis
-from zoo.text.tokenizers import BOS, EOS, PAD
+from zoo.text.special_ids import BOS, EOS, PAD
 
 Step = tuple[Tensor, Tensor, Tensor]  # of `steps`
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
 from zoo.nn.output_layer import TokenLayer, wide
-from zoo.text.tokenizers import EOS
+from zoo.text.special_ids import EOS
 
 PARTS = 16, 4  # of a vocabulary that the clusters begin after, where nothing else is said
 

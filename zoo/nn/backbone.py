@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import Count, Share
+from zoo.nn import token_dropout
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.lstm import LSTM
-from zoo.text.tokenizers import PAD
+from zoo.text.special_ids import PAD
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Backbone(nn.Module):
                 raise ValueError(
                     f"id {wrong} is outside the vocabulary of {embedding.num_embeddings}"
                 )
-        ids = dropouts.words(ids, self.word_dropout, self.training)
+        ids = token_dropout.words(ids, self.word_dropout, self.training)
         vectors = embedding(ids)  # (batch, time, embedding_size)
         return dropouts.types(vectors, ids, embedding.weight, self.embedding_dropout, self.training)
 

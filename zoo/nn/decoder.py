@@ -11,7 +11,7 @@ from zoo.nn.attention import Attention, Kind, Memory
 from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import TokenLayer
 from zoo.rnn import dropout as dropouts
-from zoo.text.tokenizers import BOS, PAD, UNK
+from zoo.text.special_ids import BOS, PAD, UNK
 
 
 class Writing(NamedTuple):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
-from zoo.text.tokenizers import PAD
+from zoo.text.special_ids import PAD
 
 
 class TokenLayer(nn.Module):

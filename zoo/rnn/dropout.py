@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.text.tokenizers import EOS, UNK
-
 STEPS = 1 << 16  # a share is met to 1/65536: 16 random bits an element
 
 
@@ -22,22 +20,6 @@ def locked(x: Tensor, share: float, training: bool = True) -> Tensor:
     """x (time, batch, size), the same features of a row at zero in all its steps (locked or
     variational dropout, Gal & Ghahramani 2016), in training."""
     return x * mask(x, (1, *x.shape[1:]), share) if training and share else x
-
-
-def words(ids: Tensor, share: float, training: bool = True) -> Tensor:
-    """Ids with `share` of the tokens turned into UNK, in training; PAD, BOS and EOS stay."""
-    if not (training and share):
-        return ids
-    dropped = torch.rand(ids.shape, device=ids.device) < share
-    return ids.masked_fill(dropped & (ids > EOS), UNK)
-
-
-def some(ids: Tensor, chosen: Tensor, share: float, training: bool = True) -> Tensor:
-    """Ids with `share` of those that are `chosen`, (vocabulary,) bool, turned into UNK, in
-    training."""
-    if not (training and share):
-        return ids
-    return ids.masked_fill(chosen[ids] & (torch.rand(ids.shape, device=ids.device) < share), UNK)
 
 
 def types(

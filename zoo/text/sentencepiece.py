@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from zoo.errors import InputError
-from zoo.text.tokenizers import BOS, EOS, PAD, UNK
+from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 
 class Pieces(NamedTuple):

@@ -12,15 +12,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from zoo.errors import InputError
-
-if TYPE_CHECKING:
-    from zoo.text.sentencepiece import Pieces
-
-PAD, UNK, BOS, EOS = range(4)
-SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]
+from zoo.text.sentencepiece import Pieces, learn
+from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
 
 def lines(text: str) -> list[str]:
@@ -191,9 +187,7 @@ class Subwords(Tokenizer):
 
         Raises InputError when `size` is too small for the characters, or the texts are empty.
         """
-        from zoo.text import sentencepiece  # it imports this file
-
-        return cls(sentencepiece.learn(texts, size, pieces or sentencepiece.Pieces()))
+        return cls(learn(texts, size, pieces or Pieces()))
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> Tokenizer:

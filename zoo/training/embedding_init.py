@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from zoo.data.dataset import Store
-from zoo.text.tokenizers import SPECIALS
+from zoo.text.special_ids import SPECIALS
 
 WINDOW = 5  # steps to either side
 SMOOTHING = 0.75  # of the contexts' counts: rare contexts count less

@@ -12,7 +12,8 @@ from conftest import SMALL, fails, train
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.text.sentencepiece import Pieces
-from zoo.text.tokenizers import UNK, Subwords
+from zoo.text.special_ids import UNK
+from zoo.text.tokenizers import Subwords
 
 PARTS = ("train", "valid", "test")
 
