@@ -24,7 +24,9 @@ from zoo.data.readers import Row, column
 from zoo.evaluation import baselines as baseline
 from zoo.evaluation import metrics as scores
 from zoo.evaluation import plots
-from zoo.generation.config import Hypothesis, Search, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
+from zoo.generation.step_model import Hypothesis
 from zoo.nn.attention import Kind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init

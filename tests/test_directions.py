@@ -41,10 +41,6 @@ UPWARD: set[str] = {
     "zoo.training.pipeline -> zoo.hub",
 }
 CIRCLES: set[str] = {
-    "zoo.generation.beam_search -> zoo.generation.config",
-    "zoo.generation.config -> zoo.generation.beam_search",
-    "zoo.generation.config -> zoo.generation.sampling",
-    "zoo.generation.sampling -> zoo.generation.config",
     "zoo.hub -> zoo.model_folder.card",
     "zoo.hub -> zoo.model_folder.format",
     "zoo.model_folder.card -> zoo.task",
@@ -76,8 +72,6 @@ CIRCLES: set[str] = {
 LATE: set[str] = {
     "zoo.export.onnx -> zoo.rnn.lstm",
     "zoo.export.program -> zoo.hub",
-    "zoo.generation.config -> zoo.generation.beam_search",
-    "zoo.generation.config -> zoo.generation.sampling",
     "zoo.multitask -> zoo.training.pipeline",
     "zoo.task -> zoo.hub",
     "zoo.training.build -> zoo.training.embedding_init",

@@ -8,7 +8,8 @@ from functools import cache
 import pytest
 import torch
 
-from zoo.generation.config import Search, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
 from zoo.text.special_ids import BOS, EOS, PAD
 
 SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written

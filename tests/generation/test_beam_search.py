@@ -6,7 +6,8 @@ import pytest
 import torch
 from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer, after, choices, search_for, searches
 
-from zoo.generation.config import Search, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
 from zoo.text.special_ids import BOS, EOS, UNK
 
 

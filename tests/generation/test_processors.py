@@ -13,9 +13,11 @@ from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer
 from zoo.config import arguments
 from zoo.errors import InputError
 from zoo.generation import sampling
-from zoo.generation.config import Search, bounded, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
 from zoo.generation.language_model import continuations
 from zoo.generation.processors import Penalty, Stops, restrain, until
+from zoo.generation.step_model import bounded
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)

@@ -15,7 +15,8 @@ from zoo.bench.measure import compare
 from zoo.bench.sides import ROWS, prepared, start, training
 from zoo.config import Settings, check, compose
 from zoo.data.dataset import Example, Examples, plan
-from zoo.generation.config import Search, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
 from zoo.nn.backbone import Backbone
 from zoo.nn.decoder import Prefixes
 from zoo.text.special_ids import EOS, SPECIALS

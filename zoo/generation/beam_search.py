@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Hypothesis, Search, Writer, bounded, hypothesis
+from zoo.generation.config import Search
+from zoo.generation.step_model import Hypothesis, Writer, bounded, hypothesis
 from zoo.text.special_ids import BOS, EOS
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo.data.dataset import Batch
 from zoo.generation import sampling
-from zoo.generation.config import Search, find
+from zoo.generation.config import Search
+from zoo.generation.generate import find
 from zoo.generation.processors import Spell, restrain, until
 from zoo.rnn.stack import State
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
@@ -21,7 +22,7 @@ NEAR = 8  # tokens before a piece that its spelling may depend on
 
 
 class Continuation:
-    """A `zoo.generation.config.Writer` of a language model: every token costs one step of the LSTM, whatever
+    """A `zoo.generation.step_model.Writer` of a language model: every token costs one step of the LSTM, whatever
     stands before it, because all that is remembered of that is the state.
 
     Of a model of a `stream` EOS is a line end, and the text goes on behind it. A search knows only

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Search, Writer
+from zoo.generation.config import Search
+from zoo.generation.step_model import Writer
 from zoo.text.special_ids import EOS
 
 Spell = Callable[[Sequence[int]], str]  # ids -> text

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Hypothesis, Search, Writer, bounded, hypothesis
+from zoo.generation.config import Search
+from zoo.generation.step_model import Hypothesis, Writer, bounded, hypothesis
 from zoo.text.special_ids import BOS, EOS, PAD
 
 Step = tuple[Tensor, Tensor, Tensor]  # of `steps`

@@ -108,7 +108,7 @@ class Decoder(nn.Module):
 
 
 class Prefixes:
-    """A `zoo.generation.config.Writer` of a decoder: what was read is computed once, states are only sorted."""
+    """A `zoo.generation.step_model.Writer` of a decoder: what was read is computed once, states are only sorted."""
 
     ends = True
 
