@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.rnn import dropout, engines
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
 
-if TYPE_CHECKING:
-    from zoo.rnn.lstm import LSTM
-
 State = tuple[Tensor, Tensor]
 
 
+class Layers(Protocol):
+    """An LSTM as this file reads it: how many layers, which dropouts, parameters by name."""
+
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    weight_dropout: float
+    output_dropout: float
+    locked_dropout: bool
+    training: bool
+
+    @property
+    def suffixes(self) -> list[str]:
+        """What ends the parameters' names, in the order of h_n."""
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """A parameter by its name."""
+
+
 def run(
-    lstm: LSTM, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
+    lstm: Layers, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
 ) -> tuple[Tensor, State, list[Tensor]]:
     """Every layer reads the output of the one below, from a state of its own.
 
@@ -46,7 +62,7 @@ def run(
     return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in seen]
 
 
-def weights_of(lstm: LSTM, suffix: str) -> Weights:
+def weights_of(lstm: Layers, suffix: str) -> Weights:
     """The weights of one layer and direction; in training some recurrent ones are dropped."""
 
     def find(name: str) -> Tensor | None:
@@ -65,7 +81,7 @@ def _clear(x: Tensor, padding: Padding | None) -> Tensor:
     return x if padding is None else x.masked_fill(padding.mask, 0)
 
 
-def _drop(lstm: LSTM, x: Tensor, share: float) -> Tensor:
+def _drop(lstm: Layers, x: Tensor, share: float) -> Tensor:
     """Dropout of x (time, batch, size) in training."""
     kind = dropout.locked if lstm.locked_dropout else dropout.drop
     return kind(x, share, lstm.training)

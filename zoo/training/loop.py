@@ -36,8 +36,8 @@ from zoo.errors import InputError
 from zoo.task import Task
 from zoo.training import checkpoint
 from zoo.training.deferred import StepRecord
-from zoo.training.progress import Bar
-from zoo.training.state import Progress, Training, rate
+from zoo.training.progress import Bar, Progress
+from zoo.training.state import Training, rate
 
 log = logging.getLogger("zoo")
 

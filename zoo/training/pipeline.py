@@ -29,7 +29,8 @@ from zoo.text.tokenizers import Tokenizer
 from zoo.training import checkpoint
 from zoo.training.build import build, checked, encode, open_rows, set_up, start_from_vectors
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
-from zoo.training.state import Progress, accelerator_for
+from zoo.training.progress import Progress
+from zoo.training.state import accelerator_for
 
 log = logging.getLogger("zoo")
 

@@ -1,19 +1,32 @@
-"""The progress of a training on a terminal: bar, loss, tokens per second, time left."""
+"""Where a training stands, and its bar on a terminal: loss, tokens per second, time left."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-if TYPE_CHECKING:
-    from zoo.training.state import Progress
-
 log = logging.getLogger("zoo")
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all of it is in a checkpoint."""
+
+    epoch: int = 0  # epochs that are complete
+    batch: int = 0  # batches of the running epoch that are complete
+    rows: int = 0  # their rows, in all processes
+    loss: float = 0.0  # sum of loss * size, in this process
+    size: int = 0  # sum of size, in this process
+    seconds: float = 0.0  # of training, earlier runs included
+    tokens: int = 0  # of all epochs, in all processes
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)  # epoch, value, weights
 
 
 class Bar:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from zoo.nn.backbone import Backbone
 from zoo.task import Task
 from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
+from zoo.training.progress import Progress
 
 log = logging.getLogger("zoo")
 
@@ -40,21 +40,6 @@ class Loss(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         return self.task.loss(batch)
-
-
-@dataclass
-class Progress:
-    """Where a training stands; all of it is in a checkpoint."""
-
-    epoch: int = 0  # epochs that are complete
-    batch: int = 0  # batches of the running epoch that are complete
-    rows: int = 0  # their rows, in all processes
-    loss: float = 0.0  # sum of loss * size, in this process
-    size: int = 0  # sum of size, in this process
-    seconds: float = 0.0  # of training, earlier runs included
-    tokens: int = 0  # of all epochs, in all processes
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] = field(default_factory=dict)  # epoch, value, weights
 
 
 def accelerator_for(device: str, precision: str) -> Accelerator:
