@@ -35,7 +35,6 @@ UPWARD: set[str] = {
     "zoo.model_folder.format -> zoo.multitask",
     "zoo.model_folder.format -> zoo.registry",
     "zoo.model_folder.format -> zoo.task",
-    "zoo.model_folder.format -> zoo.training.checkpoint",
     "zoo.task -> zoo.hub",
     "zoo.training.build -> zoo.hub",
     "zoo.training.pipeline -> zoo.hub",

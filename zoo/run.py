@@ -182,13 +182,14 @@ def _train(settings: Settings, command: str, began: float) -> None:
 def _evaluate(settings: Settings) -> None:
     import json
 
-    from zoo.training import checkpoint, pipeline
+    from zoo.files import write_text
+    from zoo.training import pipeline
 
     task, metrics = pipeline.test(settings)
     if settings.out is not None:
         report = {"task": task.name, "data": settings.data["name"], "test": metrics}
         path = Path(settings.out) / "report.json"
-        checkpoint.write_text(path, json.dumps(report, indent=1) + "\n")
+        write_text(path, json.dumps(report, indent=1) + "\n")
     for name, value in metrics.items():
         print(f"{name} {value:.4f}")
 

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 from zoo.config import TrainSettings
 from zoo.errors import InputError
-from zoo.training import checkpoint
 from zoo.training import pipeline as job
 from zoo.training import state as training
 from zoo.training.loop import NotFinite
@@ -290,18 +289,3 @@ def test_two_processes_compute_what_one_does(tmp_path):
     assert reports[0]["test"] == pytest.approx(reports[1]["test"], abs=1e-3)
     first = [lines(tmp_path / n / "metrics.jsonl")[0]["loss"] for n in ("one", "two")]
     assert first[0] == pytest.approx(first[1], rel=1e-5)
-
-
-def test_an_atomic_file_is_whole_or_not_there(tmp_path):
-    path = tmp_path / "file"
-    checkpoint.write_text(path, "old")
-
-    def fail():
-        with checkpoint.atomic(path) as file:
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        fail()
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -12,7 +12,7 @@ from typing import Any
 from zoo import bench, device
 from zoo.bench.measure import ROUNDS
 from zoo.errors import InputError
-from zoo.training import checkpoint
+from zoo.files import write_text
 
 CASES = "classify", "generate", "labels", "lstm", "tag", "translate"  # modules and their functions
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             measured = {
                 "machine": device.describe(), "versions": device.versions(), "cases": cases,
             }  # fmt: skip
-            checkpoint.write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
+            write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,8 +18,8 @@ from zoo.config import Settings
 from zoo.data import readers
 from zoo.data.readers import Row
 from zoo.errors import InputError
+from zoo.files import atomic
 from zoo.task import Task
-from zoo.training.checkpoint import atomic
 
 MOST = 1024  # rows that are answered together
 DRAWN = 20  # answers of which pictures are drawn

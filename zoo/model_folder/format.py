@@ -14,6 +14,7 @@ from torch import nn
 
 from zoo.config import arguments
 from zoo.errors import InputError
+from zoo.files import atomic, write_text
 from zoo.generation.config import Search
 from zoo.model_folder.card import card
 from zoo.model_folder.quantize import Form, pack, unpack
@@ -23,7 +24,6 @@ from zoo.nn.backbone import Backbone
 from zoo.registry import find
 from zoo.task import Task
 from zoo.text.tokenizers import TOKENIZERS, Tokenizer
-from zoo.training.checkpoint import atomic, write_text
 
 
 def save_model(

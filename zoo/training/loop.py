@@ -33,8 +33,8 @@ from zoo.data.interleave import Turns
 from zoo.data.prefetch import prefetch
 from zoo.data.readers import Row
 from zoo.errors import InputError
+from zoo.files import write_text
 from zoo.task import Task
-from zoo.training import checkpoint
 from zoo.training.deferred import StepRecord
 from zoo.training.progress import Bar, Progress
 from zoo.training.state import Training, rate
@@ -244,7 +244,7 @@ def _finish_epoch(
         training.save(folder / "checkpoint")
     if training.accelerator.is_main_process:
         lines = [json.dumps(e) + "\n" for e in progress.history]
-        checkpoint.write_text(folder / "metrics.jsonl", "".join(lines))
+        write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
     shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
     if shown and (sketch := task.sketch()) is not None:

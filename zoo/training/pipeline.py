@@ -24,6 +24,7 @@ from zoo.data.corpora import Splits
 from zoo.data.dataset import Store
 from zoo.errors import InputError
 from zoo.evaluation import plots
+from zoo.files import write_text
 from zoo.task import Task
 from zoo.text.tokenizers import Tokenizer
 from zoo.training import checkpoint
@@ -129,7 +130,7 @@ def _claim(settings: Settings, command: str, accelerator: Accelerator, made: lis
         made += [path for path in (state, folder, *folder.parents) if not path.exists()]
         state.mkdir(parents=True)
         kept = {"settings": settings.model_dump(), "command": command}
-        checkpoint.write_text(state / SETTINGS, json.dumps(kept, indent=1))
+        write_text(state / SETTINGS, json.dumps(kept, indent=1))
     accelerator.wait_for_everyone()
     return folder
 
@@ -222,7 +223,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     report |= task.report(answers, rows, run.folder)
     hub.save_model(task, run.folder, {name: report[name] for name in hub.FACTS})
     report["total_seconds"] = round(time.time() - began, 2)
-    checkpoint.write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
+    write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
     shutil.rmtree(run.folder / STATE)
     return report
 
