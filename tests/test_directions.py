@@ -19,7 +19,7 @@ LAYERS = [
     {"zoo.model_folder"},
     {"zoo.task"},
     {"tasks", "zoo.registry"},
-    {"zoo.load"},
+    {"zoo.loading"},
     {"zoo.training"},
     {"zoo.multitask"},
     {"zoo.hub"},
@@ -30,45 +30,10 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MOST = 12  # files in a folder
 
 # What is not so yet. These only shrink: what does not occur any more has to leave its list.
-UPWARD: set[str] = {
-    "zoo.model_folder.card -> zoo.task",
-    "zoo.model_folder.format -> zoo.multitask",
-    "zoo.model_folder.format -> zoo.registry",
-    "zoo.model_folder.format -> zoo.task",
-    "zoo.task -> zoo.hub",
-    "zoo.training.build -> zoo.hub",
-    "zoo.training.pipeline -> zoo.hub",
-}
-CIRCLES: set[str] = {
-    "zoo.hub -> zoo.model_folder.card",
-    "zoo.hub -> zoo.model_folder.format",
-    "zoo.model_folder.card -> zoo.task",
-    "zoo.model_folder.format -> zoo.model_folder.card",
-    "zoo.model_folder.format -> zoo.multitask",
-    "zoo.model_folder.format -> zoo.registry",
-    "zoo.model_folder.format -> zoo.task",
-    "zoo.multitask -> zoo.task",
-    "zoo.multitask -> zoo.training.loop",
-    "zoo.multitask -> zoo.training.pipeline",
-    "zoo.registry -> zoo.task",
-    "zoo.task -> zoo.hub",
-    "zoo.training.build -> zoo.hub",
-    "zoo.training.build -> zoo.registry",
-    "zoo.training.build -> zoo.task",
-    "zoo.training.loop -> zoo.task",
-    "zoo.training.loop -> zoo.training.state",
-    "zoo.training.pipeline -> zoo.hub",
-    "zoo.training.pipeline -> zoo.task",
-    "zoo.training.pipeline -> zoo.training.build",
-    "zoo.training.pipeline -> zoo.training.loop",
-    "zoo.training.pipeline -> zoo.training.state",
-    "zoo.training.state -> zoo.task",
-}
+UPWARD: set[str] = set()
+CIRCLES: set[str] = set()
 LATE: set[str] = {
     "zoo.export.onnx -> zoo.rnn.lstm",
-    "zoo.export.program -> zoo.hub",
-    "zoo.multitask -> zoo.training.pipeline",
-    "zoo.task -> zoo.hub",
     "zoo.training.build -> zoo.training.embedding_init",
 }
 CROWDED: set[str] = {

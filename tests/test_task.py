@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import DATA, ROOT, lines, settings, train
 
-from zoo import hub
+import zoo
 from zoo.cli import explain
 from zoo.config import check, compose
 from zoo.data import readers as rows
@@ -138,7 +138,7 @@ def test_the_shapes_are_those_of_a_real_batch(task):
 
 def test_save_and_load_keep_all_options(task, tmp_path):
     task.save(tmp_path)
-    loaded = hub.load(tmp_path)
+    loaded = zoo.load(tmp_path)
     assert type(loaded) is type(task)
     assert loaded.options == task.options
     assert loaded.backbone.options == task.backbone.options
@@ -153,7 +153,7 @@ def spoil(folder, key, value):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["config.json"] = verify.sha256(folder / "config.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    hub.load(folder)
+    zoo.load(folder)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.errors import InputError
     from zoo.generation.config import Search
-    from zoo.hub import load
     from zoo.hub.shipped import models
+    from zoo.loading import load
     from zoo.multitask import share
     from zoo.nn.backbone import Backbone, Encoded
     from zoo.rnn.lstm import LSTM
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "LSTM": "zoo.rnn.lstm", "Backbone": "zoo.nn.backbone", "Encoded": "zoo.nn.backbone",
-    "InputError": "zoo.errors", "load": "zoo.hub",
+    "InputError": "zoo.errors", "load": "zoo.loading",
     "Search": "zoo.generation.config", "trained": "zoo.training.pipeline", "models": "zoo.hub.shipped",
     "share": "zoo.multitask",
 }  # fmt: skip

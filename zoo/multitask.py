@@ -17,10 +17,14 @@ from zoo.data.dataset import Batch, Example, Examples
 from zoo.data.interleave import Turns
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
+from zoo.model_folder.verify import OWN
 from zoo.nn.backbone import Backbone, Encoded, once
+from zoo.registry import find
 from zoo.task import Task
 from zoo.text.special_ids import EOS
+from zoo.text.tokenizers import Tokenizer
 from zoo.training.loop import Stopped, fit
+from zoo.training.pipeline import start
 
 CHUNK = 256  # texts that are read before they are answered
 TRAINED_BY = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
@@ -70,9 +74,22 @@ class Shared(Task):
         self.register_state_dict_post_hook(_without_copies)
         self.register_load_state_dict_pre_hook(_with_copies)
 
-    @property
-    def name(self) -> str:
+    @classmethod
+    def task_name(cls) -> str:
         return "shared"
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
+    ) -> Shared:
+        heads = {}
+        for name, own in config["options"]["heads"].items():
+            if {*own} != OWN | {"writes"}:
+                wrong = sorted({*own} ^ (OWN | {"writes"}))[0]
+                raise ValueError(f"options.heads.{name}: {wrong!r}")
+            both = tokenizers if own["writes"] else tokenizers[:1]
+            heads[name] = find(own["task"]).from_config(own, backbone, both)
+        return cls(backbone, heads)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -165,8 +182,6 @@ class Shared(Task):
         `rows`: of each head the rows to learn from and those to choose the best epoch by. `settings`
         as on the command line: "train.epochs=3", "train.freeze=backbone", "seed=2".
         """
-        from zoo.training.pipeline import start  # it imports the hub, which imports this file
-
         if {*rows} != {*self.heads}:
             raise ValueError(f"rows are of {', '.join(rows)}, heads are {', '.join(self.heads)}")
         if wrong := next((text for text in settings if not text.startswith(TRAINED_BY)), None):

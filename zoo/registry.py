@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -11,6 +12,17 @@ from zoo.errors import InputError
 from zoo.task import Task
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+
+SEVERAL = {"shared": ("zoo.multitask", "Shared")}  # models of several tasks
+
+
+def find_saved(name: str) -> type[Task]:
+    """The class of a model in a folder: a task's, or one that holds several."""
+    if name in SEVERAL:
+        module, own = SEVERAL[name]
+        return getattr(importlib.import_module(module), own)
+    return find(name)
 
 
 def find(name: str) -> type[Task]:

@@ -134,9 +134,9 @@ def _with_task(arguments: list[str]) -> list[str]:
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if "model" not in given:
         return arguments
-    from zoo import hub
+    from zoo.model_folder.verify import read_config
 
-    name = hub.read_config(given["model"])["task"]
+    name = read_config(given["model"])["task"]
     if name == "shared":
         raise InputError(f"model={given['model']}: several heads on one backbone: they answer in "
                          f"Python, zoo.load({given['model']!r}).predict(…)")  # fmt: skip
@@ -147,10 +147,10 @@ def _with_task(arguments: list[str]) -> list[str]:
 
 def _with_search(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
     """A model brings its search, in place of its task's recipe; what is given goes over both."""
-    from zoo import hub
     from zoo.config import compose
+    from zoo.model_folder.verify import read_search
 
-    kept = None if composed["model"] is None else hub.read_search(composed["model"])
+    kept = None if composed["model"] is None else read_search(composed["model"])
     if kept is not None:
         others = [a for a in arguments if not a.lstrip("+").startswith("search")]
         recipe, given = compose(others)["search"], composed["search"]
@@ -195,10 +195,11 @@ def _evaluate(settings: Settings) -> None:
 
 
 def _use(settings: Settings) -> None:
-    from zoo import device, hub
+    from zoo import device
+    from zoo.loading import load
     from zoo.training.build import set_up
 
-    task = hub.load(str(settings.model), str(device.find_device(settings.device)))
+    task = load(str(settings.model), str(device.find_device(settings.device)))
     set_up(task, settings)
     if settings.mode == "chat":
         from zoo.cli import chat
@@ -213,15 +214,15 @@ def _use(settings: Settings) -> None:
 def _explain(settings: Settings) -> None:
     from itertools import islice
 
-    from zoo import hub
     from zoo.cli import explain
     from zoo.cli.summary import explanation
     from zoo.data.dataset import Batch
     from zoo.data.readers import Row
+    from zoo.loading import load
     from zoo.training import build
 
     if settings.model is not None:
-        task = hub.load(settings.model)
+        task = load(settings.model)
         build.set_up(task, settings)
     else:
         splits = build.open_rows(settings, build.checked(settings)[0])

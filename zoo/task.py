@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import device as machine
+from zoo.config import arguments
 from zoo.data.dataset import Batch, Example, Examples, Store, share
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.evaluation.perplexity import Evaluation
 from zoo.generation.config import Search
+from zoo.model_folder.format import Model, Saved, read_model, save_model
+from zoo.model_folder.quantize import Form
+from zoo.model_folder.verify import OWN, line_of
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.rnn.stack import State
 from zoo.text.tokenizers import Tokenizer
@@ -154,10 +158,19 @@ class Task(nn.Module, ABC):
         """Write this task's own pictures; returns what belongs into report.json."""
         return {}
 
+    @classmethod
+    def task_name(cls) -> str:
+        """The name of the task's file: `classify`."""
+        return cls.__module__.rpartition(".")[2]
+
     @property
     def name(self) -> str:
-        """The name of the task's file: `classify`."""
-        return type(self).__module__.rpartition(".")[2]
+        return self.task_name()
+
+    @property
+    def tokenizers(self) -> list[Tokenizer]:
+        """Its tokenizer, and the target side's own after it."""
+        return [self.tokenizer, *([self.target_tokenizer] if self.target_tokenizer else [])]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -217,18 +230,71 @@ class Task(nn.Module, ABC):
             self.search = before
         return [[h["text"] for h in a["n_best"]] if several else a["text"] for a in answers]
 
-    def save(self, folder: str | Path) -> None:
-        """Write a model folder that `zoo.load` reads."""
-        from zoo.hub import save_model  # it imports this file
+    def save(
+        self,
+        folder: str | Path,
+        facts: dict[str, Any] | None = None,
+        weights: Form = "fp32",
+        expected: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write a model folder that `zoo.load` reads: see `zoo.model_folder.format.save_model`.
 
-        save_model(self, folder, self.facts)
+        Without `facts` those of the folder that it was loaded from are written again.
+        """
+        model = Model(
+            self.config, self.backbone.options, self.state_dict(), self.tokenizers, self.reads,
+            self.why, self.parameter_count,
+        )  # fmt: skip
+        save_model(model, folder, self.facts if facts is None else facts, weights, expected)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
         """The model of a folder or a shipped one. Raises InputError when it is another task's."""
-        from zoo.hub import load
+        saved = read_model(name)
+        if saved.config["task"] != cls.task_name():
+            raise InputError(
+                f"{name}: a model of task {saved.config['task']}, not of {cls.__name__}"
+            )
+        return cls.from_saved(saved)
 
-        task = load(name)
-        if not isinstance(task, cls):
-            raise InputError(f"{name}: a model of task {task.name}, not of {cls.__name__}")
+    @classmethod
+    def from_saved(cls, saved: Saved, device: str = "cpu") -> Self:
+        """The model of a folder that was read, ready to predict. Raises InputError."""
+        tokenizers = saved.tokenizers
+        given = saved.config["backbone"]
+        try:
+            backbone = Backbone(**arguments(Backbone.__init__, given, "backbone", {"self"}))
+            config = {name: saved.config[name] for name in OWN}
+            task = cls.from_config(config, backbone, tokenizers)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            MemoryError,
+        ) as error:
+            raise InputError(f"{saved.path}: {line_of(error)}") from None
+        if backbone.options["vocabulary_size"] not in (None, len(tokenizers[0])):
+            raise InputError(
+                f"{saved.folder}: the tokenizer has {len(tokenizers[0])} ids, the backbone not"
+            )
+        saved.fill(task)
+        task.facts = saved.config["facts"]
+        return task.to(torch.device(device)).eval()
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
+    ) -> Self:
+        """This task as `config` says it, with weights that are still to be filled in."""
+        given = {"self", "backbone", "tokenizer", "target_tokenizer"}
+        options = arguments(cls.__init__, config["options"], "options", given)
+        if tokenizers[1:]:
+            options["target_tokenizer"] = tokenizers[1]
+        task = cls(backbone, tokenizers[0], **options)
+        task.search = Search(**arguments(Search, config["search"], "search"))
+        task.closing = [int(i) for i in config["closing"]]
+        if not {*task.closing} <= {*range(len(task.tokenizer))}:
+            raise ValueError(f"closing={task.closing}: not ids of the tokenizer")
         return task

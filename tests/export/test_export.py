@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+import zoo
 from tasks.classify import Classify
-from zoo import LSTM, hub
+from zoo import LSTM
 from zoo.data.dataset import Batch
 from zoo.errors import InputError
 from zoo.export import program as export
@@ -223,7 +224,7 @@ def test_the_command_line_writes_a_trained_model(capsys, tmp_path, trained, endi
     assert (out.count("\n"), err) == (1, "")
     assert out.startswith(f"{path}: written; differs from the model by ")
     assert [*tmp_path.iterdir()] == [path]
-    task = hub.load(str(trained)).eval()
+    task = zoo.load(str(trained)).eval()
     ids, lengths = torch.tensor([[4, 5, 6], [7, 5, 0]]), torch.tensor([3, 2])
     expected = eager(task.backbone if ending == "onnx" else task)(ids, lengths)
     assert_close(loaded(path)(ids, lengths)[0], expected[0], rtol=0, atol=1e-5)

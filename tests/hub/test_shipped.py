@@ -30,7 +30,6 @@ from zoo.hub import shipped as shelf
 from zoo.hub.retrain import FORMS, differences, examples, retrain
 from zoo.model_folder import verify
 from zoo.model_folder.citations import SOURCES
-from zoo.model_folder.format import save_model
 from zoo.model_folder.verify import read_config, read_expected, sha256
 from zoo.training import build as prepare
 from zoo.training import pipeline as job
@@ -456,7 +455,7 @@ def test_a_check_fails_when_one_model_of_several_does(shipped, made, capsys):
     shutil.copytree(shipped / NAME, shipped / "classify/other")
     cases = read_expected("classify/other")
     cases[0]["answer"] = "desert"
-    save_model(zoo.load(NAME), shipped / "classify/other", facts(NAME), "int8", cases)
+    zoo.load(NAME).save(shipped / "classify/other", facts(NAME), "int8", cases)
     assert cli.main(["check"]) == 1
     first, second, third = capsys.readouterr().out.splitlines()
     assert first == "classify/other: 2 of 3 answers as expected"

@@ -12,10 +12,8 @@ from conftest import ROOT, settings
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo import hub
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
-from zoo.model_folder.format import save_model
 from zoo.model_folder.quantize import pack, unpack
 from zoo.model_folder.verify import sha256
 from zoo.task import Task
@@ -63,7 +61,7 @@ def equal(one, two) -> bool:
 @pytest.fixture
 def folder(tmp_path):
     """An untrained model in whole numbers, which may be spoilt."""
-    save_model(toy("classify"), tmp_path / "model", {}, "int8")
+    toy("classify").save(tmp_path / "model", {}, "int8")
     return tmp_path / "model"
 
 
@@ -253,12 +251,12 @@ def wider(weights, name):
 @pytest.mark.parametrize(("name", "change"), CHANGES)
 def test_a_file_that_is_not_as_it_was_written_is_named(folder, name, change):
     weights = load_file(folder / FILE)
-    hub.load(folder)
+    zoo.load(folder)
     change(weights)
     save_file(weights, folder / FILE)
     sign(folder)
     with pytest.raises(InputError, match=rf"{FILE}: .*{name}") as raised:
-        hub.load(folder)
+        zoo.load(folder)
     assert "\n" not in str(raised.value)
 
 
@@ -267,11 +265,11 @@ def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path, form):
     task = copy.deepcopy(toy("classify"))
     with torch.no_grad():
         task.head.bias[0] = 1e5
-    save_model(task, tmp_path / "full", {}, "fp32")
-    assert hub.load(tmp_path / "full").head.bias.tolist()[0] == 1e5
-    save_model(task, tmp_path / "model", {}, form)
+    task.save(tmp_path / "full", {}, "fp32")
+    assert zoo.load(tmp_path / "full").head.bias.tolist()[0] == 1e5
+    task.save(tmp_path / "model", {}, form)
     with pytest.raises(InputError, match=rf"{FILE}: head\.bias: .*not finite"):
-        hub.load(tmp_path / "model")
+        zoo.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -279,7 +277,7 @@ def test_every_task_is_loaded_from_every_form_and_takes_less_room(name, tmp_path
     task, sizes = toy(name), []
     weights = task.state_dict()
     for form in FORMS:
-        save_model(task, tmp_path / form, {}, form)
+        task.save(tmp_path / form, {}, form)
         loaded = zoo.load(tmp_path / form)
         wanted = unpack(pack(weights, form), weights)
         assert equal(loaded.state_dict(), wanted)
@@ -294,8 +292,8 @@ def test_every_task_is_loaded_from_every_form_and_takes_less_room(name, tmp_path
 @pytest.mark.parametrize("name", TASKS)
 def test_a_form_is_saved_again_without_a_change(name, tmp_path):
     for form in FORMS:
-        save_model(toy(name), tmp_path / "one", {}, form)
-        save_model(hub.load(tmp_path / "one"), tmp_path / "two", {}, form)
+        toy(name).save(tmp_path / "one", {}, form)
+        zoo.load(tmp_path / "one").save(tmp_path / "two", {}, form)
         for path in (tmp_path / "one").iterdir():
             assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -310,6 +308,6 @@ def test_a_model_in_full_precision_still_gives_the_same_bits(tmp_path):
 
 
 def test_a_model_in_few_bytes_is_saved_in_full_ones_as_it_is_in_memory(folder, tmp_path):
-    loaded = hub.load(folder)
+    loaded = zoo.load(folder)
     loaded.save(tmp_path / "full")
     assert equal(load_file(tmp_path / "full" / FILE), dict(loaded.state_dict()))

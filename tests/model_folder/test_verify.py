@@ -14,12 +14,12 @@ import torch
 from conftest import DATA, fails, settings
 
 import zoo
-from zoo import hub, run
+from zoo import run
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.hub import __main__ as cli
 from zoo.hub.retrain import examples
-from zoo.model_folder.format import save_model
+from zoo.model_folder import verify
 from zoo.model_folder.verify import sha256
 from zoo.training import build as prepare
 
@@ -36,7 +36,7 @@ def originals(tmp_path_factory, trained):
     """Two finished folders: a classifier with expected answers, a translator with two tokenizers."""
     place = tmp_path_factory.mktemp("originals")
     task = zoo.load(trained)
-    save_model(task, place / "sea", task.facts, "int8", examples(task, TEXTS))
+    task.save(place / "sea", task.facts, "int8", examples(task, TEXTS))
     chosen = settings(None, "tokenizer.shared=false", task="translate")
     prepare.build(chosen, open_corpus(chosen.data)).save(place / "pairs")
     return place
@@ -522,5 +522,5 @@ def test_the_run_reads_no_folder_without_a_manifest(folder, capsys):
     said = fails(capsys, "mode=predict", f"model={folder}", "text=the sea")
     assert said == f"{folder}: no manifest.json: no model"
     with pytest.raises(InputError, match=r"no manifest\.json"):
-        hub.read_config(folder)
+        verify.read_config(folder)
     assert run.main(["--help"]) == 0

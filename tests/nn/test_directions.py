@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import DATA, fails, settings
 
-from zoo import hub, run
+import zoo
+from zoo import run
 from zoo.config import SHAPE, check, check_together, compose
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
@@ -204,7 +205,7 @@ def test_a_training_begins_in_the_directions_that_are_asked_for(
     folder = begun[layers, both]
     assert run.main(words(tmp_path / "run", f"init={folder}", *asked)) == 0
     assert f"init={folder}: its backbone reads {said}" in capsys.readouterr().out
-    origin, found = hub.load(folder).backbone, hub.load(tmp_path / "run").backbone
+    origin, found = zoo.load(folder).backbone, zoo.load(tmp_path / "run").backbone
     assert found.options["bidirectional"] is after
     ids, lengths = IDS, LENGTHS
     with torch.no_grad():
@@ -246,6 +247,6 @@ def test_what_init_brings_cannot_be_set_beside_it(capsys, tmp_path, begun):
 def test_dropouts_can_be_set_beside_init_and_are_applied(tmp_path, begun):
     given = [f"backbone.{name}={share}" for name, share in SHARES.items()]
     assert run.main(words(tmp_path / "run", f"init={begun[2, False]}", *given)) == 0
-    origin, found = hub.load(begun[2, False]), hub.load(tmp_path / "run")
+    origin, found = zoo.load(begun[2, False]), zoo.load(tmp_path / "run")
     assert found.backbone.options == pytest.approx(origin.backbone.options | SHARES)
     assert found.backbone.lstm.output_dropout == pytest.approx(SHARES["output_dropout"])

@@ -12,7 +12,8 @@ import torch
 from conftest import DATA, SMALL, fails, lines, settings, train, write
 from generate_cases import PROMPTS, TEXTS, language, streams
 
-from zoo import hub, run
+import zoo
+from zoo import run
 from zoo.data.corpora import open_corpus
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
@@ -121,8 +122,8 @@ def test_one_text_is_printed_as_it_is_written(folder, capsys):
     assert run.main([*words, "text=the cat"]) == 0
     printed = capsys.readouterr().out
     search = Search(sample=True, temperature=0.8, top_k=40, max_length=12, seed=5)
-    assert printed == "the cat" + "".join(hub.load(folder).write("the cat", search)) + "\n"
-    assert printed == hub.load(folder).predict("the cat", search)[0] + "\n"
+    assert printed == "the cat" + "".join(zoo.load(folder).write("the cat", search)) + "\n"
+    assert printed == zoo.load(folder).predict("the cat", search)[0] + "\n"
 
 
 @streams
@@ -130,7 +131,7 @@ def test_one_text_is_printed_as_it_is_written(folder, capsys):
 def test_a_loaded_model_writes_what_the_saved_one_did(tmp_path, stream, softmax):
     task = language(stream=stream, softmax=softmax).float()
     task.save(tmp_path)
-    loaded = hub.load(tmp_path)
+    loaded = zoo.load(tmp_path)
     search = Search(sample=True, seed=4, n_best=2, max_length=15)
     assert loaded.predict(PROMPTS, search) == task.predict(PROMPTS, search)
     assert "".join(loaded.write("the", search)) == "".join(task.write("the", search))
@@ -141,7 +142,7 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
     out = tmp_path / "run"
     words = ["task.stream=false", "tokenizer.kind=words", "task.cutoffs=[8,16]"]
     found = train(out, *parts, *words, "task.softmax=adaptive", *SHORT, task="generate")
-    task = hub.load(out)
+    task = zoo.load(out)
     assert (task.stream, task.options["cutoffs"]) == (False, [8, 16])
     rows = [Row(row, "here") for row in lines(TOY)[68:]]
     with torch.no_grad():
@@ -153,7 +154,7 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
 
 def test_a_classifier_begins_with_its_backbone(folder):
     chosen = settings(None, f"init={folder}")
-    task, begun = prepare.build(chosen, open_corpus(chosen.data)), hub.load(folder)
+    task, begun = prepare.build(chosen, open_corpus(chosen.data)), zoo.load(folder)
     assert task.name == "classify"
     assert task.tokenizer.tokens == begun.tokenizer.tokens
     own = {name: chosen.backbone[name] for name in DROPOUTS}  # the rest is the beginning's
@@ -197,7 +198,7 @@ def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, 
         assert "reads left to right" in fails(capsys, *words, *small, f"out={tmp_path / 'run'}")
     else:
         assert run.main([*words, *small, f"out={tmp_path / 'run'}"]) == 0
-        assert hub.load(tmp_path / "run").backbone.lstm.bidirectional
+        assert zoo.load(tmp_path / "run").backbone.lstm.bidirectional
 
 
 @pytest.mark.parametrize("name", ["activation_penalty", "change_penalty"])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tag_cases import ROWS, SPANS, STILL, TUTORIAL, batch, each, learn, sentences, tagger
 
+import zoo
 from tasks.tag import Tag
-from zoo import hub
 from zoo.data.dataset import Store
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
@@ -125,7 +125,7 @@ def test_a_saved_tagger_gives_the_same_bits_with_all_options(tmp_path, words, cr
     }  # fmt: skip
     task = tagger(rows, words, crf=crf, scale=0.7, **options)
     task.save(tmp_path)
-    loaded = hub.load(tmp_path)
+    loaded = zoo.load(tmp_path)
     assert isinstance(loaded, Tag)
     assert loaded.options == task.options
     assert loaded.options.items() >= options.items()

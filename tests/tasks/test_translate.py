@@ -13,8 +13,8 @@ from conftest import settings, train
 from safetensors.torch import load_file
 from translate_cases import ENGLISH, GERMAN, ROWS, asked, batch, translate
 
+import zoo
 from tasks.translate import Translate
-from zoo import hub
 from zoo.data.dataset import Examples
 from zoo.data.readers import Row
 from zoo.errors import InputError
@@ -114,7 +114,7 @@ def test_the_target_has_its_own_matrices_where_it_needs_them(own, tied, tmp_path
     assert names == {"bias"} | embedding | (set() if tied else {"weight"})
     assert all(len(weight) == len(task.written) for weight in task.tokens.parameters())
     task.save(tmp_path)
-    loaded = hub.load(tmp_path)
+    loaded = zoo.load(tmp_path)
     with torch.no_grad():
         assert torch.equal(loaded(batch(loaded)), task(batch(task)))
     assert (tmp_path / "target.vocabulary.json").exists() == own
@@ -129,15 +129,15 @@ def test_the_targets_tokenizer_is_a_file_of_the_model(tmp_path):
     kept = path.read_bytes()
     path.write_bytes(kept.replace(b"vier", b"drei"))
     with pytest.raises(InputError, match=r"target\.vocabulary\.json: its contents are not those"):
-        hub.load(tmp_path)
+        zoo.load(tmp_path)
     path.unlink()
     with pytest.raises(InputError, match=r"target\.vocabulary\.json: missing"):
-        hub.load(tmp_path)
+        zoo.load(tmp_path)
     path.write_bytes(kept)
-    hub.load(tmp_path)
+    zoo.load(tmp_path)
     translate().save(tmp_path)  # another model in its place: the file stays, and is not listed
     assert path.exists()
-    assert hub.load(tmp_path).target_tokenizer is None
+    assert zoo.load(tmp_path).target_tokenizer is None
 
 
 @pytest.mark.parametrize("kind", [Words, Subwords, Characters])

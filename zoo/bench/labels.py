@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from zoo import hub
 from zoo.config import SHAPE, check, compose
 from zoo.errors import InputError
+from zoo.model_folder.verify import read_config
 from zoo.training import pipeline
 
 log = logging.getLogger("zoo")
@@ -31,7 +31,7 @@ def labels(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     shares = [float(share) for share in given.get("shares", "1,0.1,0.01").split(",")]
     both = [a for a in arguments if not a.startswith(("init=", "shares=", "directions="))]
     begun = [a for a in arguments if a.startswith(("init=", "directions="))]
-    options = hub.read_config(given["init"])["backbone"]
+    options = read_config(given["init"])["backbone"]
     turned = {"both": True, "forward": False}.get(
         given.get("directions", ""), options["bidirectional"]
     )

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from zoo.data.dataset import Batch
 from zoo.errors import InputError
 from zoo.export import onnx
+from zoo.loading import load
 from zoo.multitask import Shared
 from zoo.nn.backbone import Backbone
 from zoo.rnn.lstm import LSTM
@@ -167,9 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", help="FILE.pt2: the whole task; FILE.onnx: its backbone")
     chosen = parser.parse_args(arguments)
     try:
-        from zoo import hub
-
-        found = save(hub.load(chosen.model), chosen.file)
+        found = save(load(chosen.model), chosen.file)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

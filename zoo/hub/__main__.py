@@ -58,7 +58,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from zoo.hub.retrain import examples
-    from zoo.model_folder.format import load
+    from zoo.loading import load
     from zoo.model_folder.verify import read_expected, shipped
 
     failed = 0

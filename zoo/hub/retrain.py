@@ -14,7 +14,7 @@ from typing import Any
 from zoo.config import check, compose
 from zoo.data.readers import Row
 from zoo.hub import shipped
-from zoo.model_folder.format import load, save_model
+from zoo.loading import load
 from zoo.model_folder.verify import SHIPPED, read_config
 from zoo.task import Task
 from zoo.training import checkpoint, pipeline
@@ -83,11 +83,11 @@ def _finish(
         rows = open_rows(settings, type(task))
         facts["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
-    save_model(task, into, facts, recipe.weights)
+    task.save(into, facts, recipe.weights)
     for form, place in (("trained", trained), ("test", into)):
         measured = [f"task={task.name}", *corpus, *search, f"model={place}", "precision=fp32"]
         facts[form] = pipeline.test(check(compose([*measured, "mode=evaluate"])))[1]
-    save_model(task, into, facts, recipe.weights, examples(load(into), recipe.inputs))
+    task.save(into, facts, recipe.weights, examples(load(into), recipe.inputs))
     return into
 
 

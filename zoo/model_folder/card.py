@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zoo.model_folder.citations import SOURCES
-from zoo.task import Task
+from zoo.text.tokenizers import Tokenizer
 
 FACTS = (  # of a report, those that go into the model folder
     "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
@@ -15,13 +15,15 @@ FACTS = (  # of a report, those that go into the model folder
 )  # fmt: skip
 
 
-def card(task: Task, facts: Mapping[str, Any]) -> str:
+def card(
+    task: str, reads: str, why: str, parameters: int, tokenizer: Tokenizer, facts: Mapping[str, Any]
+) -> str:
     """The model card, in Markdown."""
     data = str(facts.get("data", "unnamed data"))
-    lines = [f"# {facts.get('name') or f'{task.name} on {data}'}", ""]
-    lines += [f"Reads `{task.reads}` of the LSTM: {task.why}.", ""]
-    lines += [f"- {task.parameter_count:,} parameters, tokenizer of {len(task.tokenizer):,} "
-              f"{task.tokenizer.kind}"]  # fmt: skip
+    lines = [f"# {facts.get('name') or f'{task} on {data}'}", ""]
+    lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
+    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} "
+              f"{tokenizer.kind}"]  # fmt: skip
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
         if name in facts:
             lines.append(f"- {name.replace('_', ' ')}: {facts[name]}")

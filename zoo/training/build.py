@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import hub
 from zoo.config import Settings, arguments
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, open_corpus
@@ -24,6 +23,7 @@ from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
 from zoo.evaluation.perplexity import Evaluation
 from zoo.generation.config import Search
+from zoo.loading import load
 from zoo.nn.backbone import Backbone
 from zoo.nn.directions import DROPOUTS, turned
 from zoo.registry import find
@@ -41,7 +41,7 @@ def build(
     unless they are `kept` from elsewhere, and labels. Raises InputError."""
     kind, options, shape = checked(settings)
     source = Rows(lambda: islice(splits.train, rows), splits.train.name)
-    origin = None if settings.init is None else hub.load(settings.init)
+    origin = None if settings.init is None else load(settings.init)
     options |= kind.learn(source)
     if origin is not None:
         tokenizer, backbone, others = origin.tokenizer, _begun(origin, settings, shape), []

@@ -18,13 +18,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from zoo import device as machine
-from zoo import hub
 from zoo.config import Settings, check, check_together, compose
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Store
 from zoo.errors import InputError
 from zoo.evaluation import plots
 from zoo.files import write_text
+from zoo.loading import load
+from zoo.model_folder.card import FACTS
+from zoo.model_folder.format import load_tokenizers, save_tokenizers
+from zoo.model_folder.verify import TARGET
 from zoo.task import Task
 from zoo.text.tokenizers import Tokenizer
 from zoo.training import checkpoint
@@ -94,7 +97,7 @@ def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
             checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
         command = shlex.join(["python", "-m", "zoo.run", *settings])
         place, report = train(checked, command, time.time())
-        return hub.load(place), report
+        return load(place), report
 
 
 def start(settings: Settings) -> tuple[Accelerator, str]:
@@ -161,11 +164,11 @@ def _prepare(
     """Tokenizer, task, and every split encoded on disk, by each process for itself."""
     kept: list[Tokenizer] = []
     if resume and settings.init is None:
-        own = any((folder / STATE).glob(f"{hub.TARGET}*"))
-        kept = hub.load_tokenizers(folder / STATE, settings.tokenizer.kind, own)
+        own = any((folder / STATE).glob(f"{TARGET}*"))
+        kept = load_tokenizers(folder / STATE, settings.tokenizer.kind, own)
     task = build(settings, splits, kept)
     if accelerator.is_main_process and not resume:
-        hub.save_tokenizers(task, folder / STATE)
+        save_tokenizers(task.tokenizers, folder / STATE)
     place = folder / STATE / f"encoded-{accelerator.process_index}"
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
@@ -191,7 +194,7 @@ def _fit(run: Run, resume: bool) -> Progress:
         if not (run.folder / STATE / checkpoint.FILE).exists():
             raise
         if run.accelerator.is_main_process:
-            hub.save_model(run.task, run.folder, {"stopped": str(error), "command": run.command})
+            run.task.save(run.folder, {"stopped": str(error), "command": run.command})
         raise NotFinite(f"{error}; the best epoch's model is kept in {run.folder}") from None
 
 
@@ -221,7 +224,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         report["baseline"] = task.baseline(run.splits.train, run.splits.test, kind)
     plots.learning_curve(progress.history, task.metric, run.folder)
     report |= task.report(answers, rows, run.folder)
-    hub.save_model(task, run.folder, {name: report[name] for name in hub.FACTS})
+    task.save(run.folder, {name: report[name] for name in FACTS})
     report["total_seconds"] = round(time.time() - began, 2)
     write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
     shutil.rmtree(run.folder / STATE)
@@ -233,7 +236,7 @@ def test(settings: Settings) -> tuple[Task, dict[str, float]]:
 
     With `precision=auto` a shipped model is measured in the precision that its card's figures are of.
     """
-    task = hub.load(str(settings.model))
+    task = load(str(settings.model))
     kept = (task.facts or {}).get("test_precision", "auto")
     if settings.precision == "auto":
         settings = check(settings.model_dump() | {"precision": kept})
