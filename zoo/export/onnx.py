@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.errors import InputError
-
-if TYPE_CHECKING:
-    from zoo.nn.backbone import Backbone
-    from zoo.rnn.lstm import LSTM
+from zoo.nn.backbone import Backbone
+from zoo.rnn.lstm import LSTM
 
 OPSET = 17
 MISSING = 'ONNX needs onnx and onnxruntime: pip install -e ".[export]"'
@@ -58,8 +56,6 @@ def write(model: LSTM | Backbone, path: Path) -> None:
         from onnx import TensorProto, helper
     except ImportError:
         raise InputError(MISSING) from None
-    from zoo.rnn.lstm import LSTM
-
     lstm = model if isinstance(model, LSTM) else model.lstm
     embedding = None if isinstance(model, LSTM) else model.embedding
     if lstm.layer_norm or lstm.proj_size:

@@ -30,6 +30,7 @@ from zoo.registry import find
 from zoo.task import Task
 from zoo.text.sentencepiece import Pieces
 from zoo.text.tokenizers import TOKENIZERS, Tokenizer
+from zoo.training import embedding_init
 
 log = logging.getLogger("zoo")
 
@@ -214,8 +215,6 @@ def encode(task: Task, rows: Rows, folder: Path) -> Store:
 
 def start_from_vectors(task: Task, store: Store) -> None:
     """Put word vectors learned from the training rows where the embedding has random ones."""
-    from zoo.training import embedding_init  # scipy and scikit-learn, where they are needed
-
     embedding = task.backbone.embedding
     assert embedding is not None
     found = embedding_init.learn(store, embedding.num_embeddings, embedding.embedding_dim)

@@ -8,14 +8,17 @@ learned from word embeddings").
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from zoo.data.dataset import Store
 from zoo.text.special_ids import SPECIALS
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 WINDOW = 5  # steps to either side
 SMOOTHING = 0.75  # of the contexts' counts: rare contexts count less
@@ -28,6 +31,9 @@ def learn(store: Store, count: int, size: int) -> Tensor:
     `count` is the size of the vocabulary. Where the vocabulary is smaller than `size` the
     last columns are zero. The same rows give the same vectors.
     """
+    from scipy import sparse  # a second or two: where they are needed
+    from sklearn.utils.extmath import randomized_svd
+
     pairs = _neighbours(store, count)
     ids = np.asarray(pairs.sum(1)).ravel()
     contexts = ids**SMOOTHING
@@ -49,6 +55,8 @@ def learn(store: Store, count: int, size: int) -> Tensor:
 
 def _neighbours(store: Store, count: int) -> sparse.csr_matrix:
     """How often two ids stand within WINDOW steps in a row, nearer ones counting more."""
+    from scipy import sparse
+
     ids = np.asarray(store.values["ids"][:MOST_TOKENS])
     ends = np.asarray(store.ends["ids"])
     row = np.searchsorted(ends, np.arange(len(ids)), side="right")  # of each token
