@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from zoo import torch_private
 from zoo.errors import InputError
 
 log = logging.getLogger("zoo")
@@ -61,8 +62,7 @@ def computes_apart(device: torch.device) -> bool:
 def native_bf16() -> bool:
     """Whether the processor has bf16 instructions (AVX512-BF16 or AMX). Never a timing: a
     measured choice could fall differently in two runs of the same seed."""
-    cpu = torch.cpu
-    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    return torch_private.has_bf16_instructions()
 
 
 @cache

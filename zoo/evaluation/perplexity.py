@@ -23,6 +23,7 @@ from zoo.data.dataset import Batch, Example
 from zoo.data.stream import Stream
 from zoo.evaluation import metrics
 from zoo.rnn.stack import State
+from zoo.torch_private import lerp_
 
 WINDOW = 512  # steps that are read in one call
 TINY = 1e-3  # added to the roots of mean squares: weights that rarely have a gradient go slowly
@@ -130,7 +131,7 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
                 torch.sqrt(mean, out=scale).add_(TINY)
                 weight.addcdiv_(gradient, scale, value=-settings.dynamic_rate)
             if settings.dynamic_decay:
-                torch._foreach_lerp_(weights, first, settings.dynamic_decay)
+                lerp_(weights, first, settings.dynamic_decay)
         state = (state[0].detach(), state[1].detach())
     return found
 

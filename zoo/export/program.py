@@ -29,6 +29,7 @@ from zoo.multitask import Shared
 from zoo.nn.backbone import Backbone
 from zoo.rnn.lstm import LSTM
 from zoo.task import Task
+from zoo.torch_private import lstm_as_loop
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -80,14 +81,13 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
 
 @contextlib.contextmanager
 def _while_loops() -> Iterator[None]:
-    """torch.export freezes the time of an LSTM unless it is told to write a loop; the switch for
-    that is private up to 2.13."""
+    """torch.export freezes the time of an LSTM unless it is told to write a loop."""
     try:
-        from torch.export._patches import register_lstm_while_loop_decomposition
+        loop = lstm_as_loop()
     except ImportError:
         raise InputError(f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
                          "2.11 to 2.13 have") from None  # fmt: skip
-    with register_lstm_while_loop_decomposition():
+    with loop:
         yield
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.rnn.lstm_reference import EPSILON
+from zoo.torch_private import layer_norm_backward
 
 
 class Norms:
@@ -34,11 +35,11 @@ class Norms:
     def back_gates(self, d_gates: Tensor, t: int) -> Tensor:
         """The gradient of the sums (batch, 4, hidden) of step t."""
         rows, mean, rstd = self.sums[t]
-        return _back(d_gates * self.scale[:4], rows, mean, rstd)
+        return layer_norm_backward(d_gates * self.scale[:4], rows, mean, rstd)
 
     def back_cell(self, d_normed: Tensor, cell: Tensor, t: int) -> Tensor:
         """The gradient of the cell (batch, hidden) of step t."""
-        return _back(d_normed * self.scale[4], cell, *self.cells[t])
+        return layer_norm_backward(d_normed * self.scale[4], cell, *self.cells[t])
 
     def gradients(self, d_gates: Tensor, d_cells: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Of scale and shift (5, hidden), from the gradients of what the norms returned.
@@ -53,10 +54,3 @@ class Norms:
         d_scale_c = ((cells - mean) * rstd * d_cells).sum((0, 1))
         d_shift = torch.cat([d_gates.sum((0, 1)), d_cells.sum((0, 1))[None]])
         return torch.cat([d_scale, d_scale_c[None]]), d_shift
-
-
-def _back(d_normed: Tensor, rows: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-    """The gradient of rows whose last dimension was normalised."""
-    backward = torch.ops.aten.native_layer_norm_backward
-    shape = rows.shape[-1:]
-    return backward(d_normed, rows, shape, mean, rstd, None, None, [True, False, False])[0]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
+
+from zoo import torch_private
 
 
 def precision(x: Tensor) -> torch.dtype:
@@ -25,7 +25,7 @@ def product(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
     if not rows.numel():
         return rows.new_zeros(len(rows), len(weight))
     if low == torch.float32 and _takes_onednn(weight, low) and weight.numel():
-        return torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
+        return torch_private.onednn_linear(rows, weight, None)
     return torch.mm(rows.to(low), weight.t().to(low)).to(rows.dtype)
 
 
@@ -36,7 +36,7 @@ class Factor:
         self.low, self.wide = low, weight.dtype
         self.weight, self.packed = weight.to(low).t(), None
         if _takes_onednn(weight, low) and weight.numel():
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(low).contiguous())
+            self.packed = torch_private.onednn_weight(weight.to(low).contiguous())
 
     def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
         """rows @ weight.T + bias, a new tensor; the bias (size,) is in precision `low`."""
@@ -44,15 +44,10 @@ class Factor:
         if self.packed is None or not len(rows):
             made = torch.mm(rows, self.weight)
             return (made if bias is None else made.add_(bias)).to(self.wide)
-        made = torch.ops.mkldnn._linear_pointwise(rows, self.packed, bias, "none", [], "")
+        made = torch_private.onednn_linear(rows, self.packed, bias)
         return made.to(self.wide)
 
 
 def _takes_onednn(weight: Tensor, low: torch.dtype) -> bool:
     known = low in (torch.float32, torch.bfloat16)
-    return weight.device.type == "cpu" and known and _has_onednn()
-
-
-@cache
-def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return weight.device.type == "cpu" and known and torch_private.has_onednn_linear()

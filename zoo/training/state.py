@@ -22,6 +22,7 @@ from zoo.data.interleave import Turns
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.task import Task
+from zoo.torch_private import lerp_
 from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
 from zoo.training.progress import Progress
@@ -108,7 +109,7 @@ class Training:
         steps = float(self.average.n_averaged)  # on the processor, unlike the argument
         share = 1 - min(self.settings.average, (1 + steps) / (10 + steps))
         with torch.no_grad():
-            torch._foreach_lerp_(kept, current, share)
+            lerp_(kept, current, share)
 
     def thaw(self) -> None:
         """Choose what the running epoch trains: all, or the head, with `freeze=gradual` and a layer
