@@ -33,9 +33,7 @@ MOST = 12  # files in a folder
 UPWARD: set[str] = set()
 CIRCLES: set[str] = set()
 LATE: set[str] = set()
-CROWDED: set[str] = {
-    "zoo/rnn",
-}
+CROWDED: set[str] = set()
 
 
 def name_of(path: Path) -> str:

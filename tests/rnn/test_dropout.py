@@ -200,8 +200,8 @@ def test_locked_dropout_drops_a_row_the_same_at_all_its_steps(kind, lengths):
 @pytest.mark.parametrize("locked", [False, True])
 def test_between_layers_too_dropout_is_locked_if_asked(monkeypatch, locked):
     lstm, x, _ = case(2, dropout=0.5, locked_dropout=locked)
-    read, run = [], layers.engines.run
-    monkeypatch.setattr(layers.engines, "run", lambda *all_: read.append(all_[1]) or run(*all_))
+    read, run = [], layers.run_layer
+    monkeypatch.setattr(layers, "run_layer", lambda *all_: read.append(all_[1]) or run(*all_))
     lstm(x)
     zeros = read[1] == 0  # of the upper layer's input
     assert zeros.any()

@@ -14,7 +14,7 @@ import torch
 from zoo import device as machine
 from zoo.rnn.cuda import lstm_cuda
 from zoo.rnn.cuda.cuda_graph import MOST_BYTES
-from zoo.rnn.engines import choose
+from zoo.rnn.stack import choose
 
 STANDARD = "CUDNN_RNN_ALGO_STANDARD"
 PERSISTENT = "CUDNN_RNN_ALGO_PERSIST_STATIC"

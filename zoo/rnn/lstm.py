@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from zoo.rnn import engines, kernels, padding, stack
+from zoo.rnn import kernels, padding, stack
 from zoo.rnn.lstm_reference import Gates
 from zoo.rnn.stack import State
 
@@ -60,13 +60,13 @@ class LSTM(nn.LSTM):
         output_dropout: float = 0.0,
         learned_state: bool = False,
         forget_bias: float | None = None,
-        engine: engines.Engine = "auto",
+        engine: stack.Engine = "auto",
     ) -> None:
         for name, share in (("weight_dropout", weight_dropout), ("output_dropout", output_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {share}")
-        if engine not in engines.NAMES:
-            raise ValueError(f"engine must be one of {', '.join(engines.NAMES)}, not {engine!r}")
+        if engine not in stack.NAMES:
+            raise ValueError(f"engine must be one of {', '.join(stack.NAMES)}, not {engine!r}")
         if engine == "torch" and layer_norm:
             raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
         super().__init__(
@@ -76,7 +76,7 @@ class LSTM(nn.LSTM):
         self.layer_norm, self.learned_state = layer_norm, learned_state
         self.weight_dropout, self.output_dropout = weight_dropout, output_dropout
         self.locked_dropout, self.forget_bias = locked_dropout, forget_bias
-        self.engine: engines.Engine = engine
+        self.engine: stack.Engine = engine
         for suffix in self.suffixes if layer_norm else ():
             self._add("norm_weight" + suffix, 5, hidden_size)
             self._add("norm_bias" + suffix, 5, hidden_size)
@@ -191,7 +191,7 @@ class LSTM(nn.LSTM):
         zero = hx is None and not self.learned_state
         state = self._first_state(x) if hx is None else hx
         self.check_forward_args(input, state, None)
-        engine = "reference" if return_gates else engines.choose(self.engine, self.layer_norm)
+        engine = "reference" if return_gates else stack.choose(self.engine, self.layer_norm)
         output, last, seen = stack.run(self, x, state, found, zero, engine)
         output = output.transpose(0, 1) if self.batch_first else output
         if not return_gates:

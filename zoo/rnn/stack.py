@@ -1,17 +1,68 @@
-"""Layers and directions on top of each other, with the dropout that stands between them."""
+"""Layers and directions on top of each other, the dropout between them, and what computes each."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from zoo.rnn import dropout, engines
-from zoo.rnn.lstm_reference import Weights
+from zoo.rnn import dropout, lstm_fused, lstm_hoisted, lstm_reference
+from zoo.rnn.lstm_reference import Gates, Weights
+from zoo.rnn.matmul import precision
 from zoo.rnn.padding import Padding
 
 State = tuple[Tensor, Tensor]
+
+Engine = Literal["auto", "torch", "hoisted", "reference"]
+NAMES = get_args(Engine)
+
+
+class Result(NamedTuple):
+    """Of one layer and direction."""
+
+    output: Tensor  # (time, batch, size)
+    h: Tensor  # (batch, size)
+    c: Tensor  # (batch, hidden)
+    gates: Gates | None = None  # each (time, batch, hidden)
+
+
+def choose(engine: str, layer_norm: bool) -> str:
+    """The engine that runs: `auto` is the fused kernel wherever that computes the function."""
+    if engine != "auto":
+        return engine
+    return "hoisted" if layer_norm else "torch"
+
+
+def run_layer(
+    engine: str,
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    padding: Padding | None,
+    reverse: bool,
+    from_zero: bool,
+) -> Result:
+    """One layer and direction; `from_zero` says that the state is all zeros.
+
+    x: (time, batch, input); state: h_0 (batch, size) and c_0 (batch, hidden). The reference alone
+    returns its gates, zero on padding.
+    """
+    if engine == "torch":
+        return Result(*lstm_fused.run(x, state, weights, padding, reverse, from_zero))
+    if engine == "hoisted":
+        return Result(*lstm_hoisted.run(x, state, weights, padding, reverse))
+    low, kind = precision(x), x.device.type
+    with torch.autocast(kind, enabled=False):  # it computes in the weights' precision
+        given = [part.to(weights.w_ih) for part in (x, *state)]
+        output, h, c, steps = lstm_reference.run(
+            given[0], (given[1], given[2]), weights, padding, reverse
+        )
+    output, h, c = output.to(low), h.to(low), c.to(low)
+    gates = [torch.stack(each) for each in zip(*steps, strict=True)]
+    if padding is not None:
+        gates = [each.masked_fill(padding.mask, 0) for each in gates]
+    return Result(output, h, c, Gates(*gates))
 
 
 class Layers(Protocol):
@@ -42,7 +93,7 @@ def run(
     when they are all zeros. Returns output (time, batch, directions * size), zero on padding, h_n
     and c_n, and, of the reference engine, five gates (layers * directions, time, batch, hidden).
     """
-    results: list[engines.Result] = []
+    results: list[Result] = []
     directions = 2 if lstm.bidirectional else 1
     x = _clear(x, padding)  # even NaN in the padding is without influence
     for layer in range(lstm.num_layers):
@@ -52,9 +103,7 @@ def run(
             index = len(results)
             first = (state[0][index], state[1][index])
             weights = weights_of(lstm, lstm.suffixes[index])
-            results.append(
-                engines.run(engine, x, first, weights, padding, direction == 1, from_zero)
-            )
+            results.append(run_layer(engine, x, first, weights, padding, direction == 1, from_zero))
         outputs = [result.output for result in results[-directions:]]
         x = _clear(torch.cat(outputs, -1) if lstm.bidirectional else outputs[0], padding)
     last = torch.stack([each.h for each in results]), torch.stack([each.c for each in results])
