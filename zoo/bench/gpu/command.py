@@ -16,7 +16,7 @@ from zoo.bench import gpu
 from zoo.bench.gpu import packages
 from zoo.bench.gpu.parts import Found, Setting, conduct
 from zoo.errors import InputError
-from zoo.training import checkpoint
+from zoo.files import write_text
 
 # Each part has so many seconds of ten minutes. The last one gets what is left.
 PARTS = {
@@ -149,4 +149,4 @@ def _said(measured: dict[str, Any]) -> str:
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:
-    checkpoint.write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from zoo.errors import InputError
-from zoo.training.checkpoint import atomic
+from zoo.files import atomic
 
 SIZE = 15 << 20  # bytes of a piece at most
 MOST = 6  # number of pieces at most

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from zoo import device as machine
-from zoo import hub
 from zoo.bench.gpu.device import tf32
 from zoo.bench.gpu.kernels import Steps, dtype_of, ragged, ways
 from zoo.bench.gpu.parts import Measurement, Setting, apart
@@ -32,6 +31,7 @@ from zoo.bench.lstm import Sizes
 from zoo.config import check, compose
 from zoo.errors import InputError
 from zoo.hub.retrain import examples
+from zoo.loading import load
 from zoo.model_folder import verify
 from zoo.model_folder.verify import read_expected
 from zoo.nn.cross_entropy import linear_cross_entropy
@@ -42,6 +42,7 @@ from zoo.training.state import Training
 ROOT = Path(__file__).resolve().parents[3]
 INI = """\
 [pytest]
+addopts = --import-mode=importlib
 markers =
     gpu: needs a CUDA device
 filterwarnings =
@@ -124,7 +125,7 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
     """
     files = [
         path
-        for path in sorted((root / "tests").glob("test_*.py"))
+        for path in sorted((root / "tests").rglob("test_*.py"))
         if MARKED.search(path.read_text("utf-8"))
     ]
     if not files:
@@ -150,7 +151,9 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
             str(root),
             *map(str, files),
         ]
-        paths = os.pathsep.join([str(root), *filter(None, sys.path)])
+        paths = os.pathsep.join(
+            [str(root), str(root / "tests"), str(root / "tests" / "cases"), *filter(None, sys.path)]
+        )
         own = {"PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUNBUFFERED": "1"}
         text, code = _run(command, root, os.environ | own, max(5.0, 0.65 * setting.seconds))
     yield {
@@ -450,7 +453,7 @@ def saved(setting: Setting) -> Iterator[dict[str, Any]]:
     texts = [row["text"] for row in splits.test]
     with tempfile.TemporaryDirectory() as folder:
         task.save(folder)
-        loaded = hub.load(folder)
+        loaded = load(folder)
     with tf32(False):
         here, there = task.predict(texts), loaded.predict(texts)
     weights = {name: weight.cpu() for name, weight in task.state_dict().items()}
@@ -468,7 +471,7 @@ def shipped(setting: Setting) -> Iterator[dict[str, Any]]:
     """Check that the shipped models answer on the device as they did when they were made."""
     for name in verify.shipped()[: 2 if setting.small else None]:
         start = time.perf_counter()
-        model, expected = hub.load(name, setting.device), read_expected(name)
+        model, expected = load(name, setting.device), read_expected(name)
         with tf32(False):
             found = examples(model, [case["input"] for case in expected])
         same = sum(one == other for one, other in zip(expected, found, strict=True))

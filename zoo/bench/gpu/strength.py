@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from zoo import device, hub
+from zoo import device
 from zoo.bench.gpu import pieces
 from zoo.bench.gpu.parts import Measurement, Setting
 from zoo.bench.measure import wait
@@ -24,6 +24,7 @@ from zoo.data.corpora import Splits
 from zoo.data.dataset import Store
 from zoo.data.stream import HALVED
 from zoo.hub.retrain import FORMS
+from zoo.loading import load
 from zoo.task import Task
 from zoo.training import build, loop, pipeline
 from zoo.training.state import Training
@@ -211,7 +212,7 @@ class Keeper:
         """Write the model as it is, and return what was written."""
         began = time.time()
         self.facts |= facts
-        hub.save_model(task, self.folder, self.facts, "int8")
+        task.save(self.folder, self.facts, "int8")
         kept: dict[str, Any] = {"bytes": sum(p.stat().st_size for p in self.folder.iterdir())}
         if self.setting.keep is not None:
             into = Path(self.setting.keep)
@@ -269,7 +270,7 @@ def _facts(training: Training) -> dict[str, Any]:
 
 def _tested(made: Prepared, setting: Setting, keeper: Keeper) -> Iterator[dict[str, Any]]:
     """Evaluate the kept model on the validation rows, and once on the test rows if time is left."""
-    task = hub.load(keeper.folder, setting.device)
+    task = load(keeper.folder, setting.device)
     task.choosing = True
     yield {"valid_int8": loop.evaluate(task, *made.valid, made.accelerator)[0]}
     task.choosing = False
