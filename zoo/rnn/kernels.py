@@ -13,6 +13,7 @@ import torch
 
 from zoo import device as machine
 from zoo.rnn.cuda import lstm_cuda
+from zoo.rnn.cuda.buffers import Case
 from zoo.rnn.cuda.cuda_graph import MOST_BYTES
 from zoo.rnn.stack import choose
 
@@ -126,7 +127,7 @@ def describe(device: torch.device) -> Device:
 def _pointwise(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
     """What the hoisted engine asks for on a CUDA device before it leaves its loop."""
     has = (True, shape.layer_norm, shape.lengths)
-    case = lstm_cuda.Case(shape.time, shape.batch, shape.hidden_size, dtype, *has)
+    case = Case(shape.time, shape.batch, shape.hidden_size, dtype, *has)
     oldest = ".".join(map(str, lstm_cuda.CAPABILITY))
     return [
         Condition("Triton can be imported", device.triton),

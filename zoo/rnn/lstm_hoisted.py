@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.rnn.cuda import cuda_graph, lstm_cuda
+from zoo.rnn.cuda.buffers import Case, Given
 from zoo.rnn.layer_norm import Norms
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.matmul import Factor, precision, product
@@ -81,7 +82,7 @@ def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | Non
     plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
     time, batch, _ = x.shape
     has = (weights.b_ih is not None, weights.scale is not None, padding is not None)
-    case = lstm_cuda.Case(time, batch, weights.w_hh.size(0) // 4, precision(x), *has)
+    case = Case(time, batch, weights.w_hh.size(0) // 4, precision(x), *has)
     if not plain or weights.w_hr is not None or not lstm_cuda.covers(case, x.device):
         return "loop"
     if steps == "fused" or cuda_graph.graphs(x.device) is None:
@@ -107,9 +108,7 @@ def _run_kernels(
             for part in (bias, weights.scale, weights.shift)
         )
         rows = None if pad is None else pad.squeeze(-1).contiguous().view(torch.uint8)
-        given = lstm_cuda.Given(
-            x.to(low), h_0.to(low), c_0.to(wide), w_ih, w_hh, bias, scale, shift, rows
-        )
+        given = Given(x.to(low), h_0.to(low), c_0.to(wide), w_ih, w_hh, bias, scale, shift, rows)
         graphs = None if steps == "fused" else cuda_graph.graphs(x.device)
         output, h, c = lstm_cuda.run(given, graphs, at_once=steps == "captured")
     return output, h, c.to(low)

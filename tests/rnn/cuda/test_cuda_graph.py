@@ -21,6 +21,7 @@ from pointwise_cases import (
 )
 
 from zoo.rnn.cuda import cuda_graph as captured
+from zoo.rnn.cuda.buffers import Given
 from zoo.rnn.cuda.cuda_graph import CudaRecorder, GraphCache
 
 RAGGED = torch.tensor([2, 3])
@@ -162,7 +163,7 @@ def automatic(leaves):
     """The outcome of steps="auto" on a CUDA device."""
     from zoo.rnn.cuda import lstm_cuda as pointwise
 
-    given = pointwise.Given(
+    given = Given(
         *(leaves[name] for name in ("x", "h_0", "c_0", "w_ih", "w_hh")),
         leaves["b_ih"] + leaves["b_hh"], leaves["scale"], leaves["shift"], None,
     )  # fmt: skip

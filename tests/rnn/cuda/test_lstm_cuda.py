@@ -27,6 +27,14 @@ from pointwise_cases import (
 
 from zoo.rnn import lstm_hoisted as hoisted
 from zoo.rnn.cuda import lstm_cuda as pointwise
+from zoo.rnn.cuda.buffers import (
+    Given,
+    Kept,
+    backward_buffers,
+    fill_backward,
+    fill_forward,
+    forward_buffers,
+)
 
 RAGGED = torch.tensor([2, 3])
 FILES = ("rnn/cuda/test_lstm_cuda.py", "rnn/cuda/test_cuda_graph.py")
@@ -177,14 +185,14 @@ def sums_of_norms(leaves):
     with torch.no_grad():
         bias = leaves["b_ih"] + leaves["b_hh"]
         read = (leaves[name] for name in ("x", "h_0", "c_0", "w_ih", "w_hh"))
-        given = pointwise.Given(*read, bias, leaves["scale"], leaves["shift"], None)
-        forward = pointwise.forward_buffers(given)
-        pointwise.fill_forward(forward, given)
+        given = Given(*read, bias, leaves["scale"], leaves["shift"], None)
+        forward = forward_buffers(given)
+        fill_forward(forward, given)
         pointwise.run_forward(forward)
-        kept = pointwise.Kept(forward.h, forward.c, forward.sums, forward.stats)
-        backward = pointwise.backward_buffers(given, kept)
+        kept = Kept(forward.h, forward.c, forward.sums, forward.stats)
+        backward = backward_buffers(given, kept)
         ones = torch.ones_like(kept.h)
-        pointwise.fill_backward(backward, ones[1:], ones[0], ones[0])
+        fill_backward(backward, ones[1:], ones[0], ones[0])
         pointwise.run_backward(backward)
     return backward.d_scale, backward.d_shift
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from zoo.bench.gpu import device, packages
+
 GRACE = 8.0  # seconds that a measurement may take beyond its part's end
 STARTS = 4  # processes that a part may use up
 TEXTS = 5  # number of warnings that a measurement keeps
@@ -122,8 +124,6 @@ def work(
 
     Kinds in `late` come last. The function runs in a process of its own.
     """
-    from zoo.bench.gpu import device, packages
-
     if setting.small:
         torch.set_num_threads(1)  # tiny sizes do not gain from more
     try:
@@ -146,8 +146,6 @@ def work(
 
 def _measure(measurement: Measurement, setting: Setting, pipe: Connection) -> bool:
     """Run one measurement, and return whether the device is usable afterwards."""
-    from zoo.bench.gpu import device
-
     name, start = measurement.name, time.perf_counter()
     pipe.send(("begun", name, None))
     with warnings.catch_warnings(record=True) as seen:

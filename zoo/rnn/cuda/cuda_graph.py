@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from zoo.rnn.cuda.lstm_cuda import (
+from zoo.rnn.cuda.buffers import (
     BackwardBuffers,
     Case,
     ForwardBuffers,
@@ -36,11 +36,9 @@ from zoo.rnn.cuda.lstm_cuda import (
     fill_backward,
     fill_forward,
     forward_buffers,
-    gradients,
-    run_backward,
-    run_forward,
     zeros,
 )
+from zoo.rnn.cuda.steps import gradients, run_backward, run_forward
 
 log = logging.getLogger("zoo")
 

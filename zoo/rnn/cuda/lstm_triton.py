@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from triton.language import constexpr, tensor
 
-from zoo.rnn.cuda.lstm_cuda import BackwardBuffers, ForwardBuffers
+from zoo.rnn.cuda.buffers import BackwardBuffers, ForwardBuffers
 from zoo.rnn.lstm_reference import EPSILON
 
 COLUMNS = 512  # the widest block of a program where no row must be normalised as a whole
