@@ -94,7 +94,7 @@ QUICK = "ZOO_QUICK" in os.environ
 paddings = [0, 4, 8, 16, 32, 64]
 seeds, epochs = ((1,), 2) if QUICK else ((1, 2, 3), 8)
 settings = ["task=classify", f"data.locales=[{','.join(LOCALES)}]", f"train.epochs={epochs}"]
-runs = [zoo.trained(*settings, "baseline=false", f"seed={seed}") for seed in seeds]
+runs = [zoo.train(*settings, "baseline=false", f"seed={seed}") for seed in seeds]
 models = [model for model, _ in runs]
 for seed, (_, report) in zip(seeds, runs, strict=True):
     print(f"seed {seed}: {report['test']['accuracy']:.3f} of the test texts are answered right")

@@ -53,7 +53,7 @@ def train(pool, both, seed):
     """Two directions of UNITS, or one of twice as many: the vector is as long."""
     units = f"backbone.hidden_size={UNITS if both else 2 * UNITS}"
     chosen = [f"task.pool={pool}", f"backbone.bidirectional={both}", units, f"seed={seed}"]
-    return zoo.trained(*SETTINGS, *chosen, "baseline=false")[0]
+    return zoo.train(*SETTINGS, *chosen, "baseline=false")[0]
 
 
 kinds = [(pool, both) for both in (True, False) for pool in POOLS]

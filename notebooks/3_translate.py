@@ -30,19 +30,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import zoo
-from zoo.data.cldr import translations as pairs
+from zoo.data.cldr import translations
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
-from zoo.evaluation import metrics as scores
+from zoo.evaluation import metrics
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ
 SEEDS = [1] if QUICK else [1, 2]
 INITS, ATTENTIONS = ("h_n_c_n", "h_n", "zero"), ("general", "none")
 SIZE = [32, 400] if QUICK else [64, 1000]  # numbers of a token and a direction; tokens
-COMMON = ["task=translate", "data=cldr", "data.target=de", "baseline=false", "search.beam=1"]
+COMMON = ["task=translate", "data=cldr", "data.target=de", "baseline=false", "task.dropout=0"]
 COMMON += [f"data.phrases={500 if QUICK else 10_000}", f"train.epochs={2 if QUICK else 8}"]
-COMMON += ["train.learning_rate=4e-3", "train.average=0.99", "task.dropout=0"]
+COMMON += ["train.learning_rate=4e-3", "train.ema_decay=0.99", "generation.beam_size=1"]
 COMMON += [f"backbone.{name}_size={SIZE[0]}" for name in ("embedding", "hidden")]
 COMMON += ["backbone.input_dropout=0", f"tokenizer.size={SIZE[1]}"]
 
@@ -54,7 +54,7 @@ COMMON += ["backbone.input_dropout=0", f"tokenizer.size={SIZE[1]}"]
 # %%
 models = {
     (init, look): [
-        zoo.trained(*COMMON, f"task.init={init}", f"task.attention={look}", f"seed={seed}")[0]
+        zoo.train(*COMMON, f"task.init={init}", f"task.attention={look}", f"seed={seed}")[0]
         for seed in SEEDS
     ]
     for look in ATTENTIONS
@@ -63,13 +63,13 @@ models = {
 model = models["h_n_c_n", "general"][0]  # whose attention is drawn at the end
 
 # %%
-rows = list(pairs.pairs("test", "en", "de", 2000 if QUICK else 20_000, seed=1))
+rows = list(translations.pairs("test", "en", "de", 2000 if QUICK else 20_000, seed=1))
 sources, wanted = [row["source"] for row in rows], [row["target"] for row in rows]
 answers = {key: [m.predict(sources) for m in found] for key, found in models.items()}
 bleu = {}
 print("init      attention    BLEU of each seed   exact match   different answers")
 for (init, look), found in answers.items():
-    bleu[init, look] = [scores.translation(texts, wanted)["bleu"] for texts in found]
+    bleu[init, look] = [metrics.translation(texts, wanted)["bleu"] for texts in found]
     exact = np.mean([np.array(texts) == wanted for texts in found])
     each, kinds = " ".join(f"{b:6.1f}" for b in bleu[init, look]), len(set(found[0]))
     print(f"{init:8}  {look:9}  {each:>19}  {exact:12.3f}  {kinds:8} of {len(wanted)}")
@@ -124,7 +124,7 @@ _ = panels[1].legend(title="task.init")
 figure, panels = plt.subplots(1, 2, figsize=(8, 4.2), layout="constrained")
 for panel, phrase in zip(panels, ("Tuesday, December 24, 2041", "16 minutes ago"), strict=True):
     example = model.encode(Row({"source": phrase, "target": model.predict(phrase)[0]}, ""))
-    weights = model.eval().vectors(Batch.of([example], [0]))[1]
+    weights = model.eval().target_vectors(Batch.collate([example], [0]))[1]
     panel.imshow(weights[0].detach(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     names = [model.tokenizer.pieces(example[side]) for side in ("ids", "target")]
     read, written = ([name or "␣" for name in side] for side in names)

@@ -33,17 +33,17 @@ import numpy as np
 
 import zoo
 from zoo.cli import explain
-from zoo.evaluation import perplexity as likelihood
+from zoo.evaluation import perplexity
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ
 SIZE = [32, 400, 2] if QUICK else [192, 1500, 20]  # numbers of a token and a state; tokens; epochs
 SETTINGS = [f"backbone.{name}_size={SIZE[0]}" for name in ("embedding", "hidden")]
 SETTINGS += [f"tokenizer.size={SIZE[1]}", f"train.epochs={SIZE[2]}", "baseline=false", "seed=1"]
-model = zoo.trained("task=generate", "data=pydoc", *SETTINGS)[0].requires_grad_(False)
+model = zoo.train("task=generate", "data=pydoc", *SETTINGS)[0].requires_grad_(False)
 folder, corpus = tempfile.TemporaryDirectory(), zoo.data.corpora.builtin.pydoc()
-stream = model.store.write(corpus.test, model.encode, Path(folder.name) / "test")
-carried = likelihood.static(model, stream)  # nats of every token, the state never reset
+stream = model.dataset_class.write(corpus.test, model.encode, Path(folder.name) / "test")
+carried = perplexity.static(model, stream)  # nats of every token, the state never reset
 
 # %%
 total = len(stream.tokens)
@@ -53,8 +53,8 @@ def nats(starts, steps):
     """Nats of each token of windows (start to start + steps), each read from the zero state."""
     ends = np.minimum(starts + steps, total)
     batch = stream.batch(np.stack([starts, ends, np.zeros_like(starts)], 1))
-    vectors = model.eval().follow(batch, None)[0][batch.real]
-    losses = model.tokens.losses(vectors, model.backbone, batch.target[batch.real])
+    vectors = model.eval().next_token_vectors(batch, None)[0][batch.target_mask]
+    losses = model.tokens.losses(vectors, model.backbone, batch.target[batch.target_mask])
     return losses.numpy()
 
 
@@ -103,7 +103,7 @@ _ = axes.legend()
 # %%
 text = "If the object is a class, the function returns a new instance of the class."
 example = model.encode(zoo.data.readers.Row({"prompt": text}, "sentence"))
-pieces, gates = explain.gates(model, zoo.data.dataset.Batch.of([example], [0]))
+pieces, gates = explain.gates(model, zoo.data.dataset.Batch.collate([example], [0]))
 figure, panels = plt.subplots(2, figsize=(8, 4.5), layout="constrained", sharex=True)
 image = panels[0].imshow(gates.f[0].T[gates.f[0].mean(0).argsort()], aspect="auto", vmin=0, vmax=1)
 figure.colorbar(image, ax=panels, label="forget gate")
@@ -124,7 +124,7 @@ _ = panels[1].legend(ncols=3), panels[1].set_ylabel("mean"), panels[0].set_ylabe
 known = {word for row in corpus.train for word in row["text"].split()}
 distinct, real, heats = [], [], [0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0]
 for heat in heats:
-    search = zoo.Search(sample=True, temperature=heat, seed=1, max_length=80, n_best=8)
+    search = zoo.GenerationConfig(sample=True, temperature=heat, seed=1, max_length=80, n_best=8)
     texts = [text.split() for text in model.predict("The", search)[0]]
     words = [word for text in texts for word in text]
     distinct.append(len(set(words)) / len(words))

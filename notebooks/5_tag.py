@@ -33,7 +33,7 @@ import numpy as np
 
 import zoo
 from zoo.data.cldr.labelled_fields import FIELDS, fields
-from zoo.data.dataset import Examples
+from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 
 # %%
@@ -52,13 +52,13 @@ READINGS["pieces of words"] += [f"tokenizer.size={300 if QUICK else 1000}"]
 def train(reading, both, seed):
     """Two directions of 64 units, or one of 128: the vector of a word is as long."""
     units = [f"backbone.bidirectional={both}", f"backbone.hidden_size={64 if both else 128}"]
-    return zoo.trained(*SETTINGS, *READINGS[reading], *units, f"seed={seed}", "baseline=false")[0]
+    return zoo.train(*SETTINGS, *READINGS[reading], *units, f"seed={seed}", "baseline=false")[0]
 
 
 kinds = [(reading, both) for reading in READINGS for both in (True, False)]
 models = {kind: [train(*kind, seed) for seed in SEEDS] for kind in kinds}
 rows = list(fields("test", LOCALES, 10 * COUNT, seed=1))  # phrases of which training has none
-answers = {kind: [list(model.respond(rows)) for model in models[kind]] for kind in kinds}
+answers = {kind: [list(model.predict_rows(rows)) for model in models[kind]] for kind in kinds}
 
 # %% [markdown]
 # **Question 1: what do the second direction and the characters bring?**
@@ -71,7 +71,7 @@ answers = {kind: [list(model.respond(rows)) for model in models[kind]] for kind 
 print(f"{'':36}{'all words':>16}{'unseen words':>16}{'F1 of spans':>16}")
 for reading, both in kinds:
     pairs = zip(models[reading, both], answers[reading, both], strict=True)
-    scores = [model.score(given, rows) for model, given in pairs]
+    scores = [model.compute_metrics(given, rows) for model, given in pairs]
     print(f"{reading:22}{'two directions' if both else 'one direction':14}", end="")
     for metric in ("accuracy", "accuracy_unseen", "f1"):
         values = np.array([score[metric] for score in scores])
@@ -137,7 +137,7 @@ figure, panels = plt.subplots(1, 3, figsize=(8, 3.6), sharey=True, layout="const
 for panel, phrase in zip(panels, ["17 mai 2031", "17 kilomètres", "17 euros"], strict=True):
     for both, shift, name in SIDES:
         some = models["words and characters", both]
-        batch = Examples([some[0].encode(Row({"words": phrase}, ""))]).batch(np.arange(1))
+        batch = ExampleList([some[0].encode(Row({"words": phrase}, ""))]).batch(np.arange(1))
         shares = np.mean([m(batch)[0, 0].softmax(0).detach().numpy() for m in some], axis=0)
         heights = [shares[some[0].ids[label]] for label in ("B-day", "B-number")]
         panel.bar([shift, 1 + shift], heights, 0.2, label=name)

@@ -74,14 +74,14 @@ SIZE = [f"backbone.{name}_size=64" for name in ("embedding", "hidden")]
 READ = ["task.stream=false", "backbone.bidirectional=true", "train.batch_rows=32", "baseline=false"]
 begun = f"{tempfile.mkdtemp()}/language-model"
 often = f"train.epochs={1 if QUICK else 8}"
-_ = zoo.trained("task=generate", *ROWS, *SIZE, *READ, often, f"out={begun}")
+_ = zoo.train("task=generate", *ROWS, *SIZE, *READ, often, f"out={begun}")
 
 
 # %%
 def score(share, seed, *own):
     epochs = round((3 if QUICK else 6) / share**0.5)  # of fewer rows more epochs
-    few = [f"train.share={share}", f"train.epochs={epochs}", "train.patience=0", f"seed={seed}"]
-    return zoo.trained("task=classify", *ROWS, *own, *few, "baseline=false")[1]["test"]["accuracy"]
+    few = [f"train.fraction={share}", f"train.epochs={epochs}", "train.patience=0", f"seed={seed}"]
+    return zoo.train("task=classify", *ROWS, *own, *few, "baseline=false")[1]["test"]["accuracy"]
 
 
 sides = {"nothing": [*SIZE, "tokenizer.size=2000"], "a language model": [f"init={begun}"]}
@@ -101,7 +101,7 @@ curves(panel, "Which language is it? Bands: all seeds", SHARES, found)
 from zoo.config import check, compose
 from zoo.registry import find
 from zoo.text.tokenizers import Subwords
-from zoo.training.build import checked, open_rows
+from zoo.training.build import check_options, open_rows
 
 MORE = {"classify": ROWS, "generate": [*ROWS, "task.stream=false"]}
 MORE["tag"] = [*ROWS[:2], "data.form=fields", "task.words=subword", "task.crf=false"]
@@ -110,19 +110,21 @@ CHOSEN = {task: check(compose([f"task={task}", *own])) for task, own in MORE.ite
 
 # %%
 rows = {task: open_rows(chosen, find(task)) for task, chosen in CHOSEN.items()}
-texts = [text for task in rows for row in rows[task].train for text in find(task).texts(row)]
+texts = [
+    text for task in rows for row in rows[task].train for text in find(task).tokenizer_texts(row)
+]
 tokenizer = Subwords.train(texts, 1000 if QUICK else 4000)
 
 
 def head(task, backbone):
-    kind, options, _ = checked(CHOSEN[task])
+    kind, options, _ = check_options(CHOSEN[task])
     return kind(backbone, tokenizer, **options | kind.learn(rows[task].train))
 
 
 # %%
 def trained(*tasks):
     backbone = zoo.Backbone(len(tokenizer), embedding_size=96, hidden_size=128)
-    model = zoo.share(backbone, {task: head(task, backbone) for task in tasks})
+    model = zoo.multitask(backbone, {task: head(task, backbone) for task in tasks})
     both, start = {t: ([*rows[t].train], [*rows[t].valid]) for t in tasks}, time.perf_counter()
     history = model.fit(both, f"train.epochs={1 if QUICK else 6}", "train.learning_rate=4e-3")
     best = min((each["valid"] for each in history), key=lambda metrics: metrics["loss"])

@@ -22,8 +22,7 @@ from zoo.config import Count, Share
 from zoo.data.dataset import Batch, Example
 from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
-from zoo.evaluation import baselines as baseline
-from zoo.evaluation import plots
+from zoo.evaluation import baselines, plots
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.task import Task
 from zoo.text.tokenizers import Tokenizer
@@ -42,7 +41,7 @@ WHY = {
 class Classify(Task):
     """Labels for texts: merged final `h_n` of both directions -> dropout -> linear."""
 
-    columns = ("text", "label")
+    target_columns = ("label",)
     metric = "accuracy"
     shape = "batch, directions x hidden: one vector per text"
     logits = "batch, labels"
@@ -93,17 +92,17 @@ class Classify(Task):
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baseline.tfidf(train, test, kind)
+        return baselines.tfidf(train, test, kind)
 
     def encode(self, row: Row) -> Example:
         ids = self.tokenizer.encode(column(row, "text"))
         most = self.max_length
-        read = [*ids[:most], *self.closing]
+        read = [*ids[:most], *self.end_ids]
         example: dict[str, Any] = {"ids": read, "cut": int(len(ids) > most)}
         if "label" in row:
             label = column(row, "label")
             if label not in self.ids:
-                raise RowError(row.place, f"label {label!r} does not occur in the training rows")
+                raise RowError(row.source, f"label {label!r} does not occur in the training rows")
             example["target"] = self.ids[label]
         return example
 
@@ -139,12 +138,14 @@ class Classify(Task):
         )  # fmt: skip
         return each.mean()
 
-    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
         """{"label": …, "probabilities": in the order of `labels`} per row."""
         probabilities = self(batch).float().softmax(-1).tolist()
         return [{"label": self.labels[_best(p)], "probabilities": p} for p in probabilities]
 
-    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+    def compute_metrics(
+        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
+    ) -> dict[str, float]:
         from sklearn.metrics import accuracy_score, f1_score, log_loss
 
         truth = [column(row, "label") for row in rows]
@@ -157,10 +158,10 @@ class Classify(Task):
             "loss": float(log_loss(truth, probabilities.numpy(), labels=self.labels)),
         }
 
-    def show(self, answer: dict[str, Any]) -> str:
+    def format(self, answer: dict[str, Any]) -> str:
         return answer["label"]
 
-    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def to_json(self, answer: dict[str, Any]) -> dict[str, Any]:
         probabilities = dict(zip(self.labels, answer["probabilities"], strict=True))
         return {"label": answer["label"], "probabilities": probabilities}
 
@@ -168,7 +169,7 @@ class Classify(Task):
         """Labels of texts, in their order; {label: probability} each with `probabilities`."""
         answers = super().predict(texts)
         if probabilities:
-            return [self.details(answer)["probabilities"] for answer in answers]
+            return [self.to_json(answer)["probabilities"] for answer in answers]
         return [answer["label"] for answer in answers]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _mistakes(
 ) -> list[dict[str, Any]]:
     """The wrong answers that were given with the highest probability."""
     wrong = [
-        {"place": row.place, "label": label, "answer": answer["label"],
+        {"place": row.source, "label": label, "answer": answer["label"],
          "probability": max(answer["probabilities"]), "text": row["text"][:200]}
         for answer, row, label in zip(answers, rows, truth, strict=True)
         if answer["label"] != label

@@ -24,37 +24,38 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import Count, NotNegative, Share
-from zoo.data.dataset import Batch, Example, Examples, Store
+from zoo.data.dataset import Batch, Dataset, Example, ExampleList
 from zoo.data.readers import Row, column
 from zoo.data.stream import Stream
-from zoo.evaluation import baselines as baseline
-from zoo.evaluation import metrics, perplexity, plots
-from zoo.evaluation.perplexity import Evaluation
-from zoo.generation.config import Search
-from zoo.generation.language_model import continuations, pieces, spell
+from zoo.evaluation import baselines, metrics, perplexity, plots
+from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.generation.config import GenerationConfig
+from zoo.generation.language_model import decode_stream, generate_texts, stream_text
 from zoo.nn import directions
-from zoo.nn.adaptive_softmax import AdaptiveTokenLayer, edges
+from zoo.nn.adaptive_softmax import AdaptiveOutputLayer, default_cutoffs
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.output_layer import TokenLayer
+from zoo.nn.output_layer import OutputLayer
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Task
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Tokenizer, lines
 
-COLUMNS = 64  # of a stream, while epochs are compared
-SKETCH = Search(sample=True, temperature=0.7, top_k=40, max_length=60, seed=1)  # after an epoch
+VALIDATION_COLUMNS = 64  # of a stream, while epochs are compared
+PREVIEW = GenerationConfig(
+    sample=True, temperature=0.7, top_k=40, max_length=60, seed=1
+)  # after an epoch
 EXCERPT, EXAMPLES = 3, 3  # test lines that are drawn, texts that are shown after a training
 
 
 class Generate(Task):
     """A language model: embedding -> LSTM -> one vector for each token to come."""
 
-    columns = ("text",)
-    asks = ("prompt",)
+    target_columns = ("text",)
+    input_columns = ("prompt",)
     metric = "perplexity"
-    least_is_best = True
-    searches = True
+    lower_is_better = True
+    generates = True
     reads, why = "output", "each step has read the tokens up to itself, and predicts the next one"
     shape = "batch, time, hidden: h after each token"
     logits = "batch, time, vocabulary"
@@ -87,22 +88,31 @@ class Generate(Task):
             raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
         self.stream, self.dropout = stream, dropout
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
-        self.store: type[Store] = Stream if stream else Store
+        self.dataset_class: type[Dataset] = Stream if stream else Dataset
         hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
         self.onward, self.backward = [backbone], None
         if backbone.lstm.bidirectional:
             self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
-            self.onward = [directions.turned(backbone, False)]  # in a list: not a part of its own
+            self.onward = [
+                directions.with_directions(backbone, False)
+            ]  # in a list: not a part of its own
         count = len(tokenizer)
         if softmax == "full":
-            self.tokens = TokenLayer(count, size, tied=tied)
+            self.tokens = OutputLayer(count, size, tied=tied)
         else:
-            self.tokens = AdaptiveTokenLayer(count, size, cutoffs or edges(count), tied=tied)
+            self.tokens = AdaptiveOutputLayer(
+                count, size, cutoffs or default_cutoffs(count), tied=tied
+            )
+
+    @classmethod
+    def training_columns(cls) -> tuple[str, ...]:
+        """A text alone: it is both what is read and what is predicted."""
+        return cls.target_columns
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baseline.compression(train, test)
+        return baselines.lzma_compression(train, test)
 
     def encode(self, row: Row) -> Example:
         """Of a text all tokens, to be predicted from those before them, EOS before the first; a
@@ -125,45 +135,47 @@ class Generate(Task):
     def read(self, encoded: Encoded) -> Tensor:
         return encoded.output[..., : self.backbone.lstm.hidden_size]  # the forward direction's
 
-    def follow(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
+    def next_token_vectors(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
         """Vectors (batch, time, size) that predict the next token of every step, the state after
         the last step, and the `output` (batch, time, hidden) they are made of."""
         onward = self.onward[0].train(self.training)  # the forward direction alone
         output = self.read(encoded := onward(batch.ids, batch.lengths, state))
-        return self._choosing(self.project(output)), (encoded.h_n, encoded.c_n), output
+        return self._drop(self.project(output)), (encoded.h_n, encoded.c_n), output
 
-    def _choosing(self, vectors: Tensor) -> Tensor:
-        return dropouts.drop(vectors, self.dropout, self.training)
+    def _drop(self, vectors: Tensor) -> Tensor:
+        return dropouts.dropout(vectors, self.dropout, self.training)
 
-    def learned(self, batch: Batch, state: State | None) -> tuple[Tensor, Tensor, State, Tensor]:
+    def training_vectors(
+        self, batch: Batch, state: State | None
+    ) -> tuple[Tensor, Tensor, State, Tensor]:
         """Vectors (n, size) and the tokens (n,) they are to predict, the forward direction's last
         state, and `output`. A backward direction, where there is one, has read a step's token and
         all behind it, and predicts the one before."""
         assert batch.target is not None
         target = batch.at_targets(batch.target)
         if self.backward is None:
-            vectors, last, output = self.follow(batch, state)
+            vectors, last, output = self.next_token_vectors(batch, state)
             return batch.at_targets(vectors), target, last, output
         encoded = self.backbone(batch.ids, batch.lengths, directions.forward_alone(state))
         right, left = encoded.output.chunk(2, -1)  # (batch, time, hidden) each
-        behind = batch.real[:, 1:]  # the first token has none before it
+        behind = batch.target_mask[:, 1:]  # the first token has none before it
         both = torch.cat(
             [batch.at_targets(self.project(right)), self.backward(left)[:, 1:][behind]]
         )
         target = torch.cat([target, batch.ids[:, :-1][behind]])
-        return self._choosing(both), target, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
+        return self._drop(both), target, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.tokens(self.follow(batch, None)[0], self.backbone)
+        return self.tokens(self.next_token_vectors(batch, None)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy of all tokens, in each direction that the backbone has. A window of
         a stream goes on from the state that the window before it left behind, without a gradient
         into that."""
-        carried = self.carried if batch.goes_on else None
-        vectors, target, state, output = self.learned(batch, carried)
-        if batch.goes_on is not None:
-            self.carried = (state[0].detach(), state[1].detach())
+        carried = self.carried_state if batch.continues else None
+        vectors, target, state, output = self.training_vectors(batch, carried)
+        if batch.continues is not None:
+            self.carried_state = (state[0].detach(), state[1].detach())
         loss = self.tokens.loss(vectors, self.backbone, target)
         if self.training and self.activation_penalty:
             loss = loss + self.activation_penalty * output.float().square().mean()
@@ -172,77 +184,88 @@ class Generate(Task):
             loss = loss + self.change_penalty * change.square().mean()
         return loss
 
-    def size(self, batch: Batch) -> int:
-        behind = 0 if self.backward is None else int(batch.real[:, 1:].sum())
-        return super().size(batch) + behind
+    def count_targets(self, batch: Batch) -> int:
+        behind = 0 if self.backward is None else int(batch.target_mask[:, 1:].sum())
+        return super().count_targets(batch) + behind
 
-    def answers(
-        self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
+    def predict_dataset(
+        self,
+        dataset: ExampleList,
+        tokens: int = 1 << 15,
+        rows: int = 256,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[tuple[int, Any]]:
         """Of a stream what `score` needs of each row, from passes over the whole of it; the static
         one in one column, unless epochs are being compared."""
-        if not isinstance(store, Stream):
-            yield from super().answers(store, tokens, rows, rank, world)
+        if not isinstance(dataset, Stream):
+            yield from super().predict_dataset(dataset, tokens, rows, rank, world)
             return
-        columns = COLUMNS if self.choosing else 1
-        measure = Evaluation() if self.choosing else self.evaluation
-        found = enumerate(perplexity.rows(self, store, measure, columns))
+        columns = VALIDATION_COLUMNS if self.comparing_epochs else 1
+        measure = PerplexityConfig() if self.comparing_epochs else self.perplexity_config
+        found = enumerate(perplexity.rows(self, dataset, measure, columns))
         yield from islice(found, rank, None, world)
 
-    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
         """Of prompts {"text", "n_best": [{"text", "score"}, …]}, prompts included; of texts what
         `score` needs."""
         if batch.target is None:
-            found = continuations(self, batch, self.search)
+            found = generate_texts(self, batch, self.generation)
             n_best = [[{"text": text, "score": score} for text, score in each] for each in found]
             return [{"text": each[0]["text"], "n_best": each} for each in n_best]
         losses = torch.zeros(batch.target.shape, device=self.device)
-        real, vectors = batch.real, self.follow(batch, None)[0]
+        real, vectors = batch.target_mask, self.next_token_vectors(batch, None)[0]
         losses[real] = self.tokens.losses(vectors[real], self.backbone, batch.target[real])
         nats = losses.double().sum(1).tolist()
         rows = zip(nats, batch.target, real, strict=True)
         return [metrics.likelihood({"": total}, row[some].tolist()) for total, row, some in rows]
 
-    def write(self, prompt: str = "", search: Search | None = None) -> Iterator[str]:
+    def stream_text(
+        self, prompt: str = "", config: GenerationConfig | None = None
+    ) -> Iterator[str]:
         """What follows a prompt, in pieces as they are produced; see `continuation.pieces`."""
-        batch = Batch.of([self.encode(Row({"prompt": prompt}, "prompt"))], [0]).to(self.device)
-        return pieces(self.eval(), batch, search or self.search)
+        batch = Batch.collate([self.encode(Row({"prompt": prompt}, "prompt"))], [0]).to(self.device)
+        return stream_text(self.eval(), batch, config or self.generation)
 
-    def predict(self, texts: str | Iterable[str], search: Search | None = None) -> list[Any]:
+    def predict(
+        self, texts: str | Iterable[str], config: GenerationConfig | None = None
+    ) -> list[Any]:
         """Texts that go on from prompts, in their order; of `n_best` above 1 a list for each.
 
         `search` is how they are found, by default `self.search`.
         """
-        return self.predict_with(search, texts)
+        return self.predict_with(config, texts)
 
-    def produce(self, row: Row) -> Iterator[str]:
+    def stream_answer(self, row: Row) -> Iterator[str]:
         """The row's prompt and what follows, as it is written; what a beam finds, at once."""
-        prompt = column(self.asked(row), "prompt")
-        if self.search.sample or self.search.beam == 1:
+        prompt = column(self.input_row(row), "prompt")
+        if self.generation.sample or self.generation.beam_size == 1:
             yield prompt
-            yield from self.write(prompt)
+            yield from self.stream_text(prompt)
         else:
-            yield self.predict(prompt, replace(self.search, n_best=1))[0]
+            yield self.predict(prompt, replace(self.generation, n_best=1))[0]
 
-    def spell(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""
-        return spell(self.tokenizer, ids, self.stream)
+        return decode_stream(self.tokenizer, ids, self.stream)
 
-    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+    def compute_metrics(
+        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
+    ) -> dict[str, float]:
         texts = [column(row, "text") for row in rows]
         return metrics.perplexity(answers, texts, by_line=self.stream)
 
-    def show(self, answer: dict[str, Any]) -> str:
+    def format(self, answer: dict[str, Any]) -> str:
         text = answer.get("text")
         return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
 
-    def sketch(self) -> str:
+    def preview(self) -> str:
         """A text of its own making."""
-        return "".join(self.write("", SKETCH))
+        return "".join(self.stream_text("", PREVIEW))
 
-    def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
+    def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """How surprising each token of an answer was."""
-        example = self.encode(Row({"text": answer.get("text", "")}, row.place))
+        example = self.encode(Row({"text": answer.get("text", "")}, row.source))
         names = self.tokenizer.pieces(example["target"])
         plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
         return True
@@ -250,6 +273,8 @@ class Generate(Task):
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """surprise.png of the first test lines, and texts of the model's own making."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
-        self.draw(Row({}, "test"), {"text": text}, folder / "surprise.png")
-        drawn = ("".join(self.write("", replace(SKETCH, seed=seed))) for seed in range(EXAMPLES))
+        self.plot(Row({}, "test"), {"text": text}, folder / "surprise.png")
+        drawn = (
+            "".join(self.stream_text("", replace(PREVIEW, seed=seed))) for seed in range(EXAMPLES)
+        )
         return {"examples": [{"sample": text} for text in drawn]}

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 
 from zoo.config import Count, Share
 from zoo.data import labelled_words
-from zoo.data.dataset import Batch, Example, Store
+from zoo.data.dataset import Batch, Dataset, Example
 from zoo.data.readers import Row
-from zoo.evaluation import baselines as baseline
-from zoo.evaluation import metrics, plots
+from zoo.evaluation import baselines, metrics, plots
 from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.char_encoder import Speller
-from zoo.nn.crf import CRF, Each
+from zoo.nn.char_encoder import CharEncoder
+from zoo.nn.crf import CRF, IndependentLabels
 from zoo.rnn import dropout as dropouts
 from zoo.task import Task
 from zoo.text import bio
@@ -43,8 +42,8 @@ SHOWN = 3  # test sentences that are printed after a training
 class Tag(Task):
     """Labels for words: (embedding + characters) -> LSTM -> `output` at every word -> linear."""
 
-    columns = ("words", "labels")
-    asks = ("words",)
+    target_columns = ("labels",)
+    input_columns = ("words",)
     metric = "accuracy"
     reads = "output"
     why = (
@@ -95,15 +94,15 @@ class Tag(Task):
         self.alphabet, self.speller, self.by_ids = Alphabet(alphabet), None, words == "subword"
         if words == "word+char":
             size = backbone.embedding.embedding_dim
-            self.speller = Speller(
+            self.speller = CharEncoder(
                 len(self.alphabet), character_embedding, character_hidden, size, character_dropout
             )
         self.head = nn.Linear(backbone.output_size, len(labels))
-        self.chain: CRF | Each
+        self.chain: CRF | IndependentLabels
         if crf:
-            self.chain = CRF(len(labels), bio.barred(labels, exceptions))
+            self.chain = CRF(len(labels), bio.forbidden_transitions(labels, exceptions))
         else:
-            self.chain = Each(label_smoothing)
+            self.chain = IndependentLabels(label_smoothing)
         self.singletons: Tensor
         nothing = torch.zeros(len(tokenizer), dtype=torch.bool)
         self.register_buffer("singletons", nothing, persistent=False)  # of the training words
@@ -113,20 +112,20 @@ class Tag(Task):
         return labelled_words.learn(rows)
 
     @classmethod
-    def texts(cls, row: Row) -> list[str]:
+    def tokenizer_texts(cls, row: Row) -> list[str]:
         return [" ".join(labelled_words.words(row))]
 
     @classmethod
-    def unusable(cls, row: Row) -> str | None:
+    def reject(cls, row: Row) -> str | None:
         return None if labelled_words.words(row) else "no words"
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baseline.tagger(train, test)
+        return baselines.linear_tagger(train, test)
 
-    def asked(self, row: Row) -> Row:
+    def input_row(self, row: Row) -> Row:
         """The words of a row, or those of its plain text."""
-        return Row({"words": labelled_words.found(row, self.splitter)}, row.place)
+        return Row({"words": labelled_words.words_of(row, self.word_splitter)}, row.source)
 
     def encode(self, row: Row) -> Example:
         """Of words their "ids" and the "letters" they are spelt with; of pieces theirs, and the
@@ -139,21 +138,21 @@ class Tag(Task):
         else:
             ends = accumulate(map(len, pieces))
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
-            example["ids"] += self.closing
+            example["ids"] += self.end_ids
         return example | (
-            {"target": labelled_words.target(row, self.ids)} if "labels" in row else {}
+            {"target": labelled_words.label_ids(row, self.ids)} if "labels" in row else {}
         )
 
-    def meet(self, store: Store) -> None:
-        self.singletons = labelled_words.singletons(store, len(self.tokenizer)).to(self.device)
+    def prepare(self, dataset: Dataset) -> None:
+        self.singletons = labelled_words.singletons(dataset, len(self.tokenizer)).to(self.device)
 
     def inputs(self, batch: Batch) -> Tensor:
         """Of words: their embedding and what their characters say, added (Dozat et al. 2017)."""
         ids = token_dropout.some(batch.ids, self.singletons, self.singleton_dropout, self.training)
         if self.speller is None:
             return ids
-        assert batch.spellings is not None
-        return self.backbone.embed(ids) + self.speller(batch.spellings)
+        assert batch.characters is not None
+        return self.backbone.embed(ids) + self.speller(batch.characters)
 
     def read(self, encoded: Encoded) -> Tensor:
         return encoded.output
@@ -161,31 +160,33 @@ class Tag(Task):
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, words, labels) in fp32; with a CRF what it adds its transitions to."""
         output = self.read(self.backbone(self.inputs(batch), batch.lengths))
-        if batch.first is not None:  # of a word's pieces the first; both directions read all of it
-            first = batch.first.clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
+        if (
+            batch.word_starts is not None
+        ):  # of a word's pieces the first; both directions read all of it
+            first = batch.word_starts.clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
             output = output.gather(1, first.expand(-1, -1, output.size(-1)))
-        return self.head(dropouts.drop(output, self.dropout, self.training)).float()
+        return self.head(dropouts.dropout(output, self.dropout, self.training)).float()
 
-    def real(self, batch: Batch) -> Tensor:
+    def word_mask(self, batch: Batch) -> Tensor:
         """Where there is a word (batch, words)."""
-        if batch.first is not None:
-            return batch.first >= 0
+        if batch.word_starts is not None:
+            return batch.word_starts >= 0
         steps = torch.arange(batch.ids.size(1), device=batch.ids.device)
         return steps < batch.lengths.to(steps.device).unsqueeze(1)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over all words of the cross entropy, or of -log P of a row's labels together."""
         assert batch.target is not None
-        real = batch.real
+        real = batch.target_mask
         return self.chain.loss(self(batch), batch.target, real).sum() / real.sum()
 
-    def steps(self, batch: Batch) -> int:
-        return int(self.real(batch).sum())
+    def count_tokens(self, batch: Batch) -> int:
+        return int(self.word_mask(batch).sum())
 
-    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
         """{"labels": of its words, "probabilities": of these labels} per row, and with targets
         "nats": what they took."""
-        logits, real = self(batch), self.real(batch)  # (batch, words, labels), (batch, words)
+        logits, real = self(batch), self.word_mask(batch)  # (batch, words, labels), (batch, words)
         best = self.chain.decode(logits, real)
         sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
         counts = real.sum(1).tolist()
@@ -198,10 +199,12 @@ class Tag(Task):
             return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
         return answers
 
-    def respond(self, rows: Iterable[Row], precision: str = "fp32") -> Iterator[dict[str, Any]]:
+    def predict_rows(
+        self, rows: Iterable[Row], precision: str = "fp32"
+    ) -> Iterator[dict[str, Any]]:
         """Answers with the "words" that they are about."""
         rows, asked = tee(rows)
-        for row, answer in zip(asked, super().respond(rows, precision), strict=True):
+        for row, answer in zip(asked, super().predict_rows(rows, precision), strict=True):
             yield {"words": labelled_words.words(row), **answer}
 
     def predict(self, texts: str | Iterable[str]) -> list[list[tuple[str, str]]]:
@@ -209,7 +212,9 @@ class Tag(Task):
         answers = super().predict(texts)
         return [list(zip(a["words"], a["labels"], strict=True)) for a in answers]
 
-    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+    def compute_metrics(
+        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
+    ) -> dict[str, float]:
         wanted = [labelled_words.labels(row) for row in rows]
         unseen = [[word not in self.seen for word in labelled_words.words(row)] for row in rows]
         found, of_spans = [a["labels"] for a in answers], bio.are_spans(self.labels)
@@ -217,7 +222,7 @@ class Tag(Task):
         nats, count = sum(a["nats"] for a in answers), sum(map(len, wanted))
         return values | {"loss": nats / max(1, count)}
 
-    def show(self, answer: dict[str, Any]) -> str:
+    def format(self, answer: dict[str, Any]) -> str:
         return " ".join(
             f"{word}/{label}" for word, label in zip(answer["words"], answer["labels"], strict=True)
         )
@@ -235,5 +240,5 @@ class Tag(Task):
         return tables | {
             "confusion": {"labels": self.labels, "counts": counts},
             "mistakes": labelled_words.mistakes(rows, answers),
-            "sentences": [{**answer, "shown": self.show(answer)} for answer in shown],
+            "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }

@@ -21,17 +21,16 @@ from torch.nn import functional as F
 from zoo.config import Count, Share
 from zoo.data.dataset import Batch, Example
 from zoo.data.readers import Row, column
-from zoo.evaluation import baselines as baseline
+from zoo.evaluation import baselines, plots
 from zoo.evaluation import metrics as scores
-from zoo.evaluation import plots
-from zoo.generation.config import Search
-from zoo.generation.generate import find
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.generation.step_model import Hypothesis
-from zoo.nn.attention import Kind, Memory
+from zoo.nn.attention import AttentionKind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init
-from zoo.nn.decoder import Decoder, Prefixes, Writing
-from zoo.nn.output_layer import TokenLayer
+from zoo.nn.decoder import Decoder, DecoderState, DecoderStepModel
+from zoo.nn.output_layer import OutputLayer
 from zoo.rnn.stack import State
 from zoo.task import Task
 from zoo.text.sentencepiece import seed_sampling
@@ -51,10 +50,10 @@ NOTHING = "nothing", "for comparison: with neither states nor attention it knows
 class Translate(Task):
     """Texts for texts: encoder -> bridge -> decoder, which looks at the encoder's output."""
 
-    columns = ("source", "target")
-    asks = ("source",)
+    target_columns = ("target",)
+    input_columns = ("source",)
     metric = "bleu"
-    searches = True
+    generates = True
     shape = "layers, batch, hidden: the decoder's first state"
     logits = "batch, written, vocabulary"
 
@@ -64,7 +63,7 @@ class Translate(Task):
         tokenizer: Tokenizer,
         target_tokenizer: Tokenizer | None = None,
         init: Init = "h_n_c_n",
-        attention: Kind | Literal["none"] = "general",
+        attention: AttentionKind | Literal["none"] = "general",
         input_feeding: bool = False,
         hidden_size: Count | None = None,
         tied: bool = True,
@@ -88,7 +87,7 @@ class Translate(Task):
             raise ValueError("subword_sampling needs tokenizer.kind=subwords")
         self.target_tokenizer, self.max_length = target_tokenizer, max_length
         self.label_smoothing, self.subword_sampling = label_smoothing, subword_sampling
-        self.varies_at_random = subword_sampling > 0
+        self.augments_at_random = subword_sampling > 0
         nothing = init == "zero" and attention == "none"
         self.reads, self.why = NOTHING if nothing else READS[init]
         lstm, size = backbone.lstm, backbone.embedding.embedding_dim
@@ -97,23 +96,23 @@ class Translate(Task):
         self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, init)
         self.decoder = Decoder(backbone, hidden, attention, input_feeding, dropout)
         own = target_tokenizer is not None or not tied  # an embedding of the target's tokens
-        self.tokens = TokenLayer(len(self.written), size, own, tied)
+        self.tokens = OutputLayer(len(self.output_tokenizer), size, own, tied)
 
     @classmethod
-    def texts(cls, row: Row) -> list[str]:
+    def tokenizer_texts(cls, row: Row) -> list[str]:
         return [column(row, "source"), column(row, "target")]
 
     @classmethod
-    def unusable(cls, row: Row) -> str | None:
-        empty = [name for name in cls.columns if not column(row, name).strip()]
+    def reject(cls, row: Row) -> str | None:
+        empty = [name for name in cls.training_columns() if not column(row, name).strip()]
         return f"an empty {' and '.join(empty)}" if empty else None
 
     @classmethod
     def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baseline.memory(train, test)
+        return baselines.nearest_pair(train, test)
 
     @property
-    def written(self) -> Tokenizer:
+    def output_tokenizer(self) -> Tokenizer:
         """The tokenizer of the target side."""
         return self.target_tokenizer or self.tokenizer
 
@@ -122,12 +121,12 @@ class Translate(Task):
         ids = [*self.tokenizer.encode(column(row, "source")), EOS]
         target = []
         if "target" in row:
-            target = [*self.written.encode(column(row, "target")), EOS]
+            target = [*self.output_tokenizer.encode(column(row, "target")), EOS]
         most = self.max_length + 1
         example: dict[str, Any] = {"ids": ids[:most], "cut": int(max(len(ids), len(target)) > most)}
         return example | ({"target": target[:most]} if target else {})
 
-    def vary(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def augment(self, examples: Sequence[Example]) -> Sequence[Example]:
         if not self.subword_sampling:
             return examples
         seed_sampling()
@@ -137,7 +136,7 @@ class Translate(Task):
         ]
 
     def _sampled(self, side: str, ids: Sequence[int]) -> list[int]:
-        tokenizer = self.tokenizer if side == "ids" else self.written
+        tokenizer = self.tokenizer if side == "ids" else self.output_tokenizer
         assert isinstance(tokenizer, Subwords)
         sampled = tokenizer.sample([*map(int, ids)], self.subword_sampling)
         return sampled if len(sampled) <= self.max_length + 1 else [*map(int, ids)]
@@ -146,62 +145,68 @@ class Translate(Task):
         """The decoder's first h and c: (layers, batch, hidden) each."""
         return self.bridge(encoded.h_n, encoded.c_n)
 
-    def begin(self, batch: Batch) -> tuple[Writing, Memory | None]:
+    def start_decoding(self, batch: Batch) -> tuple[DecoderState, Memory | None]:
         """The decoder's state before the first token, and what it may look at."""
         encoded = self.backbone(batch.ids, batch.lengths)
         look = self.decoder.attention
-        memory = None if look is None else look.remember(encoded.output, encoded.lengths)
+        memory = None if look is None else look.encode_memory(encoded.output, encoded.lengths)
         return self.decoder.start(*self.read(encoded)), memory
 
-    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def target_vectors(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """A vector (batch, written, size) for every token of the target, made of those before it,
         and the attention's weights (batch, written, read)."""
         assert batch.target is not None
         before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
-        return self.decoder(self.tokens.embed(before, self.backbone), *self.begin(batch))
+        return self.decoder(self.tokens.embed(before, self.backbone), *self.start_decoding(batch))
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, written, vocabulary) along the target, without one along the greedy
         translation."""
         if batch.target is None:
-            greedy = self.find(batch, Search(beam=1))
+            greedy = self.translate_batch(batch, GenerationConfig(beam_size=1))
             examples = [{"ids": [], "target": [*each[0].ids, EOS]} for each in greedy]
-            written = Batch.of(examples, range(len(batch))).target
+            written = Batch.collate(examples, range(len(batch))).target
             batch = replace(batch, target=written, target_places=None).to(self.device)
-        return self.tokens(self.vectors(batch)[0], self.backbone)
+        return self.tokens(self.target_vectors(batch)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
         assert batch.target is not None
-        chosen = batch.at_targets(self.vectors(batch)[0])  # (tokens, size)
+        chosen = batch.at_targets(self.target_vectors(batch)[0])  # (tokens, size)
         target = batch.at_targets(batch.target)
         smoothing = self.label_smoothing if self.training else 0.0
         return self.tokens.loss(chosen, self.backbone, target, smoothing)
 
-    steps = Task.size  # tokens that are written
+    count_tokens = Task.count_targets  # tokens that are written
 
-    def find(self, batch: Batch, search: Search) -> list[list[Hypothesis]]:
+    def translate_batch(self, batch: Batch, config: GenerationConfig) -> list[list[Hypothesis]]:
         """Translations of each row, the best first; an empty one of an empty row."""
         limits = 3 * batch.lengths + 10
         limits[batch.lengths <= 1] = 0  # EOS alone
-        writer = Prefixes(self.decoder, *self.begin(batch), self.tokens, self.backbone)
-        return find(writer, limits.to(self.device), search)
+        writer = DecoderStepModel(
+            self.decoder, *self.start_decoding(batch), self.tokens, self.backbone
+        )
+        return generate(writer, limits.to(self.device), config)
 
-    def answer(self, batch: Batch) -> list[dict[str, Any]]:
+    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
         """{"text", "ids", "n_best": [{"text", "score"}, …]} per row; where there is a target also
         its "tokens" and "loss", the mean of the batch."""
-        decode = self.written.decode
+        decode = self.output_tokenizer.decode
         answers = []
-        for hypotheses in self.find(batch, Search(beam=1) if self.choosing else self.search):
+        for hypotheses in self.translate_batch(
+            batch, GenerationConfig(beam_size=1) if self.comparing_epochs else self.generation
+        ):
             n_best = [{"text": decode(h.ids), "score": h.score} for h in hypotheses]
             text = n_best[0]["text"]
             answers.append({"text": text, "ids": hypotheses[0].ids, "n_best": n_best})
         if batch.target is not None:
-            loss, counts = self.loss(batch).item(), batch.real.sum(1).tolist()
+            loss, counts = self.loss(batch).item(), batch.target_mask.sum(1).tolist()
             for answer, tokens in zip(answers, counts, strict=True):
                 answer |= {"loss": loss, "tokens": tokens}
         return answers
 
-    def score(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, float]:
+    def compute_metrics(
+        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
+    ) -> dict[str, float]:
         wanted = [column(row, "target") for row in rows]
         metrics = scores.translation([answer["text"] for answer in answers], wanted)
         if answers and "tokens" in answers[0]:
@@ -209,29 +214,31 @@ class Translate(Task):
             metrics["loss"] = total / sum(answer["tokens"] for answer in answers)
         return metrics
 
-    def show(self, answer: dict[str, Any]) -> str:
+    def format(self, answer: dict[str, Any]) -> str:
         return " ".join(answer["text"].splitlines())
 
-    def details(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def to_json(self, answer: dict[str, Any]) -> dict[str, Any]:
         return {"translation": answer["text"], "n_best": answer["n_best"]}
 
-    def predict(self, texts: str | Iterable[str], search: Search | None = None) -> list[Any]:
+    def predict(
+        self, texts: str | Iterable[str], config: GenerationConfig | None = None
+    ) -> list[Any]:
         """Translations of texts, in their order; of `n_best` above 1 a list for each, best first.
 
         `search` is how they are found, by default `self.search`.
         """
-        return self.predict_with(search, texts)
+        return self.predict_with(config, texts)
 
-    def draw(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
+    def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """Where the decoder looked for each token of an answer."""
         if self.decoder.attention is None or not answer["ids"]:
             return False
-        read, written = self.encode(self.asked(row))["ids"], [*answer["ids"], EOS]
-        batch = Batch.of([{"ids": read, "target": written}], [0]).to(self.device)
+        read, written = self.encode(self.input_row(row))["ids"], [*answer["ids"], EOS]
+        batch = Batch.collate([{"ids": read, "target": written}], [0]).to(self.device)
         with torch.no_grad():
-            weights = self.eval().vectors(batch)[1]
+            weights = self.eval().target_vectors(batch)[1]
         assert weights is not None
-        names = self.tokenizer.pieces(read), self.written.pieces(written)
+        names = self.tokenizer.pieces(read), self.output_tokenizer.pieces(written)
         plots.attention(*names, weights[0].cpu().numpy(), path)
         return True
 
@@ -240,6 +247,6 @@ class Translate(Task):
         examples = []
         for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
             examples.append({**row, "answer": answer["text"]})
-            self.draw(row, answer, folder / f"attention-{len(examples)}.png")
+            self.plot(row, answer, folder / f"attention-{len(examples)}.png")
         signatures = scores.signatures([column(row, "target") for row in rows])
         return {"examples": examples, "signatures": signatures}

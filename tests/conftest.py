@@ -15,7 +15,7 @@ import torch
 
 from zoo import run
 from zoo.config import check, compose
-from zoo.training import pipeline as job
+from zoo.training import pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -24,7 +24,7 @@ DATA = ROOT / "tests" / "data"
 SMALL = [
     "device=cpu", "precision=fp32", "baseline=false", "tokenizer.min_count=1",
     "backbone.embedding_size=16", "backbone.hidden_size=16", "train.batch_rows=8",
-    "train.epochs=2", "train.learning_rate=2e-2", "train.average=0.9", "train.batch_tokens=128",
+    "train.epochs=2", "train.learning_rate=2e-2", "train.ema_decay=0.9", "train.batch_tokens=128",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def settings(out: Path | None, *overrides: str, task: str = "classify"):
 
 def train(out: Path, *overrides: str, task: str = "classify"):
     """Train small; the report."""
-    return job.train(settings(out, *overrides, task=task), "a test", time.time())[1]
+    return pipeline.run(settings(out, *overrides, task=task), "a test", time.time())[1]
 
 
 def arguments(out: Path, *overrides: str) -> list[str]:

@@ -13,7 +13,7 @@ from conftest import arguments, settings
 from zoo import device as machine
 from zoo import run
 from zoo.errors import InputError
-from zoo.training import pipeline as job
+from zoo.training import pipeline
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -141,9 +141,9 @@ def chosen():
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
 def test_only_algorithms_that_repeat_are_let_run_until_any_are(unset, device):
     unset.setattr(torch.cuda, "is_initialized", lambda: False)
-    machine.repeat(device, True)
+    machine.set_deterministic(device, True)
     assert chosen() == (True, True, False)
-    machine.repeat(device, False)
+    machine.set_deterministic(device, False)
     assert chosen() == (False, False, False)
 
 
@@ -151,8 +151,8 @@ def test_only_algorithms_that_repeat_are_let_run_until_any_are(unset, device):
 @pytest.mark.parametrize("started", [False, True])
 def test_a_processor_needs_no_setting_of_cublas(unset, wanted, started):
     unset.setattr(torch.cuda, "is_initialized", lambda: started)
-    machine.repeat(CPU, wanted)
-    machine.repeat(CUDA, False)
+    machine.set_deterministic(CPU, wanted)
+    machine.set_deterministic(CUDA, False)
     assert machine.WORKSPACE not in os.environ
 
 
@@ -165,10 +165,10 @@ def test_cublas_is_set_once_for_cuda(unset, given, started, kept):
     if given is not None:
         unset.setenv(machine.WORKSPACE, given)
     unset.setattr(torch.cuda, "is_initialized", lambda: started)
-    machine.repeat(CUDA, True)
+    machine.set_deterministic(CUDA, True)
     assert os.environ[machine.WORKSPACE] == kept
     unset.setattr(torch.cuda, "is_initialized", lambda: True)
-    machine.repeat(CUDA, True)  # again in the same process, as two trainings in a row do
+    machine.set_deterministic(CUDA, True)  # again in the same process, as two trainings in a row do
     assert os.environ[machine.WORKSPACE] == kept
     assert torch.are_deterministic_algorithms_enabled()
 
@@ -191,15 +191,15 @@ def test_cuda_that_cannot_repeat_is_refused_and_nothing_is_changed(unset, given,
         unset.setenv(machine.WORKSPACE, given)
     unset.setattr(torch.cuda, "is_initialized", lambda: started)
     with pytest.raises(InputError, match=line):
-        machine.repeat(CUDA, True)
+        machine.set_deterministic(CUDA, True)
     assert os.environ.get(machine.WORKSPACE) == given
     assert chosen() == (False, False, True)
 
 
 def test_a_deterministic_training_repeats_bit_by_bit(unset, tmp_path):
     seen = []
-    fit = job.fit
-    unset.setattr(job, "fit", lambda *given: seen.append(chosen()) or fit(*given))
+    fit = pipeline.fit
+    unset.setattr(pipeline, "fit", lambda *given: seen.append(chosen()) or fit(*given))
     for name in "ab":
         words = ["deterministic=true", "backbone.num_layers=2", "backbone.dropout=0.2"]
         assert run.main(arguments(tmp_path / name, *words, "task.pool=attention")) == 0
@@ -215,7 +215,7 @@ def test_an_operation_that_cannot_repeat_is_one_line(unset, capsys, tmp_path):
     def refuse(*_):
         raise RuntimeError(f"{line}, but you set\n'torch.use_deterministic_algorithms(True)'.")
 
-    unset.setattr(job, "train", refuse)
+    unset.setattr(pipeline, "run", refuse)
     assert run.main(arguments(tmp_path, "deterministic=true")) == 2
     _, err = capsys.readouterr()
     assert err.startswith(f"error: deterministic=true: {line}")
@@ -223,7 +223,7 @@ def test_an_operation_that_cannot_repeat_is_one_line(unset, capsys, tmp_path):
 
 
 def test_torch_itself_refuses_what_cannot_repeat_with_that_line(unset):
-    machine.repeat(CPU, True)
+    machine.set_deterministic(CPU, True)
     with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
         torch.ones(3, requires_grad=True).put(torch.zeros(2, dtype=int), torch.ones(2))
 
@@ -232,7 +232,7 @@ def test_any_other_error_of_torch_is_not_hidden(unset, tmp_path):
     def fail(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    unset.setattr(job, "train", fail)
+    unset.setattr(pipeline, "run", fail)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         run.main(arguments(tmp_path, "deterministic=true"))
 

@@ -21,7 +21,7 @@ LAYERS = [
     {"tasks", "zoo.registry"},
     {"zoo.loading"},
     {"zoo.training"},
-    {"zoo.multitask"},
+    {"zoo.shared_backbone"},
     {"zoo.hub"},
     {"zoo.cli", "zoo.export", "zoo.bench"},
     {"zoo.run"},

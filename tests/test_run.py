@@ -16,7 +16,7 @@ from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settin
 import zoo
 from zoo import run
 from zoo.data.corpora import open_corpus
-from zoo.training import build as prepare
+from zoo.training import build
 
 TOY = str(DATA / "classify.jsonl")
 
@@ -25,6 +25,12 @@ TOY = str(DATA / "classify.jsonl")
     ("words", "line"),
     [
         (["train.epoch=3"], "train.epoch: no such setting; did you mean train.epochs?"),
+        (["search.beam=3"], "search.beam: no such setting; did you mean generation.beam_size?"),
+        (["search.top_k=3"], "search.top_k: no such setting; did you mean generation.top_k?"),
+        (["train.clip=1"], "train.clip: no such setting; did you mean train.grad_clip?"),
+        (["train.average=0"], "train.average: no such setting; did you mean train.ema_decay?"),
+        (["train.share=0.1"], "train.share: no such setting; did you mean train.fraction?"),
+        (["train.vectors=true"], "train.vectors: no such setting; did you mean train.init_embeddings?"),
         (["tsk=classify"], "tsk: no such setting; did you mean task?"),
         (["+extra=1"], "extra: no such setting"),
         (["train.epochs=many"], "train.epochs=many: Input should be a valid integer"),
@@ -284,7 +290,7 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
 
 def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
     chosen = settings(None, f"init={trained}", "data.label=text", "data.text=label")
-    task = prepare.build(chosen, open_corpus(chosen.data))
+    task = build.build(chosen, open_corpus(chosen.data))
     origin = zoo.load(trained)
     for name, weight in task.backbone.state_dict().items():
         assert torch.equal(weight, origin.backbone.state_dict()[name])

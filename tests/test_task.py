@@ -16,7 +16,7 @@ from conftest import DATA, ROOT, lines, settings, train
 import zoo
 from zoo.cli import explain
 from zoo.config import check, compose
-from zoo.data import readers as rows
+from zoo.data import readers
 from zoo.data.corpora import open_corpus
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
@@ -24,7 +24,7 @@ from zoo.errors import InputError
 from zoo.model_folder import verify
 from zoo.registry import find
 from zoo.task import Task
-from zoo.training import build as prepare
+from zoo.training import build
 
 TASKS = sorted(path.stem for path in (ROOT / "tasks").glob("[a-z]*.py"))
 
@@ -34,15 +34,15 @@ def task(request) -> Task:
     """A task as it stands before training, for its toy rows."""
     torch.manual_seed(0)
     chosen = settings(None, task=request.param)
-    return prepare.build(chosen, open_corpus(chosen.data)).eval()
+    return build.build(chosen, open_corpus(chosen.data)).eval()
 
 
 def toys(task: Task) -> list[Row]:
-    return list(rows.read(DATA / f"{task.name}.jsonl"))
+    return list(readers.read(DATA / f"{task.name}.jsonl"))
 
 
 def batch(task: Task, some: list[Row]) -> Batch:
-    return Batch.of([task.encode(row) for row in some], range(len(some)))
+    return Batch.collate([task.encode(row) for row in some], range(len(some)))
 
 
 def test_there_is_a_file_a_config_and_toy_rows_for_each_task():
@@ -92,13 +92,13 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 import zoo
-from zoo.data import readers as rows
+from zoo.data import readers
 from zoo.data.dataset import Batch
 task = zoo.load(sys.argv[1])
-some = list(rows.read(Path(sys.argv[2])))[:12]
+some = list(readers.read(Path(sys.argv[2])))[:12]
 torch.set_num_threads(1)
 with torch.no_grad():
-    torch.save(task(Batch.of([task.encode(row) for row in some], range(12))), sys.argv[3])
+    torch.save(task(Batch.collate([task.encode(row) for row in some], range(12))), sys.argv[3])
 """
 
 
@@ -118,15 +118,15 @@ def test_answers_keep_the_rows_order(task):
         for weight in task.parameters():
             weight.normal_()  # answers that differ from row to row
     some = toys(task)
-    alone = [task.show(next(task.respond([row]))) for row in some]
-    assert [task.show(answer) for answer in task.respond(some)] == alone
+    alone = [task.format(next(task.predict_rows([row]))) for row in some]
+    assert [task.format(answer) for answer in task.predict_rows(some)] == alone
     assert len({*alone}) > 1
 
 
 def test_an_empty_text_is_answered(task):
-    empty = Row(dict.fromkeys(task.asks, ""), "here")
-    assert isinstance(task.show(next(task.respond([empty]))), str)
-    assert len(list(task.respond([]))) == 0
+    empty = Row(dict.fromkeys(task.input_columns, ""), "here")
+    assert isinstance(task.format(next(task.predict_rows([empty]))), str)
+    assert len(list(task.predict_rows([]))) == 0
 
 
 def test_the_shapes_are_those_of_a_real_batch(task):

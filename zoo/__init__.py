@@ -6,33 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.errors import InputError
-    from zoo.generation.config import Search
-    from zoo.hub.shipped import models
+    from zoo.generation.config import GenerationConfig
+    from zoo.hub.shipped import list_models
     from zoo.loading import load
-    from zoo.multitask import share
     from zoo.nn.backbone import Backbone, Encoded
     from zoo.rnn.lstm import LSTM
-    from zoo.training.pipeline import trained
+    from zoo.shared_backbone import multitask
+    from zoo.training.pipeline import train
 
 __all__ = [
     "LSTM",
     "Backbone",
     "Encoded",
+    "GenerationConfig",
     "InputError",
-    "Search",
+    "list_models",
     "load",
-    "models",
-    "share",
-    "trained",
+    "multitask",
+    "train",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "LSTM": "zoo.rnn.lstm", "Backbone": "zoo.nn.backbone", "Encoded": "zoo.nn.backbone",
-    "InputError": "zoo.errors", "load": "zoo.loading",
-    "Search": "zoo.generation.config", "trained": "zoo.training.pipeline", "models": "zoo.hub.shipped",
-    "share": "zoo.multitask",
-}  # fmt: skip
+    "LSTM": "zoo.rnn.lstm",
+    "Backbone": "zoo.nn.backbone",
+    "Encoded": "zoo.nn.backbone",
+    "GenerationConfig": "zoo.generation.config",
+    "InputError": "zoo.errors",
+    "list_models": "zoo.hub.shipped",
+    "load": "zoo.loading",
+    "multitask": "zoo.shared_backbone",
+    "train": "zoo.training.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,16 @@ SHAPE = (  # settings that a backbone was trained with, and cannot be without
     "embedding_size", "hidden_size", "num_layers", "bidirectional", "layer_norm", "learned_state",
 )  # fmt: skip
 
+EARLIER_NAMES = {
+    "search": "generation",
+    "search.beam": "generation.beam_size",
+    "generation.beam": "generation.beam_size",
+    "train.average": "train.ema_decay",
+    "train.clip": "train.grad_clip",
+    "train.share": "train.fraction",
+    "train.vectors": "train.init_embeddings",
+}
+
 FORBID = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -51,10 +61,10 @@ class TrainSettings(BaseModel):
     """How the weights are found."""
 
     model_config = FORBID
-    share: Annotated[float, Field(gt=0, le=1)]  # of the training rows that are used
+    fraction: Annotated[float, Field(gt=0, le=1)]  # of the training rows that are used
     freeze: Literal["none", "backbone", "gradual"]  # what of the backbone does not learn
     backbone_rate: Positive  # times the learning rate, of the backbone's weights
-    vectors: bool  # start the embedding from vectors learned from the training rows
+    init_embeddings: bool  # start the embedding from vectors learned from the training rows
     epochs: Count
     batch_tokens: Count  # at most so many steps in a batch, padding included
     batch_rows: Count  # and at most so many rows
@@ -62,8 +72,10 @@ class TrainSettings(BaseModel):
     schedule: Literal["cosine", "onecycle", "constant"]
     warmup: Annotated[float, Field(ge=0, le=1)]  # share of the training before it is reached
     weight_decay: Annotated[float, Field(ge=0)]
-    clip: Positive  # largest norm of the gradient
-    average: Share  # decay of the moving average of the weights that is kept; 0 keeps the last ones
+    grad_clip: Positive  # largest norm of the gradient
+    ema_decay: (
+        Share  # decay of the moving average of the weights that is kept; 0 keeps the last ones
+    )
     patience: Annotated[int, Field(ge=0)]  # epochs without a better one before it stops; 0: never
     checkpoint_steps: Annotated[int, Field(ge=0)]  # also save every so many steps; 0: epochs only
 
@@ -78,7 +90,7 @@ class Settings(BaseModel):
     backbone: dict[str, Any]  # the arguments of Backbone
     tokenizer: TokenizerSettings
     train: TrainSettings
-    search: dict[str, Any]  # the arguments of zoo.generation.config.Search
+    generation: dict[str, Any]  # the arguments of zoo.generation.config.Search
     evaluate: dict[str, Any]  # the arguments of zoo.evaluation.perplexity.Evaluation
     out: str | None
     model: str | None
@@ -207,8 +219,16 @@ def _explained(error: Exception) -> str:
     if wrong is None:
         return " ".join(lines)
     name = wrong[1] or wrong[2]
-    near = difflib.get_close_matches(name, _names(), 1)
+    near = [_renamed(name)] if _renamed(name) else difflib.get_close_matches(name, _names(), 1)
     return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "; see --help")
+
+
+def _renamed(name: str) -> str | None:
+    """The present name of a setting that had another one, None for other names."""
+    if name in EARLIER_NAMES:
+        return EARLIER_NAMES[name]
+    section, dot, rest = name.partition(".")
+    return f"{EARLIER_NAMES[section]}.{rest}" if dot and section in EARLIER_NAMES else None
 
 
 def _names() -> list[str]:

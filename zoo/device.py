@@ -54,7 +54,7 @@ def find_precision(name: str, device: torch.device) -> str:
     return "bf16" if native_bf16() and runs_bf16() else "fp32"
 
 
-def computes_apart(device: torch.device) -> bool:
+def is_asynchronous(device: torch.device) -> bool:
     """Whether the device computes while Python goes on: reading a number from it then waits."""
     return device.type != "cpu"
 
@@ -80,7 +80,7 @@ def runs_bf16() -> bool:
         return False
 
 
-def repeat(device: torch.device, wanted: bool) -> None:
+def set_deterministic(device: torch.device, wanted: bool) -> None:
     """Let only such algorithms run as give the same bits each time, or any when not `wanted`.
 
     cuBLAS reads its setting when CUDA starts. Raises InputError when that is past, or when the

@@ -8,5 +8,5 @@ class InputError(ValueError):
 class RowError(InputError):
     """A row that cannot be used; the message begins with its place, `reviews.csv:17: …`."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{place}: {message}")
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__(f"{source}: {message}")

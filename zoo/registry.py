@@ -14,7 +14,7 @@ from zoo.task import Task
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
 
 
-SEVERAL = {"shared": ("zoo.multitask", "Shared")}  # models of several tasks
+SEVERAL = {"multitask": ("zoo.shared_backbone", "Multitask")}  # models of several tasks
 
 
 def find_saved(name: str) -> type[Task]:

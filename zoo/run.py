@@ -115,7 +115,7 @@ def _run(arguments: list[str], began: float) -> None:
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
     given = _with_task(arguments)
-    settings = check(_with_search(compose(given), given))
+    settings = check(_with_generation(compose(given), given))
     check_together(settings, arguments)
     _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
@@ -137,7 +137,7 @@ def _with_task(arguments: list[str]) -> list[str]:
     from zoo.model_folder.verify import read_config
 
     name = read_config(given["model"])["task"]
-    if name == "shared":
+    if name == "multitask":
         raise InputError(f"model={given['model']}: several heads on one backbone: they answer in "
                          f"Python, zoo.load({given['model']!r}).predict(…)")  # fmt: skip
     if given.get("task", name) != name:
@@ -145,18 +145,18 @@ def _with_task(arguments: list[str]) -> list[str]:
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
 
 
-def _with_search(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """A model brings its search, in place of its task's recipe; what is given goes over both."""
+def _with_generation(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
+    """A model brings its generation config, in place of its task's recipe; what is given goes over both."""
     from zoo.config import compose
-    from zoo.model_folder.verify import read_search
+    from zoo.model_folder.verify import read_generation
 
-    kept = None if composed["model"] is None else read_search(composed["model"])
+    kept = None if composed["model"] is None else read_generation(composed["model"])
     if kept is not None:
-        others = [a for a in arguments if not a.lstrip("+").startswith("search")]
-        recipe, given = compose(others)["search"], composed["search"]
+        others = [a for a in arguments if not a.lstrip("+").startswith("generation")]
+        recipe, given = compose(others)["generation"], composed["generation"]
         plain = {a.lstrip("+").partition("=")[0] for a in arguments}
-        said = {k: v for k, v in given.items() if v != recipe[k] or f"search.{k}" in plain}
-        composed["search"] = vars(kept) | said
+        said = {k: v for k, v in given.items() if v != recipe[k] or f"generation.{k}" in plain}
+        composed["generation"] = vars(kept) | said
     return composed
 
 
@@ -172,7 +172,7 @@ def _log_to(stream: Any) -> None:
 def _train(settings: Settings, command: str, began: float) -> None:
     from zoo.training import pipeline
 
-    folder, report = pipeline.train(settings, command, began)
+    folder, report = pipeline.run(settings, command, began)
     if report:
         from zoo.cli.summary import training
 
@@ -185,7 +185,7 @@ def _evaluate(settings: Settings) -> None:
     from zoo.files import write_text
     from zoo.training import pipeline
 
-    task, metrics = pipeline.test(settings)
+    task, metrics = pipeline.evaluate_saved(settings)
     if settings.out is not None:
         report = {"task": task.name, "data": settings.data["name"], "test": metrics}
         path = Path(settings.out) / "report.json"
@@ -197,10 +197,10 @@ def _evaluate(settings: Settings) -> None:
 def _use(settings: Settings) -> None:
     from zoo import device
     from zoo.loading import load
-    from zoo.training.build import set_up
+    from zoo.training.build import configure
 
     task = load(str(settings.model), str(device.find_device(settings.device)))
-    set_up(task, settings)
+    configure(task, settings)
     if settings.mode == "chat":
         from zoo.cli import chat
 
@@ -223,22 +223,22 @@ def _explain(settings: Settings) -> None:
 
     if settings.model is not None:
         task = load(settings.model)
-        build.set_up(task, settings)
+        build.configure(task, settings)
     else:
-        splits = build.open_rows(settings, build.checked(settings)[0])
+        splits = build.open_rows(settings, build.check_options(settings)[0])
         task = build.build(settings, splits, rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]
     else:
         rows = list(islice(build.open_rows(settings, type(task)).valid, 8))
-    asked = [task.asked(row) for row in rows]
-    batch = Batch.of([task.encode(row) for row in asked], range(len(asked)))
+    asked = [task.input_row(row) for row in rows]
+    batch = Batch.collate([task.encode(row) for row in asked], range(len(asked)))
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
         folder = Path(settings.out or f"runs/explain-{task.name}")
         print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
         path = folder / "answer.png"
-        if task.draw(asked[0], next(task.respond(asked)), path):
+        if task.plot(asked[0], next(task.predict_rows(asked)), path):
             print(f"its answer as a picture: {path}")
 
 

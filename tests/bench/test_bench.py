@@ -64,7 +64,7 @@ def test_the_tutorials_model_gives_the_same_final_states_with_the_same_weights()
     backbone.lstm.load_state_dict(peer.lstm.state_dict())
     assert backbone.embedding is not None
     backbone.embedding.load_state_dict(peer.embedding.state_dict())
-    batch = Batch.of([{"ids": [4, 5, 6]}, {"ids": [7]}, {"ids": [8, 9]}], range(3))
+    batch = Batch.collate([{"ids": [4, 5, 6]}, {"ids": [7]}, {"ids": [8, 9]}], range(3))
     encoded = backbone(batch.ids, batch.lengths)
     ours = peer.head(torch.cat([encoded.h_n[-2], encoded.h_n[-1]], -1))
     torch.testing.assert_close(ours, peer(batch))

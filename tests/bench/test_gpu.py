@@ -237,8 +237,8 @@ def test_the_trained_model_is_kept_in_pieces_and_loads(rehearsal, tmp_path, corp
     assert sorted(path.name for path in keep.iterdir()) == kept["pieces"] == ["model.tar.gz.0"]
     subprocess.run(["sh", "-c", kept["join"]], check=True)
     model = zoo.load(keep / "model")
-    assert model.facts["test"] == test
-    assert model.predict("the", zoo.Search(beam=1, max_length=3))
+    assert model.metadata["test"] == test
+    assert model.predict("the", zoo.GenerationConfig(beam_size=1, max_length=3))
 
 
 def test_without_a_corpus_the_embedded_text_is_read(tmp_path):

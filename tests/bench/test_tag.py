@@ -10,10 +10,10 @@ from conftest import DATA, SMALL, settings
 
 from zoo.bench.__main__ import main
 from zoo.bench.peer_tagger import PackedTagger, Spelt
-from zoo.data import readers as rows
+from zoo.data import readers
 from zoo.data.corpora import open_corpus
 from zoo.data.dataset import Batch
-from zoo.training import build as prepare
+from zoo.training import build
 
 WORDS = ["data=files", f"data.train={DATA / 'tag.jsonl'}", *SMALL]
 
@@ -22,12 +22,12 @@ WORDS = ["data=files", f"data.train={DATA / 'tag.jsonl'}", *SMALL]
 def task():
     torch.manual_seed(0)
     chosen = settings(None, task="tag")
-    return prepare.build(chosen, open_corpus(chosen.data)).eval()
+    return build.build(chosen, open_corpus(chosen.data)).eval()
 
 
 def batch(task, count=9) -> Batch:
-    some = list(rows.read(DATA / "tag.jsonl"))[:count]
-    return Batch.of([task.encode(row) for row in some], range(count))
+    some = list(readers.read(DATA / "tag.jsonl"))[:count]
+    return Batch.collate([task.encode(row) for row in some], range(count))
 
 
 def test_the_file_has_all_cases(tmp_path, capsys):
@@ -45,7 +45,7 @@ def test_the_tutorials_way_spells_every_word_where_it_stands(task):
     some = batch(task)
     spelt = Spelt.of(some)
     assert len(spelt.letters) == int(some.lengths.sum())
-    words = [w for row in list(rows.read(DATA / "tag.jsonl"))[:9] for w in row["words"]]
+    words = [w for row in list(readers.read(DATA / "tag.jsonl"))[:9] for w in row["words"]]
     for word, letters, length in zip(words, spelt.letters, spelt.letter_lengths, strict=True):
         assert letters[:length].tolist() == task.alphabet.encode([word])[:-1]
         assert not letters[length:].any()
@@ -67,7 +67,7 @@ def test_with_the_same_weights_both_sides_give_the_same_logits(task):
     peer.mix.weight.copy_(task.speller.project.weight)
     peer.mix.bias.zero_()
     found, wanted = peer(Spelt.of(some)), task(some)
-    real = task.real(some)
+    real = task.word_mask(some)
     torch.testing.assert_close(found[real], wanted[real], atol=1e-5, rtol=1e-5)
 
 

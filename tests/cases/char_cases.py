@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.text.characters import ROWS, SIZES, Alphabet, Spellings
+from zoo.text.characters import ROWS, SIZES, Alphabet, CharBatch
 from zoo.text.special_ids import UNK
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -38,7 +38,7 @@ def letters(word):
 
 
 def spelt(rows, alphabet=ALPHABET):
-    return Spellings.of([alphabet.encode(row) for row in rows])
+    return CharBatch.collate([alphabet.encode(row) for row in rows])
 
 
 def listed(spellings):

@@ -11,7 +11,7 @@ from tasks.generate import Generate
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
-from zoo.text.sentencepiece import Pieces
+from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import TOKENIZERS
 
@@ -27,7 +27,7 @@ streams = pytest.mark.parametrize("stream", [True, False], ids=["stream", "rows"
 
 @cache
 def learned(kind):
-    return TOKENIZERS[kind].train(TEXTS, 60, pieces=Pieces(coverage=1.0, blanks=True))
+    return TOKENIZERS[kind].train(TEXTS, 60, pieces=SentencePieceOptions(coverage=1.0, blanks=True))
 
 
 def language(kind="words", end=0.0, **options) -> Generate:
@@ -45,4 +45,4 @@ def language(kind="words", end=0.0, **options) -> Generate:
 
 def asked(task, prompts=PROMPTS) -> Batch:
     examples = [task.encode(Row({"prompt": prompt}, "here")) for prompt in prompts]
-    return Batch.of(examples, range(len(examples)))
+    return Batch.collate(examples, range(len(examples)))

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from zoo.rnn import lstm_hoisted as hoisted
-from zoo.rnn import lstm_reference as reference
+from zoo.rnn import lstm_hoisted, lstm_reference
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
 
@@ -55,8 +54,8 @@ def run(leaves, steps, lengths=None, reverse=False):
     padding = None if lengths is None else Padding(lengths.to(leaves["x"].device), time)
     given = (leaves["x"], (leaves["h_0"], leaves["c_0"]), weights_of(leaves), padding, reverse)
     if steps == "reference":
-        return reference.run(*given)[:3]
-    return hoisted.run(*given, steps)
+        return lstm_reference.run(*given)[:3]
+    return lstm_hoisted.run(*given, steps)
 
 
 def loss_of(results):

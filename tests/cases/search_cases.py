@@ -8,14 +8,18 @@ from functools import cache
 import pytest
 import torch
 
-from zoo.generation.config import Search
-from zoo.generation.generate import find
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.text.special_ids import BOS, EOS, PAD
 
 SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written
 TEXTS, LIMITS = range(7), (4, 0, 9, 1, 9, 14, 2)
 SEEDS = range(15)
-SEARCHES = [Search(beam=1), Search(beam=4, n_best=4), Search(sample=True, n_best=4)]
+SEARCHES = [
+    GenerationConfig(beam_size=1),
+    GenerationConfig(beam_size=4, n_best=4),
+    GenerationConfig(sample=True, n_best=4),
+]
 searches = pytest.mark.parametrize("search", SEARCHES, ids=["greedy", "beam", "draws"])
 
 
@@ -32,7 +36,7 @@ def after(seed, text, prefix, size):
 class Writer:
     """Writes with `after`, knows what it has read, and checks how it is called."""
 
-    ends = True
+    ends_itself = True
 
     def __init__(self, texts, seed=0, size=SIZE):
         self.texts, self.seed, self.size = list(texts), seed, size
@@ -55,7 +59,7 @@ class Writer:
         found = [after(self.seed, text, prefix, self.size) for text, row in rows for prefix in row]
         return torch.stack(found).view(*ids.shape, self.size)
 
-    def keep(self, texts, prefixes):
+    def reorder(self, texts, prefixes):
         assert self.stepped
         self.stepped = False
         kept, width = texts.tolist(), len(self.read[0])
@@ -69,7 +73,7 @@ class Writer:
 
 def search_for(search, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
     """What `find` finds, as (ids, log-probability, score)."""
-    found = find(Writer(texts, seed, size), torch.tensor(limits, dtype=torch.int64), search)
+    found = generate(Writer(texts, seed, size), torch.tensor(limits, dtype=torch.int64), search)
     return [[(h.ids, h.log_probability, h.score) for h in each] for each in found]
 
 

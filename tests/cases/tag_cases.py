@@ -11,7 +11,7 @@ from tasks.tag import Tag
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
-from zoo.text.sentencepiece import Pieces
+from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.tokenizers import TOKENIZERS
 
 
@@ -46,8 +46,10 @@ each = pytest.mark.parametrize(("words", "crf"), [*product(KINDS, (False, True))
 def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) -> Tag:
     """An untrained tagger that has learned its labels from rows; `scale`: of random weights."""
     torch.manual_seed(0)
-    texts = [text for row in rows for text in Tag.texts(row)]
-    tokenizer = TOKENIZERS[kind or KINDS[words]].train(texts, 60, pieces=Pieces(coverage=1.0))
+    texts = [text for row in rows for text in Tag.tokenizer_texts(row)]
+    tokenizer = TOKENIZERS[kind or KINDS[words]].train(
+        texts, 60, pieces=SentencePieceOptions(coverage=1.0)
+    )
     backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
     options = {"character_embedding": 6, "character_hidden": 5} | options
     task = Tag(backbone, tokenizer, **(Tag.learn(rows) | options), words=words).eval()
@@ -58,7 +60,7 @@ def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) ->
 
 
 def batch(task: Tag, rows) -> Batch:
-    return Batch.of([task.encode(row) for row in rows], range(len(rows)))
+    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
 
 
 def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
@@ -73,4 +75,4 @@ def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
 
 def found(task: Tag, rows) -> list[list[str]]:
     """The labels that a task gives to the words of rows."""
-    return [answer["labels"] for answer in task.respond(map(task.asked, rows))]
+    return [answer["labels"] for answer in task.predict_rows(map(task.input_row, rows))]

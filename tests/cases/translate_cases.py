@@ -40,9 +40,9 @@ def translate(kind=Words, own=False, scale=0.7, end=0.0, **options) -> Translate
 
 
 def batch(task: Translate, rows=ROWS) -> Batch:
-    return Batch.of([task.encode(row) for row in rows], range(len(rows)))
+    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
 
 
 def asked(task: Translate, rows=ROWS) -> Batch:
     """The rows without their targets."""
-    return batch(task, [task.asked(row) for row in rows])
+    return batch(task, [task.input_row(row) for row in rows])

@@ -12,16 +12,16 @@ from generate_cases import language
 from zoo.cli.chat import HELP, chat
 from zoo.data.corpora import open_corpus
 from zoo.data.readers import Row
-from zoo.generation.config import Search
-from zoo.training import build as prepare
+from zoo.generation.config import GenerationConfig
+from zoo.training import build
 
 LINES = ["the old cat", "a", "the old cat", "my sister"]
-DRAWN = Search(sample=True, seed=3, max_length=8)
+DRAWN = GenerationConfig(sample=True, seed=3, max_length=8)
 
 
 def model(search=DRAWN, kind="words"):
     task = language(kind)
-    task.search = search
+    task.generation = search
     return task
 
 
@@ -37,7 +37,7 @@ def answers(search, *lines):
     task, found = model(search), ""
     for count, line in enumerate(lines):
         later = search if search.seed is None else replace(search, seed=search.seed + count)
-        found += line + "".join(task.write(line, later)) + "\n"
+        found += line + "".join(task.stream_text(line, later)) + "\n"
     return found
 
 
@@ -51,19 +51,19 @@ def test_each_line_is_answered_with_the_line_and_what_follows():
 def test_a_session_can_be_repeated_and_its_seed_goes_up_by_one():
     task = model()
     first = said(task, *LINES)
-    assert task.search == replace(DRAWN, seed=3 + len(LINES))
+    assert task.generation == replace(DRAWN, seed=3 + len(LINES))
     assert said(task, *LINES) != first
-    task.search = DRAWN
+    task.generation = DRAWN
     assert said(task, *LINES) == first
     last = model(replace(DRAWN, seed=2**32 - 1))
     said(last, "a")
-    assert last.search.seed == 0
+    assert last.generation.seed == 0
 
 
 def test_without_a_seed_there_is_none_to_count():
-    task = model(Search(beam=1, max_length=8))
-    assert said(task, "a", "a") == answers(task.search, "a", "a")
-    assert task.search == Search(beam=1, max_length=8)
+    task = model(GenerationConfig(beam_size=1, max_length=8))
+    assert said(task, "a", "a") == answers(task.generation, "a", "a")
+    assert task.generation == GenerationConfig(beam_size=1, max_length=8)
 
 
 def test_lines_without_text_and_the_end_of_the_input_say_nothing():
@@ -92,7 +92,7 @@ def test_quit_ends_it_and_nothing_else_is_read():
         ("/top_k 4", "top_k", 4, "4"),
         ("/top_p 0.25", "top_p", 0.25, "0.25"),
         ("/max_length 3", "max_length", 3, "3"),
-        ("/beam 2", "beam", 2, "2"),
+        ("/beam_size 2", "beam_size", 2, "2"),
         ("/repetition_penalty 1.5", "repetition_penalty", 1.5, "1.5"),
         ("/stop cat", "stop", ("cat",), "('cat',)"),
         ("/stop the cat", "stop", ("the cat",), "('the cat',)"),
@@ -101,7 +101,7 @@ def test_quit_ends_it_and_nothing_else_is_read():
 def test_a_command_changes_one_setting_and_the_answers_after_it(line, name, value, shown):
     task, wanted = model(), replace(DRAWN, **{name: value})
     assert said(task, line) == f"/{name} {shown}\n"
-    assert task.search == wanted
+    assert task.generation == wanted
     if value is not None:
         found = said(model(), line, "a", "/settings")
         text, _, settings = found.removeprefix(f"/{name} {shown}\n").partition("\n/beam")
@@ -115,7 +115,7 @@ def test_stop_without_a_string_is_none_again():
     assert said(task, "/stop cat", "/stop", "a") == "/stop ('cat',)\n/stop ()\n" + answers(
         DRAWN, "a"
     )
-    assert task.search.stop == ()
+    assert task.generation.stop == ()
 
 
 def test_settings_and_help_show_what_there_is():
@@ -128,16 +128,16 @@ def test_settings_and_help_show_what_there_is():
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [
-        ("/temperature 0", "search.temperature=0: Input should be greater than 0"),
+        ("/temperature 0", "generation.temperature=0: Input should be greater than 0"),
         (
             "/temperature warm",
-            "search.temperature=warm: Input should be a valid number, "
+            "generation.temperature=warm: Input should be a valid number, "
             "unable to parse string as a number",
         ),
-        ("/temperature", "search.temperature=(): Input should be a valid number"),
-        ("/top_p 1.1", "search.top_p=1.1: Input should be less than or equal to 1"),
-        ("/seed -1", "search.seed=-1: Input should be greater than or equal to 0"),
-        ("/max_length 0", "search.max_length=0: Input should be greater than or equal to 1"),
+        ("/temperature", "generation.temperature=(): Input should be a valid number"),
+        ("/top_p 1.1", "generation.top_p=1.1: Input should be less than or equal to 1"),
+        ("/seed -1", "generation.seed=-1: Input should be greater than or equal to 0"),
+        ("/max_length 0", "generation.max_length=0: Input should be greater than or equal to 1"),
         ("/tempo 1", "/tempo: no such command; see /help"),
         ("/", "/: no such command; see /help"),
         ("/quit now", "/quit: no such command; see /help"),
@@ -147,23 +147,23 @@ def test_what_is_wrong_is_one_line_and_the_chat_goes_on(line, wrong):
     task = model()
     found = said(task, line, "a")
     assert found == f"error: {wrong}\n" + answers(DRAWN, "a")
-    assert task.search == replace(DRAWN, seed=4)
+    assert task.generation == replace(DRAWN, seed=4)
 
 
 def test_settings_that_do_not_go_together_are_refused():
-    task = model(Search(beam=1, sample=True, n_best=3, seed=1, max_length=8))
-    line = "error: n_best=3 needs a beam as wide, not beam=1"
+    task = model(GenerationConfig(beam_size=1, sample=True, n_best=3, seed=1, max_length=8))
+    line = "error: n_best=3 needs a beam as wide, not beam_size=1"
     assert said(task, "/sample false").startswith(line)
-    assert task.search.sample
+    assert task.generation.sample
 
 
 def test_a_beam_is_shown_when_it_is_done():
-    search = Search(beam=3, max_length=8)
+    search = GenerationConfig(beam_size=3, max_length=8)
     assert said(model(search), "a") == model(search).predict("a")[0] + "\n"
 
 
 def test_of_several_texts_a_beam_shows_the_best():
-    search = Search(beam=3, n_best=3, max_length=8)
+    search = GenerationConfig(beam_size=3, n_best=3, max_length=8)
     found = said(model(search), "a")
     assert found == model(search).predict("a")[0][0] + "\n"
 
@@ -184,9 +184,11 @@ def test_an_answer_appears_in_pieces():
 
 def test_a_classifier_answers_and_has_no_settings():
     chosen = settings(None)
-    task = prepare.build(chosen, open_corpus(chosen.data)).eval()
+    task = build.build(chosen, open_corpus(chosen.data)).eval()
     texts = ["a fine film", "a dull film"]
-    shown = [task.show(answer) for answer in task.respond(Row({"text": t}, "here") for t in texts)]
+    shown = [
+        task.format(answer) for answer in task.predict_rows(Row({"text": t}, "here") for t in texts)
+    ]
     found = said(task, texts[0], "/temperature 1", texts[1], "/quit", texts[0])
     wrong = "error: /temperature: no such command; see /help"
     assert found.splitlines() == [shown[0], wrong, shown[1]]
@@ -195,12 +197,17 @@ def test_a_classifier_answers_and_has_no_settings():
 def test_a_chat_on_the_command_line(tmp_path):
     task = model(kind="characters").float()
     task.save(tmp_path)
-    words = ["search.max_length=8", "search.temperature=1.0", "search.top_k=0", "search.beam=1"]
+    words = [
+        "generation.max_length=8",
+        "generation.temperature=1.0",
+        "generation.top_k=0",
+        "generation.beam_size=1",
+    ]
     options = [*words, "seed=3", "threads=1", "device=cpu"]
     lines = "the old cat\n/no\n/temperature 0.5\na\n/quit\nmore\n"
     done = command("mode=chat", f"model={tmp_path}", *options, input=lines)
     assert (done.returncode, done.stderr) == (0, "")
-    task.search = replace(DRAWN, beam=1)
+    task.generation = replace(DRAWN, beam_size=1)
     assert done.stdout == said(task, "the old cat", "/no", "/temperature 0.5", "a")
     assert "error: /no: no such command; see /help\n/temperature 0.5\na" in done.stdout
 

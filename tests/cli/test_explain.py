@@ -23,7 +23,7 @@ TEXT = "Gulls follow the trawler home."
 
 
 def batch(task, *texts):
-    return Batch.of([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
+    return Batch.collate([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
 
 
 def classify(**options):
@@ -162,6 +162,6 @@ def test_calls_per_layer_are_explained_as_they_are_made(options, training, lengt
     with torch.set_grad_enabled(training), Calls() as calls:
         lstm(torch.ones(5, 2, 2), lengths=None if lengths is None else torch.tensor(lengths))
     found = lstm.explain(2, 5, kernels.H100, torch.float16, lengths is not None)
-    said = {condition.wants: condition.holds for condition in found.conditions}
+    said = {condition.requirement: condition.holds for condition in found.conditions}
     one = said["one layer in a call"], said["one direction in a call"]
     assert one == (calls.seen == (1, False),) * 2

@@ -7,7 +7,7 @@ import gzip
 import pytest
 from conftest import fails
 
-from zoo.data import readers as rows
+from zoo.data import readers
 from zoo.data.conll import CONLLU
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
@@ -66,7 +66,7 @@ packs = pytest.mark.parametrize("packed", ["", ".gz"], ids=["plain", "gz"])
 @packs
 def test_sentences_of_conllu(write, end, packed):
     name = write("a.conllu" + packed, ENDS[end](TREES))
-    found = list(rows.read(name))
+    found = list(readers.read(name))
     assert [row["words"] for row in found] == FORMS
     assert [row["upos"] for row in found] == [["VERB", "PRON"], ["SYM", "INTJ", "NUM"]]
     assert [row["xpos"] for row in found] == [["NN", "NN"], ["NN", "UH", "NN"]]
@@ -77,7 +77,7 @@ def test_sentences_of_conllu(write, end, packed):
     }  # fmt: skip
     assert tuple(found[1]) == CONLLU
     shift = 2 * (end == "blank lines")
-    assert [row.place for row in found] == [f"{name}:{1 + shift}", f"{name}:{10 + shift}"]
+    assert [row.source for row in found] == [f"{name}:{1 + shift}", f"{name}:{10 + shift}"]
 
 
 BROKEN = {
@@ -101,19 +101,19 @@ BROKEN = {
 def test_a_broken_line_of_conllu_is_named(write, case, packed):
     line, said = BROKEN[case]
     name = write("a.conllu" + packed, "\n".join([word(1), "", "# x", word(1), line, word(2)]))
-    assert message(rows.read, name).startswith(f"{name}:5: {said}")
-    assert next(rows.read(name))["words"] == ["a"]
+    assert message(readers.read, name).startswith(f"{name}:5: {said}")
+    assert next(readers.read(name))["words"] == ["a"]
 
 
 @pytest.mark.parametrize("number", ["-1", "1.", "1-2-3", "1..2", ".2"])
 def test_an_id_that_is_none_is_named(write, number):
     name = write("a.conllu", "\n".join([word(1), word(number), word(2)]))
-    assert message(rows.read, name).startswith(f"{name}:2: id {number!r}")
+    assert message(readers.read, name).startswith(f"{name}:2: id {number!r}")
 
 
 def test_ids_count_from_one_in_each_sentence(write):
     name = write("a.conllu", "\n".join([word(1), word(2), "", word(2)]))
-    assert message(rows.read, name).startswith(f"{name}:4: id 2 where 1 is due")
+    assert message(readers.read, name).startswith(f"{name}:4: id 2 where 1 is due")
 
 
 COLUMNS = """-DOCSTART- -X- O O
@@ -137,15 +137,15 @@ CONTENT = [
 @ends
 @packs
 @pytest.mark.parametrize("between", [" ", "\t", "   "], ids=["blank", "tab", "blanks"])
-@pytest.mark.parametrize("read", [rows.read, rows.sentences], ids=["read", "sentences"])
+@pytest.mark.parametrize("read", [readers.read, readers.sentences], ids=["read", "sentences"])
 def test_sentences_of_column_files(write, tmp_path, end, packed, between, read):
     text = ENDS[end](COLUMNS.replace(" ", between))
-    name = write(("a.conll" if read is rows.read else "a.any") + packed, text)
+    name = write(("a.conll" if read is readers.read else "a.any") + packed, text)
     found = list(read(tmp_path / name))
     assert [dict(row) for row in found] == CONTENT
     shift = 2 * (end == "blank lines")
     places = [f"{tmp_path / name}:{line + shift}" for line in (3, 7)]
-    assert [row.place for row in found] == places
+    assert [row.source for row in found] == places
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_sentences_of_column_files(write, tmp_path, end, packed, between, read):
     ],
 )
 def test_columns_are_named_from_both_ends(write, text, names):
-    (row,) = rows.read(write("a.bio", text))
+    (row,) = readers.read(write("a.bio", text))
     assert [*row] == names
     assert row["words"] == ["a", "b"]
     assert "labels" not in names or row["labels"] == ["X", "Y"]
 
 
 def test_between_tabs_blanks_are_of_the_word(write):
-    (row,) = rows.read(write("a.bio", "New York\tB-LOC\n10 000\tO\n"))
+    (row,) = readers.read(write("a.bio", "New York\tB-LOC\n10 000\tO\n"))
     assert dict(row) == {"words": ["New York", "10 000"], "labels": ["B-LOC", "O"]}
 
 
@@ -181,13 +181,13 @@ def test_between_tabs_blanks_are_of_the_word(write):
 )
 def test_a_broken_line_of_columns_is_named(write, text, said):
     name = write("a.conll", text)
-    assert message(rows.read, name).startswith(f"{name}:{said}")
+    assert message(readers.read, name).startswith(f"{name}:{said}")
 
 
 @pytest.mark.parametrize("name", ["a.conllu", "a.conll", "a.bio.gz"])
 def test_a_file_without_sentences_is_an_error(write, name):
     with pytest.raises(InputError, match="holds no rows"):
-        rows.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
+        readers.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
 
 
 def opened(column="labels", **parts):
@@ -202,7 +202,7 @@ def test_the_corpus_columns_takes_the_labels_from_a_column(write, column, source
     for part, name in zip((splits.train, splits.valid, splits.test), names, strict=True):
         assert [row["labels"] for row in part] == [row[source] for row in CONTENT]
         assert [row["words"] for row in part] == [row["words"] for row in CONTENT]
-        assert next(iter(part)).place == f"{name}:3"
+        assert next(iter(part)).source == f"{name}:3"
 
 
 def test_words_that_stand_twice_are_on_one_side(write):

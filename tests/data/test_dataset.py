@@ -14,8 +14,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import dataset as batches
-from zoo.data.dataset import IGNORED, POOL, Batch, Examples, Store, plan, share
+from zoo.data import dataset
+from zoo.data.dataset import (
+    IGNORE_INDEX,
+    POOL_BATCHES,
+    Batch,
+    Dataset,
+    ExampleList,
+    bucket_sampler,
+    shard,
+)
 from zoo.text.special_ids import PAD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +46,12 @@ ROWS = [
 
 
 def examples(lengths):
-    return Examples([{"ids": [4] * length} for length in lengths])
+    return ExampleList([{"ids": [4] * length} for length in lengths])
 
 
 def planned(lengths, limits, seed=None):
     generator = None if seed is None else np.random.default_rng(seed)
-    return [batch.tolist() for batch in plan(examples(lengths), *limits, generator)]
+    return [batch.tolist() for batch in bucket_sampler(examples(lengths), *limits, generator)]
 
 
 def plain(store):
@@ -55,7 +63,7 @@ def plain(store):
 
 
 def stored(folder, rows=ROWS, encode=dict):
-    return Store.write(rows, encode, folder)
+    return Dataset.write(rows, encode, folder)
 
 
 @QUICK
@@ -70,7 +78,9 @@ def test_each_row_is_planned_once(lengths, limits, seed):
 def test_a_batch_keeps_its_limits_unless_it_is_one_row(lengths, limits, seed):
     tokens, rows = limits
     store = examples(lengths)
-    for batch in plan(store, tokens, rows, None if seed is None else np.random.default_rng(seed)):
+    for batch in bucket_sampler(
+        store, tokens, rows, None if seed is None else np.random.default_rng(seed)
+    ):
         assert 1 <= len(batch) <= rows
         assert len(batch) == 1 or store.batch(batch).ids.numel() <= tokens
 
@@ -93,7 +103,7 @@ def test_other_epochs_have_other_plans_and_other_neighbours():
 @QUICK
 @given(texts, limits)
 def test_without_a_generator_pools_keep_the_rows_order(lengths, limits):
-    pool = limits[1] * POOL
+    pool = limits[1] * POOL_BATCHES
     pools = [[row // pool for row in batch] for batch in planned(lengths, limits)]
     assert all(len(set(batch)) == 1 for batch in pools)
     flat = [batch[0] for batch in pools]
@@ -101,16 +111,16 @@ def test_without_a_generator_pools_keep_the_rows_order(lengths, limits):
 
 
 def test_rows_of_like_length_stand_together():
-    lengths = np.random.default_rng(1).integers(1, 60, 64 * POOL)
+    lengths = np.random.default_rng(1).integers(1, 60, 64 * POOL_BATCHES)
     store = examples(lengths)
     for generator in (None, np.random.default_rng(2)):
-        planned = [store.batch(rows) for rows in plan(store, 10**6, 64, generator)]
-        assert len(planned) == POOL
+        planned = [store.batch(rows) for rows in bucket_sampler(store, 10**6, 64, generator)]
+        assert len(planned) == POOL_BATCHES
         assert sum(batch.ids.numel() for batch in planned) < 1.05 * lengths.sum()
 
 
 def two_sided(lengths):
-    return Examples([{"ids": [4] * read, "target": [5] * written} for read, written in lengths])
+    return ExampleList([{"ids": [4] * read, "target": [5] * written} for read, written in lengths])
 
 
 @QUICK
@@ -121,11 +131,11 @@ def test_a_batch_keeps_its_limits_on_both_sides_and_is_no_smaller_than_needed(
     tokens, rows = limits
     store = two_sided(zip(lengths, lengths[::-1], strict=True))
     generator = None if seed is None else np.random.default_rng(seed)
-    planned = list(plan(store, tokens, rows, generator))
+    planned = list(bucket_sampler(store, tokens, rows, generator))
     assert sorted(np.concatenate([*planned, []])) == list(range(len(lengths)))
     for batch in map(store.batch, planned):
         assert len(batch) == 1 or max(batch.ids.numel(), batch.target.numel()) <= tokens
-    pool = rows * POOL
+    pool = rows * POOL_BATCHES
     for one, other in pairwise(planned) if seed is None else ():
         more = store.batch(np.append(one, other[0]))
         wide = len(more) * max(more.ids.shape[1], more.target.shape[1])
@@ -134,12 +144,14 @@ def test_a_batch_keeps_its_limits_on_both_sides_and_is_no_smaller_than_needed(
 
 def test_rows_alike_on_both_sides_stand_together():
     alike = [(read, written) for read in (3, 9, 30, 31) for written in (2, 8, 40, 41)]
-    lengths = [alike[i % 16] for i in range(64 * POOL)]  # sixteen kinds, four full batches of each
+    lengths = [
+        alike[i % 16] for i in range(64 * POOL_BATCHES)
+    ]  # sixteen kinds, four full batches of each
     for generator in (None, np.random.default_rng(2)):
-        planned = list(plan(two_sided(lengths), 10**6, 64, generator))
+        planned = list(bucket_sampler(two_sided(lengths), 10**6, 64, generator))
         kinds = [{lengths[row] for row in batch} for batch in planned]
-        assert len(planned) == POOL
-        assert [len(kind) for kind in kinds] == [1] * POOL
+        assert len(planned) == POOL_BATCHES
+        assert [len(kind) for kind in kinds] == [1] * POOL_BATCHES
 
 
 def test_lengths_are_those_of_both_sides(tmp_path):
@@ -149,75 +161,77 @@ def test_lengths_are_those_of_both_sides(tmp_path):
         {"ids": [], "target": [8] * 5},
     ]
     wanted = [[2, 1], [1, 0], [0, 5]]
-    for store in (Examples(rows), stored(tmp_path / "store", rows)):
+    for store in (ExampleList(rows), stored(tmp_path / "store", rows)):
         assert store.lengths(np.arange(3)).tolist() == wanted
         assert store.lengths(np.array([2, 0])).tolist() == [wanted[2], wanted[0]]
     numbers = [{"ids": [4, 5], "target": 3}, {"ids": [], "target": 9}]  # classes are not written
-    for store in (Examples(numbers), stored(tmp_path / "numbers", numbers), examples([2, 0])):
+    for store in (ExampleList(numbers), stored(tmp_path / "numbers", numbers), examples([2, 0])):
         assert store.lengths(np.arange(2)).tolist() == [[2, 0], [0, 0]]
 
 
 @QUICK
 @given(st.lists(st.integers(0, 999), max_size=40), st.integers(1, 5))
 def test_the_shares_of_a_batch_are_the_batch(rows, world):
-    shares = [share(np.array(rows, dtype=np.int32), rank, world) for rank in range(world)]
+    shares = [shard(np.array(rows, dtype=np.int32), rank, world) for rank in range(world)]
     assert sorted(row for part in shares for row in part) == sorted(rows)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_padding_is_pad_in_ids_and_ignored_in_targets():
     rows = [{"ids": [5, 6], "target": [1]}, {"ids": [7], "target": [2, 3, 4]}]
-    batch = Batch.of(rows, [8, 3])
+    batch = Batch.collate(rows, [8, 3])
     assert batch.ids.tolist() == [[5, 6], [7, PAD]]
-    assert batch.target.tolist() == [[1, IGNORED, IGNORED], [2, 3, 4]]
-    assert (batch.lengths.tolist(), batch.index.tolist(), len(batch)) == ([2, 1], [8, 3], 2)
-    tensors = (batch.ids, batch.target, batch.lengths, batch.index)
+    assert batch.target.tolist() == [[1, IGNORE_INDEX, IGNORE_INDEX], [2, 3, 4]]
+    assert (batch.lengths.tolist(), batch.row_numbers.tolist(), len(batch)) == ([2, 1], [8, 3], 2)
+    tensors = (batch.ids, batch.target, batch.lengths, batch.row_numbers)
     assert {tensor.dtype for tensor in tensors} == {torch.int64}
     cross_entropy = torch.nn.functional.cross_entropy(torch.randn(6, 9), batch.target.flatten())
     assert cross_entropy.isfinite()  # its own default leaves -100 out
 
 
 def test_a_target_is_one_per_row_or_none():
-    assert Batch.of(ROWS, range(4)).target.tolist() == [2, 0, 1, -1]
-    assert Batch.of([{"ids": [5]}], [0]).target is None
+    assert Batch.collate(ROWS, range(4)).target.tolist() == [2, 0, 1, -1]
+    assert Batch.collate([{"ids": [5]}], [0]).target is None
 
 
 def test_a_batch_of_empty_texts_is_one_step_wide():
-    batch = Batch.of([{"ids": [], "target": []}] * 2, [0, 1])
+    batch = Batch.collate([{"ids": [], "target": []}] * 2, [0, 1])
     assert batch.ids.tolist() == [[PAD], [PAD]]
-    assert batch.target.tolist() == [[IGNORED], [IGNORED]]
+    assert batch.target.tolist() == [[IGNORE_INDEX], [IGNORE_INDEX]]
     assert batch.lengths.tolist() == [0, 0]
 
 
 def test_a_batch_moves_but_for_its_lengths():
-    batch = Batch.of(ROWS[:3], range(3)).to(torch.device("meta"))
+    batch = Batch.collate(ROWS[:3], range(3)).to(torch.device("meta"))
     assert (batch.ids.device.type, batch.target.device.type) == ("meta", "meta")
     assert batch.lengths.tolist() == [3, 0, 1]
 
 
 def test_what_is_stored_is_what_was_encoded(tmp_path):
-    store, memory = stored(tmp_path / "store"), Examples(ROWS)
+    store, memory = stored(tmp_path / "store"), ExampleList(ROWS)
     assert len(store) == len(memory) == 4
-    assert plain(store) == plain(Store(tmp_path / "store")) == ROWS
+    assert plain(store) == plain(Dataset(tmp_path / "store")) == ROWS
     for rows in ([0], [2, 0, 1], [1], [3, 3]):
         rows = np.array(rows)
         assert store.lengths(rows).tolist() == memory.lengths(rows).tolist()
         found, wanted = store.batch(rows), memory.batch(rows)
-        for name in ("ids", "lengths", "index", "target"):
+        for name in ("ids", "lengths", "row_numbers", "target"):
             assert torch.equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_a_store_is_planned_like_examples_in_memory(tmp_path):
     rows = [{"ids": [4] * (i * 7 % 13)} for i in range(200)]
     store = stored(tmp_path / "store", rows)
-    one, two = (plan(kept, 40, 5, np.random.default_rng(1)) for kept in (store, Examples(rows)))
+    one, two = (
+        bucket_sampler(kept, 40, 5, np.random.default_rng(1)) for kept in (store, ExampleList(rows))
+    )
     assert list(map(list, one)) == list(map(list, two))
 
 
 def test_a_corpus_of_empty_texts_is_stored(tmp_path):
     store = stored(tmp_path / "store", [{"ids": [], "target": 1}] * 3)
     assert plain(store) == [{"ids": [], "target": 1}] * 3
-    assert [batch.tolist() for batch in plan(store, 9, 2)] == [[0, 1], [2]]
+    assert [batch.tolist() for batch in bucket_sampler(store, 9, 2)] == [[0, 1], [2]]
     assert store.batch(np.arange(3)).ids.tolist() == [[PAD]] * 3
     assert len(store.fingerprint()) == 64
 
@@ -245,7 +259,7 @@ def test_a_row_that_cannot_be_encoded_is_passed_on_with_files_closed(tmp_path, m
             raise KeyError("no such label")
         return row
 
-    monkeypatch.setattr(batches, "open", watched, raising=False)
+    monkeypatch.setattr(dataset, "open", watched, raising=False)
     with pytest.raises(KeyError, match="no such label"):
         stored(tmp_path / "store", encode=encode)
     assert len(opened) == 5  # ids and tags with their ends, target
@@ -260,7 +274,7 @@ def test_the_fingerprint_tells_stores_apart(tmp_path):
     prints = [stored(tmp_path / str(i), rows).fingerprint() for i, rows in enumerate(changes)]
     assert len(set(prints)) == len(changes)
     assert stored(tmp_path / "again").fingerprint() == prints[0]
-    assert Store(tmp_path / "0").fingerprint() == prints[0]
+    assert Dataset(tmp_path / "0").fingerprint() == prints[0]
 
 
 def test_the_fingerprint_reads_all_of_a_long_field(tmp_path):
@@ -273,15 +287,15 @@ def test_the_fingerprint_reads_all_of_a_long_field(tmp_path):
 
 def test_cut_rows_are_counted(tmp_path):
     whole = [{"ids": [4] * min(size, 3), "cut": int(size > 3)} for size in (0, 2, 3, 4, 9)]
-    assert stored(tmp_path / "cut", whole).cut() == 2
-    assert stored(tmp_path / "plain").cut() == 0
+    assert stored(tmp_path / "cut", whole).count_truncated() == 2
+    assert stored(tmp_path / "plain").count_truncated() == 0
 
 
 MEMORY = """
 import re, sys, tempfile
 from pathlib import Path
 import numpy as np
-from zoo.data.dataset import Store, plan
+from zoo.data.dataset import Dataset, bucket_sampler
 
 peak = 0
 
@@ -297,9 +311,9 @@ def rows(count):
         yield {"ids": list(range(number % 7, 200 + number % 7)), "target": number % 5}
 
 with tempfile.TemporaryDirectory() as folder:
-    store = Store.write(rows(int(sys.argv[1])), dict, Path(folder) / "store")
+    store = Dataset.write(rows(int(sys.argv[1])), dict, Path(folder) / "store")
     steps = 0
-    for number, batch in enumerate(plan(store, 64 * 200, 64, np.random.default_rng(1))):
+    for number, batch in enumerate(bucket_sampler(store, 64 * 200, 64, np.random.default_rng(1))):
         steps += int(store.batch(batch).lengths.sum())
         if number % 20 == 0:
             look()

@@ -7,8 +7,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pytest
 
-from zoo.data.dataset import Store, share
-from zoo.data.interleave import Turn, Turns
+from zoo.data.dataset import Dataset, shard
+from zoo.data.interleave import HeadBatch, InterleavedDataset
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
 
@@ -25,8 +25,8 @@ def rows(lengths, base=100) -> list[Row]:
     return [Row({"ids": [*range(base + a, base + b)]}, "") for a, b in pairwise(ends)]
 
 
-def write(folder, name, lengths, base=100) -> Store:
-    return Store.write(
+def write(folder, name, lengths, base=100) -> Dataset:
+    return Dataset.write(
         rows(lengths, base),
         lambda row: {"ids": row["ids"], "target": len(row["ids"])},
         folder / name,
@@ -47,7 +47,9 @@ def stores(tmp_path):
 
 @pytest.fixture
 def turns(stores):
-    return Turns(stores, {"long": doubled, "short": lambda same: same, "one": lambda same: same})
+    return InterleavedDataset(
+        stores, {"long": doubled, "short": lambda same: same, "one": lambda same: same}
+    )
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def by_head(plan) -> dict[str, list[np.ndarray]]:
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_every_batch_of_every_head_has_one_turn_in_an_epoch(turns, stores, seed):
     generator = None if seed is None else np.random.default_rng(seed)
-    found = by_head(turns.plan(24, 4, generator))
+    found = by_head(turns.sampler(24, 4, generator))
     for head, store in stores.items():
         assert sorted(np.concatenate(found[head])) == [*range(len(store))]
         for batch in found[head]:
@@ -76,14 +78,16 @@ def test_every_batch_of_every_head_has_one_turn_in_an_epoch(turns, stores, seed)
 
 def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(turns, stores):
     def order(seed):
-        return [(turn.head, *turn.rows) for turn in turns.plan(24, 4, np.random.default_rng(seed))]
+        return [
+            (turn.head, *turn.rows) for turn in turns.sampler(24, 4, np.random.default_rng(seed))
+        ]
 
     assert order(1) == order(1)
     assert sorted(order(1)) != sorted(order(2))
     assert [whose for whose, *_ in order(1)] != ["long"] * 6 + ["short"] * 2 + ["one"]
-    found = by_head(turns.plan(24, 4))
+    found = by_head(turns.sampler(24, 4))
     for head, store in stores.items():
-        own = [*store.plan(24, 4)]
+        own = [*store.sampler(24, 4)]
         assert [batch.tolist() for batch in found[head]] == [batch.tolist() for batch in own]
 
 
@@ -91,7 +95,7 @@ def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(tu
 def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
     stores = {f"h{place}": write(tmp_path, f"h{place}", [2] * count)
               for place, count in enumerate(counts)}  # fmt: skip
-    heads = [turn.head for turn in Turns(stores, {}).plan(100, 1)]
+    heads = [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)]
     assert len(heads) == sum(counts)
     for done in range(len(heads) + 1):
         for place, count in enumerate(counts):
@@ -101,20 +105,24 @@ def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
 
 def test_a_head_with_half_as_many_batches_has_every_third_turn(tmp_path):
     stores = {"a": write(tmp_path, "a", [2] * 8), "b": write(tmp_path, "b", [2] * 4)}
-    assert [turn.head for turn in Turns(stores, {}).plan(100, 1)] == ["a", "b", "a"] * 4
+    assert [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)] == [
+        "a",
+        "b",
+        "a",
+    ] * 4
 
 
 def test_a_single_batch_stands_in_the_middle(tmp_path):
     stores = {"one": write(tmp_path, "one", [2]), "many": write(tmp_path, "many", [2] * 8)}
-    heads = [turn.head for turn in Turns(stores, {}).plan(100, 1)]
+    heads = [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)]
     assert heads.index("one") == 4
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_windows_of_a_stream_keep_their_order(stores, stream, seed):
-    turns = Turns({**stores, "text": stream}, {})
+    turns = InterleavedDataset({**stores, "text": stream}, {})
     generator = None if seed is None else np.random.default_rng(seed)
-    plan = [*turns.plan(12, 3, generator)]
+    plan = [*turns.sampler(12, 3, generator)]
     windows = [turn.rows for turn in plan if turn.head == "text"]
     assert len(windows) >= 4
     assert [bool(window[0, 2]) for window in windows] == [False] + [True] * (len(windows) - 1)
@@ -127,14 +135,14 @@ def test_windows_of_a_stream_keep_their_order(stores, stream, seed):
                    for token in range(start, end)]  # fmt: skip
         assert sorted(reached) == [*range(63)]
     batches = [turns.batch(turn) for turn in plan if turn.head == "text"]
-    assert [batch.goes_on for batch in batches] == [False] + [True] * (len(windows) - 1)
+    assert [batch.continues for batch in batches] == [False] + [True] * (len(windows) - 1)
 
 
 def test_a_batch_is_the_one_of_its_own_store_and_says_whose_it_is(turns, stores):
-    for turn in turns.plan(24, 4):
+    for turn in turns.sampler(24, 4):
         batch, own = turns.batch(turn), stores[turn.head].batch(turn.rows)
         assert batch.head == turn.head
-        for name in ("ids", "lengths", "index", "target"):
+        for name in ("ids", "lengths", "row_numbers", "target"):
             assert getattr(batch, name).tolist() == getattr(own, name).tolist()
         assert int(batch.ids[0, 0]) // 1000 == [*LENGTHS].index(turn.head) + 1
 
@@ -143,7 +151,7 @@ def test_in_training_a_batch_is_varied_by_its_own_head(turns, stores):
     def other(examples):
         raise AssertionError("what is given says only that it is to be varied")
 
-    for turn in turns.plan(24, 4):
+    for turn in turns.sampler(24, 4):
         lengths = stores[turn.head].batch(turn.rows).lengths
         varied = turns.batch(turn, other)
         assert varied.lengths.tolist() == (lengths * (2 if turn.head == "long" else 1)).tolist()
@@ -151,53 +159,56 @@ def test_in_training_a_batch_is_varied_by_its_own_head(turns, stores):
 
 
 def test_an_epoch_is_counted_in_what_its_stores_count_in(turns, stores, stream):
-    assert (len(turns), turns.count()) == (31, 31)
-    with_text = Turns({**stores, "text": stream}, {})
-    assert (len(with_text), with_text.count()) == (31 + 9, 31 + 63)
-    plan = [*with_text.plan(12, 3)]
-    assert sum(map(with_text.count, plan)) == with_text.count()
+    assert (len(turns), turns.progress()) == (31, 31)
+    with_text = InterleavedDataset({**stores, "text": stream}, {})
+    assert (len(with_text), with_text.progress()) == (31 + 9, 31 + 63)
+    plan = [*with_text.sampler(12, 3)]
+    assert sum(map(with_text.progress, plan)) == with_text.progress()
     for turn in plan:
         own = int((turn.rows[:, 1] - turn.rows[:, 0]).sum()) if turn.head == "text" else len(turn)
-        assert with_text.count(turn) == own
+        assert with_text.progress(turn) == own
 
 
 def test_a_place_names_the_head_and_the_rows(stores, stream):
-    turns = Turns({**stores, "text": stream}, {})
-    assert turns.place(Turn("short", np.array([4, 0]))) == "short, training rows 5, 1"
-    window = Turn("text", np.array([[7, 9, 1], [30, 32, 1]]))
-    assert turns.place(window) == "text, tokens 8 to 9 of the training stream, and 1 columns beside"
+    turns = InterleavedDataset({**stores, "text": stream}, {})
+    assert turns.describe_batch(HeadBatch("short", np.array([4, 0]))) == "short, training rows 5, 1"
+    window = HeadBatch("text", np.array([[7, 9, 1], [30, 32, 1]]))
+    assert (
+        turns.describe_batch(window)
+        == "text, tokens 8 to 9 of the training stream, and 1 columns beside"
+    )
 
 
 def test_a_fingerprint_is_of_all_rows_and_whose_they_are(tmp_path, stores):
-    found = Turns(stores, {}).fingerprint()
-    again = {name: Store(tmp_path / name) for name in stores}
-    assert Turns(again, {}).fingerprint() == found
+    found = InterleavedDataset(stores, {}).fingerprint()
+    again = {name: Dataset(tmp_path / name) for name in stores}
+    assert InterleavedDataset(again, {}).fingerprint() == found
     others = [
         {**stores, "one": write(tmp_path, "other", [4], 3001)},
         {**stores, "long": stores["short"], "short": stores["long"]},
         {"long": stores["long"], "short": stores["short"]},
         {"long": stores["long"], "short": stores["short"], "two": stores["one"]},
     ]
-    prints = {Turns(other, {}).fingerprint() for other in others}
+    prints = {InterleavedDataset(other, {}).fingerprint() for other in others}
     assert len(prints | {found}) == 5
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_processes_share_a_turn_row_by_row(turns, stores, stream, world):
-    whole = Turns({**stores, "text": stream}, turns.vary)
-    for turn in whole.plan(24, 4):
-        mine = [share(turn, rank, world) for rank in range(world)]
+    whole = InterleavedDataset({**stores, "text": stream}, turns.augment)
+    for turn in whole.sampler(24, 4):
+        mine = [shard(turn, rank, world) for rank in range(world)]
         assert {part.head for part in mine} == {turn.head}
         assert sum(map(len, mine)) == len(turn)
         for rank, part in enumerate(mine):
             assert part.rows.tolist() == turn.rows[rank::world].tolist()
             if len(part):
-                index = whole.batch(part).index.tolist()
-                assert index == whole.batch(turn).index[rank::world].tolist()
+                index = whole.batch(part).row_numbers.tolist()
+                assert index == whole.batch(turn).row_numbers[rank::world].tolist()
 
 
 def test_a_process_without_a_row_takes_the_first_one_for_its_shape(turns):
-    (turn,) = (turn for turn in turns.plan(24, 4) if turn.head == "one")
-    none = share(turn, 1, 2)
+    (turn,) = (turn for turn in turns.sampler(24, 4) if turn.head == "one")
+    none = shard(turn, 1, 2)
     assert (len(none), none.head) == (0, "one")
     assert turns.batch(turn[:1]).ids.tolist() == [[3000, 3001, 3002, 3003]]

@@ -7,8 +7,8 @@ import logging
 import pytest
 from tag_cases import SPANS, TUTORIAL, sentences
 
-from zoo.data import labelled_words as module
-from zoo.data.dataset import Store
+from zoo.data import labelled_words
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
 
@@ -30,25 +30,29 @@ def row(words=None, labels=None, **more) -> Row:
     ],
 )
 def test_words_are_a_list_or_a_text_and_have_no_blanks_inside(given, found):
-    assert module.words(row(given)) == found
+    assert labelled_words.words(row(given)) == found
 
 
 def test_labels_are_as_many_as_words_and_stay_as_they_are():
-    assert module.labels(row("a b", ["Case=Nom Number", 1])) == ["Case=Nom Number", "1"]
-    assert module.labels(row(["a b", ""], "X Y")) == ["X", "Y"]
-    assert module.labels(row([], [])) == []
+    assert labelled_words.labels(row("a b", ["Case=Nom Number", 1])) == ["Case=Nom Number", "1"]
+    assert labelled_words.labels(row(["a b", ""], "X Y")) == ["X", "Y"]
+    assert labelled_words.labels(row([], [])) == []
 
 
 @pytest.mark.parametrize(
     ("call", "given", "line"),
     [
-        (module.words, row(None, ["X"]), "no column 'words'; there are: labels"),
-        (module.labels, row(["a"]), "no column 'labels'; there are: words"),
-        (module.words, row(3), "column 'words' holds 3, not a list of words"),
-        (module.words, row([["a"]]), "column 'words' holds [['a']], not a list of words"),
-        (module.labels, row(["a"], [1.5]), "column 'labels' holds [1.5], not a list of labels"),
-        (module.labels, row(["a"], []), "1 words and 0 labels: each word needs one"),
-        (module.labels, row("a b", ["X Y"]), "2 words and 1 labels: each word needs one"),
+        (labelled_words.words, row(None, ["X"]), "no column 'words'; there are: labels"),
+        (labelled_words.labels, row(["a"]), "no column 'labels'; there are: words"),
+        (labelled_words.words, row(3), "column 'words' holds 3, not a list of words"),
+        (labelled_words.words, row([["a"]]), "column 'words' holds [['a']], not a list of words"),
+        (
+            labelled_words.labels,
+            row(["a"], [1.5]),
+            "column 'labels' holds [1.5], not a list of labels",
+        ),
+        (labelled_words.labels, row(["a"], []), "1 words and 0 labels: each word needs one"),
+        (labelled_words.labels, row("a b", ["X Y"]), "2 words and 1 labels: each word needs one"),
     ],
 )
 def test_what_is_no_sentence_is_named_with_its_place(call, given, line):
@@ -59,37 +63,52 @@ def test_what_is_no_sentence_is_named_with_its_place(call, given, line):
 
 def test_a_long_value_is_shown_in_part():
     with pytest.raises(RowError) as caught:
-        module.words(row([0.25] * 1000))
+        labelled_words.words(row([0.25] * 1000))
     assert len(str(caught.value)) < 140
 
 
 def test_labels_become_ids_or_name_the_word_they_are_of():
-    assert module.target(row("a b a", "Y X Y"), {"X": 0, "Y": 1}) == [1, 0, 1]
+    assert labelled_words.label_ids(row("a b a", "Y X Y"), {"X": 0, "Y": 1}) == [1, 0, 1]
     with pytest.raises(RowError) as caught:
-        module.target(row(["a", "New York"], ["X", "Z"]), {"X": 0})
+        labelled_words.label_ids(row(["a", "New York"], ["X", "Z"]), {"X": 0})
     line = "label 'Z' of word 2, 'New_York', does not occur in the training rows"
     assert str(caught.value) == f"f.jsonl:7: {line}"
 
 
 def test_words_are_taken_from_a_row_or_found_in_its_text():
-    assert module.found(row(["don't"], text="not this"), "words") == ["don't"]
-    assert module.found(row(text="don't go, 日本"), "words") == ["do", "n't", "go", ",", "日", "本"]
-    assert module.found(row(text=" don't  go,\u00a0日本"), "whitespace") == ["don't", "go,", "日本"]
-    assert module.found(row(text=""), "words") == module.found(row(text=" "), "whitespace") == []
+    assert labelled_words.words_of(row(["don't"], text="not this"), "words") == ["don't"]
+    assert labelled_words.words_of(row(text="don't go, 日本"), "words") == [
+        "do",
+        "n't",
+        "go",
+        ",",
+        "日",
+        "本",
+    ]
+    assert labelled_words.words_of(row(text=" don't  go,\u00a0日本"), "whitespace") == [
+        "don't",
+        "go,",
+        "日本",
+    ]
+    assert (
+        labelled_words.words_of(row(text=""), "words")
+        == labelled_words.words_of(row(text=" "), "whitespace")
+        == []
+    )
     with pytest.raises(RowError, match="no column 'text'; there are: labels"):
-        module.found(row(None, ["X"]), "words")
+        labelled_words.words_of(row(None, ["X"]), "words")
 
 
 def test_what_is_learned_is_sorted_and_complete():
     rows = sentences(("the ab", "Y X"), ("ab cab th zoo", "X Y X Y"))
-    assert module.learn(rows) == {
+    assert labelled_words.learn(rows) == {
         "labels": ["X", "Y"],
         "alphabet": "abht",  # c, e, o and z are in one word each, and ab is one word
         "seen": "ab\ncab\nth\nthe\nzoo",
         "exceptions": [],
     }
-    assert module.learn(iter(rows)) == module.learn(rows[::-1])
-    assert module.learn(TUTORIAL)["labels"] == ["DET", "NN", "V"]
+    assert labelled_words.learn(iter(rows)) == labelled_words.learn(rows[::-1])
+    assert labelled_words.learn(TUTORIAL)["labels"] == ["DET", "NN", "V"]
 
 
 def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog):
@@ -97,7 +116,7 @@ def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog)
         ("a b", "O I-X"), ("c", "I-X"), ("d e", "B-Y I-X"), ("f g h", "B-X I-X O"), ("i j", "O I-X")
     )
     with caplog.at_level(logging.INFO, "zoo"):
-        found = module.learn(rows)["exceptions"]
+        found = labelled_words.learn(rows)["exceptions"]
     assert found == [("", "I-X"), ("B-Y", "I-X"), ("O", "I-X")]
     assert [record.getMessage() for record in caplog.records] == [
         "rows:2: label I-X at the beginning, which is no BIO",
@@ -105,28 +124,28 @@ def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog)
         "rows:1: label I-X after O, which is no BIO",
     ]
     caplog.clear()
-    assert module.learn(SPANS)["exceptions"] == []
-    assert module.learn(sentences(("a b", "I-X Z")))["exceptions"] == []  # Z is of no span
+    assert labelled_words.learn(SPANS)["exceptions"] == []
+    assert labelled_words.learn(sentences(("a b", "I-X Z")))["exceptions"] == []  # Z is of no span
     assert not caplog.records
 
 
 def test_what_has_begun_must_end_where_there_are_labels_for_ends():
     rows = sentences(("a b c", "B-X E-X O"), ("d e", "B-X O"), ("f", "S-X"))
-    assert module.learn(rows)["exceptions"] == [("B-X", "O")]
+    assert labelled_words.learn(rows)["exceptions"] == [("B-X", "O")]
 
 
 @pytest.mark.parametrize("rows", [sentences(("a b", "O O")), []])
 def test_one_label_is_too_few(rows):
     with pytest.raises(InputError, match=r"all training words have the label \[.*\]: two or more"):
-        module.learn(rows)
+        labelled_words.learn(rows)
 
 
 def test_singletons_are_ids_that_occur_once_in_all_rows(tmp_path, monkeypatch):
     rows = [[4, 5, 5], [6], [], [7, 4, 1, 9]]
-    store = Store.write(
+    store = Dataset.write(
         [Row({"ids": ids}, "here") for ids in rows], lambda r: {"ids": r["ids"]}, tmp_path / "s"
     )
-    found = module.singletons(store, 12)
+    found = labelled_words.singletons(store, 12)
     assert (str(found.dtype), found.shape) == ("torch.bool", (12,))
     assert found.nonzero().flatten().tolist() == [1, 6, 7, 9]
 
@@ -140,7 +159,7 @@ def test_the_surest_mistakes_come_first_each_in_its_sentence():
         {"labels": ["X", "X", "Z"] + ["X"] * 6, "probabilities": [0.5, 0.5, 0.9] + [0.5] * 6},
         {"labels": ["X"], "probabilities": [0.6]},
     ]
-    found = module.mistakes(rows, answers)
+    found = labelled_words.mistakes(rows, answers)
     assert found == [
         {"place": "rows:2", "label": "X", "answer": "Z", "probability": 0.9,
          "text": "n o [p] q r s t u"},
@@ -148,7 +167,7 @@ def test_the_surest_mistakes_come_first_each_in_its_sentence():
          "text": "b c d e f [g] h i j k l"},
         {"place": "rows:3", "label": "Y", "answer": "X", "probability": 0.6, "text": "[w]"},
     ]  # fmt: skip
-    assert module.mistakes(rows, answers, most=2) == found[:2]
+    assert labelled_words.mistakes(rows, answers, most=2) == found[:2]
     many = sentences(("a " * 30, "X " * 30))
     answer = {"labels": ["Y"] * 30, "probabilities": [0.5] * 30}
-    assert len(module.mistakes(many, [answer])) == 10
+    assert len(labelled_words.mistakes(many, [answer])) == 10

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data import conll as columns
-from zoo.data import readers as rows
+from zoo.data import conll, readers
 from zoo.errors import InputError, RowError
 
 PLAIN = [("a good film", "pos"), ("bad, \N{SNOWMAN}", "neg"), ("", "neg")]
@@ -55,13 +54,13 @@ def write(tmp_path, monkeypatch):
 
 
 def read(name):
-    return [dict(row) for row in rows.read(name)]
+    return [dict(row) for row in readers.read(name)]
 
 
 def message(name):
     """The one line of the error that reading a file ends in."""
     with pytest.raises(InputError) as caught:
-        list(rows.read(name))
+        list(readers.read(name))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -75,28 +74,28 @@ def test_tables_hold_equal_rows_in_every_format(write, name, packed):
 @PACKED
 def test_a_text_file_holds_a_row_per_line(write, packed):
     name = write("a.txt" + ".gz" * packed, "one\n\n two \nlast without an end")
-    assert [r["text"] for r in rows.read(name)] == ["one", "", " two ", "last without an end"]
-    assert [r.place for r in rows.read(name)] == [f"{name}:{i}" for i in (1, 2, 3, 4)]
+    assert [r["text"] for r in readers.read(name)] == ["one", "", " two ", "last without an end"]
+    assert [r.source for r in readers.read(name)] == [f"{name}:{i}" for i in (1, 2, 3, 4)]
 
 
 @PACKED
 def test_words_of_conllu_leave_ranges_and_empty_nodes_out(write, packed):
-    first, second = rows.read(name := write("a.conllu" + ".gz" * packed, CONLLU))
+    first, second = readers.read(name := write("a.conllu" + ".gz" * packed, CONLLU))
     assert first["words"] == ["vamos", "nos"]
     assert first["upos"] == ["VERB", "PRON"]
     assert first["deprel"] == ["root", "obj"]
-    assert second == {**{c: ["_"] for c in columns.CONLLU}, "words": ["sí"], "lemma": ["sí"],
+    assert second == {**{c: ["_"] for c in conll.CONLLU}, "words": ["sí"], "lemma": ["sí"],
                       "upos": ["INTJ"], "head": ["0"], "deprel": ["root"]}  # fmt: skip
-    assert (first.place, second.place) == (f"{name}:1", f"{name}:8")
+    assert (first.source, second.source) == (f"{name}:1", f"{name}:8")
 
 
 @PACKED
 def test_parallel_files_are_read_line_by_line(write, packed):
     source = write("a.en" + ".gz" * packed, "\ufeffone\r\n\r\n")
     target = write("a.ja" + ".gz" * packed, "一\n空\n")
-    pairs = list(rows.parallel(source, target))
+    pairs = list(readers.parallel(source, target))
     assert pairs == [{"source": "one", "target": "一"}, {"source": "", "target": "空"}]
-    assert pairs[1].place == f"{source}:2"
+    assert pairs[1].source == f"{source}:2"
 
 
 @PACKED
@@ -111,7 +110,7 @@ def test_a_folder_holds_a_text_per_file_and_its_label(write, packed):
 
 def test_the_texts_of_a_folder_are_read_in_the_order_of_their_names(write):
     names = [write(f"f/{label}/{number}.txt", "") for label in "ypqa" for number in range(9)]
-    assert [row.place for row in rows.read("f")] == sorted(names)
+    assert [row.source for row in readers.read("f")] == sorted(names)
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "a.conllu"])
@@ -132,14 +131,14 @@ def test_texts_of_tables_stay_as_they_are_written(write, text):
 def test_numbers_of_json_stay_numbers(write):
     name = write("a.jsonl", '{"text": "x", "label": 1}\n\n{"text": null, "label": 0.5}\n')
     assert read(name) == [{"text": "x", "label": 1}, {"text": None, "label": 0.5}]
-    assert [row.place for row in rows.read(name)] == ["a.jsonl:1", "a.jsonl:3"]
+    assert [row.source for row in readers.read(name)] == ["a.jsonl:1", "a.jsonl:3"]
 
 
 def test_a_line_break_in_quotes_is_text_and_is_counted(write):
     name = write("a.csv", 'text,label\n"one\n\n""two""",a\n\nthree,b\n')
-    first, second = rows.read(name)
-    assert (first["text"], first.place) == ('one\n\n"two"', "a.csv:2")
-    assert (second["text"], second.place) == ("three", "a.csv:6")
+    first, second = readers.read(name)
+    assert (first["text"], first.source) == ('one\n\n"two"', "a.csv:2")
+    assert (second["text"], second.source) == ("three", "a.csv:6")
 
 
 def test_quotation_marks_of_tsv_are_characters(write):
@@ -213,9 +212,9 @@ def test_a_broken_file_gives_one_line_with_place_and_cure(write, name, content):
 
 def test_what_is_no_row_is_an_input_error_and_a_row_a_row_error(write):
     with pytest.raises(RowError):
-        list(rows.read(write("a.csv", "a,b\n1\n")))
+        list(readers.read(write("a.csv", "a,b\n1\n")))
     with pytest.raises(InputError, match=r"^none\.csv: No such file or directory$"):
-        rows.read("none.csv")
+        readers.read("none.csv")
     assert message("nowhere") == "nowhere: No such file or directory"
 
 
@@ -225,7 +224,7 @@ def test_a_folder_without_texts_says_what_it_needs(write):
 
 
 def test_rows_before_a_broken_one_are_read(write):
-    stream = rows.read(write("a.csv", "a,b\n1,2\n3\n"))
+    stream = readers.read(write("a.csv", "a,b\n1,2\n3\n"))
     assert next(stream) == {"a": "1", "b": "2"}
     with pytest.raises(RowError, match=r"^a\.csv:3: "):
         next(stream)
@@ -235,12 +234,12 @@ def test_rows_before_a_broken_one_are_read(write):
 def test_parallel_files_of_different_length_are_named_with_their_counts(write, source, target):
     read, written = source.count("\n"), target.count("\n")
     with pytest.raises(InputError, match=f"^s has {read} lines, t {written}: line by line they"):
-        list(rows.parallel(write("s", source), write("t", target)))
+        list(readers.parallel(write("s", source), write("t", target)))
 
 
 def test_parallel_files_without_lines_are_an_error(write):
     with pytest.raises(InputError, match=r"^s: holds no rows"):
-        list(rows.parallel(write("s", ""), write("t", "")))
+        list(readers.parallel(write("s", ""), write("t", "")))
 
 
 def test_broken_gzip_data_name_the_line_where_they_break(write):
@@ -277,7 +276,7 @@ def test_the_first_row_is_there_before_the_rest_is_read(tmp_path, name):
 
     thread = threading.Thread(target=feed, daemon=True)
     thread.start()
-    stream = rows.read(path)
+    stream = readers.read(path)
     assert next(stream)["text"] in (1, '{"text": 1}')
     del stream  # closes the pipe
     thread.join()

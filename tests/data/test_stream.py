@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import dataset as batches
-from zoo.data.dataset import IGNORED, Examples, Store
+from zoo.data import dataset
+from zoo.data.dataset import IGNORE_INDEX, Dataset, ExampleList
 from zoo.data.stream import SHORTEST, Stream
 from zoo.text.special_ids import EOS, PAD
 
@@ -36,7 +36,7 @@ def counting(folder, size):
 
 def planned(stream, limits, seed=None):
     generator = None if seed is None else np.random.default_rng(seed)
-    return list(stream.plan(*limits, generator))
+    return list(stream.sampler(*limits, generator))
 
 
 def flat(stream, windows, name):
@@ -93,7 +93,7 @@ def test_columns_go_on_and_are_of_one_length(tmp_path, size, limits, seed):
     assert lengths.max() - lengths.min() <= 1
     for number, window in enumerate(windows):
         assert window[:, 2].tolist() == [int(number > 0)] * len(window)
-        assert stream.batch(window).goes_on is (number > 0)
+        assert stream.batch(window).continues is (number > 0)
 
 
 @QUICK
@@ -117,27 +117,27 @@ def test_padding_stands_behind_the_tokens_alone(tmp_path, size, limits, seed):
     for window in planned(stream, limits, seed):
         batch = stream.batch(window)
         assert batch.lengths.tolist() == (window[:, 1] - window[:, 0]).tolist()
-        assert batch.index.tolist() == window[:, 0].tolist()
+        assert batch.row_numbers.tolist() == window[:, 0].tolist()
         assert batch.ids.shape == batch.target.shape == (len(window), int(batch.lengths.max()))
         real = torch.arange(batch.ids.size(1)) < batch.lengths[:, None]
-        assert torch.equal(batch.real, real)
+        assert torch.equal(batch.target_mask, real)
         assert torch.equal(batch.ids != PAD, real)
 
 
 def test_a_window_is_this():
     tensors = {"ids": [[EOS, 10, 11], [13, PAD, PAD]],
-               "target": [[10, 11, 12], [14, IGNORED, IGNORED]],
-               "lengths": [3, 1], "index": [0, 4]}  # fmt: skip
+               "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
+               "lengths": [3, 1], "row_numbers": [0, 4]}  # fmt: skip
     stream = Stream.__new__(Stream)
     stream.values = {"ids": np.arange(10, 17, dtype=np.int32)}
     batch = stream.batch(np.array([[0, 3, 0], [4, 5, 0]]))
     assert {name: getattr(batch, name).tolist() for name in tensors} == tensors
     assert {getattr(batch, name).dtype for name in tensors} == {torch.int64}
-    assert batch.goes_on is False
-    assert stream.batch(np.array([[3, 5, 1]])).goes_on is True
+    assert batch.continues is False
+    assert stream.batch(np.array([[3, 5, 1]])).continues is True
     assert stream.batch(np.array([[3, 5, 1]])).ids.tolist() == [[12, 13]]
     over = stream.batch(np.array([[3, 3, 1], [7, 7, 1]]))  # columns that have ended before others
-    assert (over.ids.tolist(), over.target.tolist()) == ([[PAD]] * 2, [[IGNORED]] * 2)
+    assert (over.ids.tolist(), over.target.tolist()) == ([[PAD]] * 2, [[IGNORE_INDEX]] * 2)
     assert over.lengths.tolist() == [0, 0]
 
 
@@ -183,57 +183,60 @@ def test_a_share_of_the_columns_is_what_all_of_them_are(tmp_path):
     for window in planned(stream, (60, 5), 4):
         whole = stream.batch(window)
         for rank in range(2):
-            part = stream.batch(batches.share(window, rank, 2))
+            part = stream.batch(dataset.shard(window, rank, 2))
             wide = part.ids.size(1)
             assert torch.equal(part.ids, whole.ids[rank::2, :wide])
             assert torch.equal(part.target, whole.target[rank::2, :wide])
-            assert part.goes_on == whole.goes_on
+            assert part.continues == whole.continues
 
 
 def test_an_epoch_of_a_stream_is_counted_in_tokens(tmp_path):
     stream = stored(tmp_path, [5, 6, EOS], [7] * 37)
-    assert stream.count() == 40
+    assert stream.progress() == 40
     windows = planned(stream, (24, 4))
-    assert [stream.count(window) for window in windows] == [24, 16]
+    assert [stream.progress(window) for window in windows] == [24, 16]
     offset = planned(stream, (24, 4), 1)
-    assert sum(map(stream.count, offset)) == 40 - offset[0][0, 0] < 40
+    assert sum(map(stream.progress, offset)) == 40 - offset[0][0, 0] < 40
 
 
 def test_an_epoch_of_rows_is_counted_in_rows(tmp_path):
     some = [{"ids": [4] * (number % 5)} for number in range(30)]
-    for store in (Examples(some), Store.write(some, dict, tmp_path / "store")):
-        assert store.count() == 30
+    for store in (ExampleList(some), Dataset.write(some, dict, tmp_path / "store")):
+        assert store.progress() == 30
         for seed in (None, 7):
             generators = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
-            own = list(store.plan(20, 6, generators[0]))
-            wanted = batches.plan(store, 20, 6, generators[1])
+            own = list(store.sampler(20, 6, generators[0]))
+            wanted = dataset.bucket_sampler(store, 20, 6, generators[1])
             assert [rows.tolist() for rows in own] == [rows.tolist() for rows in wanted]
-            counts = [store.count(rows) for rows in own]
+            counts = [store.progress(rows) for rows in own]
             assert counts == [len(rows) for rows in own]
             assert (sum(counts), max(counts)) == (30, 6)
 
 
 def test_a_batch_says_where_it_is_from(tmp_path):
-    rows = Examples([{"ids": [4]}] * 20)
-    assert rows.place(np.array([4, 0, 19])) == "training rows 5, 1, 20"
-    assert rows.place(np.arange(8)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8"
-    assert rows.place(np.arange(9)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8, …"
+    rows = ExampleList([{"ids": [4]}] * 20)
+    assert rows.describe_batch(np.array([4, 0, 19])) == "training rows 5, 1, 20"
+    assert rows.describe_batch(np.arange(8)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8"
+    assert rows.describe_batch(np.arange(9)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8, …"
     stream = counting(tmp_path, 5_000)
     window = planned(stream, (600, 2))[2]
-    assert stream.place(window) == "tokens 601 to 900 of the training stream, and 1 columns beside"
+    assert (
+        stream.describe_batch(window)
+        == "tokens 601 to 900 of the training stream, and 1 columns beside"
+    )
 
 
 def test_a_last_window_names_tokens_that_are_there(tmp_path):
     stream = counting(tmp_path, 7)
     window = planned(stream, (6, 2))[-1]
-    assert stream.count(window) == 1
-    assert "tokens 7 to 7" in stream.place(window)
+    assert stream.progress(window) == 1
+    assert "tokens 7 to 7" in stream.describe_batch(window)
 
 
-@pytest.mark.parametrize("kind", [Store, Stream])
+@pytest.mark.parametrize("kind", [Dataset, Stream])
 def test_a_fingerprint_is_that_of_the_rows_and_computed_once(tmp_path, monkeypatch, kind):
     made, real = [], hashlib.sha256
-    monkeypatch.setattr(batches.hashlib, "sha256", lambda: made.append(1) or real())
+    monkeypatch.setattr(dataset.hashlib, "sha256", lambda: made.append(1) or real())
     rows = [{"ids": [EOS, 4], "target": [4, EOS]}, {"ids": [EOS], "target": [EOS]}]
     moved = [{"ids": [EOS], "target": [4]}, {"ids": [EOS, 4], "target": [EOS, EOS]}]
     stores = [

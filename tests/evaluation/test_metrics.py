@@ -8,8 +8,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from zoo.data.readers import Row
-from zoo.evaluation import baselines as baseline
-from zoo.evaluation import metrics as scores
+from zoo.evaluation import baselines, metrics
 
 ENGLISH = ["two small birds stand there", "The old Dog sleeps.", "a house", "I see it, too"]
 GERMAN = ["zwei kleine Vögel stehen da", "Der alte Hund schläft.", "ein Haus", "Ich seh's auch"]
@@ -22,13 +21,13 @@ BOTH = pytest.mark.parametrize("case", CASES)
 
 
 def rounded(found, wanted):
-    return {name: round(value, 2) for name, value in scores.translation(found, wanted).items()}
+    return {name: round(value, 2) for name, value in metrics.translation(found, wanted).items()}
 
 
 def test_scores_of_right_answers_are_the_highest():
     right = {"bleu": 100, "bleu_lowercase": 100, "chrf": 100, "exact_match": 1}
     for texts in (ENGLISH, GERMAN, JAPANESE):
-        assert scores.translation(texts, texts) == pytest.approx(right)
+        assert metrics.translation(texts, texts) == pytest.approx(right)
 
 
 def test_bleu_is_what_it_is_by_hand():
@@ -61,14 +60,14 @@ def test_scores_are_those_of_sacrebleu(case):
         "chrf": CHRF().corpus_score(found, [wanted]).score,
         "exact_match": {"de": 0, "ja": 1 / 4}[case],
     }
-    assert scores.translation(found, wanted) == direct
+    assert metrics.translation(found, wanted) == direct
     assert 0 < direct["bleu"] < direct["bleu_lowercase"] < 100 or case == "ja"
 
 
 @BOTH
 def test_signatures_are_of_the_metrics_that_are_used(case):
     found, wanted = CASES[case]
-    scored, signatures = scores.translation(found, wanted), scores.signatures(wanted)
+    scored, signatures = metrics.translation(found, wanted), metrics.signatures(wanted)
     assert signatures.keys() == scored.keys() - {"exact_match"}
     for name, text in signatures.items():
         told = dict(part.split(":") for part in text.split("|"))
@@ -92,12 +91,12 @@ def test_signatures_are_of_the_metrics_that_are_used(case):
     ("13a", ["the city of 東京, in English"]), ("char", ["東京は大きいです (Tokyo)"]),
 ])  # fmt: skip
 def test_scripts_without_blanks_are_compared_by_characters(how, texts):
-    assert scores.tokenization(texts) == how
+    assert metrics.tokenization(texts) == how
 
 
 def test_the_references_choose_the_tokenizer_whatever_the_answers_are():
-    assert scores.translation(["two birds", "", "x", "y"], JAPANESE)["bleu"] == 0
-    said = scores.signatures(JAPANESE)["bleu"]
+    assert metrics.translation(["two birds", "", "x", "y"], JAPANESE)["bleu"] == 0
+    said = metrics.signatures(JAPANESE)["bleu"]
     assert "tok:char" in said
     longer = rounded(["日本ドイツ"], ["日本とドイツ"])  # one token for 13a, and a wrong one
     assert longer["bleu"] > 30
@@ -106,21 +105,21 @@ def test_the_references_choose_the_tokenizer_whatever_the_answers_are():
 def test_only_blanks_at_the_ends_are_left_out_of_an_exact_match():
     wanted = ["ein Haus", "ein Haus", "ein Haus", "ein Haus", " ein Haus\n"]
     found = [" ein Haus\n", "ein  Haus", "ein haus", "ein Haus.", "ein Haus"]
-    assert scores.translation(found, wanted)["exact_match"] == 2 / 5
+    assert metrics.translation(found, wanted)["exact_match"] == 2 / 5
 
 
 def test_empty_answers_score_nothing():
     nothing = {"bleu": 0, "bleu_lowercase": 0, "chrf": 0, "exact_match": 0}
-    assert scores.translation([""] * 4, GERMAN) == nothing
-    assert scores.translation([" "] * 4, JAPANESE) == nothing
-    some = scores.translation(["", *GERMAN[1:]], GERMAN)
+    assert metrics.translation([""] * 4, GERMAN) == nothing
+    assert metrics.translation([" "] * 4, JAPANESE) == nothing
+    some = metrics.translation(["", *GERMAN[1:]], GERMAN)
     assert 0 < some["bleu"] < 100
     assert some["exact_match"] == 3 / 4
 
 
 def test_answers_without_a_reference_are_refused():
     with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
-        scores.translation(["a", "b"], ["a"])
+        metrics.translation(["a", "b"], ["a"])
 
 
 def test_many_answers_that_end_in_a_full_stop_are_scored_without_a_word(caplog):
@@ -137,12 +136,12 @@ TRAIN = rows(zip(ENGLISH, GERMAN, strict=True))
 
 
 def test_a_memory_gives_the_target_of_the_same_source():
-    found = baseline.memory(TRAIN, TRAIN[::-1])
+    found = baselines.nearest_pair(TRAIN, TRAIN[::-1])
     assert found["bleu"] == pytest.approx(100)
     assert found["exact_match"] == 1
     assert found["rows"] == 4
     assert found["method"] == "nearest training pair"
-    scored = set(scores.translation(GERMAN, GERMAN))
+    scored = set(metrics.translation(GERMAN, GERMAN))
     assert set(found) == scored | {"method", "rows", "seconds"}
     assert 0 <= found["seconds"] < 60
 
@@ -150,36 +149,38 @@ def test_a_memory_gives_the_target_of_the_same_source():
 def test_a_memory_gives_the_target_of_the_most_similar_source():
     asked = [("two small birds stood there", GERMAN[0]), ("The old dogs sleep.", GERMAN[1]),
              ("the houses", GERMAN[2]), ("I see it too", "etwas anderes")]  # fmt: skip
-    found = baseline.memory(TRAIN, rows(asked))
+    found = baselines.nearest_pair(TRAIN, rows(asked))
     assert found["exact_match"] == 3 / 4
     wanted = [target for _, target in asked]
-    direct = scores.translation([*GERMAN[:3], GERMAN[3]], wanted)
+    direct = metrics.translation([*GERMAN[:3], GERMAN[3]], wanted)
     assert {name: found[name] for name in direct} == direct
 
 
 def test_a_memory_reads_scripts_without_blanks_and_numbers():
     turned = rows(zip(JAPANESE, ENGLISH, strict=True))
-    assert baseline.memory(turned, turned)["exact_match"] == 1
+    assert baselines.nearest_pair(turned, turned)["exact_match"] == 1
     numbers = rows([(12345, "a"), (67890, "b")])
-    assert baseline.memory(numbers, rows([("12346", "a"), ("67899", "b")]))["exact_match"] == 1
+    assert (
+        baselines.nearest_pair(numbers, rows([("12346", "a"), ("67899", "b")]))["exact_match"] == 1
+    )
 
 
 def test_a_source_like_nothing_known_gets_some_target():
-    found = baseline.memory(TRAIN, rows([("ΩΩΩ", "nichts")]))
+    found = baselines.nearest_pair(TRAIN, rows([("ΩΩΩ", "nichts")]))
     assert found["exact_match"] == 0
     assert math.isfinite(found["chrf"])
 
 
 def test_a_memory_keeps_so_many_rows_and_says_so(monkeypatch):
-    assert baseline.MOST_ROWS == 50_000
-    monkeypatch.setattr(baseline, "MOST_ROWS", 2)
+    assert baselines.MOST_ROWS == 50_000
+    monkeypatch.setattr(baselines, "MOST_ROWS", 2)
     read = []
-    found = baseline.memory((read.append(row) or row for row in TRAIN), TRAIN)
+    found = baselines.nearest_pair((read.append(row) or row for row in TRAIN), TRAIN)
     assert (found["rows"], len(read)) == (2, 2)  # the others are not even read
     assert found["exact_match"] == 2 / 4
 
 
 def test_a_memory_reads_its_test_rows_once_and_leaves_all_rows_as_they_were():
     before = [dict(row) for row in TRAIN]
-    assert baseline.memory(iter(TRAIN), iter(TRAIN))["exact_match"] == 1
+    assert baselines.nearest_pair(iter(TRAIN), iter(TRAIN))["exact_match"] == 1
     assert before == TRAIN

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from tasks.generate import Generate
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
-from zoo.evaluation import perplexity as likelihood
-from zoo.evaluation.perplexity import Evaluation
+from zoo.evaluation import perplexity
+from zoo.evaluation.perplexity import PerplexityConfig
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, UNK
 from zoo.text.tokenizers import Characters
@@ -94,7 +94,7 @@ def learned(task, tokens, settings):
         squares.append([grad**2 for grad in grads])
         usual = [torch.stack(each).mean(0).sqrt() for each in zip(*squares, strict=True)]
         for weight, grad, root, origin in zip(task.parameters(), grads, usual, first, strict=True):
-            moved = weight.detach() - settings.dynamic_rate * grad / (root + likelihood.TINY)
+            moved = weight.detach() - settings.dynamic_rate * grad / (root + perplexity.TINY)
             weight.data = moved + settings.dynamic_decay * (origin - moved)
     return np.array(found)
 
@@ -118,10 +118,10 @@ def remembered(task, tokens, settings):
 @softmaxes
 @pytest.mark.parametrize("window", [1, 5, 16, 512])
 def test_static_scores_every_token_from_all_before_it(monkeypatch, it, softmax, window):
-    monkeypatch.setattr(likelihood, "WINDOW", window)
+    monkeypatch.setattr(perplexity, "WINDOW", window)
     task = model(softmax)
     assert len(it.tokens) == sum(len(text) + 1 for text in ROWS)
-    found = likelihood.static(task, it)
+    found = perplexity.static(task, it)
     close(found, plain(task, it.tokens))
     assert np.abs(found[1:] - plain(task, it.tokens[1:])).max() > 0.01  # what is before counts
 
@@ -129,12 +129,12 @@ def test_static_scores_every_token_from_all_before_it(monkeypatch, it, softmax, 
 @pytest.mark.parametrize("window", [1, 4, 512])
 @pytest.mark.parametrize(("columns", "rows"), [(2, ROWS), (7, ROWS), (999, ROWS), (5, [""])])
 def test_each_column_begins_anew(monkeypatch, tmp_path, task, window, columns, rows):
-    monkeypatch.setattr(likelihood, "WINDOW", window)
+    monkeypatch.setattr(perplexity, "WINDOW", window)
     tokens = (it := stream(tmp_path / "it", rows)).tokens
     edges = np.linspace(0, len(tokens), min(columns, max(1, len(tokens) // 2)) + 1).astype(int)
     parts = [(tokens[a:b], tokens[a - 1] if a else EOS) for a, b in pairwise(edges)]
     wanted = np.concatenate([plain(task, *part) for part in parts])
-    close(likelihood.static(task, it, columns), wanted)
+    close(perplexity.static(task, it, columns), wanted)
 
 
 DYNAMIC = {"dynamic_steps": 7, "dynamic_rate": 0.01}
@@ -144,7 +144,7 @@ DYNAMIC = {"dynamic_steps": 7, "dynamic_rate": 0.01}
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 def test_dynamic_that_hardly_learns_is_static(it, softmax, steps):
     task = model(softmax)
-    found = likelihood.dynamic(task, it, Evaluation(dynamic_steps=steps, dynamic_rate=1e-9))
+    found = perplexity.dynamic(task, it, PerplexityConfig(dynamic_steps=steps, dynamic_rate=1e-9))
     close(found, plain(task, it.tokens), 1e-4)
 
 
@@ -153,30 +153,30 @@ def test_dynamic_that_hardly_learns_is_static(it, softmax, steps):
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_dynamic_learns_from_each_piece_once_it_was_scored(it, softmax, tied, decay):
     task = model(softmax, torch.float64, tied)
-    settings = Evaluation(**DYNAMIC, dynamic_decay=decay)
+    settings = PerplexityConfig(**DYNAMIC, dynamic_decay=decay)
     wanted = learned(task, it.tokens, settings)
-    close(likelihood.dynamic(task, it, settings), wanted)
+    close(perplexity.dynamic(task, it, settings), wanted)
     assert np.abs(wanted - plain(task, it.tokens))[7:].mean() > 0.01
 
 
 def test_dynamic_leaves_the_model_as_it_is(it, task):
-    before, static = copy.deepcopy(task.state_dict()), likelihood.static(task, it)
+    before, static = copy.deepcopy(task.state_dict()), perplexity.static(task, it)
     with torch.no_grad():
-        first = likelihood.dynamic(task, it, Evaluation(**DYNAMIC))
+        first = perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC))
     assert all(torch.equal(part, before[name]) for name, part in task.state_dict().items())
     assert all(part.grad is None for part in task.parameters())
-    assert np.array_equal(likelihood.static(task, it), static)
-    assert np.array_equal(likelihood.dynamic(task, it, Evaluation(**DYNAMIC)), first)
+    assert np.array_equal(perplexity.static(task, it), static)
+    assert np.array_equal(perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC)), first)
 
 
 def test_dynamic_finds_a_text_that_repeats_itself_likely(tmp_path, task):
     it = stream(tmp_path / "it", ["fade a bed"] * 30)
-    found = likelihood.dynamic(task, it, Evaluation(dynamic_steps=5, dynamic_rate=0.02))
-    assert found[-110:].mean() < likelihood.static(task, it)[-110:].mean() / 3
+    found = perplexity.dynamic(task, it, PerplexityConfig(dynamic_steps=5, dynamic_rate=0.02))
+    assert found[-110:].mean() < perplexity.static(task, it)[-110:].mean() / 3
 
 
 def test_dynamic_learns_with_a_learned_state(it):
-    likelihood.dynamic(model(learned_state=True), it, Evaluation(**DYNAMIC))
+    perplexity.dynamic(model(learned_state=True), it, PerplexityConfig(**DYNAMIC))
 
 
 def test_dynamic_calls_the_kernel_so_that_cudnn_can_differentiate_it(monkeypatch, it, task):
@@ -184,21 +184,21 @@ def test_dynamic_calls_the_kernel_so_that_cudnn_can_differentiate_it(monkeypatch
     for where in (torch, torch._VF):  # what zoo/rnn/lstm_fused.py calls, and what nn.LSTM does
         call = lambda *given, lstm=where.lstm: trains.append(given[6]) or lstm(*given)  # noqa: E731
         monkeypatch.setattr(where, "lstm", call)
-    likelihood.dynamic(task, it, Evaluation(**DYNAMIC))
+    perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC))
     assert [*{*trains}] == [True]
 
 
 MEASURES = {
-    "static": likelihood.static,
-    "dynamic": partial(likelihood.dynamic, settings=Evaluation(**DYNAMIC)),
-    "cached": partial(likelihood.cached, settings=Evaluation(cache=20, cache_share=0.5)),
+    "static": perplexity.static,
+    "dynamic": partial(perplexity.dynamic, settings=PerplexityConfig(**DYNAMIC)),
+    "cached": partial(perplexity.cached, settings=PerplexityConfig(cache=20, cache_share=0.5)),
 }
 
 
 @pytest.mark.parametrize("place", [1, 10, 14])
 @pytest.mark.parametrize("name", MEASURES)
 def test_no_token_is_scored_by_what_stands_behind_it(monkeypatch, tmp_path, task, it, name, place):
-    monkeypatch.setattr(likelihood, "WINDOW", 6)
+    monkeypatch.setattr(perplexity, "WINDOW", 6)
     tokens = np.array(it.tokens)
     other = np.concatenate([tokens[:place], 4 + (tokens[place:] - 3) % 9])
     found = MEASURES[name](task, of_tokens(tmp_path / "found", tokens))
@@ -212,26 +212,29 @@ def test_no_token_is_scored_by_what_stands_behind_it(monkeypatch, tmp_path, task
     (1, 0.2, 0.5), (3, 0.2, 3.0), (10, 0.9, 0.5), (1000, 0.5, 1.0), (1000, 0.0, 1.0),
 ])  # fmt: skip
 def test_a_cache_remembers_the_last_places(monkeypatch, it, task, window, size, share, sharpness):
-    monkeypatch.setattr(likelihood, "WINDOW", window)
-    settings = Evaluation(cache=size, cache_share=share, cache_sharpness=sharpness)
-    close(found := likelihood.cached(task, it, settings), remembered(task, it.tokens, settings))
+    monkeypatch.setattr(perplexity, "WINDOW", window)
+    settings = PerplexityConfig(cache=size, cache_share=share, cache_sharpness=sharpness)
+    close(found := perplexity.cached(task, it, settings), remembered(task, it.tokens, settings))
     close(found[0], plain(task, it.tokens[:1])[0])  # it has no cache
 
 
 def test_what_a_model_finds_impossible_has_finite_nats_with_a_cache_too(it, task):
     task.tokens.bias.data[it.tokens[0]] -= 200
-    found, static = likelihood.cached(task, it, Evaluation(cache=5)), likelihood.static(task, it)
+    found, static = (
+        perplexity.cached(task, it, PerplexityConfig(cache=5)),
+        perplexity.static(task, it),
+    )
     close(found[0], static[0])
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("cache", [0, 4])
 def test_rows_hold_the_sums_of_the_measures_that_are_on(it, dynamic, cache):
-    task, settings = model(), Evaluation(dynamic, **DYNAMIC, cache=cache)
-    wanted = {"": likelihood.static(task, it, 2)}
-    wanted |= {"_dynamic": likelihood.dynamic(task, it, settings)} if dynamic else {}
-    wanted |= {"_cache": likelihood.cached(task, it, settings)} if cache else {}
-    found = list(likelihood.rows(task, it, settings, 2))
+    task, settings = model(), PerplexityConfig(dynamic, **DYNAMIC, cache=cache)
+    wanted = {"": perplexity.static(task, it, 2)}
+    wanted |= {"_dynamic": perplexity.dynamic(task, it, settings)} if dynamic else {}
+    wanted |= {"_cache": perplexity.cached(task, it, settings)} if cache else {}
+    found = list(perplexity.rows(task, it, settings, 2))
     assert [row["tokens"] for row in found] == [len(text) + 1 for text in ROWS]
     assert [row["unknown"] for row in found] == [text.count("?") for text in ROWS]
     for row, end in zip(found, it.row_ends, strict=True):
@@ -245,4 +248,4 @@ def test_a_single_text_is_scored_as_a_stream_of_one_row(softmax):
     example = task.encode(Row({"text": "a bee?\n\ncafe"}, "it"))
     assert example["target"].count(UNK) == 1
     assert example["target"].count(EOS) == 3
-    close(likelihood.single(task, example), plain(task, example["target"]))
+    close(perplexity.single(task, example), plain(task, example["target"]))

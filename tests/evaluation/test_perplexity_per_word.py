@@ -9,8 +9,7 @@ import pytest
 
 from tasks.generate import Generate
 from zoo.data.readers import Row
-from zoo.evaluation import baselines as baseline
-from zoo.evaluation import metrics as scores
+from zoo.evaluation import baselines, metrics
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS, Whitespace, lines
@@ -41,7 +40,7 @@ def test_lines_end_at_line_ends_alone(text, wanted):
     (False, 3 + 1 + 0 + 1 + 3 + 1 + 2 + 1, 11 + 1 + 0 + 1 + 7 + 1 + 10 + 1),
 ])  # fmt: skip
 def test_words_and_characters_are_counted_with_their_ends(by_line, words, characters):
-    found = scores.perplexity(answers(5.0, 1.0, 7.0, 2.5, tokens=4), TEXTS, by_line)
+    found = metrics.perplexity(answers(5.0, 1.0, 7.0, 2.5, tokens=4), TEXTS, by_line)
     assert found == pytest.approx({
         "perplexity": math.exp(15.5 / words),
         "perplexity_twice": math.exp(31 / words),
@@ -53,33 +52,33 @@ def test_words_and_characters_are_counted_with_their_ends(by_line, words, charac
 
 def test_unknown_is_the_share_of_all_tokens():
     mixed = [*answers(1.0, tokens=6, unknown=3), *answers(1.0, tokens=2, unknown=1), *answers(0.0)]
-    assert scores.perplexity(mixed, ["a", "b", "c"], False)["unknown"] == 4 / 9
+    assert metrics.perplexity(mixed, ["a", "b", "c"], False)["unknown"] == 4 / 9
 
 
 def test_what_is_counted_of_a_row_are_its_tokens_and_those_that_are_unknown():
-    found = scores.likelihood({"": 2.5, "_cache": 1.0}, iter([4, UNK, 0, EOS, UNK]))
+    found = metrics.likelihood({"": 2.5, "_cache": 1.0}, iter([4, UNK, 0, EOS, UNK]))
     assert found == {"nats": {"": 2.5, "_cache": 1.0}, "tokens": 5, "unknown": 2}
 
 
 @pytest.mark.parametrize("nats", [1e6, 1e300, math.inf])
 def test_a_hopeless_model_has_a_huge_perplexity_and_no_error(nats):
-    found = scores.perplexity(answers(nats), ["a b"], False)
+    found = metrics.perplexity(answers(nats), ["a b"], False)
     assert 1e300 < found["perplexity"] == found["perplexity_twice"] < math.inf
     assert found["loss"] == nats
 
 
 def test_a_perplexity_below_the_bound_is_exact():
-    assert scores.perplexity(answers(2 * 699.0), ["a"], False)["perplexity"] == math.exp(699)
+    assert metrics.perplexity(answers(2 * 699.0), ["a"], False)["perplexity"] == math.exp(699)
 
 
 @pytest.mark.parametrize("by_line", [False, True])
 def test_no_rows_have_no_perplexity_and_cost_nothing(by_line):
-    found = scores.perplexity([], [], by_line)
+    found = metrics.perplexity([], [], by_line)
     assert found == {"bits_per_character": 0, "loss": 0, "unknown": 0}
 
 
 def test_tokens_do_not_count_where_the_nats_are_the_same():
-    few, many = (scores.perplexity(answers(30.0, tokens=n), ["a cat sat"], True) for n in (4, 10))
+    few, many = (metrics.perplexity(answers(30.0, tokens=n), ["a cat sat"], True) for n in (4, 10))
     assert (few.pop("loss"), many.pop("loss")) == (7.5, 3)
     assert few == many
 
@@ -95,7 +94,7 @@ def test_what_has_a_token_to_a_word_or_character_is_scored_by_its_tokens(stream,
     task = generate(kind, stream)
     rows = [Row({"text": text}, "row") for text in [*TEXTS, *ODD]]
     targets = [task.encode(row)["target"] for row in rows]
-    found = task.score([scores.likelihood({"": 3.0 * len(t)}, t) for t in targets], rows)
+    found = task.compute_metrics([metrics.likelihood({"": 3.0 * len(t)}, t) for t in targets], rows)
     assert found["loss"] == pytest.approx(3)
     bits = found["bits_per_character"]
     each = {"whitespace": math.log(found["perplexity"]), "characters": bits * LN2}
@@ -130,7 +129,7 @@ def noise(count, seed=0):
 def test_noise_costs_its_bits_and_what_is_known_next_to_nothing():
     text = noise(20_000)
     found = [
-        baseline.compression(rows(known), rows(text))["bits_per_character"]
+        baselines.lzma_compression(rows(known), rows(text))["bits_per_character"]
         for known in ("", noise(20_000, 1), text)
     ]
     assert found[0] == pytest.approx(4.1, abs=0.1)
@@ -139,12 +138,12 @@ def test_noise_costs_its_bits_and_what_is_known_next_to_nothing():
 
 
 def test_a_text_that_repeats_itself_costs_little():
-    assert baseline.compression([], rows(*["the cat sat"] * 500))["bits_per_character"] < 0.1
+    assert baselines.lzma_compression([], rows(*["the cat sat"] * 500))["bits_per_character"] < 0.1
 
 
 @pytest.mark.parametrize("texts", [["é à la ü " * 40], TEXTS * 10, [noise(50) + " x"] * 3])
 def test_the_figures_of_a_compressor_describe_the_same_nats(texts):
-    found = baseline.compression(rows("a b c", "d"), rows(*texts))
+    found = baselines.lzma_compression(rows("a b c", "d"), rows(*texts))
     words = sum(len(line.split()) + 1 for text in texts for line in lines(text))
     characters = sum(len(line) + 1 for text in texts for line in lines(text))
     bits = found["bits_per_character"] * characters
@@ -156,10 +155,10 @@ def test_the_figures_of_a_compressor_describe_the_same_nats(texts):
 
 
 def test_a_compressor_keeps_so_many_rows_and_says_so(monkeypatch):
-    monkeypatch.setattr(baseline, "MOST_ROWS", 2)
+    monkeypatch.setattr(baselines, "MOST_ROWS", 2)
     known, read = rows(noise(900, 1), noise(900, 2), noise(900, 3)), []
     first, last = (
-        baseline.compression((read.append(row) or row for row in known), [row])
+        baselines.lzma_compression((read.append(row) or row for row in known), [row])
         for row in (known[0], known[2])
     )
     assert (first["rows"], len(read)) == (2, 4)

@@ -7,22 +7,22 @@ import itertools
 import numpy as np
 import pytest
 
-from zoo.evaluation import plots as pictures
+from zoo.evaluation import plots
 
 
 def drawn(tmp_path, monkeypatch, tokens, names=("l0",), hidden=4):
     """The figure of random gates over the tokens, the gates, and the file."""
     figures = []
-    made = pictures._figure
+    made = plots._figure
 
     def keep(*sizes):
         figures.append(made(*sizes))
         return figures[-1]
 
-    monkeypatch.setattr(pictures, "_figure", keep)
+    monkeypatch.setattr(plots, "_figure", keep)
     numbers = np.random.default_rng(0)
     values = [numbers.uniform(0, 1, (len(names), len(tokens), hidden)) for _ in range(5)]
-    path = pictures.gates(tokens, values, names, tmp_path)
+    path = plots.gates(tokens, values, names, tmp_path)
     [(figure, _)] = figures
     return figure, values, path
 
@@ -42,7 +42,7 @@ def test_a_row_is_a_unit_that_forgets_least_at_the_top_and_a_column_a_token(
     assert path == tmp_path / "gates.png"
     pictured = [axes for axes in figure.axes if axes.images and axes.get_title()]
     assert len(pictured) == 5 * len(names)
-    places = itertools.product(enumerate(pictures.GATES), enumerate(names))
+    places = itertools.product(enumerate(plots.GATES), enumerate(names))
     for axes, ((row, gate), (column, name)) in zip(pictured, places, strict=True):
         order = np.argsort(-values[1][column].mean(0))
         wanted = values[row][column][:, order].T  # (hidden, time)
@@ -73,7 +73,7 @@ def test_any_token_is_drawn_without_a_warning(tmp_path, monkeypatch, labels):
 def test_a_long_text_is_drawn_in_part(tmp_path, monkeypatch, count):
     tokens = [f"token{i}" for i in range(count)]
     figure, values, path = drawn(tmp_path, monkeypatch, tokens, ["l0", "l0 reverse"])
-    shown = min(count, pictures.TOKENS)
+    shown = min(count, plots.TOKENS)
     images = [axes.images[0].get_array() for axes in figure.axes if axes.get_title()]
     assert {image.shape for image in images} == {(4, shown)}
     assert {label.get_text() for axes in figure.axes if axes.get_title().startswith("l0: c")

@@ -16,7 +16,7 @@ from tasks.classify import Classify
 from zoo import LSTM
 from zoo.data.dataset import Batch
 from zoo.errors import InputError
-from zoo.export import program as export
+from zoo.export import program
 from zoo.nn.backbone import Backbone
 from zoo.text.tokenizers import Words
 
@@ -67,7 +67,7 @@ def eager(model):
 
     def run(x, lengths):
         if isinstance(model, Classify):
-            return (model(Batch(ids=x, lengths=lengths, index=lengths)),)
+            return (model(Batch(ids=x, lengths=lengths, row_numbers=lengths)),)
         if isinstance(model, LSTM):
             output, state = model(x, lengths=lengths)
             return output, *state
@@ -98,8 +98,8 @@ def compare(path, model, size=None):
 
 def saved(model, path):
     """Save, and see that there is one file that differs as little as it says."""
-    difference = export.save(model, path)
-    assert 0 <= difference <= export.TOLERANCE
+    difference = program.save(model, path)
+    assert 0 <= difference <= program.TOLERANCE
     assert [*path.parent.iterdir()] == [path]
     return path
 
@@ -174,13 +174,13 @@ def test_a_program_runs_without_this_package(tmp_path):
 )  # fmt: skip
 def test_what_cannot_be_exported_is_refused(tmp_path, options, name, line):
     with pytest.raises(InputError, match=line):
-        export.save(LSTM(3, 4, **options), tmp_path / name)
+        program.save(LSTM(3, 4, **options), tmp_path / name)
     assert not [*tmp_path.iterdir()]
 
 
 def test_a_model_in_training_is_so_afterwards(tmp_path):
     lstm = LSTM(3, 4).train()
-    export.save(lstm, tmp_path / "lstm.onnx")
+    program.save(lstm, tmp_path / "lstm.onnx")
     assert lstm.training
 
 
@@ -188,7 +188,7 @@ def test_a_model_in_training_is_so_afterwards(tmp_path):
 def test_a_missing_package_is_named_with_its_cure(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r'ONNX needs onnx and .* pip install -e "\.\[export\]"'):
-        export.save(LSTM(3, 4), tmp_path / "lstm.onnx")
+        program.save(LSTM(3, 4), tmp_path / "lstm.onnx")
     assert not [*tmp_path.iterdir()]
 
 
@@ -196,9 +196,9 @@ def test_a_missing_package_is_named_with_its_cure(tmp_path, monkeypatch, package
 def test_a_file_that_differs_is_not_left_behind(tmp_path, monkeypatch, found, ending):
     path = tmp_path / f"lstm.{ending}"
     path.write_text("an older one")
-    monkeypatch.setattr(export, "difference", lambda *_: found)
+    monkeypatch.setattr(program, "difference", lambda *_: found)
     with pytest.raises(InputError, match=r"differs from the model by .*: not written"):
-        export.save(LSTM(3, 4), path)
+        program.save(LSTM(3, 4), path)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]
 
 
@@ -213,13 +213,13 @@ def test_a_difference_anywhere_is_found(which, wrong):
         results[which].view(-1)[-1] += wrong
         return results
 
-    assert not export.difference(lstm, run) <= export.TOLERANCE
+    assert not program.difference(lstm, run) <= program.TOLERANCE
 
 
 @pytest.mark.parametrize("ending", ["onnx", "pt2"])
 def test_the_command_line_writes_a_trained_model(capsys, tmp_path, trained, ending):
     path = tmp_path / f"model.{ending}"
-    assert export.main([str(trained), str(path)]) == 0
+    assert program.main([str(trained), str(path)]) == 0
     out, err = capsys.readouterr()
     assert (out.count("\n"), err) == (1, "")
     assert out.startswith(f"{path}: written; differs from the model by ")
@@ -237,7 +237,7 @@ def test_the_command_line_writes_a_trained_model(capsys, tmp_path, trained, endi
      (None, "missing/model.onnx", "missing/model.onnx")],
 )  # fmt: skip
 def test_the_command_line_says_what_is_wrong(capsys, tmp_path, trained, model, name, line):
-    assert export.main([model or str(trained), str(tmp_path / name)]) == 2
+    assert program.main([model or str(trained), str(tmp_path / name)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")

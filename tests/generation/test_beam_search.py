@@ -6,8 +6,8 @@ import pytest
 import torch
 from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer, after, choices, search_for, searches
 
-from zoo.generation.config import Search
-from zoo.generation.generate import find
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.text.special_ids import BOS, EOS, UNK
 
 
@@ -38,13 +38,13 @@ def plain_beam(seed, text, limit, search, size=SIZE):
             for token, value in choices(seed, text, ids, limit, search, size).items()
         ]
         longer.sort(key=lambda each: -each[2])
-        ended += [(ids, x) for ids, token, x in longer[: search.beam] if token == EOS]
+        ended += [(ids, x) for ids, token, x in longer[: search.beam_size] if token == EOS]
         open_ = [([*ids, token], x) for ids, token, x in longer if token != EOS]
-        if len(ended) >= search.beam and open_:
+        if len(ended) >= search.beam_size and open_:
             ids, hope = open_[0]
             if hope / len(ids) ** search.length_penalty <= ranked(ended, search)[-1][2]:
                 break
-        prefixes = open_[: search.beam]
+        prefixes = open_[: search.beam_size]
     return ranked(ended, search)
 
 
@@ -66,7 +66,7 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("least", [0, 3])
 @pytest.mark.parametrize("most", [200, 6])
 def test_a_beam_of_one_is_greedy(least, most):
-    search = Search(beam=1, min_length=least, max_length=most)
+    search = GenerationConfig(beam_size=1, min_length=least, max_length=most)
     for seed in SEEDS:
         wanted = [greedily(seed, *each, search) for each in zip(TEXTS, LIMITS, strict=True)]
         assert_same(search_for(search, seed), wanted)
@@ -78,7 +78,7 @@ def test_a_beam_of_one_is_greedy(least, most):
 @pytest.mark.parametrize("least", [0, 3])
 @pytest.mark.parametrize("size", [5, SIZE, 15])  # of 5 two can be written: less than the beam
 def test_a_beam_finds_what_a_plain_search_of_one_text_finds(penalty, beam, n_best, least, size):
-    search = Search(beam, min(n_best, beam), penalty, least, max_length=12)
+    search = GenerationConfig(beam, min(n_best, beam), penalty, least, max_length=12)
     for seed in SEEDS[:9]:
         pairs = zip(TEXTS, LIMITS, strict=True)
         wanted = [plain_beam(seed, *each, search, size) for each in pairs]
@@ -87,7 +87,7 @@ def test_a_beam_finds_what_a_plain_search_of_one_text_finds(penalty, beam, n_bes
 
 @pytest.mark.parametrize("penalty", [0, 0.6, 1])
 def test_a_beam_as_wide_as_all_texts_ranks_them_all(penalty):
-    search = Search(40, 40, penalty)  # 1 + 3 + 9 + 27 texts
+    search = GenerationConfig(40, 40, penalty)  # 1 + 3 + 9 + 27 texts
     for seed in SEEDS:
         wanted = ranked(all_texts(seed, 0, 3, search, 6), search)
         assert len(wanted) == 40
@@ -97,9 +97,10 @@ def test_a_beam_as_wide_as_all_texts_ranks_them_all(penalty):
 def test_without_length_penalty_a_wide_beam_finds_the_most_probable_text_and_greedy_does_not():
     missed = 0
     for seed in SEEDS:
-        best = max(all_texts(seed, 0, 3, Search(), 6), key=lambda each: each[1])
+        best = max(all_texts(seed, 0, 3, GenerationConfig(), 6), key=lambda each: each[1])
         wide, greedy = (
-            search_for(Search(beam, length_penalty=0), seed, [0], [3], 6) for beam in (40, 1)
+            search_for(GenerationConfig(beam, length_penalty=0), seed, [0], [3], 6)
+            for beam in (40, 1)
         )
         assert_same(wide, [[(*best, best[1])]])
         assert greedy[0][0][1] < best[1] + 1e-12
@@ -109,7 +110,7 @@ def test_without_length_penalty_a_wide_beam_finds_the_most_probable_text_and_gre
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_what_is_found_for_a_text_does_not_depend_on_the_others(beam):
-    search = Search(beam, beam)
+    search = GenerationConfig(beam, beam)
     for seed in SEEDS:
         found = search_for(search, seed)
         assert search_for(search, seed, TEXTS[::-1], LIMITS[::-1]) == found[::-1]
@@ -123,10 +124,10 @@ def test_a_step_is_one_for_all_texts_and_done_texts_leave_the_batch(search):
     left = 0
     for seed in SEEDS:
         together, steps = Writer(TEXTS, seed), []
-        found = find(together, torch.tensor(LIMITS), search)
+        found = generate(together, torch.tensor(LIMITS), search)
         for text, limit, each in zip(TEXTS, LIMITS, found, strict=True):
             alone = Writer([text], seed)
-            find(alone, torch.tensor([limit]), search)
+            generate(alone, torch.tensor([limit]), search)
             assert len(alone.counts) <= limit + 1
             drawn = max(len(h.ids) + 1 for h in each)
             steps.append(drawn if search.sample else len(alone.counts))
@@ -139,7 +140,7 @@ def test_a_step_is_one_for_all_texts_and_done_texts_leave_the_batch(search):
 @pytest.mark.parametrize("least", [0, 2, 30])
 @pytest.mark.parametrize("most", [200, 3])
 def test_lengths_keep_their_bounds_and_a_limit_goes_before_min_length(search, least, most):
-    bounded = Search(search.beam, search.n_best, 1, least, most, search.sample)
+    bounded = GenerationConfig(search.beam_size, search.n_best, 1, least, most, search.sample)
     seen = set()
     for seed in SEEDS:
         for text, limit, each in zip(TEXTS, LIMITS, search_for(bounded, seed), strict=True):
@@ -157,7 +158,7 @@ def test_lengths_keep_their_bounds_and_a_limit_goes_before_min_length(search, le
 @searches
 def test_no_texts_are_no_hypotheses_and_no_step(search):
     writer = Writer([])
-    assert find(writer, torch.zeros(0, dtype=torch.int64), search) == []
+    assert generate(writer, torch.zeros(0, dtype=torch.int64), search) == []
     assert not writer.counts
 
 
@@ -165,7 +166,7 @@ def test_no_texts_are_no_hypotheses_and_no_step(search):
 @pytest.mark.parametrize("size", [4, 5, SIZE])  # of 4 only UNK can be written
 @pytest.mark.parametrize("penalty", [0, 0.6, 1])
 def test_hypotheses_hold_what_was_written_with_its_log_probability_and_score(search, size, penalty):
-    search = Search(search.beam, search.n_best, penalty, sample=search.sample)
+    search = GenerationConfig(search.beam_size, search.n_best, penalty, sample=search.sample)
     for seed in SEEDS:
         for text, each in zip(TEXTS, search_for(search, seed, size=size), strict=True):
             assert 1 <= len(each) <= search.n_best
@@ -181,9 +182,9 @@ def test_hypotheses_hold_what_was_written_with_its_log_probability_and_score(sea
 
 
 def test_more_hypotheses_than_the_beam_is_wide_are_refused_except_of_draws():
-    with pytest.raises(ValueError, match="n_best=3 needs a beam as wide, not beam=2"):
-        Search(beam=2, n_best=3)
-    assert Search(beam=2, n_best=3, sample=True).n_best == 3
+    with pytest.raises(ValueError, match="n_best=3 needs a beam as wide, not beam_size=2"):
+        GenerationConfig(beam_size=2, n_best=3)
+    assert GenerationConfig(beam_size=2, n_best=3, sample=True).n_best == 3
 
 
 def test_a_short_bad_text_does_not_end_the_search_for_a_good_one():
@@ -192,7 +193,7 @@ def test_a_short_bad_text_does_not_end_the_search_for_a_good_one():
     class Sure:
         """Writes 4 4 4 4 and the end: at each step nearly surely, and anything else hardly."""
 
-        ends = True
+        ends_itself = True
 
         def __init__(self):
             self.length = 0
@@ -205,11 +206,11 @@ def test_a_short_bad_text_does_not_end_the_search_for_a_good_one():
             self.length += 1
             return nearly
 
-        def keep(self, texts, prefixes):
+        def reorder(self, texts, prefixes):
             assert bool((prefixes[:, 0] == 0).all())
 
     for penalty in (0, 1):
-        search = Search(beam=3, length_penalty=penalty)
-        best = find(Sure(), torch.tensor([20]), search)[0][0]
+        search = GenerationConfig(beam_size=3, length_penalty=penalty)
+        best = generate(Sure(), torch.tensor([20]), search)[0][0]
         assert best.ids == [4, 4, 4, 4]
         assert best.log_probability == pytest.approx(-0.005)

@@ -7,23 +7,28 @@ import torch
 from generate_cases import PROMPTS, asked, language, streams
 
 from zoo.data.dataset import Batch
-from zoo.generation.config import Search
-from zoo.generation.language_model import Continuation, continuations
+from zoo.generation.config import GenerationConfig
+from zoo.generation.language_model import LanguageModelStepModel, generate_texts
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS
 
-GREEDY, DRAWN = Search(beam=1, max_length=12), Search(sample=True, seed=3, max_length=12)
+GREEDY, DRAWN = (
+    GenerationConfig(beam_size=1, max_length=12),
+    GenerationConfig(sample=True, seed=3, max_length=12),
+)
 SEARCHES = [
     GREEDY,
-    Search(beam=4, n_best=3, max_length=12),
+    GenerationConfig(beam_size=4, n_best=3, max_length=12),
     DRAWN,
-    Search(sample=True, seed=4, n_best=3, temperature=1.5, max_length=12),
-    Search(sample=True, seed=5, n_best=3, top_k=5, max_length=12),
-    Search(sample=True, seed=6, n_best=3, top_p=0.7, repetition_penalty=1.3, max_length=12),
+    GenerationConfig(sample=True, seed=4, n_best=3, temperature=1.5, max_length=12),
+    GenerationConfig(sample=True, seed=5, n_best=3, top_k=5, max_length=12),
+    GenerationConfig(
+        sample=True, seed=6, n_best=3, top_p=0.7, repetition_penalty=1.3, max_length=12
+    ),
 ]
 searches = pytest.mark.parametrize("search", SEARCHES, ids=range(len(SEARCHES)))
 looks = pytest.mark.parametrize(
-    "options", [{"beam": 1}, {"beam": 3}, {"sample": True, "seed": 1}], ids=str
+    "options", [{"beam_size": 1}, {"beam_size": 3}, {"sample": True, "seed": 1}], ids=str
 )
 kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 
@@ -31,7 +36,7 @@ kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 @torch.no_grad()
 def log_probabilities(task, ids):
     """Of each token (vocabulary,) after ids, all of which are read."""
-    logits = task(Batch.of([{"ids": ids}], [0]))[0, -1].float()
+    logits = task(Batch.collate([{"ids": ids}], [0]))[0, -1].float()
     logits[[PAD, UNK, BOS]] = -torch.inf
     return logits.log_softmax(0)
 
@@ -44,7 +49,7 @@ def plainly(task, prompt, limit):
         if token == EOS and not task.stream:
             break
         ids.append(token)
-    return task.spell(ids[1:])
+    return task.decode(ids[1:])
 
 
 @streams
@@ -54,8 +59,8 @@ def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
     task, generator = language(stream=stream, softmax=softmax), torch.Generator().manual_seed(1)
     batch, size = asked(task), len(task.tokenizer)
     read = [[row[:n]] for row, n in zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)]
-    writer, ids = Continuation(task, batch, stream), torch.full((len(batch), 1), BOS)
-    assert writer.ends is not stream
+    writer, ids = LanguageModelStepModel(task, batch, stream), torch.full((len(batch), 1), BOS)
+    assert writer.ends_itself is not stream
     for width in (3, 2, 4, 1):
         found = writer.step(ids)
         wanted = torch.stack([log_probabilities(task, p) for row in read for p in row])
@@ -65,7 +70,7 @@ def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
         torch.testing.assert_close(found, wanted.view_as(found), rtol=0, atol=1e-5)
         kept = torch.arange(1, len(read))
         prefixes = torch.randint(len(read[0]), (len(kept), width), generator=generator)
-        writer.keep(kept, prefixes)
+        writer.reorder(kept, prefixes)
         ids = torch.randint(EOS + 1, size, (len(kept), width), generator=generator)
         if stream:
             ids[:, 0] = BOS
@@ -89,9 +94,9 @@ def test_greedy_is_what_reading_everything_again_finds(stream, kind):
 @searches
 def test_a_prompt_gets_in_company_what_it_gets_alone(stream, search):
     task = language(stream=stream, end=4.0)
-    together = continuations(task, asked(task), search)
+    together = generate_texts(task, asked(task), search)
     for prompt, found in zip(PROMPTS, together, strict=True):
-        (alone,) = continuations(task, asked(task, [prompt]), search)
+        (alone,) = generate_texts(task, asked(task, [prompt]), search)
         assert [text for text, _ in alone] == [text for text, _ in found]
         assert [x for _, x in alone] == pytest.approx([x for _, x in found], abs=1e-5)
     assert len({found[0][0] for found in together}) == len(PROMPTS)
@@ -112,17 +117,17 @@ def test_the_order_of_prompts_does_not_matter(stream, search):
 @pytest.mark.parametrize("n_best", [1, 3])
 def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
     task = language()
-    first, again, other = (Search(sample=True, n_best=n_best, seed=seed, max_length=20)
+    first, again, other = (GenerationConfig(sample=True, n_best=n_best, seed=seed, max_length=20)
                            for seed in (8, 8, 9))  # fmt: skip
     state = torch.get_rng_state()
     found = task.predict(PROMPTS, first)
     assert n_best == 1 or all(len({*texts}) == 3 for texts in found)
     torch.rand(1)
     assert task.predict(PROMPTS, again) == found
-    assert [*task.write("a", first)] == [*task.write("a", again)]
+    assert [*task.stream_text("a", first)] == [*task.stream_text("a", again)]
     torch.set_rng_state(state)
     different = task.predict(PROMPTS, other)
-    "".join(task.write("a", other))
+    "".join(task.stream_text("a", other))
     assert sum(a != b for a, b in zip(found, different, strict=True)) > 3
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -132,10 +137,10 @@ def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
 @pytest.mark.parametrize("options", [{}, {"sample": True, "seed": 1}, {"stop": ("a", "er")}])
 def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
     task, counts = language(kind, stream=stream), []
-    search = Search(beam=1, max_length=20, **options)
+    search = GenerationConfig(beam_size=1, max_length=20, **options)
     for prompt in PROMPTS:
-        written = list(task.write(prompt, search))
-        given = task.spell(asked(task, [prompt]).ids[0, 1:].tolist())
+        written = list(task.stream_text(prompt, search))
+        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
         assert given + "".join(written) == task.predict(prompt, search)[0]
         counts.append(len(written))
     assert "stop" in options or max(counts) > 10
@@ -144,20 +149,22 @@ def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
 def test_what_is_written_in_pieces_is_not_a_beams_but_the_likeliest_each_time():
     task = language()
     for prompt in PROMPTS:
-        text = "".join(task.write(prompt, Search(beam=5, n_best=5, max_length=12)))
-        given = task.spell(asked(task, [prompt]).ids[0, 1:].tolist())
+        text = "".join(
+            task.stream_text(prompt, GenerationConfig(beam_size=5, n_best=5, max_length=12))
+        )
+        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
         assert given + text == plainly(task, prompt, 12)
 
 
 def watch(monkeypatch, task):
     """The shapes of what `follow` reads, and whether it begins without a state."""
-    calls, follow = [], task.follow
+    calls, follow = [], task.next_token_vectors
 
     def watched(batch, state):
         calls.append((*batch.ids.shape, state is None))
         return follow(batch, state)
 
-    monkeypatch.setattr(task, "follow", watched)
+    monkeypatch.setattr(task, "next_token_vectors", watched)
     return calls
 
 
@@ -166,11 +173,11 @@ def watch(monkeypatch, task):
 def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, search, stream):
     task = language(stream=stream, end=-9.0)
     batch, calls = asked(task), watch(monkeypatch, task)
-    continuations(task, batch, search)
+    generate_texts(task, batch, search)
     first, *others = calls
     assert first == (*batch.ids.shape, True)
     assert 0 < len(others) <= search.max_length
-    width = search.n_best if search.sample else search.beam
+    width = search.n_best if search.sample else search.beam_size
     for rows, steps, fresh in others:
         assert (steps, fresh) == (1, False)
         assert rows <= width * len(batch)
@@ -179,7 +186,9 @@ def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, search, st
 def test_a_piece_costs_one_step_however_long_the_text_is(monkeypatch):
     task = language("characters")
     calls = watch(monkeypatch, task)
-    for count, _ in enumerate(task.write("the old cat", Search(beam=1, max_length=50))):
+    for count, _ in enumerate(
+        task.stream_text("the old cat", GenerationConfig(beam_size=1, max_length=50))
+    ):
         assert calls == [(1, 12, True)] + [(1, 1, False)] * count
     assert count == 49
 
@@ -188,7 +197,7 @@ def test_a_piece_costs_one_step_however_long_the_text_is(monkeypatch):
 @looks
 def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
     task = language("characters", end=3.0)
-    found = task.predict(PROMPTS, Search(max_length=limit, **options))
+    found = task.predict(PROMPTS, GenerationConfig(max_length=limit, **options))
     assert [len(text) for text in found] == [len(prompt) + limit for prompt in PROMPTS]
     assert all(text.startswith(prompt) for text, prompt in zip(found, PROMPTS, strict=True))
     assert limit < 17 or any("\n" in text[len(p) :] for text, p in zip(found, PROMPTS, strict=True))
@@ -197,11 +206,11 @@ def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
 @looks
 def test_a_row_ends_where_the_model_says_so(options):
     task = language("characters", stream=False, end=4.0)
-    found = task.predict(PROMPTS, Search(max_length=30, **options))
+    found = task.predict(PROMPTS, GenerationConfig(max_length=30, **options))
     lengths = [len(text) - len(prompt) for text, prompt in zip(found, PROMPTS, strict=True)]
     assert len({*lengths}) > 2
     assert max(lengths) <= 30
-    bound = task.predict(PROMPTS, Search(max_length=30, min_length=30, **options))
+    bound = task.predict(PROMPTS, GenerationConfig(max_length=30, min_length=30, **options))
     assert [len(text) - 30 for text in bound] == [len(prompt) for prompt in PROMPTS]
 
 
@@ -211,5 +220,5 @@ def test_nothing_that_is_no_text_is_ever_written(stream, search):
     task = language(stream=stream)
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
-    texts = [text for found in continuations(task, asked(task), search) for text, _ in found]
+    texts = [text for found in generate_texts(task, asked(task), search) for text, _ in found]
     assert not [text for text in texts if any(special in text for special in SPECIALS)]

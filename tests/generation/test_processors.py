@@ -13,16 +13,24 @@ from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer
 from zoo.config import arguments
 from zoo.errors import InputError
 from zoo.generation import sampling
-from zoo.generation.config import Search
-from zoo.generation.generate import find
-from zoo.generation.language_model import continuations
-from zoo.generation.processors import Penalty, Stops, restrain, until
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
+from zoo.generation.language_model import generate_texts
+from zoo.generation.processors import (
+    RepetitionPenalty,
+    StopStrings,
+    apply_processors,
+    until_stop_string,
+)
 from zoo.generation.step_model import bounded
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)
-DRAWS, DRAW = Search(sample=True, n_best=4, seed=2), Search(sample=True, seed=3, temperature=1.5)
-LOOKS = [Search(beam=1), Search(beam=4, n_best=4), DRAWS, DRAW]
+DRAWS, DRAW = (
+    GenerationConfig(sample=True, n_best=4, seed=2),
+    GenerationConfig(sample=True, seed=3, temperature=1.5),
+)
+LOOKS = [GenerationConfig(beam_size=1), GenerationConfig(beam_size=4, n_best=4), DRAWS, DRAW]
 looks = pytest.mark.parametrize("look", LOOKS, ids=["greedy", "beam", "draws", "draw"])
 PIECES = {UNK: "?", 4: "ab", 5: "b", 6: "ca"}
 
@@ -39,7 +47,7 @@ def cut(text, stop):
 class Told:
     """A writer of random log-probabilities, line ends among them, that remembers its prefixes."""
 
-    ends = False
+    ends_itself = False
 
     def __init__(self, texts):
         self.read = [[()] for _ in range(texts)]
@@ -52,7 +60,7 @@ class Told:
         self.logs = logs.log_softmax(-1)
         return self.logs.clone()
 
-    def keep(self, texts, prefixes):
+    def reorder(self, texts, prefixes):
         rows = zip(texts.tolist(), prefixes.tolist(), strict=True)
         self.read = [[self.read[text][i] for i in row] for text, row in rows]
 
@@ -61,7 +69,7 @@ class Told:
 @pytest.mark.parametrize("prompts", [(), [[4, 4, EOS], [], [1, 6, EOS, 5], [5]]], ids=["", "given"])
 def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, prompts):
     told, generator = Told(4), torch.Generator().manual_seed(2)
-    writer, ids = Penalty(told, factor, prompts), torch.full((4, 1), BOS)
+    writer, ids = RepetitionPenalty(told, factor, prompts), torch.full((4, 1), BOS)
     given, changed = prompts or [[]] * 4, 0
     for width in (3, 3, 2, 4):
         found = writer.step(ids)
@@ -76,7 +84,7 @@ def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, 
         kept = torch.arange(len(told.read))[width == 2 :]
         given = [given[text] for text in kept.tolist()]
         prefixes = torch.randint(ids.size(1), (len(kept), width), generator=generator)
-        writer.keep(kept, prefixes)
+        writer.reorder(kept, prefixes)
         ids = torch.randint(BOS, SIZE, prefixes.shape, generator=generator)
     assert changed > 20
 
@@ -85,8 +93,8 @@ def test_a_penalty_makes_texts_repeat_themselves_less():
     task = language()
 
     def repeated(penalty):
-        search = Search(beam=1, max_length=20, repetition_penalty=penalty)
-        found = continuations(task, asked(task), search)
+        search = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
+        found = generate_texts(task, asked(task), search)
         words = [text.split() for each in found for text, _ in each]
         return sum(len(text) - len({*text}) for text in words)
 
@@ -114,8 +122,8 @@ class Plain(Writer):
 def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
     stopped = 0
     for seed in SEEDS[:6]:
-        found = find(Stops(Writer(TEXTS, seed), stop, spell), LIMIT, look)
-        assert found == find(Plain(TEXTS, seed, stop), LIMIT, look)
+        found = generate(StopStrings(Writer(TEXTS, seed), stop, spell), LIMIT, look)
+        assert found == generate(Plain(TEXTS, seed, stop), LIMIT, look)
         for hypothesis in chain(*found):
             assert not any(string in spell(hypothesis.ids[:-1]) for string in stop)
             stopped += any(string in spell(hypothesis.ids) for string in stop)
@@ -124,14 +132,14 @@ def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
 
 @streams
 @pytest.mark.parametrize("kind", ["characters", "words", "subwords"])
-@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 5}], ids=str)
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "seed": 5}], ids=str)
 def test_an_answer_is_cut_before_the_string(stream, kind, options):
     task = language(kind, stream=stream, end=1.0)
     stop, cuts = ("o", "a s", "vv", "kr", "\n"), 0
-    whole = continuations(task, asked(task), Search(max_length=20, **options))
-    found = continuations(task, asked(task), Search(max_length=20, stop=stop, **options))
+    whole = generate_texts(task, asked(task), GenerationConfig(max_length=20, **options))
+    found = generate_texts(task, asked(task), GenerationConfig(max_length=20, stop=stop, **options))
     for prompt, ((text, _),), ((short, _),) in zip(PROMPTS, whole, found, strict=True):
-        given = task.spell(asked(task, [prompt]).ids[0, 1:].tolist())
+        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
         assert short == given + cut(text[len(given) :], stop)
         cuts += short != text
     assert cuts > 3
@@ -140,27 +148,33 @@ def test_an_answer_is_cut_before_the_string(stream, kind, options):
 @pytest.mark.parametrize("sample", [False, True])
 def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
     task, calls = language("characters"), []
-    search = Search(beam=1, sample=sample, seed=1, max_length=40)
+    search = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
     text = task.predict("a", search)[0][1:]
     place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
-    follow = task.follow
-    monkeypatch.setattr(task, "follow", lambda *given: calls.append(1) or follow(*given))
-    stopping = Search(beam=1, sample=sample, seed=1, max_length=40, stop=(text[place : place + 2],))
+    follow = task.next_token_vectors
+    monkeypatch.setattr(
+        task, "next_token_vectors", lambda *given: calls.append(1) or follow(*given)
+    )
+    stopping = GenerationConfig(
+        beam_size=1, sample=sample, seed=1, max_length=40, stop=(text[place : place + 2],)
+    )
     assert task.predict("a", stopping) == ["a" + text[:place]]
     assert len(calls) == 1 + place + 2  # the prompt, and each token that was written
 
 
 def test_a_string_in_the_prompt_ends_nothing():
-    task, search = language("characters"), Search(beam=1, max_length=9)
+    task, search = language("characters"), GenerationConfig(beam_size=1, max_length=9)
     (text,) = task.predict("the old cat", search)
     stop = ("the", "cat" + text[11])
-    assert task.predict("the old cat", Search(beam=1, max_length=9, stop=stop)) == [text]
+    assert task.predict("the old cat", GenerationConfig(beam_size=1, max_length=9, stop=stop)) == [
+        text
+    ]
 
 
-@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 1}], ids=str)
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "seed": 1}], ids=str)
 def test_a_string_ends_a_text_before_its_least_length(options):
-    search = Search(stop=("?", "b"), min_length=4, **options)
-    found = find(restrain(Writer(TEXTS), search, spell), LIMIT, search)
+    search = GenerationConfig(stop=("?", "b"), min_length=4, **options)
+    found = generate(apply_processors(Writer(TEXTS), search, spell), LIMIT, search)
     assert all(len(each) == 1 for each in found)
 
 
@@ -173,7 +187,7 @@ def test_pieces_that_are_split_anywhere_are_cut_at_the_same_place():
         pieces = [text[i:j] for i, j in zip([0, *places], [*places, len(text)], strict=True)]
         taken, shown = [], ""
         longest, whole = max(map(len, stop), default=1), cut(text, stop)
-        for piece in until((taken.append(p) or p for p in pieces), stop):
+        for piece in until_stop_string((taken.append(p) or p for p in pieces), stop):
             shown += piece
             assert whole.startswith(shown)
             assert len(shown) >= min(len(whole), len("".join(taken)) - longest + 1)
@@ -188,18 +202,25 @@ def test_pieces_that_are_split_anywhere_are_cut_at_the_same_place():
 
 
 def test_a_string_within_a_string_is_cut_at_the_same_place():
-    assert "".join(until("xabcd", ("abcd", "bc"))) == "".join(until(["xabcd"], ("abcd", "bc")))
+    assert "".join(until_stop_string("xabcd", ("abcd", "bc"))) == "".join(
+        until_stop_string(["xabcd"], ("abcd", "bc"))
+    )
 
 
 def test_without_restraints_the_writer_is_left_as_it_is():
     writer = Writer(TEXTS)
-    assert restrain(writer, Search(), spell) is writer
-    both = restrain(writer, Search(repetition_penalty=2, stop=("a",)), spell)
-    assert isinstance(both, Stops)
-    assert isinstance(both.writer, Penalty)
-    assert both.writer.writer is writer
-    assert both.ends is both.writer.ends is True
-    assert restrain(Told(1), Search(repetition_penalty=2, stop=("a",)), spell).ends is False
+    assert apply_processors(writer, GenerationConfig(), spell) is writer
+    both = apply_processors(writer, GenerationConfig(repetition_penalty=2, stop=("a",)), spell)
+    assert isinstance(both, StopStrings)
+    assert isinstance(both.step_model, RepetitionPenalty)
+    assert both.step_model.step_model is writer
+    assert both.ends_itself is both.step_model.ends_itself is True
+    assert (
+        apply_processors(
+            Told(1), GenerationConfig(repetition_penalty=2, stop=("a",)), spell
+        ).ends_itself
+        is False
+    )
 
 
 @pytest.mark.parametrize("least", [0, 2])
@@ -224,25 +245,30 @@ def test_a_text_that_does_not_end_by_itself_is_cut_for_nothing(least):
     ],
 )  # fmt: skip
 def test_what_no_search_can_use_is_refused(name, value, said):
-    with pytest.raises(InputError, match=rf"search\.{name}.*={value}: .*{said}"):
-        arguments(Search, {name: value}, "search")
+    with pytest.raises(InputError, match=rf"generation\.{name}.*={value}: .*{said}"):
+        arguments(GenerationConfig, {name: value}, "generation")
 
 
 def test_what_a_search_can_use_is_taken():
     for seed in (0, 2**32 - 1, None):
-        assert arguments(Search, {"seed": seed, "repetition_penalty": 1}, "search")["seed"] == seed
-    assert arguments(Search, {"stop": ["a", "\n"]}, "search")["stop"] == ("a", "\n")
+        assert (
+            arguments(GenerationConfig, {"seed": seed, "repetition_penalty": 1}, "generation")[
+                "seed"
+            ]
+            == seed
+        )
+    assert arguments(GenerationConfig, {"stop": ["a", "\n"]}, "generation")["stop"] == ("a", "\n")
 
 
 @pytest.mark.parametrize("least", [0, 3])
 def test_steps_that_are_not_drawn_are_those_of_greedy_search(least):
-    search = Search(beam=1, min_length=least, max_length=9)
+    search = GenerationConfig(beam_size=1, min_length=least, max_length=9)
     for seed in SEEDS:
         ids, totals = [[] for _ in TEXTS], [0.0] * len(TEXTS)
-        for step in sampling.steps(Writer(TEXTS, seed), LIMIT.clamp(max=9), search):
+        for step in sampling.sample_steps(Writer(TEXTS, seed), LIMIT.clamp(max=9), search):
             for text, (token,), (gain,) in zip(*(part.tolist() for part in step), strict=True):
                 ids[text].append(token)
                 totals[text] += gain
-        greedy = [each[0] for each in find(Writer(TEXTS, seed), LIMIT, search)]
+        greedy = [each[0] for each in generate(Writer(TEXTS, seed), LIMIT, search)]
         assert ids == [[*each.ids, EOS] for each in greedy]
         assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)

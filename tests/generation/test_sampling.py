@@ -11,7 +11,7 @@ import torch
 from search_cases import SEEDS, SIZE, Writer, after, choices, search_for
 
 from zoo.generation import sampling
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.text.special_ids import BOS, EOS
 
 DRAWS = 8_000
@@ -67,13 +67,13 @@ def assert_as_often(counts, wanted):
 
 def likely(given, search):
     """What may be drawn, as log-probabilities of the whole vocabulary."""
-    values, ids = sampling.likely(given, search)
+    values, ids = sampling.top_k_top_p(given, search)
     return torch.full(given.shape, -math.inf, dtype=values.dtype).scatter(-1, ids, values)
 
 
 @options
 def test_texts_are_drawn_as_often_as_their_probability_says(options):
-    search = Search(sample=True, n_best=DRAWS, **options)
+    search = GenerationConfig(sample=True, n_best=DRAWS, **options)
     for seed in range(3):
         (drawn,) = search_for(search, seed, [0], [2])
         wanted = chances(seed, 2, search)
@@ -85,8 +85,8 @@ def test_texts_are_drawn_as_often_as_their_probability_says(options):
 
 
 def test_draws_of_a_text_and_of_different_texts_are_independent():
-    search = Search(sample=True, n_best=2)
-    found = sampling.draw(Writer([0] * DRAWS), torch.ones(DRAWS, dtype=torch.int64), search)
+    search = GenerationConfig(sample=True, n_best=2)
+    found = sampling.sample(Writer([0] * DRAWS), torch.ones(DRAWS, dtype=torch.int64), search)
     first, second = ([tuple(each[i].ids) for each in found] for i in range(2))
     one = chances(0, 1, search)
     both = {(a, b): one[a] * one[b] for a in one for b in one}
@@ -97,7 +97,7 @@ def test_draws_of_a_text_and_of_different_texts_are_independent():
 
 @options
 def test_the_log_probability_of_a_draw_is_the_models_own(options):
-    search = Search(sample=True, n_best=20, length_penalty=0.5, **options)
+    search = GenerationConfig(sample=True, n_best=20, length_penalty=0.5, **options)
     for seed in SEEDS:
         (drawn,) = search_for(search, seed, [0], [9])
         for ids, total, score in drawn:
@@ -108,7 +108,7 @@ def test_the_log_probability_of_a_draw_is_the_models_own(options):
 
 
 def test_a_seed_repeats_its_draws():
-    search, seen = Search(sample=True, n_best=5), []
+    search, seen = GenerationConfig(sample=True, n_best=5), []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
         seen.append(search_for(search))
@@ -119,7 +119,7 @@ def test_a_seed_repeats_its_draws():
 @pytest.mark.parametrize("size", [1, 2, 50, 32_000])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_what_may_be_drawn_is_never_nothing_and_keeps_its_order(dtype, size, options):
-    search = Search(sample=True, **options)
+    search = GenerationConfig(sample=True, **options)
     given = (3 * torch.randn(4, 2, size, dtype=dtype)).log_softmax(-1)
     found = likely(given, search).exp()
     assert torch.allclose(found.sum(-1), torch.ones((), dtype=torch.float64), rtol=0, atol=1e-5)
@@ -134,11 +134,11 @@ def test_what_may_be_drawn_is_never_nothing_and_keeps_its_order(dtype, size, opt
 @pytest.mark.parametrize("options", [{"temperature": 1e-39}, {"top_p": 1e-46}], ids=str)
 def test_the_smallest_temperature_and_share_draw_the_likeliest(options):
     given = torch.randn(2, 3, 9).log_softmax(-1)
-    found = likely(given, Search(sample=True, **options))
+    found = likely(given, GenerationConfig(sample=True, **options))
     assert torch.equal(found.argmax(-1), given.argmax(-1))
     assert torch.equal(found.exp().amax(-1), torch.ones(2, 3))
 
 
 def test_top_k_is_that_many_tokens_even_if_some_are_equally_likely():
-    found = likely(torch.zeros(1, 9).log_softmax(-1), Search(sample=True, top_k=2))
+    found = likely(torch.zeros(1, 9).log_softmax(-1), GenerationConfig(sample=True, top_k=2))
     assert found.isfinite().sum() == 2

@@ -23,7 +23,7 @@ from zoo.hub import remote
 from zoo.hub.remote import pull, push
 from zoo.model_folder import verify
 from zoo.model_folder.verify import sha256
-from zoo.training import build as prepare
+from zoo.training import build
 
 FILES = ["config.json", "model.safetensors", "vocabulary.json", "README.md"]
 REPOSITORY = "owner/toy"
@@ -35,7 +35,7 @@ def original(tmp_path_factory):
     """An untrained model, and what else lies in a run's folder."""
     folder = tmp_path_factory.mktemp("original") / "model"
     chosen = settings(None, "tokenizer.kind=words")
-    prepare.build(chosen, open_corpus(chosen.data)).save(folder)
+    build.build(chosen, open_corpus(chosen.data)).save(folder)
     for name in ("report.json", "curve.png", "private.txt", ".hidden"):
         (folder / name).write_text("not the model's")
     (folder / "checkpoint").mkdir()
@@ -129,7 +129,7 @@ def state(folder) -> dict:
 
 
 def not_pulled(source, place, message) -> None:
-    """A model that is not fetched leaves everything around it as it was."""
+    """A model that is not fetched leaves everything around it was."""
     before = state(place.parent)
     with pytest.raises(InputError, match=message):
         pull(source, place)
@@ -329,7 +329,7 @@ def test_a_model_goes_to_a_folder_and_comes_back(model, tmp_path):
     assert [*place.parent.iterdir()] == [place]
     pull(str(place), tmp_path / "back")
     assert state(tmp_path / "back") == state(place)
-    assert zoo.load(place).facts == zoo.load(model).facts
+    assert zoo.load(place).metadata == zoo.load(model).metadata
 
 
 def test_a_model_goes_to_the_hub_with_its_own_files_alone(online, model, tmp_path):
@@ -370,11 +370,11 @@ def test_an_older_model_is_replaced_as_a_whole(model, tmp_path):
     for name in ("notes.txt", "expected.json"):
         (tmp_path / "to" / name).write_text("of the older one")
     task = zoo.load(model)
-    task.facts = {"name": "newer"}
+    task.metadata = {"name": "newer"}
     task.save(model)
     push(model, str(tmp_path / "to"))
     assert {path.name for path in (tmp_path / "to").iterdir()} == {*FILES, "manifest.json"}
-    assert zoo.load(tmp_path / "to").facts == {"name": "newer"}
+    assert zoo.load(tmp_path / "to").metadata == {"name": "newer"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "to"]
 
 

@@ -23,7 +23,7 @@ from zoo import run
 from zoo.config import arguments, check, compose
 from zoo.data.corpora import CORPORA, open_corpus
 from zoo.errors import InputError
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.hub import __main__ as cli
 from zoo.hub import retrain as making
 from zoo.hub import shipped as shelf
@@ -31,13 +31,12 @@ from zoo.hub.retrain import FORMS, differences, examples, retrain
 from zoo.model_folder import verify
 from zoo.model_folder.citations import SOURCES
 from zoo.model_folder.verify import read_config, read_expected, sha256
-from zoo.training import build as prepare
-from zoo.training import pipeline as job
+from zoo.training import build, pipeline
 
 RECIPES = json.loads(shelf.RECIPES.read_text("utf-8"))
 NAME = "classify/toy"
 QUICK = ["device=cpu", "precision=fp32", "baseline=false", "train.epochs=2", "train.batch_rows=8",
-         "train.batch_tokens=256", "train.average=0"]  # fmt: skip
+         "train.batch_tokens=256", "train.ema_decay=0"]  # fmt: skip
 SIZE = ["backbone.embedding_size=16", "backbone.hidden_size=16", "backbone.bidirectional=false"]
 TOY = {
     "steps": [
@@ -49,7 +48,9 @@ TOY = {
     "limits": "Twelve kinds of sentences, and nothing else.",
     "inputs": ["Gulls follow the trawler home.", "Snow closed the pass.", ""],
 }
-DREW = Search(sample=True, seed=3, temperature=0.9, top_k=7, max_length=9, stop=("dog", "\n\n"))
+DREW = GenerationConfig(
+    sample=True, seed=3, temperature=0.9, top_k=7, max_length=9, stop=("dog", "\n\n")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,15 +109,15 @@ def shipped(made, tmp_path):
 
 
 def facts(folder) -> dict:
-    return read_config(folder)["facts"]
+    return read_config(folder)["metadata"]
 
 
-def language(place: Path, search: Search) -> Path:
+def language(place: Path, search: GenerationConfig) -> Path:
     """An untrained language model that looks for its texts in this way; its folder."""
     torch.manual_seed(0)
     chosen = settings(None, "tokenizer.kind=words", task="generate")
-    task = prepare.build(chosen, open_corpus(chosen.data)).eval()
-    task.search = search
+    task = build.build(chosen, open_corpus(chosen.data)).eval()
+    task.generation = search
     task.save(place / "model")
     return place / "model"
 
@@ -137,11 +138,11 @@ def test_the_steps_of_a_recipe_are_settings_that_can_be(name):
     for number, step in enumerate(recipe.steps):
         composed = compose([*step, *(["data.path=FOLDER"] if wants_path(step) else [])])
         chosen = check(composed)
-        kind, _, _ = prepare.checked(chosen)
+        kind, _, _ = build.check_options(chosen)
         assert kind.name.fget(kind.__new__(kind)) == chosen.task["name"]
         rest = {key: value for key, value in chosen.data.items() if key != "name"}
         arguments(CORPORA[chosen.data["name"]], rest, "data", {"by"})
-        arguments(Search, chosen.search, "search")
+        arguments(GenerationConfig, chosen.generation, "generation")
         given = {setting.partition("=")[0] for setting in step}
         assert not given & {"out", "init", "model", "mode", "resume", "data.path"}
         if number:  # its backbone and tokenizer are those of the step before
@@ -208,7 +209,7 @@ def test_a_shipped_model_answers_as_it_did(name, capsys):
 
 
 def test_the_list_has_every_shipped_model(capsys):
-    found = {model.name: model for model in zoo.models()}
+    found = {model.name: model for model in zoo.list_models()}
     assert [*found] == verify.shipped()
     for name, model in found.items():
         assert (model.value, model.reads) == (
@@ -267,13 +268,17 @@ def test_its_figures_are_those_of_its_own_form(made, corpus, tmp_path, capsys):
 def test_it_is_measured_in_the_precision_of_its_figures_unless_another_is_given(
     made, corpus, tmp_path, monkeypatch
 ):
-    seen, real = [], job.start
-    monkeypatch.setattr(job, "start", lambda chosen: seen.append(chosen.precision) or real(chosen))
+    seen, real = [], pipeline.set_up_process
+    monkeypatch.setattr(
+        pipeline, "set_up_process", lambda chosen: seen.append(chosen.precision) or real(chosen)
+    )
     shutil.copytree(made / "2", tmp_path / "plain")  # of a training, which says nothing about it
     data = ["data=imdb", f"data.path={corpus}", "task=classify", "mode=evaluate"]
     for model in (made / "model", tmp_path / "plain"):
         for precision in ("auto", "fp32"):
-            job.test(check(compose([*data, f"model={model}", f"precision={precision}"])))
+            pipeline.evaluate_saved(
+                check(compose([*data, f"model={model}", f"precision={precision}"]))
+            )
     assert seen == ["fp32", "fp32", "auto", "fp32"]
 
 
@@ -317,9 +322,11 @@ def test_its_card_says_all_that_is_known(made):
 def test_what_is_there_is_gone_on_with(made, corpus, tmp_path, toy):
     shutil.copytree(made, tmp_path / "out")
     shutil.rmtree(tmp_path / "out" / "model")
-    toy.setattr(job, "train", None)
-    seen, real = [], job.start
-    toy.setattr(job, "start", lambda chosen: seen.append(chosen.precision) or real(chosen))
+    toy.setattr(pipeline, "run", None)
+    seen, real = [], pipeline.set_up_process
+    toy.setattr(
+        pipeline, "set_up_process", lambda chosen: seen.append(chosen.precision) or real(chosen)
+    )
     model = retrain(NAME, [f"data.path={corpus}"], tmp_path / "out")
     assert model == tmp_path / "out" / "model"
     assert seen == ["fp32", "fp32"]  # of the trained weights, and of those in fewer bytes
@@ -366,7 +373,7 @@ def test_the_figures_are_compared_with_those_that_were_shipped(made, shipped, co
     assert f"accuracy: {value:.4f}, shipped {value:.4f}\n" in printed
     assert printed.endswith(f"made: {made / 'model'}\n")
     config = json.loads((shipped / NAME / "config.json").read_text("utf-8"))
-    config["facts"]["test"]["accuracy"] = 2.0
+    config["metadata"]["test"]["accuracy"] = 2.0
     (shipped / NAME / "config.json").write_text(json.dumps(config))
     assert ("accuracy", 2.0, value) in differences(NAME, made / "model")
     shutil.rmtree(shipped / NAME)
@@ -402,11 +409,11 @@ def test_settings_may_stand_behind_the_folder(toy, tmp_path, capsys):
 def test_figures_are_found_with_the_models_own_search(tmp_path):
     data = ["data=files", f"data.train={DATA / 'translate.jsonl'}"]
     step = ["task=translate", *data, *QUICK, *SIZE[:2], "tokenizer.kind=characters",
-            "tokenizer.min_count=1", "search.beam=1", "search.max_length=2"]  # fmt: skip
+            "tokenizer.min_count=1", "generation.beam_size=1", "generation.max_length=2"]  # fmt: skip
     recipe = TOY | {"steps": [step], "weights": "fp32"}
     with shelved(tmp_path / "shelf", **{"translate/toy": recipe}):
         model = retrain("translate/toy", out=tmp_path / "out")
-    assert read_config(model)["search"] == {"beam": 1, "max_length": 2}
+    assert read_config(model)["generation"] == {"beam_size": 1, "max_length": 2}
     words = [f"model={model}", "mode=evaluate", "device=cpu", *data, f"out={tmp_path}"]
     assert run.main(words) == 0
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))["test"]
@@ -417,7 +424,7 @@ def test_figures_are_found_with_the_models_own_search(tmp_path):
 
 
 def test_the_list_shows_what_a_shipped_model_is(shipped, made, capsys):
-    said, (model,) = facts(made / "model"), zoo.models()
+    said, (model,) = facts(made / "model"), zoo.list_models()
     size = sum(path.stat().st_size for path in (made / "model").iterdir())
     assert asdict(model) == {
         "name": NAME, "task": "classify", "reads": "h_n", "languages": TOY["languages"],
@@ -436,15 +443,15 @@ def test_the_list_shows_what_a_shipped_model_is(shipped, made, capsys):
 
 def test_a_name_in_the_list_can_be_typed(shipped, capsys, monkeypatch):
     name, wide = "translate/localise-en-ja-of-1991", "all the languages that CLDR has phrases of"
-    model = replace(*zoo.models(), name=name, languages=wide)
-    monkeypatch.setattr(shelf, "models", lambda: [model])
+    model = replace(*zoo.list_models(), name=name, languages=wide)
+    monkeypatch.setattr(shelf, "list_models", lambda: [model])
     monkeypatch.setenv("COLUMNS", "80")
     cli.main(["list"])
     assert name in capsys.readouterr().out
 
 
 def test_an_empty_shelf_is_an_empty_list(toy, capsys):
-    assert zoo.models() == verify.shipped() == []
+    assert zoo.list_models() == verify.shipped() == []
     assert [cli.main([word]) for word in ("list", "check")] == [0, 0]
     assert cli.main(["check", NAME]) == 2
     said = f"error: {NAME}: neither a model folder nor a shipped model; shipped: none\n"
@@ -468,29 +475,29 @@ def test_a_check_fails_when_one_model_of_several_does(shipped, made, capsys):
 
 def test_a_search_is_kept_where_it_differs_from_the_default(tmp_path):
     folder = language(tmp_path, DREW)
-    assert read_config(folder)["search"] == {
+    assert read_config(folder)["generation"] == {
         "max_length": 9, "sample": True, "temperature": 0.9, "top_k": 7, "stop": ["dog", "\n\n"],
         "seed": 3,
     }  # fmt: skip
-    assert zoo.load(folder).search == DREW
+    assert zoo.load(folder).generation == DREW
     zoo.load(folder).save(tmp_path / "again")
-    assert zoo.load(tmp_path / "again").search == DREW
+    assert zoo.load(tmp_path / "again").generation == DREW
 
 
 def test_a_model_predicts_with_its_own_search(tmp_path, capsys):
     folder = language(tmp_path, replace(DREW, stop=()))
     wanted = zoo.load(folder).predict("a dog")[0]
     assert says(capsys, folder) == wanted
-    other = Search(sample=True, seed=4, temperature=0.9, top_k=7, max_length=9)
+    other = GenerationConfig(sample=True, seed=4, temperature=0.9, top_k=7, max_length=9)
     assert zoo.load(folder).predict("a dog", other)[0] != wanted
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 4}, {"max_length": 3}, {"sample": False, "beam": 1}, {"top_k": 1}]
+    "change", [{"seed": 4}, {"max_length": 3}, {"sample": False, "beam_size": 1}, {"top_k": 1}]
 )
 def test_search_settings_of_the_command_line_go_over_the_models(tmp_path, capsys, change):
     folder = language(tmp_path, replace(DREW, stop=()))
-    words = [f"search.{name}={str(value).lower()}" for name, value in change.items()]
+    words = [f"generation.{name}={str(value).lower()}" for name, value in change.items()]
     wanted = zoo.load(folder).predict("a dog", replace(DREW, stop=(), **change))[0]
     found = says(capsys, folder, *words)
     assert found == wanted
@@ -499,53 +506,80 @@ def test_search_settings_of_the_command_line_go_over_the_models(tmp_path, capsys
 
 def test_a_model_is_measured_with_its_own_search(tmp_path, capsys):
     torch.manual_seed(0)
-    chosen = settings(None, "search.max_length=2", "tokenizer.kind=characters", task="translate")
-    prepare.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
+    chosen = settings(
+        None, "generation.max_length=2", "tokenizer.kind=characters", task="translate"
+    )
+    build.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
     data = ["data=files", f"data.train={DATA / 'translate.jsonl'}", "device=cpu"]
     words = ["mode=evaluate", f"model={tmp_path / 'model'}", "precision=fp32", *data]
     figures = []
-    for more in ([], ["search.max_length=2"], ["search.max_length=20"]):
+    for more in ([], ["generation.max_length=2"], ["generation.max_length=20"]):
         assert run.main([*words, *more]) == 0
         figures.append(capsys.readouterr().out)
     assert figures[0] == figures[1] != figures[2]
 
 
-def test_an_older_folder_holds_no_search(tmp_path, capsys):
-    folder = language(tmp_path, DREW)
-    config = json.loads((folder / "config.json").read_text())
-    del config["search"]
-    (folder / "config.json").write_text(json.dumps(config))
+EARLIER = {"generation": "search", "end_ids": "closing", "metadata": "facts"}
+
+
+def rewritten(folder, change):
+    """Write the folder's config.json again after `change`, and its hash into the manifest."""
+    config = change(json.loads((folder / "config.json").read_text("utf-8")))
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["config.json"] = sha256(folder / "config.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert zoo.load(folder).search == Search()
-    recipe = compose(["task=generate"])["search"] | {"seed": 1, "stop": ()}
-    wanted = zoo.load(folder).predict("a dog", Search(**recipe))[0]
+
+
+def test_a_folder_with_the_earlier_names_of_format_1_answers_the_same(tmp_path, capsys):
+    folder = language(tmp_path, DREW)
+    before, said = zoo.load(folder), says(capsys, folder)
+
+    def earlier(config):
+        config = {EARLIER.get(name, name): value for name, value in config.items()}
+        config["search"]["beam"] = config["search"].pop("beam_size", 5)
+        return config
+
+    rewritten(folder, earlier)
+    after = zoo.load(folder)
+    assert after.generation == before.generation
+    assert after.metadata == before.metadata
+    assert says(capsys, folder) == said
+
+
+def test_an_older_folder_holds_no_search(tmp_path, capsys):
+    folder = language(tmp_path, DREW)
+    rewritten(folder, lambda config: {k: v for k, v in config.items() if k != "generation"})
+    assert zoo.load(folder).generation == GenerationConfig()
+    recipe = compose(["task=generate"])["generation"] | {"seed": 1, "stop": ()}
+    wanted = zoo.load(folder).predict("a dog", GenerationConfig(**recipe))[0]
     assert says(capsys, folder) == wanted
 
 
 def test_a_model_that_does_not_draw_does_not_draw_on_the_command_line(tmp_path, capsys):
-    folder = language(tmp_path, Search(beam=1, max_length=9))
+    folder = language(tmp_path, GenerationConfig(beam_size=1, max_length=9))
     assert says(capsys, folder) == zoo.load(folder).predict("a dog")[0]
 
 
 def test_another_seed_of_the_run_draws_another_text(tmp_path, capsys):
     torch.manual_seed(0)
     chosen = settings(None, "tokenizer.kind=words", task="generate")
-    prepare.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
+    build.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
     assert says(capsys, tmp_path / "model", "seed=5") != says(capsys, tmp_path / "model", "seed=6")
 
 
-@pytest.mark.parametrize("word", ["+search.seed=4", "++search.seed=4", "search={seed: 4}"])
+@pytest.mark.parametrize(
+    "word", ["+generation.seed=4", "++generation.seed=4", "generation={seed: 4}"]
+)
 def test_search_settings_in_another_spelling_go_over_the_models(tmp_path, capsys, word):
     folder = language(tmp_path, replace(DREW, stop=()))
-    assert says(capsys, folder, word) == says(capsys, folder, "search.seed=4")
+    assert says(capsys, folder, word) == says(capsys, folder, "generation.seed=4")
 
 
 def test_expected_answers_of_a_model_that_draws_are_its_likeliest(tmp_path):
     folder = language(tmp_path, replace(DREW, max_length=40, stop=()))
     found = examples(zoo.load(folder), ["a dog", ""])
-    likeliest = Search(beam=1, max_length=16, temperature=0.9, top_k=7, seed=3)
+    likeliest = GenerationConfig(beam_size=1, max_length=16, temperature=0.9, top_k=7, seed=3)
     wanted = zoo.load(folder).predict(["a dog", ""], likeliest)
     assert [case["input"] for case in found] == ["a dog", ""]
     assert [case["answer"] for case in found] == [" ".join(text.splitlines()) for text in wanted]

@@ -37,7 +37,7 @@ def test_a_folder_is_loaded_by_name_and_predicts(folder):
     texts = ["Gulls follow the trawler home.", "Snow closed the pass for three days."]
     assert zoo.load(folder).predict(texts) == ["sea", "mountain"]
     assert Classify.from_pretrained(folder).predict(texts[0]) == ["sea"]
-    facts = zoo.load(str(folder)).facts
+    facts = zoo.load(str(folder)).metadata
     assert facts["test"]["accuracy"] >= 0.9
 
 

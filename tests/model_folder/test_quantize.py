@@ -17,7 +17,7 @@ from zoo.errors import InputError
 from zoo.model_folder.quantize import pack, unpack
 from zoo.model_folder.verify import sha256
 from zoo.task import Task
-from zoo.training import build as prepare
+from zoo.training import build
 
 TASKS = sorted(path.stem for path in (ROOT / "tasks").glob("[a-z]*.py"))
 FORMS = ["fp32", "fp16", "int8"]
@@ -30,7 +30,7 @@ def toy(name: str) -> Task:
     """A task as it stands before training, for its toy rows, with no weight that is zero."""
     torch.manual_seed(0)
     chosen = settings(None, task=name)
-    task = prepare.build(chosen, open_corpus(chosen.data)).eval()
+    task = build.build(chosen, open_corpus(chosen.data)).eval()
     with torch.no_grad():
         for weight in task.parameters():
             weight += 0.1 * torch.randn_like(weight)

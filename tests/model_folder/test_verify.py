@@ -21,7 +21,7 @@ from zoo.hub import __main__ as cli
 from zoo.hub.retrain import examples
 from zoo.model_folder import verify
 from zoo.model_folder.verify import sha256
-from zoo.training import build as prepare
+from zoo.training import build
 
 TEXTS = ["Gulls follow the trawler home.", "Snow closed the pass for three days."]
 SEA = ["config.json", "model.safetensors", "vocabulary.json", "README.md", "expected.json"]
@@ -36,9 +36,9 @@ def originals(tmp_path_factory, trained):
     """Two finished folders: a classifier with expected answers, a translator with two tokenizers."""
     place = tmp_path_factory.mktemp("originals")
     task = zoo.load(trained)
-    task.save(place / "sea", task.facts, "int8", examples(task, TEXTS))
+    task.save(place / "sea", task.metadata, "int8", examples(task, TEXTS))
     chosen = settings(None, "tokenizer.shared=false", task="translate")
-    prepare.build(chosen, open_corpus(chosen.data)).save(place / "pairs")
+    build.build(chosen, open_corpus(chosen.data)).save(place / "pairs")
     return place
 
 
@@ -220,7 +220,7 @@ def test_deep_nesting_is_refused(folder, depth, name, ends):
     refused(folder, name)
 
 
-@pytest.mark.parametrize("place", ['"facts": ', '"labels": ', '"search": ', '"format": '])
+@pytest.mark.parametrize("place", ['"metadata": ', '"labels": ', '"generation": ', '"format": '])
 def test_deep_nesting_inside_the_config_is_refused(folder, place):
     text = (folder / "config.json").read_text()
     assert place in text
@@ -250,13 +250,13 @@ def test_sections_of_a_wrong_type_are_refused(folder, section, value):
 
 
 @pytest.mark.parametrize("value", [v for v in WRONG if v != {}], ids=repr)
-@pytest.mark.parametrize("section", ["search", "facts"])
+@pytest.mark.parametrize("section", ["generation", "metadata"])
 def test_what_may_be_empty_is_an_object(folder, section, value):
     edit(folder, section, value)
-    if (section, value) != ("facts", {"a": 1}):
+    if (section, value) != ("metadata", {"a": 1}):
         assert section in refused(folder, "config.json")
     else:
-        assert zoo.load(folder).facts == value
+        assert zoo.load(folder).metadata == value
 
 
 @pytest.mark.parametrize("value", [None, 0, 2, -1, 1.5, "1", [1], {"a": 1}, 10**30])
@@ -325,7 +325,7 @@ def test_a_number_of_very_many_digits_is_refused(folder):
     refused(folder, "config.json")
 
 
-@pytest.mark.parametrize("section", ["options", "backbone", "search"])
+@pytest.mark.parametrize("section", ["options", "backbone", "generation"])
 @pytest.mark.parametrize(
     "key", ["_target_", "_args_", "__class__", "surprise", "self", "tokenizer"]
 )
@@ -340,7 +340,7 @@ def test_the_config_has_no_other_keys(folder, key):
     assert f"unknown or missing key {key!r}" in refused(folder, "config.json")
 
 
-@pytest.mark.parametrize("key", ["format", "task", "options", "backbone", "tokenizer", "facts"])
+@pytest.mark.parametrize("key", ["format", "task", "options", "backbone", "tokenizer", "metadata"])
 def test_a_config_that_lacks_a_key_is_refused(folder, key):
     config = json.loads((folder / "config.json").read_text())
     del config[key]
@@ -351,7 +351,7 @@ def test_a_config_that_lacks_a_key_is_refused(folder, key):
 
 def test_facts_are_only_read(folder, marker):
     call = {"_target_": "os.mkdir", "_args_": [str(marker)]}
-    edit(folder, "facts", call | {"test": {"accuracy": float("nan")}, "name": "../../x"})
+    edit(folder, "metadata", call | {"test": {"accuracy": float("nan")}, "name": "../../x"})
     assert zoo.load(folder).predict(TEXTS) == ["sea", "mountain"]
 
 
@@ -481,15 +481,15 @@ def test_the_command_line_names_a_changed_file(folder, marker, capsys):
     assert "model.safetensors: its contents" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("value", [None, 3, "x", ["beam"]])
+@pytest.mark.parametrize("value", [None, 3, "x", ["beam_size"]])
 def test_the_command_line_refuses_a_search_that_is_none(folder, capsys, value):
-    edit(folder, "search", value)
-    assert "search" in fails(capsys, "mode=predict", f"model={folder}", "text=the sea")
+    edit(folder, "generation", value)
+    assert "generation" in fails(capsys, "mode=predict", f"model={folder}", "text=the sea")
 
 
 @pytest.mark.parametrize("value", ["fp8", None, 5, ["fp32"]])
 def test_a_precision_that_is_none_is_refused(folder, capsys, value):
-    edit(folder, "facts", value, "test_precision")
+    edit(folder, "metadata", value, "test_precision")
     data = ["data=files", f"data.train={DATA / 'classify.jsonl'}", "device=cpu"]
     assert "precision" in fails(capsys, "mode=evaluate", f"model={folder}", *data)
 

@@ -11,10 +11,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from zoo.nn import cross_entropy
-from zoo.nn.adaptive_softmax import AdaptiveTokenLayer
+from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_losses
-from zoo.nn.output_layer import TokenLayer
+from zoo.nn.output_layer import OutputLayer
 
 INPUTS, VOCABULARY = 6, 17
 CUTS = [5], [4, 9], [1, 2, 16]
@@ -39,9 +39,9 @@ def model(cuts, tied=True, own=False, dtype=torch.float64):
     """A backbone and a token layer, with biases that are not zero."""
     torch.manual_seed(0)
     tokens = (
-        AdaptiveTokenLayer(VOCABULARY, INPUTS, cuts, own, tied)
+        AdaptiveOutputLayer(VOCABULARY, INPUTS, cuts, own, tied)
         if cuts
-        else TokenLayer(VOCABULARY, INPUTS, own, tied)
+        else OutputLayer(VOCABULARY, INPUTS, own, tied)
     )
     for name, part in tokens.named_parameters():
         if "bias" in name:
@@ -182,7 +182,7 @@ def test_it_is_saved_with_an_entry_for_each_cluster(tied, own):
 @pytest.mark.parametrize("cuts", [[], [0], [-1, 4], [17], [4, 18], [5, 5], [4, 9, 6]], ids=str)
 def test_cutoffs_that_do_not_ascend_within_the_ids_are_refused(cuts):
     with pytest.raises(ValueError, match="must ascend within the 17 ids"):
-        AdaptiveTokenLayer(VOCABULARY, INPUTS, cuts)
+        AdaptiveOutputLayer(VOCABULARY, INPUTS, cuts)
 
 
 def test_label_smoothing_is_refused():

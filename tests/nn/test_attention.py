@@ -70,7 +70,7 @@ def by_hand(made: Attention, queries: Tensor, output: Tensor) -> tuple[Tensor, T
 def test_a_kind_computes_its_formula(kind):
     made = attention(kind)
     queries, output = inputs(kind)
-    found = made(queries, made.remember(output, LENGTHS))
+    found = made(queries, made.encode_memory(output, LENGTHS))
     torch.testing.assert_close(found, by_hand(made, queries, output), atol=1e-5, rtol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_the_parameters_are_those_of_the_formulas():
 def test_weights_add_up_to_one_and_padding_has_none(kind, scale):
     made = attention(kind)
     queries, output = inputs(kind)
-    _, weights = made(scale * queries, made.remember(output, LENGTHS))
+    _, weights = made(scale * queries, made.encode_memory(output, LENGTHS))
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, WRITTEN))
     for row, length in enumerate(LENGTHS.tolist()):
@@ -107,8 +107,8 @@ def test_padding_is_not_looked_at_whatever_it_holds(kind, held):
     padded = output.clone()
     for row, length in enumerate(LENGTHS.tolist()):
         padded[row, length:] = held
-    found = made(queries, made.remember(padded, LENGTHS))
-    expected = made(queries, made.remember(output, LENGTHS))
+    found = made(queries, made.encode_memory(padded, LENGTHS))
+    expected = made(queries, made.encode_memory(output, LENGTHS))
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
 
@@ -119,8 +119,8 @@ def test_more_padding_changes_nothing(kind):
     made = attention(kind)
     queries, output = inputs(kind)
     wider = torch.cat([output, torch.full((BATCH, 5, 4), 9.0)], 1)
-    contexts, weights = made(queries, made.remember(wider, LENGTHS))
-    expected = made(queries, made.remember(output, LENGTHS))
+    contexts, weights = made(queries, made.encode_memory(wider, LENGTHS))
+    expected = made(queries, made.encode_memory(output, LENGTHS))
     torch.testing.assert_close((contexts, weights[..., :READ]), expected)
     assert bool((weights[..., READ:] == 0).all())
 
@@ -130,7 +130,7 @@ def test_no_gradient_reaches_padding(kind):
     made = attention(kind)
     queries, output = inputs(kind)
     output.requires_grad_()
-    contexts, _ = made(queries, made.remember(output, LENGTHS))
+    contexts, _ = made(queries, made.encode_memory(output, LENGTHS))
     (contexts * torch.randn_like(contexts)).sum().backward()
     for row, length in enumerate(LENGTHS.tolist()):
         assert bool((output.grad[row, :length] != 0).all())
@@ -146,7 +146,7 @@ def test_an_empty_row_has_finite_contexts_and_gradients(kind):
     lengths = torch.tensor([5, 0, 3, 0])
     output[1] = output[3] = 0  # as the LSTM leaves it
     output.requires_grad_()
-    contexts, weights = made(queries, made.remember(output, lengths))
+    contexts, weights = made(queries, made.encode_memory(output, lengths))
     assert bool((contexts[[1, 3]] == 0).all())
     assert bool(weights.isfinite().all())
     contexts.square().sum().backward()
@@ -160,7 +160,7 @@ def test_an_empty_row_has_finite_contexts_and_gradients(kind):
 def test_several_queries_at_once_equal_one_at_a_time(kind):
     made = attention(kind)
     queries, output = inputs(kind)
-    memory = made.remember(output, LENGTHS)
+    memory = made.encode_memory(output, LENGTHS)
     contexts, weights = made(queries, memory)
     for step in range(WRITTEN):
         context, weight = made(queries[:, step : step + 1], memory)
@@ -173,13 +173,13 @@ def test_several_queries_at_once_equal_one_at_a_time(kind):
 def test_a_memory_of_some_rows_is_what_those_rows_alone_leave(kind):
     made = attention(kind)
     queries, output = inputs(kind)
-    memory = made.remember(output, LENGTHS)
+    memory = made.encode_memory(output, LENGTHS)
     for rows in ([2], [0, 3], [3, 1, 1, 0]):
         kept = torch.tensor(rows)
         some = memory.select(kept)
         assert isinstance(some, Memory)
         assert torch.equal(some.values, output[kept])
-        expected = made.remember(output[kept], LENGTHS[kept])
+        expected = made.encode_memory(output[kept], LENGTHS[kept])
         assert torch.equal(some.padding, expected.padding)
         torch.testing.assert_close(some.keys, expected.keys)
         torch.testing.assert_close(made(queries[kept], some), made(queries[kept], expected))
@@ -197,7 +197,7 @@ def test_dot_needs_vectors_of_one_size():
 def test_in_half_precision_the_weights_stay_float32(kind):
     made = attention(kind).bfloat16()
     queries, output = (x.bfloat16() for x in inputs(kind))
-    contexts, weights = made(queries, made.remember(output, LENGTHS))
+    contexts, weights = made(queries, made.encode_memory(output, LENGTHS))
     assert contexts.dtype == torch.bfloat16
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, WRITTEN))

@@ -6,12 +6,12 @@ import torch
 from char_cases import ALPHABET, CASES, PLAIN, cases, spelt
 from torch import nn
 
-from zoo.nn.char_encoder import Speller
+from zoo.nn.char_encoder import CharEncoder
 
 
 def speller(dropout=0.0):
     torch.manual_seed(0)
-    found = Speller(len(ALPHABET), 5, 7, 6, dropout).eval()
+    found = CharEncoder(len(ALPHABET), 5, 7, 6, dropout).eval()
     for name, part in found.named_parameters():
         if "bias" in name:
             nn.init.normal_(part)

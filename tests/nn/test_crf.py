@@ -48,7 +48,7 @@ def case(crf, time):
 
 def paths(crf, length):
     """All paths that are not ruled out, (paths, length)."""
-    *moves, first = crf.barred.tolist()
+    *moves, first = crf.forbidden.tolist()
     return torch.tensor(
         [
             path
@@ -240,8 +240,8 @@ def test_it_is_saved_as_its_weights_alone():
     assert shapes == {"transitions": (3, 3), "start": (3,), "end": (3,)}
     other.load_state_dict(crf.state_dict())
     emissions, _, real = case(crf, 4)
-    assert not other.barred.any()
-    other.barred = crf.barred
+    assert not other.forbidden.any()
+    other.forbidden = crf.forbidden
     assert torch.equal(crf.log_partition(emissions, real), other.log_partition(emissions, real))
 
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from translate_cases import GERMAN, ROWS, asked, batch, translate
 
 from tasks.translate import Translate
-from zoo.data.dataset import IGNORED, Batch
+from zoo.data.dataset import IGNORE_INDEX, Batch
 from zoo.data.readers import Row
-from zoo.generation.config import Search
-from zoo.nn.decoder import Prefixes
+from zoo.generation.config import GenerationConfig
+from zoo.nn.decoder import DecoderStepModel
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 ATTENTIONS = pytest.mark.parametrize("attention", ["none", "dot", "general", "additive"])
@@ -29,8 +29,8 @@ def masked(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1).index_fill(-1, torch.tensor([PAD, UNK, BOS]), -torch.inf)
 
 
-def writing(task: Translate, source: Batch) -> Prefixes:
-    return Prefixes(task.decoder, *task.begin(source), task.tokens, task.backbone)
+def writing(task: Translate, source: Batch) -> DecoderStepModel:
+    return DecoderStepModel(task.decoder, *task.start_decoding(source), task.tokens, task.backbone)
 
 
 @ATTENTIONS
@@ -40,7 +40,7 @@ def test_the_logits_are_those_of_the_formulas(attention, input_feeding):
     """Step by step with torch's own LSTM; with input feeding a step reads the vector before it."""
     task = translate(attention=attention, input_feeding=input_feeding, num_layers=2)
     some, decoder, embedding = batch(task), task.decoder, task.backbone.embedding
-    state, memory = task.begin(some)
+    state, memory = task.start_decoding(some)
     lstm = nn.LSTM(16 if input_feeding else 8, 12, 2, batch_first=True)
     lstm.load_state_dict(decoder.backbone.lstm.state_dict())
     last, vector, vectors = (state.h, state.c), torch.zeros(4, 1, 8), []
@@ -66,7 +66,7 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
         task = translate(attention=attention, input_feeding=input_feeding, init=init,
                          num_layers=layers, layer_norm=norm, bidirectional=both)  # fmt: skip
         source = asked(task)
-        targets = torch.randint(EOS, len(task.written), (2, 4, 6))
+        targets = torch.randint(EOS, len(task.output_tokenizer), (2, 4, 6))
         along = [masked(task(replace(source, target=target))) for target in targets]
         expected, targets = torch.stack(along, 1), targets.transpose(0, 1)  # (texts, 2, steps, …)
         writer, ids = writing(task, source), torch.full((4, 1), BOS)
@@ -80,7 +80,7 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
             if step == 2:
                 kept, prefixes = torch.tensor([0, 2, 3]), torch.tensor([1, 0])
                 order = order[prefixes]
-            writer.keep(kept, prefixes.expand(len(kept), 2))
+            writer.reorder(kept, prefixes.expand(len(kept), 2))
             texts = texts[kept]
             ids = targets[texts][:, order, step]
 
@@ -90,8 +90,8 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
 @torch.no_grad()
 def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, **ANSWERS)
-    task.search = Search(beam=1)
-    greedy = task.answer(asked(task))
+    task.generation = GenerationConfig(beam_size=1)
+    greedy = task.predict_batch(asked(task))
     for row, answer in zip(ROWS, greedy, strict=True):
         one, ids = asked(task, [row]), []
         while len(ids) < 3 * int(one.lengths) + 10:
@@ -103,15 +103,18 @@ def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(attention, 
         assert answer["ids"] == ids
         assert answer["text"] == task.tokenizer.decode(ids)
     assert len({answer["text"] for answer in greedy}) > 1
-    task.search, task.choosing = Search(beam=5), True  # while epochs are compared
-    assert task.answer(asked(task)) == greedy
+    task.generation, task.comparing_epochs = (
+        GenerationConfig(beam_size=5),
+        True,
+    )  # while epochs are compared
+    assert task.predict_batch(asked(task)) == greedy
 
 
 @torch.no_grad()
 def test_without_a_target_the_logits_are_those_along_the_greedy_translation():
     task = translate(own=True, attention="none", **ANSWERS)
-    logits, task.search = task(asked(task)), Search(beam=1)
-    greedy, early = task.answer(asked(task)), 0
+    logits, task.generation = task(asked(task)), GenerationConfig(beam_size=1)
+    greedy, early = task.predict_batch(asked(task)), 0
     assert logits.shape == (4, max(len(a["ids"]) for a in greedy) + 1, len(task.target_tokenizer))
     for found, answer, length in zip(masked(logits), greedy, asked(task).lengths, strict=True):
         ids = answer["ids"]
@@ -126,17 +129,17 @@ def test_without_a_target_the_logits_are_those_along_the_greedy_translation():
 @FEEDINGS
 def test_a_row_is_answered_alike_alone_in_company_and_in_any_order(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, **ANSWERS)
-    task.search = Search(beam=5, n_best=3)
+    task.generation = GenerationConfig(beam_size=5, n_best=3)
     rows = [*ROWS, Row({"source": ""}, "here")]
     together, order = asked(task, rows), [2, 4, 0, 3, 1]
-    answers = task.answer(together)
-    turned = task.answer(asked(task, [rows[i] for i in order]))
+    answers = task.predict_batch(together)
+    turned = task.predict_batch(asked(task, [rows[i] for i in order]))
     wider = replace(together, ids=F.pad(together.ids, (0, 7), value=PAD))
     others = [
-        [task.answer(asked(task, [row]))[0] for row in rows],
+        [task.predict_batch(asked(task, [row]))[0] for row in rows],
         [turned[order.index(i)] for i in range(5)],
-        task.answer(wider),
-        list(task.respond(rows)),
+        task.predict_batch(wider),
+        list(task.predict_rows(rows)),
     ]
     for other in others:
         for one, same in zip(answers, other, strict=True):
@@ -153,13 +156,17 @@ def test_padding_changes_neither_loss_nor_gradients(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, num_layers=2, scale=0.3)
 
     def sums(batches) -> tuple[Tensor, tuple[Tensor, ...]]:
-        total = sum(task.loss(some) * task.size(some) for some in batches)
+        total = sum(task.loss(some) * task.count_targets(some) for some in batches)
         return total.detach(), torch.autograd.grad(total, [*task.parameters()])
 
     together = batch(task)
-    assert task.size(together) == task.steps(together) == sum(len(t.split()) + 1 for t in GERMAN)
+    assert (
+        task.count_targets(together)
+        == task.count_tokens(together)
+        == sum(len(t.split()) + 1 for t in GERMAN)
+    )
     wider = replace(together, ids=F.pad(together.ids, (0, 5), value=PAD),
-                    target=F.pad(together.target, (0, 4), value=IGNORED))  # fmt: skip
+                    target=F.pad(together.target, (0, 4), value=IGNORE_INDEX))  # fmt: skip
     expected = sums([batch(task, [row]) for row in ROWS])
     for found in (sums([together]), sums([wider])):
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
@@ -172,10 +179,10 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(input_feeding, smoothing):
     some = batch(task)
     for mode in (task.eval, task.train):
         logits = mode()(some).flatten(0, 1)
-        expected = F.cross_entropy(logits, some.target.flatten(), ignore_index=IGNORED,
+        expected = F.cross_entropy(logits, some.target.flatten(), ignore_index=IGNORE_INDEX,
                                    label_smoothing=smoothing if task.training else 0.0)  # fmt: skip
         torch.testing.assert_close(task.loss(some), expected)
-    assert task.size(some) == int((some.target >= 0).sum())
+    assert task.count_targets(some) == int((some.target >= 0).sum())
 
 
 @pytest.mark.parametrize("init", READS)

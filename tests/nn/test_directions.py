@@ -12,15 +12,15 @@ from zoo.config import SHAPE, check, check_together, compose
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
-from zoo.nn.directions import DROPOUTS, forward_alone, turned
-from zoo.training import build as prepare
+from zoo.nn.directions import DROPOUTS, forward_alone, with_directions
+from zoo.training import build
 
 TOY = DATA / "classify.jsonl"
 LENGTHS = torch.tensor([5, 1, 7, 3])
 IDS = torch.arange(28).view(4, 7) % 9 + 2
 SHARES = {name: 0.1 * place for place, name in enumerate(DROPOUTS, 1)} | {"locked_dropout": True}
 QUICK = ["device=cpu", "precision=fp32", "baseline=false", "train.epochs=1", "train.learning_rate=1e-9",
-         "train.vectors=false", "train.average=0"]  # fmt: skip
+         "train.init_embeddings=false", "train.ema_decay=0"]  # fmt: skip
 
 
 def backbone(layers=1, both=True, **options) -> Backbone:
@@ -47,7 +47,7 @@ def backwards(values: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def test_without_the_backward_direction_the_forward_half_is_what_it_was(options):
     old = backbone(**options)
-    before, made = old(IDS, LENGTHS), turned(old, False)
+    before, made = old(IDS, LENGTHS), with_directions(old, False)
     found = made(IDS, LENGTHS)
     assert made.output_size == 4
     torch.testing.assert_close(found.output, before.output[..., :4])
@@ -62,7 +62,7 @@ def test_without_the_backward_direction_the_forward_half_is_what_it_was(options)
 def test_an_added_direction_reads_from_the_end_as_the_first_from_the_beginning(layers, options):
     old = backbone(layers, both=False, **options)
     right, left = old(IDS, LENGTHS), old(backwards(IDS), LENGTHS)
-    found = turned(old, True)(IDS, LENGTHS)
+    found = with_directions(old, True)(IDS, LENGTHS)
     torch.testing.assert_close(found.output[..., :4], right.output)
     torch.testing.assert_close(found.output[..., 4:], backwards(left.output))
     assert not torch.allclose(found.output[..., :4], found.output[..., 4:])
@@ -73,7 +73,7 @@ def test_an_added_direction_reads_from_the_end_as_the_first_from_the_beginning(l
 
 def test_what_is_the_same_stays_one_parameter():
     old = backbone()
-    made = turned(old, False)
+    made = with_directions(old, False)
     assert made.embedding is old.embedding
     for name, weight in made.named_parameters():
         assert weight is old.get_parameter(name)
@@ -94,7 +94,7 @@ def test_what_is_the_same_stays_one_parameter():
 @torch.no_grad()
 def test_a_direction_that_is_added_has_weights_of_its_own():
     old = backbone(2, both=False)
-    made = turned(old, True)
+    made = with_directions(old, True)
     assert made.embedding is old.embedding
     shared = {name for name, weight in made.lstm.named_parameters()
               if any(weight is other for other in old.parameters())}  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_direction_that_is_added_has_weights_of_its_own():
 @pytest.mark.parametrize("learned", [False, True])
 def test_a_direction_that_is_kept_shares_all(layers, both, learned):
     old = backbone(layers, both, learned_state=learned)
-    made = turned(old, both)
+    made = with_directions(old, both)
     assert {*map(id, made.parameters())} == {*map(id, old.parameters())}
     with torch.no_grad():
         assert torch.equal(made(IDS, LENGTHS).output, old(IDS, LENGTHS).output)
@@ -121,15 +121,15 @@ def test_a_direction_that_is_kept_shares_all(layers, both, learned):
 
 def test_what_cannot_be_turned_is_refused():
     with pytest.raises(ValueError, match="of several layers the forward direction reads what the"):
-        turned(backbone(2), False)
+        with_directions(backbone(2), False)
     with pytest.raises(ValueError, match="a learned first state of both directions"):
-        turned(backbone(learned_state=True), False)
+        with_directions(backbone(learned_state=True), False)
 
 
 @torch.no_grad()
 def test_both_directions_begin_in_the_learned_state_of_the_one():
     old = backbone(2, both=False, learned_state=True)
-    made = turned(old, True)
+    made = with_directions(old, True)
     for name in ("h_0", "c_0"):
         begun, own = made.lstm.get_parameter(name), old.lstm.get_parameter(name)
         assert not torch.equal(own[0], own[1])
@@ -141,7 +141,7 @@ def test_both_directions_begin_in_the_learned_state_of_the_one():
 def test_dropouts_are_those_of_the_new_training(both):
     old = backbone(2, both=False, **dict.fromkeys(DROPOUTS[:-1], 0.05))
     kept = dict(old.options)
-    made = turned(old, both, **SHARES)
+    made = with_directions(old, both, **SHARES)
     assert made.options == kept | SHARES | {"bidirectional": both}
     assert (made.input_dropout, made.word_dropout, made.embedding_dropout) == tuple(
         SHARES[name] for name in ("input_dropout", "word_dropout", "embedding_dropout")
@@ -150,12 +150,12 @@ def test_dropouts_are_those_of_the_new_training(both):
         assert getattr(made.lstm, name) == SHARES[name]
     assert old.options == kept
     assert old.lstm.output_dropout == 0.05
-    assert turned(old, both).options == kept | {"bidirectional": both}
+    assert with_directions(old, both).options == kept | {"bidirectional": both}
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_in_training_where_the_old_one_is(training):
-    made = turned(backbone().train(training), False, input_dropout=0.9)
+    made = with_directions(backbone().train(training), False, input_dropout=0.9)
     assert [part.training for part in made.modules()] == [training] * 3
     torch.manual_seed(0)
     one, two = (made(IDS, LENGTHS).output for _ in range(2))
@@ -172,7 +172,10 @@ def test_the_backward_direction_goes_on_from_nothing():
 
 
 def test_a_direction_is_added_in_the_precision_of_the_other():
-    assert turned(backbone(both=False).double(), True)(IDS, LENGTHS).output.dtype == torch.float64
+    assert (
+        with_directions(backbone(both=False).double(), True)(IDS, LENGTHS).output.dtype
+        == torch.float64
+    )
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +186,7 @@ def begun(tmp_path_factory):
         shape = [f"backbone.num_layers={layers}", f"backbone.bidirectional={both}"]
         chosen = settings(None, *shape, "tokenizer.kind=words", "backbone.dropout=0.1")
         folder = tmp_path_factory.mktemp("begun") / "model"
-        prepare.build(chosen, open_corpus(chosen.data)).save(folder)
+        build.build(chosen, open_corpus(chosen.data)).save(folder)
         made[layers, both] = folder
     return made
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
-from zoo.nn.output_layer import TokenLayer
+from zoo.nn.output_layer import OutputLayer
 from zoo.text.special_ids import PAD
 
 INPUTS, VOCABULARY = 6, 17
@@ -21,7 +21,7 @@ def model(own, tied, dtype=torch.float64):
     torch.manual_seed(0)
     parts = {
         "backbone": Backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3),
-        "tokens": TokenLayer(VOCABULARY, INPUTS, own, tied),
+        "tokens": OutputLayer(VOCABULARY, INPUTS, own, tied),
     }
     nn.init.normal_(parts["tokens"].bias)
     return nn.ModuleDict(parts).to(dtype)
@@ -50,7 +50,7 @@ def test_a_token_layer_has_the_parameters_of_its_kind_and_shares_the_rest(own, t
 
 def test_matrices_of_its_own_start_at_a_scale_that_gives_logits_of_the_size_of_the_vectors():
     torch.manual_seed(0)
-    tokens = TokenLayer(500, 100, own=True, tied=False)
+    tokens = OutputLayer(500, 100, own=True, tied=False)
     for weight in (tokens.embedding.weight, tokens.weight):
         assert weight.std().item() == pytest.approx(0.1, rel=0.02)
     assert not tokens.bias.any()

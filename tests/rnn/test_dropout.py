@@ -20,14 +20,13 @@ from lstm_cases import (
     rows_of,
 )
 
-from zoo.rnn import dropout
-from zoo.rnn import stack as layers
+from zoo.rnn import dropout, stack
 from zoo.rnn.lstm import LSTM
 
 SIZE = 1 << 18
 ONES = torch.ones(SIZE)
 shares = pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
-draws = pytest.mark.parametrize("draw", [dropout.drop, dropout.locked])
+draws = pytest.mark.parametrize("draw", [dropout.dropout, dropout.locked_dropout])
 lengths_or_not = pytest.mark.parametrize("lengths", [None, LENGTHS])
 
 
@@ -44,13 +43,13 @@ def _seed():
 
 @shares
 def test_each_of_four_neighbours_is_dropped_as_often_as_asked(share):
-    lanes = dropout.drop(ONES, share).view(-1, 4)  # four share a draw of the generator
+    lanes = dropout.dropout(ONES, share).view(-1, 4)  # four share a draw of the generator
     assert all(zeros_within(lane, share) for lane in lanes.unbind(1))
 
 
 @shares
 def test_what_is_kept_makes_up_for_what_is_not(share):
-    dropped = dropout.drop(ONES, share)
+    dropped = dropout.dropout(ONES, share)
     kept = dropped[dropped != 0]
     torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), rtol=2e-4, atol=0)
     assert dropped.mean().item() == pytest.approx(1, abs=4 * math.sqrt(share / (1 - share) / SIZE))
@@ -59,7 +58,7 @@ def test_what_is_kept_makes_up_for_what_is_not(share):
 @shares
 @pytest.mark.parametrize("distance", [1, 2, 3, 4])
 def test_neighbours_fall_independently(share, distance):
-    dropped = dropout.drop(ONES, share).eq(0).double() - share
+    dropped = dropout.dropout(ONES, share).eq(0).double() - share
     together = (dropped[distance:] * dropped[:-distance]).mean().item() / (share * (1 - share))
     assert abs(together) < 4 / math.sqrt(SIZE)
 
@@ -90,7 +89,7 @@ def test_a_share_of_one_leaves_zeros(draw, share):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_locked_dropout_is_one_mask_for_all_steps_and_another_for_each_row(dtype):
     x = torch.rand(7, 300, 9).to(dtype) + 0.5
-    dropped = dropout.locked(x, 0.5)
+    dropped = dropout.locked_dropout(x, 0.5)
     assert dropped.dtype == dtype
     zeros = dropped == 0
     assert torch.equal(zeros, zeros[:1].expand_as(zeros))
@@ -200,8 +199,8 @@ def test_locked_dropout_drops_a_row_the_same_at_all_its_steps(kind, lengths):
 @pytest.mark.parametrize("locked", [False, True])
 def test_between_layers_too_dropout_is_locked_if_asked(monkeypatch, locked):
     lstm, x, _ = case(2, dropout=0.5, locked_dropout=locked)
-    read, run = [], layers.run_layer
-    monkeypatch.setattr(layers, "run_layer", lambda *all_: read.append(all_[1]) or run(*all_))
+    read, run = [], stack.run_layer
+    monkeypatch.setattr(stack, "run_layer", lambda *all_: read.append(all_[1]) or run(*all_))
     lstm(x)
     zeros = read[1] == 0  # of the upper layer's input
     assert zeros.any()
@@ -210,8 +209,8 @@ def test_between_layers_too_dropout_is_locked_if_asked(monkeypatch, locked):
 
 def recurrence(lstm, x, monkeypatch):
     """Results, and the recurrent weights that each layer and direction was run with."""
-    seen, find = [], layers.weights_of
-    monkeypatch.setattr(layers, "weights_of", lambda *all_: seen.append(find(*all_)) or seen[-1])
+    seen, find = [], stack.weights_of
+    monkeypatch.setattr(stack, "weights_of", lambda *all_: seen.append(find(*all_)) or seen[-1])
     results = lstm(x)
     monkeypatch.undo()
     names = [f"weight_hh{suffix}" for suffix in lstm.suffixes]

@@ -239,7 +239,8 @@ def test_in_print_every_condition_has_a_line():
     first, *lines = str(found).splitlines()
     assert first == f"engine torch: {STANDARD}"
     marks = [
-        f"  {'no ' if c.wants in found.failing else 'yes'} {c.wants}" for c in found.conditions
+        f"  {'no ' if c.requirement in found.failing else 'yes'} {c.requirement}"
+        for c in found.conditions
     ]
     assert lines == marks + [f"  would help: {rewrite}" for rewrite in found.rewrites]
     assert len(found.failing) == len(found.rewrites) == 3

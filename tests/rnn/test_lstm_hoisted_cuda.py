@@ -20,8 +20,8 @@ from pointwise_cases import (
 )
 
 from zoo import LSTM
-from zoo.rnn import lstm_hoisted as hoisted
-from zoo.rnn.cuda import cuda_graph as captured
+from zoo.rnn import lstm_hoisted
+from zoo.rnn.cuda import cuda_graph
 
 pytestmark = [pytest.mark.gpu, needs_gpu, needs_triton]
 LIMITS = {torch.float32: 2e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
@@ -36,10 +36,10 @@ def _exact_products():
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     yield
     torch.backends.cuda.matmul.fp32_precision = before
-    cache = captured.graphs(torch.device("cuda", torch.cuda.current_device()))
+    cache = cuda_graph.graphs(torch.device("cuda", torch.cuda.current_device()))
     assert cache is not None
     assert not cache.failed
-    captured.clear()
+    cuda_graph.clear()
 
 
 def make(time=7, batch=4, hidden=96, size=40, **options):
@@ -53,7 +53,7 @@ def ragged(leaves):
 
 
 def chosen(leaves, steps):
-    return hoisted.choose_steps(steps, leaves["x"], weights_of(leaves), None)
+    return lstm_hoisted.choose_steps(steps, leaves["x"], weights_of(leaves), None)
 
 
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
@@ -75,7 +75,7 @@ def test_results_and_gradients_are_the_references(
         assert {part.dtype for part in found.values()} == {dtype}
         assert error(found, wanted) < LIMITS[dtype]
     if steps == "captured":
-        cache = captured.graphs(leaves["x"].device)
+        cache = cuda_graph.graphs(leaves["x"].device)
         entry = next(iter(cache._entries.values()))
         assert entry.run_forward is not None
         assert entry.run_backward is not None
@@ -146,9 +146,11 @@ def test_threads_with_streams_of_their_own():
 def test_an_lstm_captures_its_second_call_and_trains_like_the_loop(monkeypatch, layer_norm):
     """Two layers, both directions, under autocast, batches of three shapes."""
     losses = {}
-    original = hoisted.run
+    original = lstm_hoisted.run
     for steps in ("loop", "auto"):
-        monkeypatch.setattr(hoisted, "run", lambda *given, steps=steps: original(*given, steps))
+        monkeypatch.setattr(
+            lstm_hoisted, "run", lambda *given, steps=steps: original(*given, steps)
+        )
         torch.manual_seed(3)
         lstm = LSTM(32, 64, 2, bidirectional=True, batch_first=True, engine="hoisted",
                     layer_norm=layer_norm, device="cuda")  # fmt: skip
@@ -168,7 +170,7 @@ def test_an_lstm_captures_its_second_call_and_trains_like_the_loop(monkeypatch, 
             scaler.update()
             losses[steps].append(loss.item())
     torch.testing.assert_close(losses["auto"], losses["loop"], rtol=2e-3, atol=2e-3)
-    assert len(captured.graphs(x.device)) == 3
+    assert len(cuda_graph.graphs(x.device)) == 3
 
 
 @norms
@@ -191,12 +193,12 @@ def test_a_caller_can_capture_the_kernels_in_a_graph_of_its_own(layer_norm):
 def test_buffers_are_bounded_and_freed():
     torch.cuda.synchronize()
     run(make(2, 2, 8, 4), "captured")
-    captured.clear()
+    cuda_graph.clear()
     before = torch.cuda.memory_allocated()
     for time in range(1, 40):
         run(make(time, 4, 64, 4, layer_norm=True), "captured")
-    assert len(captured.graphs(torch.device("cuda", 0))) == captured.MOST_CASES
-    captured.clear()
+    assert len(cuda_graph.graphs(torch.device("cuda", 0))) == cuda_graph.MOST_CASES
+    cuda_graph.clear()
     assert torch.cuda.memory_allocated() <= before + (1 << 20)
 
 

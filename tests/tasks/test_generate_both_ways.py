@@ -9,18 +9,18 @@ import tempfile
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, SMALL, job, run
+from conftest import DATA, SMALL, pipeline, run
 
 import zoo
 from tasks.generate import Generate
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row, read
 from zoo.errors import InputError
-from zoo.evaluation import perplexity as likelihood
-from zoo.evaluation.perplexity import Evaluation
-from zoo.generation.config import Search
+from zoo.evaluation import perplexity
+from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone
-from zoo.nn.directions import turned
+from zoo.nn.directions import with_directions
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Words
 
@@ -44,7 +44,7 @@ def generate(**options) -> Generate:
 
 
 def of(task, rows) -> Batch:
-    return Batch.of([task.encode(row) for row in rows], range(len(rows)))
+    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
 
 
 def step(task, token, state, suffix):
@@ -90,9 +90,9 @@ def test_the_loss_is_the_mean_of_what_a_loop_over_tokens_finds(kind):
 @torch.no_grad()
 def test_windows_of_a_stream_carry_the_forward_state_alone(tmp_path):
     task = generate()
-    stream = task.store.write(ROWS, task.encode, tmp_path / "store")
+    stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
     states = [None, None]
-    plan = [*stream.plan(2 * 7, 2)]
+    plan = [*stream.sampler(2 * 7, 2)]
     assert len(plan) > 4
     for epoch in range(2):
         for place, window in enumerate(plan):
@@ -106,15 +106,15 @@ def test_windows_of_a_stream_carry_the_forward_state_alone(tmp_path):
                 found += nat
             loss = float(task.loss(batch))
             assert loss == pytest.approx(sum(found) / len(found), abs=1e-9), (epoch, place)
-            assert [part.shape for part in task.carried] == [(1, 2, 6)] * 2
+            assert [part.shape for part in task.carried_state] == [(1, 2, 6)] * 2
 
 
 def test_no_gradient_goes_into_the_window_before(tmp_path):
     task = generate()
-    stream = task.store.write(ROWS, task.encode, tmp_path / "store")
-    one, two, *_ = map(stream.batch, stream.plan(2 * 7, 2))
+    stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
+    one, two, *_ = map(stream.batch, stream.sampler(2 * 7, 2))
     task.loss(one).backward()
-    assert not any(part.requires_grad for part in task.carried)
+    assert not any(part.requires_grad for part in task.carried_state)
     task.loss(two).backward()
 
 
@@ -128,7 +128,9 @@ def test_neither_direction_has_read_what_it_predicts(kind):
 
     def vectors(ids):
         target = [*ids[1:], EOS]
-        found, wanted, _, _ = task.learned(Batch.of([{"ids": ids, "target": target}], [0]), None)
+        found, wanted, _, _ = task.training_vectors(
+            Batch.collate([{"ids": ids, "target": target}], [0]), None
+        )
         assert wanted.tolist() == [*target, *ids[:-1]]
         return found[:count], found[count:]  # to the right, and to the left from step 1 on
 
@@ -148,11 +150,11 @@ def test_neither_direction_has_read_what_it_predicts(kind):
 def test_padding_is_not_predicted_and_changes_nothing():
     task = generate(stream=False)
     for row in ROWS[:3]:
-        alone = task.learned(of(task, [row]), None)
+        alone = task.training_vectors(of(task, [row]), None)
         count = len(task.encode(row)["ids"])
         assert alone[0].shape == (2 * count - 1, 8)
-    together = task.learned(of(task, ROWS[:3]), None)
-    each = [task.learned(of(task, [row]), None) for row in ROWS[:3]]
+    together = task.training_vectors(of(task, ROWS[:3]), None)
+    each = [task.training_vectors(of(task, [row]), None) for row in ROWS[:3]]
     counts = [len(task.encode(row)["ids"]) for row in ROWS[:3]]
     for part in (0, 1):
         wanted = [found[part][:n] for found, n in zip(each, counts, strict=True)]
@@ -163,7 +165,7 @@ def test_padding_is_not_predicted_and_changes_nothing():
 def alone(task) -> Generate:
     """The model of the forward direction, with the weights of one in both."""
     options = {name: value for name, value in task.options.items() if value is not None}
-    made = Generate(turned(task.backbone, False), WORDS, **options).double()
+    made = Generate(with_directions(task.backbone, False), WORDS, **options).double()
     kept = {name: weight for name, weight in task.state_dict().items()
             if "_reverse" not in name and not name.startswith("backward.")}  # fmt: skip
     made.load_state_dict(kept)
@@ -175,13 +177,18 @@ def alone(task) -> Generate:
 def test_writing_and_perplexity_are_the_forward_directions(tmp_path, kind):
     task = generate(**kind)
     one = alone(copy.deepcopy(task))
-    stream = task.store.write(ROWS, task.encode, tmp_path / "store")
-    searches = [Search(beam=2, max_length=5), Search(sample=True, seed=3, max_length=8)]
+    stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
+    searches = [
+        GenerationConfig(beam_size=2, max_length=5),
+        GenerationConfig(sample=True, seed=3, max_length=8),
+    ]
     prompts = ["a dog", "", "my sister reads\na"]
 
     def found(model):
-        model.evaluation = Evaluation(cache=9)
-        return [*model.answers(stream)], [model.predict(prompts, search) for search in searches]
+        model.perplexity_config = PerplexityConfig(cache=9)
+        return [*model.predict_dataset(stream)], [
+            model.predict(prompts, search) for search in searches
+        ]
 
     nats, texts = found(task)
     assert [dict(a["nats"]) for _, a in nats] == [
@@ -189,7 +196,7 @@ def test_writing_and_perplexity_are_the_forward_directions(tmp_path, kind):
     ]
     assert texts == found(one)[1]
     torch.testing.assert_close(task(of(task, ROWS)), one(of(one, ROWS)))
-    assert "".join(task.write("a", searches[1])) == "".join(one.write("a", searches[1]))
+    assert "".join(task.stream_text("a", searches[1])) == "".join(one.stream_text("a", searches[1]))
     loss = task.loss(of(task, ROWS))
     for name, weight in task.named_parameters():
         if "_reverse" in name or name.startswith("backward."):
@@ -200,12 +207,12 @@ def test_writing_and_perplexity_are_the_forward_directions(tmp_path, kind):
 
 def test_dynamic_evaluation_learns_in_a_copy_of_its_own(tmp_path):
     task = generate()
-    stream = task.store.write(ROWS, task.encode, tmp_path / "store")
+    stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
     before = copy.deepcopy(task.state_dict())
-    settings = Evaluation(dynamic=True, dynamic_steps=5, dynamic_rate=1e-2)
-    one, both = (likelihood.dynamic(model, stream, settings) for model in (alone(task), task))
+    settings = PerplexityConfig(dynamic=True, dynamic_steps=5, dynamic_rate=1e-2)
+    one, both = (perplexity.dynamic(model, stream, settings) for model in (alone(task), task))
     np.testing.assert_allclose(both, one, rtol=1e-4)
-    assert not np.allclose(both, likelihood.static(task, stream), rtol=1e-2)
+    assert not np.allclose(both, perplexity.static(task, stream), rtol=1e-2)
     assert all(torch.equal(before[name], weight) for name, weight in task.state_dict().items())
 
 
@@ -234,20 +241,20 @@ def test_a_deep_copy_writes_with_its_own_weights():
     task = generate()
     other = copy.deepcopy(task)
     batch = of(task, ROWS)
-    before = task.follow(batch, None)[0]
-    assert torch.equal(other.follow(batch, None)[0], before)
+    before = task.next_token_vectors(batch, None)[0]
+    assert torch.equal(other.next_token_vectors(batch, None)[0], before)
     for name, weight in other.onward[0].named_parameters():
         assert weight is other.backbone.get_parameter(name)
         assert weight is not task.backbone.get_parameter(name)
     other.backbone.lstm.weight_hh_l0.mul_(-1)
     other.backbone.embedding.weight.mul_(2)
-    assert torch.equal(task.follow(batch, None)[0], before)
+    assert torch.equal(task.next_token_vectors(batch, None)[0], before)
     encoded = other.backbone(batch.ids, batch.lengths)
     expected = other.project(other.read(encoded))
     assert not torch.allclose(expected, before)
-    torch.testing.assert_close(other.follow(batch, None)[0], expected)
+    torch.testing.assert_close(other.next_token_vectors(batch, None)[0], expected)
     other.load_state_dict(task.state_dict())
-    assert torch.equal(other.follow(batch, None)[0], before)
+    assert torch.equal(other.next_token_vectors(batch, None)[0], before)
 
 
 def test_dropout_acts_on_writing_only_while_it_learns():
@@ -255,10 +262,10 @@ def test_dropout_acts_on_writing_only_while_it_learns():
     batch = of(task, ROWS)
     for training in (True, False):
         task.train(training)
-        one, two = (task.follow(batch, None)[0] for _ in range(2))
+        one, two = (task.next_token_vectors(batch, None)[0] for _ in range(2))
         assert task.onward[0].training is training
         assert torch.equal(one, two) is not training
-        one, two = (task.learned(batch, None)[0] for _ in range(2))
+        one, two = (task.training_vectors(batch, None)[0] for _ in range(2))
         half = len(one) // 2
         assert torch.equal(one[:half], two[:half]) is not training
         assert torch.equal(one[half:], two[half:]) is not training
@@ -276,15 +283,15 @@ def test_parts_of_a_batch_have_its_loss_by_their_sizes():
     task = generate(stream=False)
     rows = [*ROWS[:5], Row({"text": ""}, "empty")]
     whole, parts = of(task, rows), [of(task, rows[place::2]) for place in (0, 1)]
-    total = sum(float(task.loss(part)) * task.size(part) for part in parts)
-    assert float(task.loss(whole)) * task.size(whole) == pytest.approx(total, rel=1e-9)
+    total = sum(float(task.loss(part)) * task.count_targets(part) for part in parts)
+    assert float(task.loss(whole)) * task.count_targets(whole) == pytest.approx(total, rel=1e-9)
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """The folder of a finished training, and what `zoo.trained` returned."""
+    """The folder of a finished training, and what `zoo.train` returned."""
     out = tmp_path_factory.mktemp("both") / "run"
-    return out, *zoo.trained(*SMALLEST, "train.epochs=4", f"out={out}")
+    return out, *zoo.train(*SMALLEST, "train.epochs=4", f"out={out}")
 
 
 @pytest.fixture(scope="module")
@@ -311,9 +318,11 @@ def test_a_saved_one_is_the_same_and_reads_both_ways(folder, tmp_path):
     task.save(tmp_path / "again")
     other, batch = zoo.load(tmp_path / "again"), of(task, ROWS)
     assert torch.equal(other.loss(batch), task.loss(batch))
-    assert torch.equal(other.follow(batch, None)[0], task.follow(batch, None)[0])
-    assert other.predict(["a dog"], Search(max_length=5)) == task.predict(
-        ["a dog"], Search(max_length=5)
+    assert torch.equal(
+        other.next_token_vectors(batch, None)[0], task.next_token_vectors(batch, None)[0]
+    )
+    assert other.predict(["a dog"], GenerationConfig(max_length=5)) == task.predict(
+        ["a dog"], GenerationConfig(max_length=5)
     )
 
 
@@ -322,18 +331,18 @@ def test_trained_gives_a_model_and_a_report_and_leaves_nothing_behind(tmp_path, 
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    begun, real = {}, job.fit
+    begun, real = {}, pipeline.fit
 
     def fitted(task, *others):
         begun.update({name: weight.detach().clone() for name, weight in task.named_parameters()})
         return real(task, *others)
 
-    monkeypatch.setattr(job, "fit", fitted)
-    model, report = zoo.trained(*SMALLEST, "train.epochs=1", "train.average=0")
+    monkeypatch.setattr(pipeline, "fit", fitted)
+    model, report = zoo.train(*SMALLEST, "train.epochs=1", "train.ema_decay=0")
     assert not [*(tmp_path / "here").iterdir(), *(tmp_path / "temporary").iterdir()]
     assert (report["task"], report["epochs"]) == ("generate", 1)
     assert report["command"].startswith("python -m zoo.run device=cpu")
-    assert report["test"] == model.facts["test"]
+    assert report["test"] == model.metadata["test"]
     for name, weight in model.named_parameters():
         assert (weight - begun[name]).abs().max() > 1e-3, name
 
@@ -349,7 +358,7 @@ def test_trained_refuses_what_the_command_line_refuses(tmp_path):
     for given, said in (("train.epochs=0", "train.epochs=0"), ("task=nothing", "no such task"),
                         ("data.train=nowhere.jsonl", "nowhere.jsonl")):  # fmt: skip
         with pytest.raises(InputError, match=said):
-            zoo.trained(*SMALLEST, given, f"out={tmp_path / 'run'}")
+            zoo.train(*SMALLEST, given, f"out={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 
 
@@ -359,6 +368,6 @@ def test_trained_refuses_settings_that_are_wrong_together(monkeypatch, given):
     def train(*_):
         raise AssertionError("it is trained")
 
-    monkeypatch.setattr(job, "train", train)
+    monkeypatch.setattr(pipeline, "run", train)
     with pytest.raises(InputError):
-        zoo.trained(*SMALLEST, *given)
+        zoo.train(*SMALLEST, *given)

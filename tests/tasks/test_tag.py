@@ -8,7 +8,7 @@ from tag_cases import ROWS, SPANS, STILL, TUTORIAL, batch, each, learn, sentence
 
 import zoo
 from tasks.tag import Tag
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import UNK
@@ -18,7 +18,7 @@ from zoo.text.special_ids import UNK
 def test_the_tutorials_first_sentence_is_answered_as_there(words, crf):
     task = learn(tagger(words=words, crf=crf, **STILL), TUTORIAL)
     assert task.labels == ["DET", "NN", "V"]
-    answer = next(task.respond([task.asked(TUTORIAL[0])]))
+    answer = next(task.predict_rows([task.input_row(TUTORIAL[0])]))
     assert [task.ids[label] for label in answer["labels"]] == [0, 1, 2, 0, 1]
     assert task.predict("Everybody read that book")[0] == [
         ("Everybody", "NN"), ("read", "V"), ("that", "DET"), ("book", "NN"),
@@ -30,10 +30,10 @@ def test_the_tutorials_first_sentence_is_answered_as_there(words, crf):
 @torch.no_grad()
 def test_padding_and_company_change_nothing(words, crf):
     task = tagger(words=words, crf=crf, scale=0.7)
-    together, answers = task(batch(task, ROWS)), task.answer(batch(task, ROWS))
+    together, answers = task(batch(task, ROWS)), task.predict_batch(batch(task, ROWS))
     assert len({tuple(answer["labels"]) for answer in answers}) == len(ROWS)
     for place, row in enumerate(ROWS):
-        alone, (answer,) = task(batch(task, [row])), task.answer(batch(task, [row]))
+        alone, (answer,) = task(batch(task, [row])), task.predict_batch(batch(task, [row]))
         assert alone.shape == (1, len(row["words"]), 3)
         torch.testing.assert_close(together[place, : alone.size(1)], alone[0])
         assert answers[place]["labels"] == answer["labels"]
@@ -49,7 +49,9 @@ def test_the_loss_is_a_mean_over_words_and_not_over_padding(crf):
     losses = [float(task.loss(batch(task, [row]))) for row in ROWS]
     mean = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
     assert float(task.loss(batch(task, ROWS))) == pytest.approx(mean, rel=1e-5)
-    assert task.size(batch(task, ROWS)) == task.steps(batch(task, ROWS)) == sum(sizes)
+    assert (
+        task.count_targets(batch(task, ROWS)) == task.count_tokens(batch(task, ROWS)) == sum(sizes)
+    )
 
 
 @pytest.mark.parametrize("kind", ["characters", "subwords"])
@@ -66,7 +68,7 @@ def test_of_a_words_pieces_the_first_one_is_read(kind):
         expected = task.head(output[place, steps])
         torch.testing.assert_close(task(made)[place, : len(steps)], expected)
         assert int(made.lengths[place]) == start
-        assert task.steps(batch(task, [row])) == len(steps)
+        assert task.count_tokens(batch(task, [row])) == len(steps)
 
 
 @torch.no_grad()
@@ -95,7 +97,7 @@ def test_words_that_were_never_seen_are_told_apart_by_their_letters():
 def test_what_occurs_once_becomes_unknown_in_training_and_never_after(tmp_path, words, crf):
     task = tagger(ROWS, words, crf=crf, singleton_dropout=0.3)
     assert not task.singletons.any()
-    task.meet(Store.write(iter(ROWS), task.encode, tmp_path / "rows"))
+    task.prepare(Dataset.write(iter(ROWS), task.encode, tmp_path / "rows"))
     pieces = [p for row in ROWS for w in row["words"] for p in (w if words == "subword" else [w])]
     once = {task.tokenizer.ids[piece] for piece in pieces if pieces.count(piece) == 1}
     assert {*task.singletons.nonzero().flatten().tolist()} == once
@@ -132,9 +134,9 @@ def test_a_saved_tagger_gives_the_same_bits_with_all_options(tmp_path, words, cr
     assert (loaded.metric, loaded.seen) == (task.metric, task.seen)
     with torch.no_grad():
         assert torch.equal(task(batch(task, rows)), loaded(batch(loaded, rows)))
-    assert task.answer(batch(task, rows)) == loaded.answer(batch(loaded, rows))
+    assert task.predict_batch(batch(task, rows)) == loaded.predict_batch(batch(loaded, rows))
     if crf:
-        assert torch.equal(task.chain.barred, loaded.chain.barred)
+        assert torch.equal(task.chain.forbidden, loaded.chain.forbidden)
 
 
 @pytest.mark.parametrize(

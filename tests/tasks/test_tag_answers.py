@@ -13,7 +13,7 @@ from tag_cases import ROWS, SPANS, STILL, batch, each, found, learn, sentences, 
 from tasks.tag import Tag
 from zoo.data.readers import Row
 from zoo.nn.crf import CRF
-from zoo.text import bio as spans
+from zoo.text import bio
 
 
 def paths(task, logits):
@@ -40,7 +40,7 @@ def paths(task, logits):
 def test_answers_are_the_best_labels_with_their_probability_and_their_nats(words, crf):
     task = tagger(words=words, crf=crf, scale=0.7)
     rows, total = ROWS[:3], 0.0
-    answers = task.answer(batch(task, rows))
+    answers = task.predict_batch(batch(task, rows))
     for row, answer in zip(rows, answers, strict=True):
         shares, at = paths(task, task(batch(task, [row]))[0])
         best = max(shares, key=shares.get)
@@ -52,8 +52,8 @@ def test_answers_are_the_best_labels_with_their_probability_and_their_nats(words
         total += answer["nats"]
     words_in = sum(len(row["words"]) for row in rows)
     assert float(task.loss(batch(task, rows))) * words_in == pytest.approx(total, rel=1e-5)
-    assert task.score(answers, rows)["loss"] == pytest.approx(total / words_in, rel=1e-5)
-    assert "nats" not in next(task.respond([task.asked(ROWS[0])]))
+    assert task.compute_metrics(answers, rows)["loss"] == pytest.approx(total / words_in, rel=1e-5)
+    assert "nats" not in next(task.predict_rows([task.input_row(ROWS[0])]))
 
 
 @torch.no_grad()
@@ -61,19 +61,19 @@ def test_labels_are_smoothed_in_the_training_loss_alone():
     plain = tagger(scale=0.7, **STILL)
     smooth = tagger(scale=0.7, label_smoothing=0.3, **STILL)
     made = batch(plain, ROWS)
-    assert plain.answer(made) == smooth.answer(made)
-    logs = plain(made).log_softmax(-1)[made.real]
+    assert plain.predict_batch(made) == smooth.predict_batch(made)
+    logs = plain(made).log_softmax(-1)[made.target_mask]
     exact = float(plain.loss(made))
     spread = float(-logs.mean())  # a third to each of the three labels
     assert float(smooth.loss(made)) == pytest.approx(exact, rel=1e-5)
     smoothed = float(smooth.train().loss(made))
     assert smoothed == pytest.approx(0.7 * exact + 0.3 * spread, rel=1e-5)
-    nats = sum(answer["nats"] for answer in smooth.eval().answer(made))
-    assert nats == pytest.approx(exact * plain.size(made), rel=1e-5)
+    nats = sum(answer["nats"] for answer in smooth.eval().predict_batch(made))
+    assert nats == pytest.approx(exact * plain.count_targets(made), rel=1e-5)
 
 
 def breaks(labels, every) -> bool:
-    return not all(spans.may_follow(*move, every) for move in pairwise(["", *labels]))
+    return not all(bio.may_follow(*move, every) for move in pairwise(["", *labels]))
 
 
 @each
@@ -94,7 +94,7 @@ def test_labels_that_break_bio_in_the_training_rows_stay_possible():
     assert found(task, rows) == [row["labels"] for row in rows]
     strict = tagger(rows, crf=True, exceptions=[])
     for each_one, most in ((task, 1e3), (strict, 1e9)):
-        nats = [answer["nats"] for answer in each_one.answer(batch(each_one, rows))]
+        nats = [answer["nats"] for answer in each_one.predict_batch(batch(each_one, rows))]
         assert max(nats) < most
         assert [n > 1e3 for n in nats] == [False] * 4 + [each_one is strict] * 2
 

@@ -13,7 +13,7 @@ from tag_cases import SPANS
 
 import zoo
 from zoo import run
-from zoo.data import readers as rows
+from zoo.data import readers
 
 TEXT = "Ann Lee didn't go to Rome"
 WORDS = ["Ann", "Lee", "did", "n't", "go", "to", "Rome"]
@@ -100,7 +100,7 @@ def test_what_is_written_as_conll_can_be_read_and_trained_on(folder, tmp_path, c
     )
     words = [f"input={asked}", f"output={tmp_path / 'answers.conll'}", "format=conll"]
     assert predicted(capsysbinary, folder, *words) == ""
-    first, second = rows.read(tmp_path / "answers.conll")
+    first, second = readers.read(tmp_path / "answers.conll")
     assert first["words"] == WORDS
     assert second == {"words": ["Bob", "Ray", "left"], "labels": ["B-PER", "I-PER", "O"]}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.conll", "asked.jsonl"]
@@ -164,7 +164,7 @@ def test_python_gives_words_with_their_labels(folder):
         [("Ann", "B-PER"), ("Lee", "I-PER"), ("did", "O"), ("n't", "O"), ("go", "O"), ("to", "O"),
          ("Rome", "B-LOC")], [],
     ]  # fmt: skip
-    task.splitter = "whitespace"
+    task.word_splitter = "whitespace"
     assert [word for word, _ in task.predict(TEXT)[0]] == TEXT.split()
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import DATA, SMALL, job, lines, settings, train, write
+from conftest import DATA, SMALL, lines, pipeline, settings, train, write
 from safetensors.torch import load_file
 from tag_cases import SPANS
 
@@ -18,7 +18,7 @@ from tasks.tag import Tag
 from zoo import run
 from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.training import state as training
+from zoo.training import state
 
 ROWS = [{"words": [*row["words"]], "labels": [*row["labels"]]} for row in SPANS]
 TOYS = lines(DATA / "tag.jsonl")
@@ -106,13 +106,13 @@ def test_scores_and_mistakes_are_those_counted_by_hand(tmp_path):
                {"labels": labels[1], "probabilities": [0.6, 0.8, 0.7], "nats": 2.0}]  # fmt: skip
     expected = {"accuracy": 5 / 6, "accuracy_unseen": 2 / 3, "sentence_accuracy": 1 / 2,
                 "precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4, "loss": 3 / 6}  # fmt: skip
-    assert task.score(answers, rows) == pytest.approx(expected)
+    assert task.compute_metrics(answers, rows) == pytest.approx(expected)
     assert task.report(answers, rows, tmp_path)["mistakes"] == [
         {"place": "test:2", "label": "B-PER", "answer": "B-LOC", "probability": 0.6,
          "text": "[Zoe] left Oslo"}
     ]  # fmt: skip
     known = {"words": ["she", "went"], "labels": ["O", "O"]}
-    values = task.score([{"labels": ["O", "O"], "nats": 0.0}], [Row(known, "here")])
+    values = task.compute_metrics([{"labels": ["O", "O"], "nats": 0.0}], [Row(known, "here")])
     assert values["accuracy_unseen"] == 0
 
 
@@ -126,7 +126,7 @@ def test_an_evaluation_gives_the_figures_of_the_report(toy, tmp_path, capsys):
 
 OPTIONS = {
     "words": ("task.crf=true", "backbone.input_dropout=0.2"),
-    "pieces": ("task.words=subword", "tokenizer.kind=characters", "train.average=0"),
+    "pieces": ("task.words=subword", "tokenizer.kind=characters", "train.ema_decay=0"),
 }
 
 
@@ -144,7 +144,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch,
     rows = parts(tmp_path, TOYS[:40], TOYS[40:50], TOYS[40:50])
     words = [*rows, *TINY, "train.epochs=2", *overrides]
     train(tmp_path / "whole", *words, task="tag")
-    real, steps = training.Training.__init__, iter(range(1, 100))
+    real, steps = state.TrainingState.__init__, iter(range(1, 100))
 
     def begin(self, *given):
         real(self, *given)
@@ -157,11 +157,11 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch,
 
         self.optimizer.step = step
 
-    monkeypatch.setattr(training.Training, "__init__", begin)
+    monkeypatch.setattr(state.TrainingState, "__init__", begin)
     with pytest.raises(InputError, match="interrupted"):
         train(tmp_path / "run", *words, task="tag")
     monkeypatch.undo()
-    job.train(settings(None, f"resume={tmp_path / 'run'}", task="tag"), "", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'run'}", task="tag"), "", time.time())
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -170,9 +170,9 @@ def test_a_very_long_sentence_is_trained_on_and_answered(tmp_path, crf):
     short = {"words": ["a", "b", "c", "d", "e"], "labels": ["X", "Y", "Z", "X", "Y"]}
     long = [{name: column * 1000 for name, column in short.items()}]
     rows = parts(tmp_path, [*long, *[short] * 40], [short], long)
-    words = [*rows, *TINY, f"task.crf={crf}", "train.learning_rate=0.1", "train.average=0"]
+    words = [*rows, *TINY, f"task.crf={crf}", "train.learning_rate=0.1", "train.ema_decay=0"]
     train(tmp_path / "run", *words, "task.dropout=0", "train.epochs=2", task="tag")
-    (answer,) = zoo.load(tmp_path / "run").respond([Row({"words": long[0]["words"]}, "here")])
+    (answer,) = zoo.load(tmp_path / "run").predict_rows([Row({"words": long[0]["words"]}, "here")])
     assert len(answer["labels"]) == len(answer["probabilities"]) == 5000
     right = sum(a == b for a, b in zip(answer["labels"], long[0]["labels"], strict=True))
     assert right > 4000

@@ -15,14 +15,14 @@ from translate_cases import ENGLISH, GERMAN, ROWS, asked, batch, translate
 
 import zoo
 from tasks.translate import Translate
-from zoo.data.dataset import Examples
+from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 from zoo.text.tokenizers import Characters, Subwords, Words
-from zoo.training import pipeline as job
+from zoo.training import pipeline
 
 
 def test_both_sides_end_with_eos_unless_they_are_cut():
@@ -46,11 +46,11 @@ def test_each_side_has_its_own_tokenizer():
     example = task.encode(ROWS[0])
     assert example["ids"] == [*task.tokenizer.encode(ENGLISH[0]), EOS]
     assert example["target"] == [*task.target_tokenizer.encode(GERMAN[0]), EOS]
-    assert Translate.texts(ROWS[0]) == [ENGLISH[0], GERMAN[0]]
+    assert Translate.tokenizer_texts(ROWS[0]) == [ENGLISH[0], GERMAN[0]]
 
 
 def test_a_pair_with_an_empty_side_is_unusable():
-    reasons = [Translate.unusable(Row({"source": source, "target": target}, "here"))
+    reasons = [Translate.reject(Row({"source": source, "target": target}, "here"))
                for source, target in (("a", "b"), (" ", "b"), ("a", ""), ("\t", "\n"))]  # fmt: skip
     assert reasons == [None, "an empty source", "an empty target", "an empty source and target"]
 
@@ -62,7 +62,7 @@ def test_subword_sampling_gives_other_pieces_of_the_same_text(own):
 
     def varied() -> list:
         torch.manual_seed(5)
-        return [task.vary(examples) for _ in range(4)]
+        return [task.augment(examples) for _ in range(4)]
 
     draws = varied()
     assert varied() == draws
@@ -72,7 +72,7 @@ def test_subword_sampling_gives_other_pieces_of_the_same_text(own):
             assert [each[side] for each in draw] != [each[side] for each in examples]
         for example, row in zip(draw, ROWS, strict=True):
             for side, text in (("ids", row["source"]), ("target", row["target"])):
-                tokenizer = task.tokenizer if side == "ids" else task.written
+                tokenizer = task.tokenizer if side == "ids" else task.output_tokenizer
                 assert tokenizer.decode(example[side]) == text
                 assert example[side].index(EOS) == len(example[side]) - 1
     assert examples == [task.encode(row) for row in ROWS]
@@ -83,7 +83,7 @@ def test_subword_sampling_cuts_no_text_that_fits():
     longest = max(len(example[side]) for example in whole for side in ("ids", "target"))
     task = translate(Subwords, subword_sampling=0.9, max_length=longest - 1)
     assert [task.encode(row) for row in ROWS] == whole  # nothing is cut
-    for example, row in zip(task.vary(whole), ROWS, strict=True):
+    for example, row in zip(task.augment(whole), ROWS, strict=True):
         for side, text in (("ids", row["source"]), ("target", row["target"])):
             assert len(example[side]) <= longest
             assert task.tokenizer.decode(example[side]) == text
@@ -93,7 +93,7 @@ def test_subword_sampling_cuts_no_text_that_fits():
 def test_subword_sampling_is_off_unless_asked_for_and_only_for_subwords():
     task = translate(Subwords)
     examples, state = [task.encode(row) for row in ROWS], torch.get_rng_state()
-    assert task.vary(examples) is examples
+    assert task.augment(examples) is examples
     assert torch.equal(state, torch.get_rng_state())
     for kind in (Words, Characters):
         with pytest.raises(ValueError, match=r"subword_sampling needs tokenizer\.kind=subwords"):
@@ -112,7 +112,7 @@ def test_the_target_has_its_own_matrices_where_it_needs_them(own, tied, tmp_path
     names = {name for name, _ in task.tokens.named_parameters()}
     embedding = {"embedding.weight"} if own or not tied else set()
     assert names == {"bias"} | embedding | (set() if tied else {"weight"})
-    assert all(len(weight) == len(task.written) for weight in task.tokens.parameters())
+    assert all(len(weight) == len(task.output_tokenizer) for weight in task.tokens.parameters())
     task.save(tmp_path)
     loaded = zoo.load(tmp_path)
     with torch.no_grad():
@@ -141,16 +141,19 @@ def test_the_targets_tokenizer_is_a_file_of_the_model(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [Words, Subwords, Characters])
-@pytest.mark.parametrize("search", [Search(), Search(beam=1), Search(sample=True, n_best=3)])
+@pytest.mark.parametrize(
+    "search",
+    [GenerationConfig(), GenerationConfig(beam_size=1), GenerationConfig(sample=True, n_best=3)],
+)
 def test_every_source_is_answered_and_nothing_unknown_is_written(kind, search):
     task = translate(kind, scale=2.0)
-    task.search = search
+    task.generation = search
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
     texts = ["", "日本語 ☃ \u0000", "<unk> <pad> ⁇", "old cats " * 3000, " "]
     assert {UNK} & {*task.encode(Row({"source": texts[1]}, "here"))["ids"]}
     assert len(task.encode(Row({"source": texts[3]}, "here"))["ids"]) == 101
-    answers = list(task.respond(Row({"source": text}, "here") for text in texts))
+    answers = list(task.predict_rows(Row({"source": text}, "here") for text in texts))
     for answer in answers:
         assert not {PAD, UNK, BOS, EOS} & {*answer["ids"]}
         for each in answer["n_best"]:
@@ -162,24 +165,24 @@ def test_every_source_is_answered_and_nothing_unknown_is_written(kind, search):
 
 def test_answers_know_their_loss_and_scores_weigh_it_by_tokens():
     task = translate()
-    examples = Examples([task.encode(row) for row in ROWS])
-    numbered = dict(task.answers(examples, rows=3))
-    found = task.score([numbered[i] for i in range(4)], ROWS)
+    examples = ExampleList([task.encode(row) for row in ROWS])
+    numbered = dict(task.predict_dataset(examples, rows=3))
+    found = task.compute_metrics([numbered[i] for i in range(4)], ROWS)
     assert {*found} == {"bleu", "bleu_lowercase", "chrf", "exact_match", "loss"}
     with torch.no_grad():
         assert found["loss"] == pytest.approx(float(task.loss(batch(task))), rel=1e-5)
-    assert "loss" not in task.score(task.answer(asked(task)), ROWS)
+    assert "loss" not in task.compute_metrics(task.predict_batch(asked(task)), ROWS)
 
 
 def test_perfect_answers_have_full_scores():
     task = translate()
     full = {"bleu": 100, "bleu_lowercase": 100, "chrf": 100, "exact_match": 1}
-    assert task.score([{"text": text} for text in GERMAN], ROWS) == pytest.approx(full)
-    small = task.score([{"text": text.lower()} for text in GERMAN], ROWS)
+    assert task.compute_metrics([{"text": text} for text in GERMAN], ROWS) == pytest.approx(full)
+    small = task.compute_metrics([{"text": text.lower()} for text in GERMAN], ROWS)
     assert small["bleu_lowercase"] == pytest.approx(100)
     assert small["bleu"] < 100
     assert small["exact_match"] == 0.25  # "vier"
-    wrong = task.score([{"text": "ganz anders als das"}] * 4, ROWS)
+    wrong = task.compute_metrics([{"text": "ganz anders als das"}] * 4, ROWS)
     assert wrong["exact_match"] == 0
     assert wrong["bleu"] < 10
 
@@ -187,7 +190,7 @@ def test_perfect_answers_have_full_scores():
 def test_the_report_shows_and_draws_translations(tmp_path):
     task = translate(scale=2.0)
     with torch.no_grad():
-        answers = task.answer(batch(task))
+        answers = task.predict_batch(batch(task))
     report = task.report(answers, ROWS, tmp_path)
     assert {*report} == {"examples", "signatures"}
     shown = [{**row, "answer": answer["text"]} for row, answer in zip(ROWS, answers, strict=True)]
@@ -200,10 +203,10 @@ def test_the_report_shows_and_draws_translations(tmp_path):
 
 def test_without_attention_or_an_answer_nothing_is_drawn(tmp_path):
     path, task = tmp_path / "attention.png", translate(attention="none")
-    assert task.draw(ROWS[0], {"ids": [5]}, path) is False
-    assert translate().draw(ROWS[0], {"ids": []}, path) is False
+    assert task.plot(ROWS[0], {"ids": [5]}, path) is False
+    assert translate().plot(ROWS[0], {"ids": []}, path) is False
     assert not path.exists()
-    assert translate(own=True).draw(ROWS[0], {"ids": [5]}, path) is True
+    assert translate(own=True).plot(ROWS[0], {"ids": [5]}, path) is True
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -212,11 +215,11 @@ def test_predict_gives_strings_in_their_order():
     texts = [*ENGLISH, "", *ENGLISH[::-1]]
     found = task.predict(texts)
     assert found == [answer["text"] for text in texts
-                     for answer in task.answer(asked(task, [Row({"text": text}, "here")]))]  # fmt: skip
+                     for answer in task.predict_batch(asked(task, [Row({"text": text}, "here")]))]  # fmt: skip
     assert len({*found}) == 5
     assert task.predict(ENGLISH[0]) == found[:1]
-    answer = task.answer(asked(task))[0]
-    assert task.details(answer) == {"translation": answer["text"], "n_best": answer["n_best"]}
+    answer = task.predict_batch(asked(task))[0]
+    assert task.to_json(answer) == {"translation": answer["text"], "n_best": answer["n_best"]}
 
 
 SAMPLED = ("tokenizer.kind=subwords", "tokenizer.size=80", "tokenizer.shared=false",
@@ -226,18 +229,18 @@ SAMPLED = ("tokenizer.kind=subwords", "tokenizer.size=80", "tokenizer.shared=fal
 def test_sampled_subwords_repeat_with_the_seed_and_when_a_training_goes_on(tmp_path, monkeypatch):
     for name, *more in ("a",), ("b",), ("c", "seed=2"), ("d", "task.subword_sampling=0"):
         train(tmp_path / name, *SAMPLED, *more, task="translate")
-    calls, real = iter(range(100)), Translate.vary
+    calls, real = iter(range(100)), Translate.augment
 
     def vary(self, examples):
         if next(calls) == 9:  # in the second epoch
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, examples)
 
-    monkeypatch.setattr(Translate, "vary", vary)
+    monkeypatch.setattr(Translate, "augment", vary)
     with pytest.raises(InputError, match="interrupted"):
         train(tmp_path / "stopped", *SAMPLED, task="translate")
     monkeypatch.undo()
-    job.train(settings(None, f"resume={tmp_path / 'stopped'}"), "", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'stopped'}"), "", time.time())
     whole, *others = (load_file(tmp_path / name / "model.safetensors")
                       for name in ("a", "b", "stopped", "c", "d"))  # fmt: skip
     shared = "backbone.lstm.weight_hh_l0"  # of one shape, whatever the tokenizer learned

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import zoo
 from zoo import run
 from zoo.errors import InputError
-from zoo.training import pipeline as job
+from zoo.training import pipeline
 
 TOYS = lines(DATA / "translate.jsonl")
 TOY = ["data=files", f"data.train={DATA / 'translate.jsonl'}"]
@@ -57,7 +57,7 @@ def test_predict_answers_lines_rows_and_one_text(monkeypatch, capsys, tmp_path, 
 
 
 def test_predict_as_json_gives_the_best_translations(monkeypatch, capsys, model):
-    words = ["format=json", "search.n_best=3"]
+    words = ["format=json", "generation.n_best=3"]
     found, empty = map(json.loads, answered(monkeypatch, capsys, model, f"{BIRDS}\n\n", *words))
     assert empty is None
     assert set(found) == {"translation", "n_best"}
@@ -121,12 +121,12 @@ def test_two_tokenizers_are_trained_saved_loaded_and_resumed(tmp_path, monkeypat
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 1
     with monkeypatch.context() as patched:
         patched.setattr("zoo.training.build.learn_tokenizers", None)  # they are kept
-        job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+        pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     task = zoo.load(tmp_path / "run")
-    assert task.written is task.target_tokenizer is not None
+    assert task.output_tokenizer is task.target_tokenizer is not None
     english, german = (
         {word for row in TOYS for word in row[side].lower().split()}
         for side in ("source", "target")

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from zoo.text import bio as spans
+from zoo.text import bio
 
 BIO = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 BIOES = [*BIO, "E-X", "S-X", "E-Y", "S-Y"]
@@ -79,14 +79,14 @@ def split(*sentences):
 def test_scores_are_conllevals(name):
     one, other = split(*MALFORMED[name])
     for wanted, found in ((one, other), (other, one)):
-        scores = spans.scores([wanted], [found])
+        scores = bio.scores([wanted], [found])
         assert scores == pytest.approx(conlleval([wanted], [found]), abs=1e-12)
         assert all(type(score) is float for score in scores.values())
 
 
 def test_scores_of_all_malformed_sentences_together_are_conllevals():
     wanted, found = zip(*(split(*pair) for pair in MALFORMED.values()), strict=True)
-    assert spans.scores(wanted, found) == pytest.approx(conlleval(wanted, found), abs=1e-12)
+    assert bio.scores(wanted, found) == pytest.approx(conlleval(wanted, found), abs=1e-12)
 
 
 def test_scores_of_random_labels_are_conllevals():
@@ -96,7 +96,7 @@ def test_scores_of_random_labels_are_conllevals():
         lengths = [draw.randint(0, 6) for _ in range(draw.randint(1, 5))]
         wanted = [draw.choices(BIO, (4, 2, 3, 1, 2), k=length) for length in lengths]
         found = [[w if draw.random() < 0.7 else draw.choice(BIO) for w in row] for row in wanted]
-        scores = spans.scores(wanted, found)
+        scores = bio.scores(wanted, found)
         assert scores == pytest.approx(conlleval(wanted, found), abs=1e-12), (wanted, found)
         right += 0 < scores["f1"] < 1
     assert right > 150
@@ -118,13 +118,13 @@ def test_scores_of_random_labels_are_conllevals():
     ],
 )  # fmt: skip
 def test_scores_are_those_of_a_pencil(wanted, found, precision, recall, f1):
-    scores = spans.scores(split(*wanted), split(*found))
+    scores = bio.scores(split(*wanted), split(*found))
     assert scores == pytest.approx({"precision": precision, "recall": recall, "f1": f1})
 
 
 def test_sentences_may_be_tuples():
-    assert spans.scores([("B-X", "O")], (("B-X", "B-X"),))["precision"] == 0.5
-    assert spans.table([("B-X", "O")], (("B-X", "B-X"),))[0]["recall"] == 1
+    assert bio.scores([("B-X", "O")], (("B-X", "B-X"),))["precision"] == 0.5
+    assert bio.table([("B-X", "O")], (("B-X", "B-X"),))[0]["recall"] == 1
 
 
 def test_the_table_has_a_line_for_each_kind():
@@ -134,15 +134,15 @@ def test_the_table_has_a_line_for_each_kind():
         ("X", 1.0, 1.0, 1.0, 2), ("Y", 1.0, 1 / 3, 0.5, 3), ("Z", 0.0, 0.0, 0.0, 0),
     ]  # fmt: skip
     names = "label", "precision", "recall", "f1", "count"
-    table = spans.table(wanted, found)
+    table = bio.table(wanted, found)
     assert table == [pytest.approx(dict(zip(names, kind, strict=True))) for kind in kinds]
     assert [type(cell) for cell in table[0].values()] == [str, float, float, float, int]
 
 
 def test_without_spans_the_table_is_empty_and_the_scores_are_zero():
     none = split("O O", "O")
-    assert spans.table(none, none) == []
-    assert set(spans.scores(none, none).values()) == {0.0}
+    assert bio.table(none, none) == []
+    assert set(bio.scores(none, none).values()) == {0.0}
 
 
 # Rows: the label before ("" at the beginning); columns: the label behind; x where it must not be.
@@ -186,14 +186,14 @@ def test_what_may_follow_what(text):
     labels, wrong = ruled_out(text)
     assert labels in (BIO, BIOES)
     every = {(before, after) for before in ["", *labels] for after in labels}
-    assert {pair for pair in every if not spans.may_follow(*pair, labels)} == wrong
+    assert {pair for pair in every if not bio.may_follow(*pair, labels)} == wrong
 
 
 @pytest.mark.parametrize("text", [BIO_TABLE, BIOES_TABLE], ids=["BIO", "BIOES"])
 @pytest.mark.parametrize("exceptions", [[], [("", "I-X"), ["O", "I-Y"], ["B-X", "O"]]], ids=len)
 def test_barred_is_the_table_without_its_exceptions(text, exceptions):
     labels, wrong = ruled_out(text)
-    found = spans.barred(labels, exceptions)
+    found = bio.forbidden_transitions(labels, exceptions)
     allowed = {tuple(pair) for pair in exceptions}
     wanted = [[(i, j) in wrong - allowed for j in labels] for i in [*labels, ""]]
     assert found.dtype == torch.bool
@@ -202,19 +202,19 @@ def test_barred_is_the_table_without_its_exceptions(text, exceptions):
 
 @pytest.mark.parametrize("last", ["E-X", "S-X"])
 def test_either_of_e_and_s_says_that_spans_must_end(last):
-    assert not spans.may_follow("B-X", "O", [*BIO, last])
-    assert spans.may_follow("B-X", "O", BIO)
+    assert not bio.may_follow("B-X", "O", [*BIO, last])
+    assert bio.may_follow("B-X", "O", BIO)
 
 
 def test_barred_follows_the_order_of_the_labels():
     labels = sorted(BIO, reverse=True)
-    found = spans.barred(labels, [])
+    found = bio.forbidden_transitions(labels, [])
     assert bool(found[labels.index("O"), labels.index("I-X")])
     assert not bool(found[labels.index("B-X"), labels.index("I-X")])
 
 
 def test_of_labels_that_are_no_spans_nothing_is_barred():
-    assert spans.barred(["NOUN", "VERB"], []) is None
+    assert bio.forbidden_transitions(["NOUN", "VERB"], []) is None
 
 
 @pytest.mark.parametrize(
@@ -228,10 +228,10 @@ def test_of_labels_that_are_no_spans_nothing_is_barred():
     ],
 )  # fmt: skip
 def test_which_labels_are_of_spans(labels, answer):
-    assert spans.are_spans(labels) is answer
+    assert bio.are_spans(labels) is answer
 
 
 def test_parts_of_labels():
-    assert [spans.parts(label) for label in ("B-PER", "O", "I-A-B", "")] == [
+    assert [bio.parts(label) for label in ("B-PER", "O", "I-A-B", "")] == [
         ("B", "PER"), ("O", ""), ("I", "A-B"), ("", ""),
     ]  # fmt: skip

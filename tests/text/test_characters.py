@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from char_cases import ALPHABET, CASES, PLAIN, cases, letters, listed, spelt
 
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
 from zoo.text.characters import FEWEST, LONGEST, ROWS, SIZES, Alphabet
 from zoo.text.special_ids import EOS, PAD, UNK
@@ -40,8 +40,8 @@ def test_every_step_finds_its_own_letters(name):
     rows = CASES[name]
     spellings = spelt(rows)
     there = listed(spellings)
-    assert spellings.place.shape == (len(rows), max(1, *map(len, rows)))
-    for row, places in zip(rows, spellings.place.tolist(), strict=True):
+    assert spellings.word_index.shape == (len(rows), max(1, *map(len, rows)))
+    for row, places in zip(rows, spellings.word_index.tolist(), strict=True):
         assert [there[place] for place in places[: len(row)]] == [letters(word) for word in row]
         assert all(0 <= place < len(there) for place in places)
 
@@ -50,7 +50,7 @@ def test_every_step_finds_its_own_letters(name):
 def test_each_distinct_word_stands_once(name):
     spellings = spelt(CASES[name])
     wanted = {tuple(letters(word)) for row in CASES[name] for word in row}
-    used = {p for r, places in zip(CASES[name], spellings.place.tolist(), strict=True)
+    used = {p for r, places in zip(CASES[name], spellings.word_index.tolist(), strict=True)
             for p in places[: len(r)]}  # fmt: skip
     found = [tuple(word) for place, word in enumerate(listed(spellings)) if place in used]
     assert len(found) == len(wanted)
@@ -81,7 +81,7 @@ def test_blocks_have_few_shapes(name):
 
 def test_words_that_only_differ_in_their_middle_are_one():
     one, other = ("a" * 16 + middle + "b" * 16 for middle in ("x", "yyy"))
-    place = spelt([[one, other, "a" * 16 + "b" * 15 + "c"]]).place[0].tolist()
+    place = spelt([[one, other, "a" * 16 + "b" * 15 + "c"]]).word_index[0].tolist()
     assert place[0] == place[1] != place[2]
 
 
@@ -93,9 +93,9 @@ def test_memory_mapped_letters_are_as_good_as_lists(name, tmp_path):
     def encode(row):
         return {"ids": [5] * len(row["words"]), "letters": ALPHABET.encode(row["words"])}
 
-    store = Store.write(made, encode, tmp_path / "store")
-    found, wanted = store.batch(np.arange(len(rows))).spellings, spelt(rows)
-    assert torch.equal(found.place, wanted.place)
+    store = Dataset.write(made, encode, tmp_path / "store")
+    found, wanted = store.batch(np.arange(len(rows))).characters, spelt(rows)
+    assert torch.equal(found.word_index, wanted.word_index)
     assert len(found.blocks) == len(wanted.blocks)
     for block, other in zip(found.blocks, wanted.blocks, strict=True):
         assert all(map(torch.equal, block, other))
@@ -103,6 +103,6 @@ def test_memory_mapped_letters_are_as_good_as_lists(name, tmp_path):
 
 def test_to_moves_all_but_the_lengths():
     moved = spelt(PLAIN).to(torch.device("meta"))
-    assert moved.place.device.type == "meta"
+    assert moved.word_index.device.type == "meta"
     for ids, lengths in moved.blocks:
         assert (ids.device.type, lengths.device.type) == ("meta", "cpu")

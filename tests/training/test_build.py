@@ -15,7 +15,7 @@ from zoo.data.corpora import open_corpus
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
 from zoo.registry import find
-from zoo.training import build as prepare
+from zoo.training import build
 
 TOYS = lines(DATA / "translate.jsonl")
 WORDS = "tokenizer.kind=words"
@@ -32,7 +32,7 @@ def training(path, out, *words) -> list[str]:
 
 def usable(rows, strict=False):
     read = [Row(row, f"x:{i}") for i, row in enumerate(rows, 1)]
-    return prepare.Usable(Rows(lambda: read, "x"), find("translate"), strict)
+    return build.ValidRows(Rows(lambda: read, "x"), find("translate"), strict)
 
 
 def test_rows_with_an_empty_side_are_left_out_and_counted():
@@ -113,10 +113,10 @@ def test_more_subwords_than_the_texts_give_are_noted_or_with_strict_refused(caps
 
 
 @pytest.mark.parametrize(("task", "words", "said"), [
-    ("classify", ["search.beam=3"], "search.…: classify does not search for its answers: leave it out"),
-    ("translate", ["search.n_best=9", "search.beam=2"],
-     "search: n_best=9 needs a beam as wide, not beam=2"),
-    ("translate", ["search.beam=0"], "search.beam=0: Input should be greater than or equal to 1"),
+    ("classify", ["generation.beam_size=3"], "generation.…: classify does not generate its answers: leave it out"),
+    ("translate", ["generation.n_best=9", "generation.beam_size=2"],
+     "generation: n_best=9 needs a beam as wide, not beam_size=2"),
+    ("translate", ["generation.beam_size=0"], "generation.beam_size=0: Input should be greater than or equal to 1"),
 ])  # fmt: skip
 def test_a_search_that_cannot_be_is_refused_in_one_line(capsys, tmp_path, task, words, said):
     path = DATA / f"{task}.jsonl"
@@ -140,7 +140,7 @@ def test_a_model_of_two_tokenizers_brings_both(tmp_path):
     words = (WORDS, "tokenizer.shared=false", "train.epochs=1")
     train(tmp_path / "run", *words, task="translate")
     chosen = settings(None, f"init={tmp_path / 'run'}", task="translate")
-    task = prepare.build(chosen, open_corpus(chosen.data))
+    task = build.build(chosen, open_corpus(chosen.data))
     assert task.encode(TOYS[0])["target"] == zoo.load(tmp_path / "run").encode(TOYS[0])["target"]
 
 

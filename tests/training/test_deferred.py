@@ -15,9 +15,7 @@ from torch import tensor
 from training.test_loop import same, weights
 
 from zoo import device as machine
-from zoo.training import deferred, loop
-from zoo.training import pipeline as job
-from zoo.training import state as training
+from zoo.training import deferred, loop, pipeline, state
 from zoo.training.deferred import DeferredLosses, StepRecord
 from zoo.training.loop import NotFinite
 
@@ -76,8 +74,8 @@ def test_it_is_read_when_time_is_over_or_many_steps_wait(monkeypatch):
 @pytest.fixture
 def late(monkeypatch):
     """Trains as on a device of its own: batches made ahead, losses read after many steps."""
-    monkeypatch.setattr(machine, "computes_apart", lambda device: True)
-    monkeypatch.setattr(training, "INTERVAL", 1000.0)
+    monkeypatch.setattr(machine, "is_asynchronous", lambda device: True)
+    monkeypatch.setattr(state, "INTERVAL", 1000.0)
 
 
 TASKS = {
@@ -91,8 +89,8 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_reading_late_gives_the_same_bits(tmp_path, task, monkeypatch):
     train(tmp_path / "once", *TASKS[task], task=task)
-    monkeypatch.setattr(machine, "computes_apart", lambda device: True)
-    monkeypatch.setattr(training, "INTERVAL", 1000.0)
+    monkeypatch.setattr(machine, "is_asynchronous", lambda device: True)
+    monkeypatch.setattr(state, "INTERVAL", 1000.0)
     train(tmp_path / "late", *TASKS[task], task=task)
     assert same(tmp_path / "once", tmp_path / "late")
     one, two = (lines(tmp_path / name / "metrics.jsonl") for name in ("once", "late"))
@@ -103,7 +101,7 @@ def test_reading_late_gives_the_same_bits(tmp_path, task, monkeypatch):
 
 def poison(monkeypatch, number):
     """Make the loss of step `number` (from 1) of every training NaN; the weights before it."""
-    real, seen, before = training.Loss.forward, [], []
+    real, seen, before = state.LossModule.forward, [], []
 
     def forward(self, batch):
         seen.append(batch)
@@ -111,20 +109,20 @@ def poison(monkeypatch, number):
             before.append(copy.deepcopy(self.task.state_dict()))
         return real(self, batch) * (NAN if len(seen) == number else 1)
 
-    monkeypatch.setattr(training.Loss, "forward", forward)
+    monkeypatch.setattr(state.LossModule, "forward", forward)
     return seen, before
 
 
 def kept(monkeypatch):
     """The task of the training that begins next, and what it holds when it ends."""
     tasks = []
-    real = job.fit
+    real = pipeline.fit
 
     def fit(task, *arguments):
         tasks.append(task)
         return real(task, *arguments)
 
-    monkeypatch.setattr(job, "fit", fit)
+    monkeypatch.setattr(pipeline, "fit", fit)
     return tasks
 
 
@@ -142,8 +140,8 @@ def test_no_step_after_a_failed_one_changes_a_weight(tmp_path, late, monkeypatch
 def test_the_message_is_the_one_of_reading_at_once(tmp_path, monkeypatch):
     messages = []
     for name, apart in (("once", False), ("late", True)):
-        monkeypatch.setattr(machine, "computes_apart", lambda device, apart=apart: apart)
-        monkeypatch.setattr(training, "INTERVAL", 1000.0)
+        monkeypatch.setattr(machine, "is_asynchronous", lambda device, apart=apart: apart)
+        monkeypatch.setattr(state, "INTERVAL", 1000.0)
         with monkeypatch.context() as context:
             poison(context, 2)
             with pytest.raises(NotFinite) as caught:
@@ -154,7 +152,7 @@ def test_the_message_is_the_one_of_reading_at_once(tmp_path, monkeypatch):
 
 
 def test_a_gradient_that_overflows_stops_the_training(tmp_path, late, monkeypatch):
-    real, seen = training.Loss.forward, []
+    real, seen = state.LossModule.forward, []
 
     def forward(self, batch):
         seen.append(batch)
@@ -163,7 +161,7 @@ def test_a_gradient_that_overflows_stops_the_training(tmp_path, late, monkeypatc
             return loss + (loss - loss.detach()) * 3e38 * 10
         return loss
 
-    monkeypatch.setattr(training.Loss, "forward", forward)
+    monkeypatch.setattr(state.LossModule, "forward", forward)
     with pytest.raises(NotFinite, match=r"norm of its gradient (inf|nan) in epoch 1, batch 2"):
         train(tmp_path / "run")
 
@@ -179,7 +177,7 @@ def test_a_failure_is_read_before_a_checkpoint_is_written(tmp_path, late, monkey
 def test_an_interrupted_epoch_goes_on_to_the_same_bits(tmp_path, late, monkeypatch, task):
     words = [*TASKS[task], "train.epochs=3"]
     train(tmp_path / "whole", *words, task=task)
-    real, caught, steps = training.Loss.forward, [], []
+    real, caught, steps = state.LossModule.forward, [], []
 
     def forward(self, batch):
         steps.append(batch)
@@ -189,33 +187,33 @@ def test_an_interrupted_epoch_goes_on_to_the_same_bits(tmp_path, late, monkeypat
 
     with monkeypatch.context() as context:
         context.setattr(loop, "interruptions", lambda: nullcontext(caught))
-        context.setattr(training.Loss, "forward", forward)
+        context.setattr(state.LossModule, "forward", forward)
         with pytest.raises(loop.Stopped):
             train(tmp_path / "run", *words, task=task)
-    job.train(settings(None, f"resume={tmp_path / 'run'}"), "a test", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "a test", time.time())
     assert same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_random_augmentation_is_not_made_ahead(tmp_path, late, monkeypatch):
     depths = []
-    real = training.Training.__init__
+    real = state.TrainingState.__init__
 
     def init(self, *arguments):
         real(self, *arguments)
         depths.append(self.ahead)
 
-    monkeypatch.setattr(training.Training, "__init__", init)
+    monkeypatch.setattr(state.TrainingState, "__init__", init)
     words = ("tokenizer.kind=subwords", "tokenizer.size=60", "train.epochs=1")
     train(tmp_path / "plain", *words, task="translate")
     train(tmp_path / "drawn", *words, "task.subword_sampling=0.1", task="translate")
-    assert depths == [training.AHEAD, 0]
+    assert depths == [state.AHEAD, 0]
     assert weights(tmp_path / "drawn").keys() == weights(tmp_path / "plain").keys()
 
 
 def test_a_scaler_skips_every_step_after_a_failed_one():
     """With fp16 the loss itself becomes NaN, so that the scaler finds it."""
     losses = DeferredLosses(CPU, True, 1000)
-    moving = training.Training.__new__(training.Training)
+    moving = state.TrainingState.__new__(state.TrainingState)
     moving.losses = losses
     weight = torch.ones(2, requires_grad=True)
     (grad,) = torch.autograd.grad(moving.skippable(weight.sum()), weight)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
-from zoo.training import embedding_init as vectors
+from zoo.training import embedding_init
 
 GROUPS = (range(4, 12), range(12, 20))  # ids that stand together
 
@@ -17,11 +17,11 @@ GROUPS = (range(4, 12), range(12, 20))  # ids that stand together
 def store(tmp_path):
     generator = np.random.default_rng(0)
     ids = [generator.choice(GROUPS[i % 2], 8).tolist() for i in range(400)]
-    return Store.write((Row({"ids": row}, "") for row in ids), dict, tmp_path / "store")
+    return Dataset.write((Row({"ids": row}, "") for row in ids), dict, tmp_path / "store")
 
 
 def test_words_in_like_company_get_like_vectors(store):
-    found = vectors.learn(store, 21, 6)
+    found = embedding_init.learn(store, 21, 6)
     likeness = found @ found.T
     within = likeness[4:12, 4:12].mean()
     across = likeness[4:12, 12:20].mean()
@@ -30,31 +30,31 @@ def test_words_in_like_company_get_like_vectors(store):
 
 
 def test_specials_and_lonely_ids_have_no_vector(store):
-    found = vectors.learn(store, 21, 6)
+    found = embedding_init.learn(store, 21, 6)
     assert bool((found[:4] == 0).all())
     assert bool((found[20] == 0).all())
 
 
 def test_the_same_rows_give_the_same_vectors(store):
-    assert torch.equal(vectors.learn(store, 21, 6), vectors.learn(store, 21, 6))
+    assert torch.equal(embedding_init.learn(store, 21, 6), embedding_init.learn(store, 21, 6))
 
 
 def test_a_vocabulary_smaller_than_a_vector_fills_up_with_zeros(store):
-    found = vectors.learn(store, 21, 50)
+    found = embedding_init.learn(store, 21, 50)
     assert found.shape == (21, 50)
     assert bool((found[:, 20:] == 0).all())
 
 
 def test_rows_are_no_neighbours_of_each_other(tmp_path):
     rows = [Row({"ids": ids}, "") for ids in ([4, 5], [6, 7])] * 5
-    store = Store.write(rows, dict, tmp_path / "store")
-    pairs = vectors._neighbours(store, 8).toarray()
+    store = Dataset.write(rows, dict, tmp_path / "store")
+    pairs = embedding_init._neighbours(store, 8).toarray()
     assert pairs[4, 5] == pairs[5, 4] == 5
     assert pairs[5, 6] == pairs[4, 6] == 0
 
 
 def test_nearer_neighbours_count_more(tmp_path):
-    store = Store.write([Row({"ids": [4, 5, 6]}, "")], dict, tmp_path / "store")
-    pairs = vectors._neighbours(store, 7).toarray()
+    store = Dataset.write([Row({"ids": [4, 5, 6]}, "")], dict, tmp_path / "store")
+    pairs = embedding_init._neighbours(store, 7).toarray()
     assert pairs[4, 5] == 1
     assert pairs[4, 6] == 0.5

@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 
 from zoo.config import TrainSettings
 from zoo.errors import InputError
-from zoo.training import pipeline as job
-from zoo.training import state as training
+from zoo.training import pipeline, state
 from zoo.training.loop import NotFinite
-from zoo.training.state import rate
+from zoo.training.state import learning_rate_factor
 
 
 def weights(folder):
@@ -54,8 +53,8 @@ def test_a_training_learns_and_reports(trained):
     "overrides",
     [
         (),
-        ("backbone.num_layers=2", "train.average=0"),
-        ("task.pool=attention", "train.vectors=true"),
+        ("backbone.num_layers=2", "train.ema_decay=0"),
+        ("task.pool=attention", "train.init_embeddings=true"),
     ],
 )
 def test_the_same_seed_gives_the_same_bits(tmp_path, overrides):
@@ -125,7 +124,7 @@ def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monke
     for stop in (1, 3, 5, 6, 9):
         folder = tmp_path / f"stopped-{stop}"
         steps = iter(range(1, 100))
-        real = training.Training.__init__
+        real = state.TrainingState.__init__
 
         def begin(self, *given, real=real, steps=steps, stop=stop):
             real(self, *given)
@@ -138,11 +137,11 @@ def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monke
 
             self.optimizer.step = step
 
-        monkeypatch.setattr(training.Training, "__init__", begin)
+        monkeypatch.setattr(state.TrainingState, "__init__", begin)
         with pytest.raises(InputError, match="interrupted"):
             train(folder, "backbone.num_layers=2")
         monkeypatch.undo()
-        job.train(settings(None, f"resume={folder}"), "", time.time())
+        pipeline.run(settings(None, f"resume={folder}"), "", time.time())
         assert same(folder, tmp_path / "whole"), stop
 
 
@@ -156,7 +155,7 @@ def test_an_interruption_after_the_last_epoch_is_resumed_too(tmp_path, monkeypat
         patched.setattr("zoo.evaluation.plots.learning_curve", stop)
         with pytest.raises(InputError, match=r"interrupted; go on with: .* resume=.*/run$"):
             train(tmp_path / "run")
-    job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -172,13 +171,13 @@ def test_an_interruption_before_the_first_step_leaves_nothing(tmp_path, monkeypa
 
 def test_resume_refuses_what_it_cannot_go_on_with(tmp_path, trained):
     with pytest.raises(InputError, match="this run is finished"):
-        job.train(settings(None, f"resume={trained}"), "", time.time())
+        pipeline.run(settings(None, f"resume={trained}"), "", time.time())
     with pytest.raises(InputError, match="nothing to go on with"):
-        job.train(settings(None, f"resume={tmp_path}"), "", time.time())
+        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "checkpoint.pt").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(InputError, match="not a checkpoint"):
-        job.train(settings(None, f"resume={tmp_path}"), "", time.time())
+        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
 
 
 def test_a_pickle_in_the_checkpoints_place_is_not_run(tmp_path):
@@ -189,7 +188,7 @@ def test_a_pickle_in_the_checkpoints_place_is_not_run(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     torch.save({"model": Bomb()}, tmp_path / "checkpoint" / "checkpoint.pt")
     with pytest.raises(InputError, match="not a checkpoint"):
-        job.train(settings(None, f"resume={tmp_path}"), "", time.time())
+        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
     assert not (tmp_path / "executed").exists()
 
 
@@ -213,7 +212,7 @@ def test_changed_rows_are_noticed_at_resume(tmp_path):
 
 def poisoned(epochs):
     """A Training whose loss is NaN from some epoch on."""
-    real = training.Loss.forward
+    real = state.LossModule.forward
 
     def forward(self, batch):
         poisoned.calls += 1
@@ -225,14 +224,14 @@ def poisoned(epochs):
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.Loss, "forward", poisoned(0))
+    monkeypatch.setattr(state.LossModule, "forward", poisoned(0))
     with pytest.raises(NotFinite, match=r"loss is nan.* epoch 1, batch 1 \(training rows \d+"):
         train(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_after_a_loss_that_is_no_number_the_last_good_model_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.Loss, "forward", poisoned(2))
+    monkeypatch.setattr(state.LossModule, "forward", poisoned(2))
     with pytest.raises(NotFinite, match="the best epoch's model is kept in"):
         train(tmp_path / "run", "train.epochs=4")
     assert all(bool(w.isfinite().all()) for w in weights(tmp_path / "run").values())
@@ -250,17 +249,17 @@ def test_training_stops_when_no_epoch_is_better(tmp_path):
 def test_rates_rise_and_fall():
     common = {
         "epochs": 1, "batch_tokens": 1, "batch_rows": 1, "learning_rate": 1, "weight_decay": 0,
-        "clip": 1, "average": 0, "patience": 0, "checkpoint_steps": 0, "vectors": False,
-        "share": 1, "freeze": "none", "backbone_rate": 1,
+        "grad_clip": 1, "ema_decay": 0, "patience": 0, "checkpoint_steps": 0, "init_embeddings": False,
+        "fraction": 1, "freeze": "none", "backbone_rate": 1,
     }  # fmt: skip
     for schedule, expected in {
         "cosine": [0, 0.5, 1, 0.5, 0], "onecycle": [0, 0.5, 1, 0.5, 0],
         "constant": [0, 0.5, 1, 1, 1],
     }.items():  # fmt: skip
         settings = TrainSettings(schedule=schedule, warmup=0.2, **common)
-        found = [rate(done, settings) for done in (0, 0.1, 0.2, 0.6, 1)]
+        found = [learning_rate_factor(done, settings) for done in (0, 0.1, 0.2, 0.6, 1)]
         assert found == pytest.approx(expected)
-    quarter = [rate(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
+    quarter = [learning_rate_factor(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
                for s in ("cosine", "onecycle")]  # fmt: skip
     assert quarter == pytest.approx([0.25, 0.14644661])
 

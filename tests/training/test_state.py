@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DATA, fails, job, lines, settings, train, write
+from conftest import DATA, fails, lines, pipeline, settings, train, write
 from safetensors.torch import load_file
 
 from zoo.config import check, compose
@@ -20,12 +20,10 @@ from zoo.data.readers import Rows
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.registry import find
-from zoo.training import build as prepare
-from zoo.training import loop as trainer
-from zoo.training import state as training
+from zoo.training import build, loop, state
 from zoo.training.loop import fit
 
-QUICK = ["tokenizer.kind=words", "backbone.num_layers=2", "train.vectors=false", "train.average=0",
+QUICK = ["tokenizer.kind=words", "backbone.num_layers=2", "train.init_embeddings=false", "train.ema_decay=0",
          "train.patience=0", "train.batch_rows=24", "train.batch_tokens=4096", "train.schedule=constant",
          "train.warmup=0"]  # fmt: skip
 LAYERS = {"embedding": r"^backbone\.embedding", "lower": "_l0(_|$)", "upper": "_l1(_|$)",
@@ -38,10 +36,10 @@ def prepared(folder, *overrides):
     chosen = settings(None, *QUICK, *overrides)
     torch.manual_seed(chosen.seed)
     splits = open_corpus(chosen.data)
-    task = prepare.build(chosen, splits)
-    store = prepare.encode(task, splits.train, folder / "train")
-    valid = prepare.encode(task, splits.valid, folder / "valid"), list(splits.valid)
-    accelerator = training.accelerator_for("cpu", "fp32")
+    task = build.build(chosen, splits)
+    store = build.encode(task, splits.train, folder / "train")
+    valid = build.encode(task, splits.valid, folder / "valid"), list(splits.valid)
+    accelerator = state.accelerator_for("cpu", "fp32")
     return task, store, valid, chosen.train, chosen.seed, accelerator, folder
 
 
@@ -65,7 +63,7 @@ def watched(monkeypatch):
     """Of the trainings of a test: the weights before and after every epoch, what learned in each
     step, and `stop`, the step after which it is interrupted."""
     seen = SimpleNamespace(states=[], learning=[], stop=0)
-    real, step = trainer._epoch, trainer.step
+    real, step = loop._epoch, loop.step
 
     def weights(task):
         return {name: weight.detach().clone() for name, weight in task.named_parameters()}
@@ -83,8 +81,8 @@ def watched(monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return stop
 
-    monkeypatch.setattr(trainer, "_epoch", epoch)
-    monkeypatch.setattr(trainer, "step", one)
+    monkeypatch.setattr(loop, "_epoch", epoch)
+    monkeypatch.setattr(loop, "step", one)
     return seen
 
 
@@ -123,7 +121,7 @@ def test_a_resumed_training_thaws_where_it_was(tmp_path, whole, watched, stop):
     with pytest.raises(InputError, match="interrupted"):
         train(tmp_path / "run", *GRADUAL)
     watched.states.clear()
-    job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
     left = FROZEN["gradual"][stop // STEPS : 4]
     assert [moved(*both) for both in watched.states] == left
     wanted = [names for names in FROZEN["gradual"][:4] for _ in range(STEPS)]
@@ -145,7 +143,7 @@ def test_an_interrupted_training_leaves_nothing_frozen(tmp_path, watched):
 
 
 def test_a_moving_average_of_what_is_frozen_is_what_it_was(tmp_path):
-    given = prepared(tmp_path, "train.freeze=backbone", "train.average=0.9")
+    given = prepared(tmp_path, "train.freeze=backbone", "train.ema_decay=0.9")
     task = given[0]
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
     fit(*given)
@@ -158,15 +156,15 @@ def test_of_several_processes_none_changes_its_mind_and_still_nothing_frozen_lea
 ):
     """Who takes part in the gradient's exchange is settled before the first step."""
     task, store, _, chosen, seed, accelerator, _ = prepared(tmp_path, f"train.freeze={freeze}")
-    begun = training.Training(task, store, chosen, seed, accelerator)
+    begun = state.TrainingState(task, store, chosen, seed, accelerator)
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
     task.requires_grad_()
     begun.accelerator = SimpleNamespace(num_processes=2)
-    begun.thaw()
+    begun.set_trainable()
     taking_part = [weight.requires_grad for weight in task.backbone.parameters()]
     assert {*taking_part} == {freeze == "gradual"}
     begun.accelerator = accelerator
-    trainer.step(begun, next(store.plan(4096, 72)))
+    loop.step(begun, next(store.sampler(4096, 72)))
     assert moved(before, dict(task.named_parameters())) == {"head"}
 
 
@@ -176,8 +174,8 @@ def change(folder, *overrides) -> dict:
         folder, "train.batch_rows=72", *overrides
     )
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
-    begun = training.Training(task, store, chosen, seed, accelerator)
-    trainer.step(begun, next(store.plan(4096, 72)))
+    begun = state.TrainingState(task, store, chosen, seed, accelerator)
+    loop.step(begun, next(store.sampler(4096, 72)))
     return {name: weight.detach() - before[name] for name, weight in task.named_parameters()}
 
 
@@ -193,14 +191,14 @@ def test_the_backbone_goes_at_a_rate_of_its_own(tmp_path, scale):
 
 
 def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monkeypatch):
-    seen, real = [], trainer.step
+    seen, real = [], loop.step
 
     def step(training, *others):
         stop = real(training, *others)
         seen.append([group["lr"] for group in training.optimizer.param_groups])
         return stop
 
-    monkeypatch.setattr(trainer, "step", step)
+    monkeypatch.setattr(loop, "step", step)
     fit(
         *prepared(tmp_path, "train.backbone_rate=0.25", "train.schedule=cosine", "train.warmup=0.3")
     )
@@ -214,7 +212,7 @@ def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monke
 def test_layer_eleven_is_not_layer_one(options, both):
     backbone = Backbone(9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both,
                         **options)  # fmt: skip
-    layers = training._layers(backbone)
+    layers = state._layers(backbone)
     names = {id(weight): name for name, weight in backbone.named_parameters()}
     found = [{names[id(weight)] for weight in layer} for layer in layers]
     assert found[0] == {"embedding.weight"}
@@ -229,13 +227,13 @@ def test_layer_eleven_is_not_layer_one(options, both):
 
 def shared(share, seed=1, *overrides):
     """The parts of the toy rows when a share of those for training is used."""
-    return prepare.open_rows(
-        settings(None, f"train.share={share}", f"seed={seed}", *overrides), find("classify")
+    return build.open_rows(
+        settings(None, f"train.fraction={share}", f"seed={seed}", *overrides), find("classify")
     )
 
 
 def places(rows) -> list[str]:
-    return [row.place for row in rows]
+    return [row.source for row in rows]
 
 
 def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
@@ -264,16 +262,16 @@ def test_a_share_leaves_what_is_measured_by_as_it_is():
 def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
     splits = shared(0.1)
     count = len(places(splits.train))
-    task, other = (prepare.build(settings(None, *QUICK), rows) for rows in (splits, shared(1)))
+    task, other = (build.build(settings(None, *QUICK), rows) for rows in (splits, shared(1)))
     assert len(task.tokenizer) < len(other.tokenizer)
     assert sum(task.options["label_counts"]) == count
-    assert len(prepare.encode(task, splits.train, tmp_path / "train")) == count
+    assert len(build.encode(task, splits.train, tmp_path / "train")) == count
 
 
 def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
     rows = write(tmp_path / "rows.jsonl", lines(DATA / "classify.jsonl")[:4])
     parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
-    said = fails(capsys, "data=files", *parts, "train.share=0.001", f"out={tmp_path / 'run'}")
+    said = fails(capsys, "data=files", *parts, "train.fraction=0.001", f"out={tmp_path / 'run'}")
     assert "holds no rows that can be used" in said
     assert not (tmp_path / "run").exists()
 
@@ -281,15 +279,15 @@ def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
 def test_rows_are_read_as_they_are_drawn():
     read = []
     rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
-    some = prepare._some(rows, 0.5, 1)
+    some = build._some(rows, 0.5, 1)
     first = next(some)
     assert read == [*range(first + 1)]
-    assert [first, *some] == [*prepare._some(rows, 0.5, 1)]
+    assert [first, *some] == [*build._some(rows, 0.5, 1)]
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    ("train.share=0", "train.share=0: Input should be greater than 0"),
-    ("train.share=1.1", "train.share=1.1: Input should be less than or equal to 1"),
+    ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
+    ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
     ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
     ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
     ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),

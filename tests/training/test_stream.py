@@ -23,9 +23,7 @@ from zoo.data.stream import Stream
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.text.tokenizers import Words
-from zoo.training import checkpoint
-from zoo.training import loop as trainer
-from zoo.training import pipeline as job
+from zoo.training import checkpoint, loop, pipeline
 from zoo.training import state as training
 from zoo.training.build import build, encode, open_rows
 from zoo.training.loop import NotFinite, fit
@@ -52,12 +50,12 @@ def generate(**options) -> Generate:
 def windows(task, folder, *lengths):
     """The rows in three columns, once in windows of each of these lengths."""
     stream = Stream.write(ROWS, task.encode, folder / "store")
-    return [[*map(stream.batch, stream.plan(3 * steps, 3))] for steps in lengths]
+    return [[*map(stream.batch, stream.sampler(3 * steps, 3))] for steps in lengths]
 
 
 def total(task, batches) -> float:
     """The loss of all targets of batches, one after the other."""
-    return sum(float(task.loss(batch).detach()) * task.size(batch) for batch in batches)
+    return sum(float(task.loss(batch).detach()) * task.count_targets(batch) for batch in batches)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,7 +66,7 @@ def test_windows_that_go_on_are_one_long_window(tmp_path, kind):
     wanted = total(task, [whole])
     assert total(task, parts) == pytest.approx(wanted, abs=1e-6)
     assert total(task, parts) == pytest.approx(wanted, abs=1e-6)  # an epoch begins anew
-    forgotten = total(task, [replace(part, goes_on=False) for part in parts])
+    forgotten = total(task, [replace(part, continues=False) for part in parts])
     assert abs(forgotten - wanted) > 1e-2
 
 
@@ -76,25 +74,25 @@ def test_no_gradient_goes_into_the_window_before(tmp_path):
     task = generate()
     ((one, two, *_),) = windows(task, tmp_path, 5)
     task.loss(one).backward()
-    assert not any(state.requires_grad for state in task.carried)
+    assert not any(state.requires_grad for state in task.carried_state)
     task.loss(two).backward()  # the first window's graph is gone
 
 
 def test_only_windows_of_a_stream_leave_a_state(tmp_path):
     task = generate()
-    rows = Batch.of([task.encode(row) for row in ROWS[:3]], range(3))
+    rows = Batch.collate([task.encode(row) for row in ROWS[:3]], range(3))
     ((first, second, *_),) = windows(task, tmp_path, 5)
     stream = Stream(tmp_path / "store")
     alone = task.loss(rows).item()
-    assert task.carried is None
+    assert task.carried_state is None
     task.loss(first)
-    left = task.carried
+    left = task.carried_state
     assert task.loss(rows).item() == alone
-    assert len(list(task.answers(stream))) == len(ROWS)
-    task.sketch()
-    assert task.carried is left
+    assert len(list(task.predict_dataset(stream))) == len(ROWS)
+    task.preview()
+    assert task.carried_state is left
     task.train().loss(second)
-    assert not torch.equal(task.carried[0], left[0])
+    assert not torch.equal(task.carried_state[0], left[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,21 +104,21 @@ def test_columns_that_have_ended_count_nothing(tmp_path, kind):
     over = stream.batch(np.array([[5, 5, 1], [9, 9, 1]]))
     loss = task.loss(over)
     loss.backward()
-    assert (loss.item(), task.size(over)) == (0, 0)
+    assert (loss.item(), task.count_targets(over)) == (0, 0)
     assert task.tokens.bias.grad is not None
     assert not any(bool(w.grad.ne(0).any()) for w in task.parameters() if w.grad is not None)
 
 
 def test_without_a_stream_each_row_is_a_text(tmp_path):
     task = generate(stream=False)
-    store = task.store.write(ROWS, task.encode, tmp_path / "store")
-    batches = [store.batch(numbers) for numbers in store.plan(40, 4)]
+    store = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
+    batches = [store.batch(numbers) for numbers in store.sampler(40, 4)]
     assert len(batches) > 2
     losses = [task.loss(batch).item() for batch in batches]
     assert [task.loss(batch).item() for batch in batches[::-1]] == losses[::-1]
-    alone = sum(total(task, [Batch.of([task.encode(row)], [0])]) for row in ROWS)
+    alone = sum(total(task, [Batch.collate([task.encode(row)], [0])]) for row in ROWS)
     assert total(task, batches) == pytest.approx(alone, abs=1e-6)
-    assert task.carried is None
+    assert task.carried_state is None
 
 
 def same(*folders):
@@ -139,13 +137,13 @@ def whole(tmp_path_factory):
 
 def stopping(monkeypatch, last, stop):
     """Trainings call `stop` after their step number `last`."""
-    real, steps = trainer.step, iter(range(1, 100))
+    real, steps = loop.step, iter(range(1, 100))
 
     def step(*given):
         done = real(*given)
         return stop() if next(steps) == last else done
 
-    monkeypatch.setattr(trainer, "step", step)
+    monkeypatch.setattr(loop, "step", step)
 
 
 @pytest.mark.parametrize(("last", "stop", "error", "place"), [
@@ -161,7 +159,7 @@ def test_a_stream_goes_on_to_the_bits(tmp_path, monkeypatch, whole, last, stop, 
     state = checkpoint.load(tmp_path / "run" / "checkpoint")
     assert (state["progress"]["epoch"], state["progress"]["batch"]) == place
     assert [s.shape for s in state["carried"][0]] == [(1, 8, 16)] * 2
-    job.train(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
     assert same(tmp_path / "run", whole)
 
 
@@ -172,7 +170,7 @@ def in_columns(folder):
         exact = [f"backbone.{name}_dropout=0" for name in ("input", "output", "weight")]
         some = ["train.epochs=1", f"train.batch_rows={columns}"]
         chosen = settings(None, *WORDS, *exact, *some, task="generate")
-        accelerator, _ = job.start(chosen)
+        accelerator, _ = pipeline.set_up_process(chosen)
         splits, place = open_rows(chosen, Generate), folder / str(columns)
         task = build(chosen, splits)
         store = encode(task, splits.train, place / "train")
@@ -209,13 +207,13 @@ def test_two_processes_read_the_stream_that_one_does(tmp_path):
 
 
 def test_the_epoch_with_the_lowest_perplexity_is_kept(tmp_path, monkeypatch):
-    said, seen, real = iter([9.0, 5.0, 7.0, 8.0]), [], Generate.score
+    said, seen, real = iter([9.0, 5.0, 7.0, 8.0]), [], Generate.compute_metrics
 
     def score(self, answers, rows):
         seen.append({name: weight.clone() for name, weight in self.state_dict().items()})
         return real(self, answers, rows) | {"perplexity": next(said)}
 
-    monkeypatch.setattr(Generate, "score", score)
+    monkeypatch.setattr(Generate, "compute_metrics", score)
     folder = tmp_path / "run"
     report = train(folder, *WORDS, "train.epochs=5", "train.patience=1", task="generate")
     assert (report["best_epoch"], report["epochs"]) == (2, 3)
@@ -226,25 +224,25 @@ def test_the_epoch_with_the_lowest_perplexity_is_kept(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_names_the_tokens(tmp_path, monkeypatch):
-    real, batches = training.Loss.forward, []
+    real, batches = training.LossModule.forward, []
 
     def forward(self, batch):
         batches.append(batch)
         return real(self, batch) * (float("nan") if len(batches) == 3 else 1)
 
-    monkeypatch.setattr(training.Loss, "forward", forward)
+    monkeypatch.setattr(training.LossModule, "forward", forward)
     with pytest.raises(NotFinite, match="the loss is nan") as caught:
         train(tmp_path / "run", *WORDS, task="generate")
-    first, count = int(batches[-1].index[0]), int(batches[-1].lengths[0])
+    first, count = int(batches[-1].row_numbers[0]), int(batches[-1].lengths[0])
     tokens = f"tokens {first + 1:,} to {first + count:,} of the training stream"
     place = f"{tokens}, and 7 columns beside"
     assert f"in epoch 1, batch 3 ({place}): lower train.learning_rate" in str(caught.value)
 
 
 def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch, caplog):
-    shown, real = [], Generate.sketch
-    words = (*WORDS, "train.average=0")  # the model that is trained is the one that writes
-    monkeypatch.setattr(Generate, "sketch", lambda self: shown.append(real(self)) or shown[-1])
+    shown, real = [], Generate.preview
+    words = (*WORDS, "train.ema_decay=0")  # the model that is trained is the one that writes
+    monkeypatch.setattr(Generate, "preview", lambda self: shown.append(real(self)) or shown[-1])
     with caplog.at_level("INFO", "zoo"):
         train(tmp_path / "with", *words, task="generate")
     said = [record.getMessage() for record in caplog.records]
@@ -252,6 +250,6 @@ def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch, caplog):
     wanted = [text.strip("\n").splitlines() for text in shown]
     assert len(wanted) == 2
     assert sketches == [[f"    | {line}" for line in text] for text in wanted]
-    monkeypatch.setattr(Generate, "sketch", lambda self: None)
+    monkeypatch.setattr(Generate, "preview", lambda self: None)
     train(tmp_path / "without", *words, task="generate")
     assert same(tmp_path / "with", tmp_path / "without")

@@ -13,7 +13,7 @@ from zoo.bench import peers
 from zoo.bench.measure import compare, matrix_rate
 from zoo.bench.sides import prepared, training
 from zoo.config import check, compose
-from zoo.data.dataset import Batch, Examples
+from zoo.data.dataset import Batch, ExampleList
 from zoo.data.readers import Row
 from zoo.task import Task
 
@@ -28,7 +28,7 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     """
     settings = check(compose(["task=classify", *arguments]))
     rows, task = prepared(settings)
-    examples = Examples([task.encode(row) for row in rows])
+    examples = ExampleList([task.encode(row) for row in rows])
     tokens = sum(len(example["ids"]) for example in examples.examples)
     size, lstm = settings.train.batch_rows, task.backbone.lstm
     peer = peers.PackedClassifier(
@@ -48,18 +48,18 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 
 def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
     """Texts to answers, tokenizer included; the tutorial answers one text at a time."""
-    asked = [Row({"text": row["text"]}, row.place) for row in rows]
+    asked = [Row({"text": row["text"]}, row.source) for row in rows]
     precision = device.find_precision("auto", task.device)
 
     @torch.no_grad()
     def theirs() -> None:
         peer.eval()
         for row in asked:
-            batch = Batch.of([task.encode(row)], [0]).to(task.device)
+            batch = Batch.collate([task.encode(row)], [0]).to(task.device)
             peer(batch).argmax(-1).item()
 
     def ours() -> None:
-        list(task.respond(asked, precision))
+        list(task.predict_rows(asked, precision))
 
     return compare("prediction, against one text at a time", "texts/s", len(rows), ours, theirs,
                    rounds)  # fmt: skip

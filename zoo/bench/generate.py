@@ -21,8 +21,8 @@ from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
 from zoo.generation import sampling
-from zoo.generation.config import Search
-from zoo.generation.language_model import Continuation
+from zoo.generation.config import GenerationConfig
+from zoo.generation.language_model import LanguageModelStepModel
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Whitespace
@@ -71,7 +71,7 @@ def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator
     columns, tokens = settings.train.batch_rows, settings.train.batch_tokens
     with tempfile.TemporaryDirectory() as folder:
         stream = drawn(Path(folder) / "short", WINDOWS * tokens)
-        windows = [stream.batch(w).to(full.device) for w in stream.plan(tokens, columns)]
+        windows = [stream.batch(w).to(full.device) for w in stream.sampler(tokens, columns)]
     yield from _training(full, adaptive, peer, windows, settings, rounds)
     yield from _writing(full, peer, rounds)
 
@@ -83,7 +83,7 @@ def _models(settings: Settings) -> tuple[Any, Any]:
 
 
 def _model(settings: Settings, softmax: str) -> Any:
-    kind, options, shape = build.checked(settings)
+    kind, options, shape = build.check_options(settings)
     words = Whitespace([*SPECIALS, *(f"w{i}" for i in range(WORDS - len(SPECIALS)))])
     return kind(Backbone(vocabulary_size=WORDS, **shape), words, **options | {"softmax": softmax})
 
@@ -123,7 +123,7 @@ def _training(
     auto = machine.find_precision("auto", full.device)
     models[f"adaptive softmax, {auto}"] = (adaptive, auto)
     sides: dict[str, Callable[[], Any]] = {
-        name: partial(ours, step_of(model, settings.train.clip, precision))
+        name: partial(ours, step_of(model, settings.train.grad_clip, precision))
         for name, (model, precision) in models.items()
     }
     seconds = interleave({"theirs": theirs, **sides}, rounds)
@@ -134,18 +134,18 @@ def _training(
     ]  # fmt: skip
 
 
-def _writer(model: Any, batch: int) -> Continuation:
-    prompts = Batch.of([{"ids": [EOS]}] * batch, range(batch)).to(model.device)
-    return Continuation(model.eval(), prompts, stream=True)
+def _writer(model: Any, batch: int) -> LanguageModelStepModel:
+    prompts = Batch.collate([{"ids": [EOS]}] * batch, range(batch)).to(model.device)
+    return LanguageModelStepModel(model.eval(), prompts, stream=True)
 
 
 @torch.no_grad()
 def _write(model: Any, batch: int, count: int) -> list[float]:
     """Write `count` tokens for each of `batch` prompts; the seconds after each token."""
-    search, seconds = Search(sample=True, max_length=count), []
+    search, seconds = GenerationConfig(sample=True, max_length=count), []
     limits = torch.full((batch,), count, device=model.device)
     with machine.autocast(model.device, machine.find_precision("auto", model.device)):
-        for _ in sampling.steps(_writer(model, batch), limits, search):
+        for _ in sampling.sample_steps(_writer(model, batch), limits, search):
             wait(model.device)
             seconds.append(time.perf_counter())
     return seconds
@@ -181,11 +181,11 @@ def _long(model: Any) -> list[dict[str, Any]]:
 
 def _corpora(model: Any, settings: Settings, folder: Path) -> list[dict[str, Any]]:
     """Anonymous memory after training steps on a large corpus, against those on a small one."""
-    step = step_of(model, settings.train.clip, machine.find_precision("auto", model.device))
+    step = step_of(model, settings.train.grad_clip, machine.find_precision("auto", model.device))
     sizes = []
     for count in CORPORA:
         stream = drawn(folder / str(count), count)
-        plan = stream.plan(settings.train.batch_tokens, settings.train.batch_rows,
+        plan = stream.sampler(settings.train.batch_tokens, settings.train.batch_rows,
                            np.random.default_rng(1))  # fmt: skip
         for _, window in zip(range(5), plan, strict=False):
             step(stream.batch(window).to(model.device))

@@ -48,8 +48,8 @@ def _at(
     found: dict[str, list[float]] = {"ours": [], "peer": []}
     for seed in range(1, seeds + 1):
         for side, own in (("ours", begun), ("peer", alone)):
-            more = [f"train.share={share}", f"train.epochs={epochs}", "train.patience=0"]
-            task, report = pipeline.trained(*both, *own, *more, f"seed={seed}", "baseline=false")
+            more = [f"train.fraction={share}", f"train.epochs={epochs}", "train.patience=0"]
+            task, report = pipeline.train(*both, *own, *more, f"seed={seed}", "baseline=false")
             found[side].append(report["test"][task.metric])
             rows = report["rows"]["train"]
             log.warning("%s: %d rows, seed %d: %s %.4f after %.0f s of training", side, rows, seed,

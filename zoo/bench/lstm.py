@@ -13,7 +13,7 @@ from zoo.bench import peers
 from zoo.bench.measure import case, interleave, matrix_product, square, wait
 from zoo.config import check, compose
 from zoo.rnn.lstm import LSTM
-from zoo.rnn.zero_pad import widen
+from zoo.rnn.zero_pad import zero_pad
 
 FINER = 4  # times as many rounds for sides that should be equally fast
 
@@ -98,7 +98,7 @@ def _models(size: Sizes) -> dict[str, nn.Module]:
         "weight dropout": LSTM(hidden, hidden, weight_dropout=0.5),
         "locked output dropout": LSTM(hidden, hidden, output_dropout=0.4, locked_dropout=True),
         "learned state": LSTM(hidden, hidden, learned_state=True),
-        "widened to 128s": widen(LSTM(hidden, hidden), hidden + -hidden % 128),
+        "widened to 128s": zero_pad(LSTM(hidden, hidden), hidden + -hidden % 128),
         "loop of eight Linear": peers.NaiveLSTM(hidden, hidden),
         "loop with LayerNorm": peers.LayerNormLSTM(hidden, hidden),
         "nn.LSTM": nn.LSTM(hidden, hidden),

@@ -26,14 +26,14 @@ class Spelt:
 
     @classmethod
     def of(cls, batch: Batch) -> Spelt:
-        assert batch.spellings is not None
+        assert batch.characters is not None
         padded = [
             (F.pad(ids, (0, LONGEST - ids.size(1)), value=PAD), n)
-            for ids, n in batch.spellings.blocks
+            for ids, n in batch.characters.blocks
         ]
         table, sizes = (torch.cat(parts) for parts in zip(*padded, strict=True))
         real = torch.arange(batch.ids.size(1)) < batch.lengths.unsqueeze(1)
-        words = batch.spellings.place[real]
+        words = batch.characters.word_index[real]
         lengths = sizes[words]
         letters = table[words][:, : int(lengths.max())]
         return cls(batch.ids, batch.lengths, letters, lengths, batch.target)

@@ -14,7 +14,7 @@ from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import compare, wait
 from zoo.config import Settings
-from zoo.data.dataset import Batch, Examples, plan
+from zoo.data.dataset import Batch, ExampleList, bucket_sampler
 from zoo.data.readers import Row
 from zoo.task import Task
 from zoo.training import build
@@ -33,7 +33,7 @@ def start(settings: Settings) -> torch.device:
 def prepared(settings: Settings) -> tuple[list[Row], Task]:
     """The first rows of a corpus, spread over it, and a task for them."""
     device = start(settings)
-    splits = build.open_rows(settings, build.checked(settings)[0])
+    splits = build.open_rows(settings, build.check_options(settings)[0])
     rows = list(splits.train)
     generator = np.random.default_rng(settings.seed)
     chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
@@ -48,7 +48,7 @@ def precisions(device: torch.device) -> list[str]:
 
 
 def training(
-    task: Task, peer: nn.Module, peer_batches: Sequence[Any], examples: Examples,
+    task: Task, peer: nn.Module, peer_batches: Sequence[Any], examples: ExampleList,
     settings: Settings, against: str, unit: str, tokens: int, rounds: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
     """Each precision and its case: our steps over the rows in our batches, and the peer's steps, as
@@ -66,9 +66,12 @@ def training(
 
     generator = np.random.default_rng(settings.seed)
     limits = settings.train.batch_tokens, settings.train.batch_rows
-    planned = [examples.batch(numbers).to(device) for numbers in plan(examples, *limits, generator)]
+    planned = [
+        examples.batch(numbers).to(device)
+        for numbers in bucket_sampler(examples, *limits, generator)
+    ]
     for precision in precisions(device):
-        step = step_of(task, settings.train.clip, precision)
+        step = step_of(task, settings.train.grad_clip, precision)
 
         def ours(step: Callable[[Batch], None] = step) -> None:
             for batch in planned:

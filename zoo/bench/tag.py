@@ -14,7 +14,7 @@ from zoo.bench import peer_tagger
 from zoo.bench.measure import compare
 from zoo.bench.sides import prepared, training
 from zoo.config import Settings, check, compose
-from zoo.data.dataset import Batch, Examples
+from zoo.data.dataset import Batch, ExampleList
 from zoo.data.readers import Row
 from zoo.errors import InputError
 
@@ -33,7 +33,7 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     rows, task = _word_by_word(settings)
     if not any(argument.startswith("data=") for argument in arguments):
         rows = _lengthened(rows, settings.seed)
-    examples = Examples([task.encode(row) for row in rows])
+    examples = ExampleList([task.encode(row) for row in rows])
     words = sum(len(example["ids"]) for example in examples.examples)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
     peer = peer_tagger.PackedTagger(
@@ -73,13 +73,13 @@ def _lengthened(rows: list[Row], seed: int) -> list[Row]:
         while rest and len(words) < length:
             row = rest.popleft()
             words, labels = words + row["words"], labels + row["labels"]
-        sentences.append(Row({"words": words, "labels": labels}, row.place))
+        sentences.append(Row({"words": words, "labels": labels}, row.source))
     return sentences
 
 
 def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
     """Words to labels, vocabulary included; the tutorial answers one sentence at a time."""
-    asked = [Row({"words": row["words"]}, row.place) for row in rows]
+    asked = [Row({"words": row["words"]}, row.source) for row in rows]
     words = sum(len(row["words"]) for row in asked)
     precision = device.find_precision("auto", task.device)
 
@@ -87,7 +87,7 @@ def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) 
     def theirs() -> None:
         peer.eval()
         for row in asked:
-            batch = peer_tagger.Spelt.of(Batch.of([task.encode(row)], [0])).to(task.device)
+            batch = peer_tagger.Spelt.of(Batch.collate([task.encode(row)], [0])).to(task.device)
             peer(batch).argmax(-1).tolist()
 
     def ours() -> None:

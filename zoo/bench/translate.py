@@ -14,11 +14,11 @@ from zoo.bench import peers
 from zoo.bench.measure import compare
 from zoo.bench.sides import ROWS, prepared, start, training
 from zoo.config import Settings, check, compose
-from zoo.data.dataset import Example, Examples, plan
-from zoo.generation.config import Search
-from zoo.generation.generate import find
+from zoo.data.dataset import Example, ExampleList, bucket_sampler
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.nn.backbone import Backbone
-from zoo.nn.decoder import Prefixes
+from zoo.nn.decoder import DecoderStepModel
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Characters
 from zoo.training import build
@@ -47,12 +47,12 @@ def translate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]
     yield from _decoding(task, peer, examples, rounds)
 
 
-def _from_corpus(settings: Settings) -> tuple[Any, Examples]:
+def _from_corpus(settings: Settings) -> tuple[Any, ExampleList]:
     rows, task = prepared(settings)
-    return task, Examples([task.encode(row) for row in rows])
+    return task, ExampleList([task.encode(row) for row in rows])
 
 
-def _drawn(settings: Settings) -> tuple[Any, Examples]:
+def _drawn(settings: Settings) -> tuple[Any, ExampleList]:
     device = start(settings)
     draw = np.random.default_rng(settings.seed)
     examples: list[Example] = []
@@ -61,21 +61,25 @@ def _drawn(settings: Settings) -> tuple[Any, Examples]:
         sides = (draw.integers(len(SPECIALS), VOCABULARY, n).tolist() for n in (length, other))
         ids, target = ([*side, EOS] for side in sides)
         examples.append({"ids": ids, "target": target})
-    kind, options, shape = build.checked(settings)
+    kind, options, shape = build.check_options(settings)
     letters = [chr(0x4E00 + i) for i in range(VOCABULARY - len(SPECIALS))]
     tokenizer = Characters([*SPECIALS, *letters])
     task = kind(Backbone(vocabulary_size=VOCABULARY, **shape), tokenizer, **options)
-    return task.to(device), Examples(examples)
+    return task.to(device), ExampleList(examples)
 
 
 def _training(
-    task: Any, peer: peers.StepwiseTranslator, examples: Examples, settings: Settings, rounds: int
+    task: Any,
+    peer: peers.StepwiseTranslator,
+    examples: ExampleList,
+    settings: Settings,
+    rounds: int,
 ) -> Iterator[dict[str, Any]]:
     tokens = sum(len(example["target"]) for example in examples.examples)
-    by_source = Examples([{"ids": example["ids"]} for example in examples.examples])
+    by_source = ExampleList([{"ids": example["ids"]} for example in examples.examples])
     order = np.random.default_rng(settings.seed)
     limits = settings.train.batch_tokens, settings.train.batch_rows
-    batches = [examples.batch(n).to(task.device) for n in plan(by_source, *limits, order)]
+    batches = [examples.batch(n).to(task.device) for n in bucket_sampler(by_source, *limits, order)]
     against = "step by step with input feeding, fp32"
     for _, case in training(
         task, peer, batches, examples, settings, against, "target tokens/s", tokens, rounds
@@ -84,10 +88,10 @@ def _training(
 
 
 def _decoding(
-    task: Any, peer: peers.StepwiseTranslator, examples: Examples, rounds: int
+    task: Any, peer: peers.StepwiseTranslator, examples: ExampleList, rounds: int
 ) -> Iterator[dict[str, Any]]:
     """As many tokens for each sentence as its reference has, so that both sides write the same."""
-    some = Examples(examples.examples[:SENTENCES])
+    some = ExampleList(examples.examples[:SENTENCES])
     precision = machine.find_precision("auto", task.device)
     lengths = [len(example["target"]) - 1 for example in some.examples]
 
@@ -103,12 +107,12 @@ def _decoding(
         kept = bias[EOS].clone()
         bias[EOS] = -1e4  # no sentence ends before its limit
         with machine.autocast(task.device, precision):
-            for numbers in plan(some, 1 << 15, 128):
+            for numbers in bucket_sampler(some, 1 << 15, 128):
                 batch = some.batch(numbers).to(task.device)
                 state, memory = task.begin(batch)
-                writer = Prefixes(task.decoder, state, memory, task.tokens, task.backbone)
+                writer = DecoderStepModel(task.decoder, state, memory, task.tokens, task.backbone)
                 limits = torch.tensor([lengths[n] for n in numbers], device=task.device)
-                find(writer, limits, Search(beam=beam))
+                generate(writer, limits, GenerationConfig(beam_size=beam))
         bias[EOS] = kept
 
     for name, beam in (("greedy", 1), ("beam 5", 5)):

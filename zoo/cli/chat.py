@@ -10,12 +10,12 @@ from typing import IO
 from zoo.config import arguments
 from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.task import Task
 
 HELP = """\
 Type a text; the answer appears behind it. A line that begins with / is a command:
-  /NAME VALUE   change a setting of the search: /temperature 0.5, /sample false, /seed 7
+  /NAME VALUE   change a generation setting: /temperature 0.5, /sample false, /seed 7
   /settings     show them all          /help   this text          /quit   leave (or Ctrl-D)"""
 
 
@@ -39,32 +39,34 @@ def chat(task: Task, source: IO[str], out: IO[str]) -> None:
 
 def answer(task: Task, line: str, out: IO[str]) -> None:
     """One answer, in pieces as they are produced."""
-    for piece in task.produce(Row({"text": line}, "here")):
+    for piece in task.stream_answer(Row({"text": line}, "here")):
         out.write(piece)
         out.flush()
     out.write("\n")
-    seed = task.search.seed
+    seed = task.generation.seed
     if seed is not None:  # the next draw is another one, and a session can be repeated
-        task.search = replace(task.search, seed=(seed + 1) % 2**32)
+        task.generation = replace(task.generation, seed=(seed + 1) % 2**32)
 
 
 def command(task: Task, line: str) -> str:
     """What a command answers. Raises InputError for one that is none, or a wrong value."""
     name, _, value = line[1:].partition(" ")
-    settings = asdict(task.search)
+    settings = asdict(task.generation)
     if name == "help":
         return HELP
-    if name == "settings" and task.searches:
+    if name == "settings" and task.generates:
         return "\n".join(f"/{name} {value}" for name, value in settings.items())
-    if name not in settings or not task.searches:
+    if name not in settings or not task.generates:
         raise InputError(f"/{name}: no such command; see /help")
     given = [value.strip()] if name == "stop" and value.strip() else value.strip() or ()
     try:
-        checked = arguments(Search, settings | {name: None if given == "null" else given}, "search")
-        task.search = Search(**checked)
+        checked = arguments(
+            GenerationConfig, settings | {name: None if given == "null" else given}, "generation"
+        )
+        task.generation = GenerationConfig(**checked)
     except ValueError as error:
         raise InputError(str(error)) from None
-    return f"/{name} {getattr(task.search, name)}"
+    return f"/{name} {getattr(task.generation, name)}"
 
 
 def _lines(source: IO[str], prompt: IO[str] | None) -> Iterator[str]:

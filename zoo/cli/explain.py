@@ -75,7 +75,7 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     if not ids.numel():
         raise ValueError("an empty text has no gates to show")
     backbone = task.backbone
-    vectors = backbone.vectors(task.inputs(batch))[:1, : ids.size(1)]
+    vectors = backbone.embed_inputs(task.inputs(batch))[:1, : ids.size(1)]
     *_, seen = backbone.lstm(vectors, return_gates=True)  # (layers * directions, 1, time, hidden)
     return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))
 

@@ -35,7 +35,7 @@ def predict(task: Task, settings: Settings) -> None:
     precision = device.find_precision(settings.precision, task.device)
     form = _form(task, settings)
     if settings.text and form == "label" and _alone(settings):
-        for piece in task.produce(Row({"text": settings.text}, "text")):
+        for piece in task.stream_answer(Row({"text": settings.text}, "text")):
             print(piece, end="", flush=True)
         print()
         return
@@ -52,14 +52,14 @@ def predict(task: Task, settings: Settings) -> None:
                 number += 1
                 file.write(_line(task, answer, form).encode() + b"\n")
                 if settings.out is not None and answer is not None and number <= DRAWN:
-                    task.draw(row, answer, Path(settings.out) / f"answer-{number}.png")
+                    task.plot(row, answer, Path(settings.out) / f"answer-{number}.png")
             file.flush()
 
 
 def _form(task: Task, settings: Settings) -> str:
     """How answers are written: labelled words on a terminal in colours. Raises InputError for a
     form that is of words alone."""
-    of_words = "words" in task.asks
+    of_words = "words" in task.input_columns
     if settings.format in ("conll", "colour") and not of_words:
         raise InputError(f"format={settings.format}: {task.name} labels no words: label or json")
     for_the_eye = of_words and settings.output == "-" and sys.stdout.isatty()
@@ -68,27 +68,27 @@ def _form(task: Task, settings: Settings) -> str:
 
 def _alone(settings: Settings) -> bool:
     """Whether nothing but an answer's text is written: then it appears as it is produced."""
-    one = settings.search.get("n_best", 1) == 1
+    one = settings.generation.get("n_best", 1) == 1
     return settings.output == "-" and settings.out is None and one
 
 
 def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:
     """What was asked, and its answer; None for an empty row."""
-    asked = [task.asked(row) for row in chunk]
+    asked = [task.input_row(row) for row in chunk]
     empty = [not any(row.values()) for row in asked]
-    answers = task.respond((r for r, e in zip(asked, empty, strict=True) if not e), precision)
+    answers = task.predict_rows((r for r, e in zip(asked, empty, strict=True) if not e), precision)
     for row, nothing in zip(asked, empty, strict=True):
         yield row, None if nothing else next(answers)
 
 
 def _line(task: Task, answer: Any, form: str) -> str:
     if form == "json":
-        details = None if answer is None else task.details(answer)
+        details = None if answer is None else task.to_json(answer)
         return json.dumps(details, ensure_ascii=False)
     if answer is None:
         return ""
     if form == "label":
-        return task.show(answer)
+        return task.format(answer)
     words = answer["words"], answer["labels"]
     return (
         tagged_text.conll(*words)

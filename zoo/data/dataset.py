@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from zoo.data.readers import Row
-from zoo.text.characters import Spellings
+from zoo.text.characters import CharBatch
 from zoo.text.special_ids import PAD
 
-IGNORED = -100  # targets on padding: cross_entropy leaves them out
-NOWHERE = -1  # the step at which a word begins that is none
-POOL = 64  # batches that are sorted by length together
+IGNORE_INDEX = -100  # targets on padding: cross_entropy leaves them out
+NO_WORD = -1  # the step at which a word begins that is none
+POOL_BATCHES = 64  # batches that are sorted by length together
 
 Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
-Vary = Callable[[Sequence[Example]], Sequence[Example]]
+Augment = Callable[[Sequence[Example]], Sequence[Example]]
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,38 @@ class Batch:
 
     ids: Tensor  # (batch, time) int64
     lengths: Tensor  # (batch,) int64, real steps of each row
-    index: Tensor  # (batch,) int64, place of each row in its split
+    row_numbers: Tensor  # (batch,) int64, place of each row in its split
     target: Tensor | None = None  # (batch,) or (batch, written) int64
-    goes_on: bool | None = None  # windows of a stream: whether they continue those before them
-    first: Tensor | None = None  # (batch, words) int64: the step each word begins at; -1 on padding
-    spellings: Spellings | None = None  # of what stands at each step
+    continues: bool | None = None  # windows of a stream: whether they continue those before them
+    word_starts: Tensor | None = (
+        None  # (batch, words) int64: the step each word begins at; -1 on padding
+    )
+    characters: CharBatch | None = None  # of what stands at each step
     head: str = ""  # of a shared backbone, whose batch it is
     target_places: Tensor | None = None  # (targets,) int64: where they stand in target.flatten()
 
     @classmethod
-    def of(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
+    def collate(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
         ids = [example["ids"] for example in examples]
         target = None
         if "target" in examples[0]:
             targets = [example["target"] for example in examples]
             scalar = isinstance(targets[0], int)
-            target = torch.tensor(targets) if scalar else _padded(targets, IGNORED)
+            target = torch.tensor(targets) if scalar else _padded(targets, IGNORE_INDEX)
         lengths = torch.tensor([len(row) for row in ids])
         first = letters = None
         if "first" in examples[0]:
-            first = _padded([example["first"] for example in examples], NOWHERE)
+            first = _padded([example["first"] for example in examples], NO_WORD)
         if "letters" in examples[0]:
-            letters = Spellings.of([example["letters"] for example in examples])
+            letters = CharBatch.collate([example["letters"] for example in examples])
         places = torch.tensor(list(index))
         return cls(_padded(ids, PAD), lengths, places, target, None, first, letters)
 
     @property
-    def real(self) -> Tensor:
+    def target_mask(self) -> Tensor:
         """Where there is a target (batch, written), of a batch that has some."""
         assert self.target is not None
-        return self.target != IGNORED
+        return self.target != IGNORE_INDEX
 
     def at_targets(self, x: Tensor) -> Tensor:
         """The steps of x (batch, written, ...) that have a target: (targets, ...).
@@ -71,7 +73,7 @@ class Batch:
         """
         places = self.target_places
         if places is None:
-            places = self.real.flatten().nonzero().squeeze(1)
+            places = self.target_mask.flatten().nonzero().squeeze(1)
         return x.flatten(0, 1)[places]
 
     def to(self, device: torch.device) -> Batch:
@@ -87,7 +89,7 @@ class Batch:
         """The batch with `target_places`, where there is a target for each step."""
         if self.target_places is not None or self.target is None or self.target.dim() != 2:
             return self
-        return replace(self, target_places=self.real.flatten().nonzero().squeeze(1))
+        return replace(self, target_places=self.target_mask.flatten().nonzero().squeeze(1))
 
     def pin_memory(self) -> Batch:
         """The batch in pinned memory, from which a CUDA device copies by itself."""
@@ -96,7 +98,7 @@ class Batch:
 
     def _parts(self) -> dict[str, Any]:
         """What is moved to a device, by name."""
-        names = ("ids", "target", "first", "spellings", "target_places")
+        names = ("ids", "target", "word_starts", "characters", "target_places")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
-class Examples:
+class ExampleList:
     """Encoded rows in memory."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
@@ -133,28 +135,28 @@ class Examples:
         both = [(len(e["ids"]), _length(e.get("target", 0))) for e in examples]
         return np.array(both).reshape(-1, 2)
 
-    def batch(self, rows: np.ndarray, vary: Vary | None = None) -> Batch:
+    def batch(self, rows: np.ndarray, vary: Augment | None = None) -> Batch:
         """The given rows as one padded batch, `vary` called on them first."""
         examples: Sequence[Example] = [self[int(row)] for row in rows]
-        return Batch.of(examples if vary is None else vary(examples), map(int, rows))
+        return Batch.collate(examples if vary is None else vary(examples), map(int, rows))
 
-    def plan(
+    def sampler(
         self, tokens: int, rows: int, generator: np.random.Generator | None = None
     ) -> Iterator[np.ndarray]:
         """The batches of one epoch, as `batch` takes them: see `zoo.data.dataset.plan`."""
-        return plan(self, tokens, rows, generator)
+        return bucket_sampler(self, tokens, rows, generator)
 
-    def count(self, batch: np.ndarray | None = None) -> int:
+    def progress(self, batch: np.ndarray | None = None) -> int:
         """How far a batch of the plan brings an epoch, in rows; None: the whole epoch."""
         return len(self) if batch is None else len(batch)
 
-    def place(self, batch: np.ndarray) -> str:
+    def describe_batch(self, batch: np.ndarray) -> str:
         """Where a batch of the plan is from, for an error message."""
         more = ", …" if len(batch) > 8 else ""
         return f"training rows {', '.join(map(str, batch[:8] + 1))}{more}"
 
 
-class Store(Examples):
+class Dataset(ExampleList):
     """Encoded rows in memory-mapped files: memory does not grow with the corpus.
 
     Each field of `Task.encode` is a file NAME.bin of int32; a field of lists has the list's ends
@@ -168,7 +170,7 @@ class Store(Examples):
         self._fingerprint: str | None = None
 
     @classmethod
-    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Store:
+    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
         """Encode the rows one by one into `folder`, which must not hold another store.
 
         Raises RowError for the row that cannot be encoded, ValueError when there are no rows.
@@ -186,7 +188,7 @@ class Store(Examples):
             for row in rows:
                 example = encode(row)
                 if files and {*example} != {name.partition(".")[0] for name in files}:
-                    raise ValueError(f"{row.place}: other fields than in the rows before it")
+                    raise ValueError(f"{row.source}: other fields than in the rows before it")
                 for name, value in example.items():
                     append(f"{name}.bin", "i", [value] if isinstance(value, int) else value)
                     if not isinstance(value, int):
@@ -219,7 +221,7 @@ class Store(Examples):
         ends = self.ends[name]
         return ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
 
-    def cut(self) -> int:
+    def count_truncated(self) -> int:
         """Rows that were longer than what is stored of them: field "cut" is 1."""
         return int(self.values["cut"].sum()) if "cut" in self.values else 0
 
@@ -238,8 +240,8 @@ def _mapped(path: Path, kind: type) -> np.ndarray:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 
-def plan(
-    store: Examples, tokens: int, rows: int, generator: np.random.Generator | None = None
+def bucket_sampler(
+    dataset: ExampleList, tokens: int, rows: int, generator: np.random.Generator | None = None
 ) -> Iterator[np.ndarray]:
     """The batches of one epoch, as row numbers: rows of like length stand together.
 
@@ -247,12 +249,12 @@ def plan(
     included, but always one row. With a `generator` the rows and the batches are shuffled; without
     one the rows keep their order from pool to pool.
     """
-    order = np.arange(len(store), dtype=np.int32)
+    order = np.arange(len(dataset), dtype=np.int32)
     if generator is not None:
         generator.shuffle(order)
-    for start in range(0, len(order), rows * POOL):
-        pool = order[start : start + rows * POOL]
-        lengths = store.lengths(pool)
+    for start in range(0, len(order), rows * POOL_BATCHES):
+        pool = order[start : start + rows * POOL_BATCHES]
+        lengths = dataset.lengths(pool)
         by_length = np.lexsort(lengths.T)  # first by what is written, then by what is read
         cuts = list(_cuts(lengths[by_length].max(1), tokens, rows))
         batches = np.split(pool[by_length], cuts)
@@ -271,6 +273,6 @@ def _cuts(lengths: np.ndarray, tokens: int, rows: int) -> Iterator[int]:
             first, longest = place, max(1, length)
 
 
-def share(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
+def shard(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
     """The rows of a batch that process `rank` of `world` computes; they may be none."""
     return batch[rank::world]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
 from zoo.text import bio
@@ -35,21 +35,21 @@ def labels(row: Row) -> list[str]:
     """The labels of a row. Raises RowError unless there is one for each word."""
     found, count = _listed(row, "labels"), len(_listed(row, "words"))
     if len(found) != count:
-        raise RowError(row.place, f"{count} words and {len(found)} labels: each word needs one")
+        raise RowError(row.source, f"{count} words and {len(found)} labels: each word needs one")
     return found
 
 
-def target(row: Row, ids: Mapping[str, int]) -> list[int]:
+def label_ids(row: Row, ids: Mapping[str, int]) -> list[int]:
     """The labels of a row as ids. Raises RowError for a label that has none."""
     given = labels(row)
     for number, label in enumerate(given, 1):
         if label not in ids:
             which = f"label {label!r} of word {number}, {words(row)[number - 1]!r},"
-            raise RowError(row.place, f"{which} does not occur in the training rows")
+            raise RowError(row.source, f"{which} does not occur in the training rows")
     return [ids[label] for label in given]
 
 
-def found(row: Row, splitter: str) -> list[str]:
+def words_of(row: Row, splitter: str) -> list[str]:
     """The words of a row, or of its text: what stands between the blanks with "whitespace", else
     what `zoo.text.word_splitter` finds."""
     if "words" in row:
@@ -58,9 +58,9 @@ def found(row: Row, splitter: str) -> list[str]:
     return text.split() if splitter == "whitespace" else split(text)
 
 
-def singletons(store: Store, count: int) -> Tensor:
+def singletons(dataset: Dataset, count: int) -> Tensor:
     """Which of `count` ids occur once in encoded rows, (count,) bool."""
-    ids, chunk, counts = store.values["ids"], 1 << 20, np.zeros(count, np.int64)
+    ids, chunk, counts = dataset.values["ids"], 1 << 20, np.zeros(count, np.int64)
     for start in range(0, len(ids), chunk):
         counts += np.bincount(ids[start : start + chunk], minlength=count)
     return torch.from_numpy(counts == 1)
@@ -68,13 +68,13 @@ def singletons(store: Store, count: int) -> Tensor:
 
 def _listed(row: Row, name: str) -> list[str]:
     if name not in row:
-        raise RowError(row.place, f"no column {name!r}; there are: {', '.join(row)}")
+        raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
     value = row[name]
     if isinstance(value, str):
         return value.split()
     if not isinstance(value, (list, tuple)) or not all(isinstance(v, (str, int)) for v in value):
         shown = repr(value)[:60]
-        raise RowError(row.place, f"column {name!r} holds {shown}, not a list of {name}")
+        raise RowError(row.source, f"column {name!r} holds {shown}, not a list of {name}")
     return [str(v) for v in value]
 
 
@@ -87,7 +87,7 @@ def learn(rows: Iterable[Row]) -> dict[str, Any]:
     for row in rows:
         seen.update(words(row))
         for move in pairwise(["", *labels(row)]):
-            moves.setdefault(move, row.place)
+            moves.setdefault(move, row.source)
     found = sorted({after for _, after in moves})
     if len(found) < 2:
         raise InputError(f"all training words have the label {found}: two or more are needed")
@@ -118,7 +118,7 @@ def mistakes(
                 wrong.append((sure, place, label, found, row))
     wrong.sort(key=lambda mistake: -mistake[0])
     return [
-        {"place": row.place, "label": label, "answer": found, "probability": sure,
+        {"place": row.source, "label": label, "answer": found, "probability": sure,
          "text": _marked(words(row), place)}
         for sure, place, label, found, row in wrong[:most]
     ]  # fmt: skip

@@ -37,9 +37,9 @@ LONGEST_LINE = 1 << 24  # bytes; a longer line is a file without line ends, not 
 class Row(dict):
     """One example: column name -> value. `place` says where it stands, as `file:line`."""
 
-    def __init__(self, columns: dict, place: str) -> None:
+    def __init__(self, columns: dict, source: str) -> None:
         super().__init__(columns)
-        self.place = place
+        self.source = source
 
 
 class Rows:
@@ -56,9 +56,9 @@ def column(row: Row, name: str) -> str:
     """A row's text in a column. Raises RowError where it is missing or no text."""
     if name not in row:
         there = ", ".join(row)
-        raise RowError(row.place, f"no column {name!r}; there are: {there}")
+        raise RowError(row.source, f"no column {name!r}; there are: {there}")
     if not isinstance(row[name], (str, int, float)):
-        raise RowError(row.place, f"column {name!r} holds {row[name]!r}, not a text")
+        raise RowError(row.source, f"column {name!r} holds {row[name]!r}, not a text")
     return str(row[name])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoo.data.dataset import IGNORED, Batch, Example, Store, Vary
+from zoo.data.dataset import IGNORE_INDEX, Augment, Batch, Dataset, Example
 from zoo.data.readers import Row
 from zoo.text.special_ids import EOS, PAD
 
@@ -17,7 +17,7 @@ SHORTEST = 5  # steps of such a window
 SPREAD = 1 / 14  # standard deviation of a window's length, as a share of it
 
 
-class Stream(Store):
+class Stream(Dataset):
     """A Store whose rows stand one after the other, each with its EOS, as one sequence of tokens.
 
     It is read in columns side by side, each a part of the stream, a window at a time. A window goes
@@ -29,7 +29,7 @@ class Stream(Store):
     """
 
     @classmethod
-    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Store:
+    def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
         """Of each row its target is kept, the tokens that are to be predicted."""
         return super().write(rows, lambda row: {"ids": encode(row)["target"]}, folder)
 
@@ -43,7 +43,7 @@ class Stream(Store):
         """Of each row the place after its last token (rows,) int64."""
         return self.ends["ids"]
 
-    def plan(
+    def sampler(
         self, tokens: int, rows: int, generator: np.random.Generator | None = None
     ) -> Iterator[np.ndarray]:
         """Windows of `rows` columns and `tokens // rows` steps, (columns, 3) each.
@@ -64,30 +64,30 @@ class Stream(Store):
             yield np.stack([start, end, np.full(columns, int(done > 0))], 1)
             done += wide
 
-    def batch(self, rows: np.ndarray, vary: Vary | None = None) -> Batch:
+    def batch(self, rows: np.ndarray, vary: Augment | None = None) -> Batch:
         """A window of some columns. There is nothing in it to vary."""
         lengths = rows[:, 1] - rows[:, 0]
         shape = len(rows), max(1, int(lengths.max()))
-        ids, target = np.full(shape, PAD, np.int64), np.full(shape, IGNORED, np.int64)
+        ids, target = np.full(shape, PAD, np.int64), np.full(shape, IGNORE_INDEX, np.int64)
         for place, (start, end, _) in enumerate(rows):
             target[place, : end - start] = self.tokens[start:end]
-            ids[place, : end - start] = self.before(start, end)
+            ids[place, : end - start] = self.inputs_for(start, end)
         return Batch(
             torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(rows[:, 0].copy()),
             torch.from_numpy(target), bool(rows[0, 2]),
         )  # fmt: skip
 
-    def before(self, start: int, end: int) -> np.ndarray:
+    def inputs_for(self, start: int, end: int) -> np.ndarray:
         """The tokens that are read when those from `start` to `end` are to be predicted."""
         if start > 0 or start == end:
             return self.tokens[max(0, start - 1) : max(0, start - 1) + end - start]
         return np.concatenate([[EOS], self.tokens[: end - 1]])
 
-    def count(self, batch: np.ndarray | None = None) -> int:
+    def progress(self, batch: np.ndarray | None = None) -> int:
         """How far a batch of the plan brings an epoch, in tokens; None: the whole epoch."""
         return len(self.tokens) if batch is None else int((batch[:, 1] - batch[:, 0]).sum())
 
-    def place(self, batch: np.ndarray) -> str:
+    def describe_batch(self, batch: np.ndarray) -> str:
         going = batch[batch[:, 1] > batch[:, 0]]  # at the very end some columns may be over
         first, end = (int(place) for place in (*going, *batch)[0][:2])
         return f"tokens {first + 1:,} to {end:,} of the training stream, and {len(batch) - 1} columns beside"

@@ -58,7 +58,7 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     }
 
 
-def memory(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     """A translation memory: the target of the training source that is most like the test source,
     by TF-IDF of 1 to 4 characters.
 
@@ -86,7 +86,7 @@ def memory(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def lzma_compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     """What LZMA needs for the test text once it has seen the training text: any compressor is a
     language model, of -log2 P bits.
 
@@ -117,7 +117,7 @@ def compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def linear_tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     """A linear classifier of each word for itself: it, its affixes, its looks, and the words beside.
 
     Returns method, the scores of `zoo.evaluation.metrics.tagging`, seconds and the number of rows it learned

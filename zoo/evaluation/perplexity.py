@@ -30,7 +30,7 @@ TINY = 1e-3  # added to the roots of mean squares: weights that rarely have a gr
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PerplexityConfig:
     """What else is measured when a language model is tested, each in a figure of its own.
 
     The defaults were chosen on the validation part of WikiText-2.
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def rows(
-    model: Any, stream: Stream, settings: Evaluation, columns: int
+    model: Any, stream: Stream, settings: PerplexityConfig, columns: int
 ) -> Iterator[dict[str, Any]]:
     """Of each row of a stream what `zoo.evaluation.metrics.perplexity` is computed from, in passes over all."""
     passes = {"": static(model, stream, columns)}
@@ -66,8 +66,8 @@ def rows(
 @torch.no_grad()
 def single(model: Any, example: Example) -> np.ndarray:
     """Nats of every token (tokens,) of one text."""
-    batch = Batch.of([example], [0]).to(model.device)
-    vectors, _, _ = model.eval().follow(batch, None)
+    batch = Batch.collate([example], [0]).to(model.device)
+    vectors, _, _ = model.eval().next_token_vectors(batch, None)
     assert batch.target is not None
     return model.tokens.losses(vectors[0], model.backbone, batch.target[0]).float().cpu().numpy()
 
@@ -89,18 +89,18 @@ def _read(model: Any, stream: Stream, columns: int) -> Iterator[tuple[np.ndarray
     """Windows one after the other: places of their tokens (n,), the vectors (n, size) that these
     are predicted by, and their nats (n,)."""
     state: State | None = None
-    for window in stream.plan(columns * WINDOW, columns):
+    for window in stream.sampler(columns * WINDOW, columns):
         batch = stream.batch(window).to(model.device)
-        vectors, state, _ = model.follow(batch, state)
+        vectors, state, _ = model.next_token_vectors(batch, state)
         assert batch.target is not None
-        real = batch.real
+        real = batch.target_mask
         places = np.concatenate([np.arange(start, end) for start, end, _ in window])
         losses = model.tokens.losses(vectors[real], model.backbone, batch.target[real])
         yield places, vectors[real], losses
 
 
 @torch.enable_grad()
-def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
+def dynamic(model: Any, stream: Stream, settings: PerplexityConfig) -> np.ndarray:
     """Nats of every token (tokens,) when the model goes on learning (Krause et al. 2018).
 
     The stream is read in pieces of `dynamic_steps`; a piece is scored, then its gradient changes
@@ -114,10 +114,10 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
     buffers = [torch.empty_like(w) for w in weights]
     found = np.zeros(len(stream.tokens), np.float32)
     state: State | None = None
-    for count, window in enumerate(stream.plan(settings.dynamic_steps, 1), 1):
+    for count, window in enumerate(stream.sampler(settings.dynamic_steps, 1), 1):
         start, end, _ = window[0]
         batch = stream.batch(window).to(model.device)
-        vectors, state, _ = model.follow(batch, state)
+        vectors, state, _ = model.next_token_vectors(batch, state)
         assert batch.target is not None
         flat, target = vectors.flatten(0, 1), batch.target.flatten()
         found[start:end] = model.tokens.losses(flat.detach(), model.backbone, target).cpu().numpy()
@@ -137,7 +137,7 @@ def dynamic(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
 
 
 @torch.no_grad()
-def cached(model: Any, stream: Stream, settings: Evaluation) -> np.ndarray:
+def cached(model: Any, stream: Stream, settings: PerplexityConfig) -> np.ndarray:
     """Nats of every token (tokens,) with a neural cache (Grave et al. 2017).
 
         P = (1 - share) * P_model + share * P_cache

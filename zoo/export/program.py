@@ -25,9 +25,9 @@ from zoo.data.dataset import Batch
 from zoo.errors import InputError
 from zoo.export import onnx
 from zoo.loading import load
-from zoo.multitask import Shared
 from zoo.nn.backbone import Backbone
 from zoo.rnn.lstm import LSTM
+from zoo.shared_backbone import Multitask
 from zoo.task import Task
 from zoo.torch_private import lstm_as_loop
 
@@ -48,7 +48,7 @@ class Plain(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """An LSTM's or a backbone's output, h_n and c_n; a task's logits."""
         if isinstance(self.model, Task):
-            return (self.model(Batch(ids=x, lengths=lengths, index=lengths)),)
+            return (self.model(Batch(ids=x, lengths=lengths, row_numbers=lengths)),)
         if isinstance(self.model, Backbone):
             encoded = self.model(x, lengths)
             return encoded.output, encoded.h_n, encoded.c_n
@@ -61,9 +61,9 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
 
     Raises InputError for an LSTM with layer norm: its loop over time is Python's.
     """
-    if isinstance(model, Shared):
+    if isinstance(model, Multitask):
         raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
-    if isinstance(model, Task) and model.searches:
+    if isinstance(model, Task) and model.generates:
         raise InputError(f"{model.name} searches for its answers, token by token: torch.export "
                          "cannot take that; FILE.onnx holds its encoder")  # fmt: skip
     lstm = _lstm(model)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Search
-from zoo.generation.step_model import Hypothesis, Writer, bounded, hypothesis
+from zoo.generation.config import GenerationConfig
+from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis
 from zoo.text.special_ids import BOS, EOS
 
 
-def search(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis]]:
+def beam_search(
+    step_model: StepModel, limits: Tensor, config: GenerationConfig
+) -> list[list[Hypothesis]]:
     """The hypotheses of each text, unordered: as many as the beam is wide or some more, or fewer
     where there are not so many texts of that length.
 
@@ -27,33 +29,35 @@ def search(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothes
     written = ids.new_empty(*ids.shape, 0)  # (texts, prefixes, tokens)
     while len(texts):
         length = written.size(-1)
-        logs = writer.step(ids)
-        next_token = bounded(logs, EOS, length, limits[texts], search.min_length, writer.ends)
+        logs = step_model.step(ids)
+        next_token = bounded(
+            logs, EOS, length, limits[texts], config.min_length, step_model.ends_itself
+        )
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)
-        best, place = sums.topk(min(2 * search.beam, sums.size(1)))  # at most half of them end
+        best, place = sums.topk(min(2 * config.beam_size, sums.size(1)))  # at most half of them end
         prefixes, ids = place // vocabulary, place % vocabulary
         ends = ids == EOS
-        hits = (ends & best.isfinite())[:, : search.beam]
+        hits = (ends & best.isfinite())[:, : config.beam_size]
         for row, rank in hits.nonzero().tolist():
             tokens = written[row, prefixes[row, rank]].tolist()
-            found[int(texts[row])].append(hypothesis(tokens, float(best[row, rank]), search))
-        total, rank = best.masked_fill(ends, -torch.inf).topk(min(search.beam, best.size(1)))
+            found[int(texts[row])].append(hypothesis(tokens, float(best[row, rank]), config))
+        total, rank = best.masked_fill(ends, -torch.inf).topk(min(config.beam_size, best.size(1)))
         prefixes, ids = prefixes.gather(1, rank), ids.gather(1, rank)
-        hopes = (total.amax(1) / (length + 1) ** search.length_penalty).tolist()
+        hopes = (total.amax(1) / (length + 1) ** config.length_penalty).tolist()
         going = [
-            length < limit and not _over(found[text], hope, search)
+            length < limit and not _over(found[text], hope, config)
             for text, limit, hope in zip(texts.tolist(), limits[texts].tolist(), hopes, strict=True)
         ]
         kept = torch.tensor(going, device=ids.device).nonzero().squeeze(1)
         prefixes, ids, total, texts = prefixes[kept], ids[kept], total[kept], texts[kept]
-        writer.keep(kept, prefixes)
+        step_model.reorder(kept, prefixes)
         written = torch.cat([written[kept.unsqueeze(1), prefixes], ids.unsqueeze(-1)], -1)
     return found
 
 
-def _over(found: list[Hypothesis], hope: float, search: Search) -> bool:
-    if len(found) < search.beam:
+def _over(found: list[Hypothesis], hope: float, config: GenerationConfig) -> bool:
+    if len(found) < config.beam_size:
         return False
     ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-    return hope <= ranked[search.n_best - 1]
+    return hope <= ranked[config.n_best - 1]

@@ -11,13 +11,13 @@ from zoo.config import Count, Positive
 
 
 @dataclass(frozen=True)
-class Search:
+class GenerationConfig:
     """How a text is looked for: along the most probable prefixes, or by drawing.
 
     Hypotheses are ranked by log-probability / length ** length_penalty, the end counted as a token.
     """
 
-    beam: Count = 5  # prefixes of a text that are followed; 1 is greedy
+    beam_size: Count = 5  # prefixes of a text that are followed; 1 is greedy
     n_best: Count = 1  # hypotheses of a text that are returned
     length_penalty: Annotated[float, Field(ge=0)] = 1.0  # 0: by probability alone, for short texts
     min_length: Annotated[int, Field(ge=0)] = 0  # tokens, the end not counted
@@ -33,5 +33,7 @@ class Search:
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # of draws; None: torch's generator
 
     def __post_init__(self) -> None:
-        if self.n_best > self.beam and not self.sample:
-            raise ValueError(f"n_best={self.n_best} needs a beam as wide, not beam={self.beam}")
+        if self.n_best > self.beam_size and not self.sample:
+            raise ValueError(
+                f"n_best={self.n_best} needs a beam as wide, not beam_size={self.beam_size}"
+            )

@@ -7,35 +7,40 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Search
-from zoo.generation.step_model import Writer
+from zoo.generation.config import GenerationConfig
+from zoo.generation.step_model import StepModel
 from zoo.text.special_ids import EOS
 
-Spell = Callable[[Sequence[int]], str]  # ids -> text
+Decode = Callable[[Sequence[int]], str]  # ids -> text
 
 
-def restrain(
-    writer: Writer, search: Search, spell: Spell, prompts: Sequence[Sequence[int]] = ()
-) -> Writer:
+def apply_processors(
+    step_model: StepModel,
+    config: GenerationConfig,
+    spell: Decode,
+    prompts: Sequence[Sequence[int]] = (),
+) -> StepModel:
     """The writer, with what of `search` restrains it. `prompts`: what each text begins with."""
-    if search.repetition_penalty > 1:
-        writer = Penalty(writer, search.repetition_penalty, prompts)
-    if search.stop:
-        writer = Stops(writer, search.stop, spell)
-    return writer
+    if config.repetition_penalty > 1:
+        step_model = RepetitionPenalty(step_model, config.repetition_penalty, prompts)
+    if config.stop:
+        step_model = StopStrings(step_model, config.stop, spell)
+    return step_model
 
 
-class Penalty:
+class RepetitionPenalty:
     """Tokens that are there already have their log-probability times `factor`, then all add up to
     one again (Keskar et al. 2019, there on logits). Line ends are spared."""
 
-    def __init__(self, writer: Writer, factor: float, prompts: Sequence[Sequence[int]]) -> None:
-        self.writer, self.factor, self.prompts = writer, factor, prompts
-        self.ends = writer.ends
+    def __init__(
+        self, step_model: StepModel, factor: float, prompts: Sequence[Sequence[int]]
+    ) -> None:
+        self.step_model, self.factor, self.prompts = step_model, factor, prompts
+        self.ends_itself = step_model.ends_itself
         self.seen: Tensor | None = None  # (texts, prefixes, vocabulary)
 
     def step(self, ids: Tensor) -> Tensor:
-        logs = self.writer.step(ids)
+        logs = self.step_model.step(ids)
         if self.seen is None:
             self.seen = torch.zeros(logs.shape, dtype=torch.bool, device=logs.device)
             for seen, prompt in zip(self.seen, self.prompts, strict=False):
@@ -44,23 +49,23 @@ class Penalty:
         self.seen[..., : EOS + 1] = False
         return torch.where(self.seen, logs * self.factor, logs).log_softmax(-1)
 
-    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
-        self.writer.keep(texts, prefixes)
+    def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
+        self.step_model.reorder(texts, prefixes)
         assert self.seen is not None
         self.seen = self.seen[texts.unsqueeze(1), prefixes]
 
 
-class Stops:
+class StopStrings:
     """A text in which one of the strings `stop` was written can only end."""
 
-    def __init__(self, writer: Writer, stop: Sequence[str], spell: Spell) -> None:
-        self.writer, self.stop, self.spell = writer, stop, spell
-        self.ends = writer.ends
+    def __init__(self, step_model: StepModel, stop: Sequence[str], spell: Decode) -> None:
+        self.step_model, self.stop, self.spell = step_model, stop, spell
+        self.ends_itself = step_model.ends_itself
         self.tail = max(map(len, stop)) + 1  # tokens in which a string that is new must lie
         self.written: list[list[list[int]]] | None = None  # of each prefix of each text
 
     def step(self, ids: Tensor) -> Tensor:
-        logs = self.writer.step(ids)
+        logs = self.step_model.step(ids)
         if self.written is None:
             self.written = [[[] for _ in row] for row in ids]
             return logs
@@ -76,14 +81,14 @@ class Stops:
         text = self.spell(ids)
         return any(string in text for string in self.stop)
 
-    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
-        self.writer.keep(texts, prefixes)
+    def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
+        self.step_model.reorder(texts, prefixes)
         assert self.written is not None
         places = zip(texts.tolist(), prefixes.tolist(), strict=True)
         self.written = [[[*self.written[text][i]] for i in row] for text, row in places]
 
 
-def until(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+def until_stop_string(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     """Pieces of a text up to the first of the strings `stop`, each as soon as it is sure."""
     waiting, longest = "", max(map(len, stop), default=1)
     for piece in pieces:

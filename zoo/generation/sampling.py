@@ -7,22 +7,24 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Search
-from zoo.generation.step_model import Hypothesis, Writer, bounded, hypothesis
+from zoo.generation.config import GenerationConfig
+from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis
 from zoo.text.special_ids import BOS, EOS, PAD
 
 Step = tuple[Tensor, Tensor, Tensor]  # of `steps`
 
 
-def draw(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis]]:
+def sample(
+    step_model: StepModel, limits: Tensor, config: GenerationConfig
+) -> list[list[Hypothesis]]:
     """`n_best` independent draws for each text.
 
     Their log-probabilities are the model's, whatever the temperature. With a `seed` each text gets
     the draws that it gets alone; without one they come from torch's generator of the device.
     """
-    ids = [[list[int]() for _ in range(search.n_best)] for _ in limits]
-    totals = [[0.0] * search.n_best for _ in limits]
-    for step in steps(writer, limits, search):
+    ids = [[list[int]() for _ in range(config.n_best)] for _ in limits]
+    totals = [[0.0] * config.n_best for _ in limits]
+    for step in sample_steps(step_model, limits, config):
         texts, tokens, gains = (part.tolist() for part in step)
         for text, row, gained in zip(texts, tokens, gains, strict=True):
             for place, token in enumerate(row):
@@ -30,12 +32,12 @@ def draw(writer: Writer, limits: Tensor, search: Search) -> list[list[Hypothesis
                 if token not in (EOS, PAD):
                     ids[text][place].append(token)
     return [
-        [hypothesis(*found, search) for found in zip(*of_text, strict=True)]
+        [hypothesis(*found, config) for found in zip(*of_text, strict=True)]
         for of_text in zip(ids, totals, strict=True)
     ]
 
 
-def steps(writer: Writer, limits: Tensor, search: Search) -> Iterator[Step]:
+def sample_steps(step_model: StepModel, limits: Tensor, config: GenerationConfig) -> Iterator[Step]:
     """The next token of every draw, as it is drawn; the likeliest one without `search.sample`.
 
     Yields the numbers of the texts that are not over (texts,), their tokens (texts, draws), EOS at
@@ -43,33 +45,33 @@ def steps(writer: Writer, limits: Tensor, search: Search) -> Iterator[Step]:
     """
     texts = torch.arange(len(limits), device=limits.device)
     ids = torch.full_like(texts, BOS).unsqueeze(1)  # (texts, draws): the last tokens
-    own = None if search.seed is None else torch.Generator().manual_seed(search.seed)
+    own = None if config.seed is None else torch.Generator().manual_seed(config.seed)
     length = 0
     while len(texts):
-        logs = writer.step(ids)  # (texts, draws, vocabulary)
-        logs = bounded(logs, EOS, length, limits[texts], search.min_length, writer.ends)
+        logs = step_model.step(ids)  # (texts, draws, vocabulary)
+        logs = bounded(logs, EOS, length, limits[texts], config.min_length, step_model.ends_itself)
         if length == 0:  # from here on each draw goes its own way
-            logs = logs.expand(-1, search.n_best, -1)
+            logs = logs.expand(-1, config.n_best, -1)
         over = ((ids == EOS) | (ids == PAD)).expand(logs.shape[:-1])
-        ids = _drawn(logs, search, own) if search.sample else logs.argmax(-1)
+        ids = _drawn(logs, config, own) if config.sample else logs.argmax(-1)
         gained = logs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).masked_fill(over, 0)
         ids = ids.masked_fill(over, PAD)
         yield texts, ids, gained
         going = ((ids != EOS) & (ids != PAD)).any(1)
         kept = going.nonzero().squeeze(1)
         here = torch.zeros_like(ids) if length == 0 else torch.arange(ids.size(1)).expand_as(ids)
-        writer.keep(kept, here.to(ids.device)[kept])
+        step_model.reorder(kept, here.to(ids.device)[kept])
         ids, texts = ids[kept], texts[kept]
         length += 1
 
 
-def _drawn(logs: Tensor, search: Search, own: torch.Generator | None) -> Tensor:
+def _drawn(logs: Tensor, config: GenerationConfig, own: torch.Generator | None) -> Tensor:
     """A token (texts, draws) for log-probabilities (texts, draws, vocabulary).
 
     A draw is where a number from 0 to 1 falls among the chances side by side. With a generator of
     its own a draw has the same number whatever text it belongs to.
     """
-    values, ids = likely(logs, search)
+    values, ids = top_k_top_p(logs, config)
     edges = values.exp().cumsum(-1)
     if own is None:
         number = torch.rand(logs.shape[:-1], dtype=edges.dtype, device=edges.device)
@@ -82,7 +84,7 @@ def _drawn(logs: Tensor, search: Search, own: torch.Generator | None) -> Tensor:
     return ids.gather(-1, torch.minimum(place, last)).squeeze(-1)
 
 
-def likely(log_probabilities: Tensor, search: Search) -> tuple[Tensor, Tensor]:
+def top_k_top_p(log_probabilities: Tensor, config: GenerationConfig) -> tuple[Tensor, Tensor]:
     """What may be drawn of log-probabilities (…, vocabulary): log-probabilities (…, kept) at the
     temperature and within `top_k` and `top_p`, and their ids (…, kept).
 
@@ -90,11 +92,11 @@ def likely(log_probabilities: Tensor, search: Search) -> tuple[Tensor, Tensor]:
     """
     values, size = log_probabilities, log_probabilities.size(-1)
     ids = torch.arange(size, device=values.device).expand(values.shape)
-    if search.top_k or search.top_p < 1:  # the likeliest first
-        values, ids = values.topk(min(search.top_k or size, size), -1)
-    values = (values.double() / search.temperature).log_softmax(-1)
-    if search.top_p < 1:
+    if config.top_k or config.top_p < 1:  # the likeliest first
+        values, ids = values.topk(min(config.top_k or size, size), -1)
+    values = (values.double() / config.temperature).log_softmax(-1)
+    if config.top_p < 1:
         chances = values.exp()
-        beyond = chances.cumsum(-1) - chances >= search.top_p  # the others have the share already
+        beyond = chances.cumsum(-1) - chances >= config.top_p  # the others have the share already
         values = values.masked_fill(beyond, -torch.inf).log_softmax(-1)
     return values, ids

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,21 @@ class Hypothesis:
     score: float  # what it is ranked by
 
 
-class Writer(Protocol):
+class StepModel(Protocol):
     """A model in the middle of writing several texts, with several prefixes of each."""
 
-    ends: bool  # whether the model ends its texts itself, or writes on until it is stopped
+    ends_itself: bool  # whether the model ends its texts itself, or writes on until it is stopped
 
     def step(self, ids: Tensor) -> Tensor:
         """Last tokens (texts, prefixes) -> log-probabilities (texts, prefixes, vocabulary)."""
 
-    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
+    def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Go on with texts (kept,) alone, ascending, and of each with prefixes (kept, width)."""
 
 
-def hypothesis(ids: list[int], log_probability: float, search: Search) -> Hypothesis:
+def hypothesis(ids: list[int], log_probability: float, config: GenerationConfig) -> Hypothesis:
     """A text that has ended, with its score."""
-    score = log_probability / (len(ids) + 1) ** search.length_penalty
+    score = log_probability / (len(ids) + 1) ** config.length_penalty
     return Hypothesis(ids, log_probability, score)
 
 

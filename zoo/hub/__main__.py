@@ -50,9 +50,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from zoo.hub.shipped import models
+    from zoo.hub.shipped import list_models
 
-    print(models())
+    print(list_models())
     return 0
 
 

@@ -18,7 +18,7 @@ from zoo.loading import load
 from zoo.model_folder.verify import SHIPPED, read_config
 from zoo.task import Task
 from zoo.training import checkpoint, pipeline
-from zoo.training.build import open_rows, set_up
+from zoo.training.build import configure, open_rows
 
 log = logging.getLogger("zoo")
 
@@ -55,7 +55,7 @@ def _train(settings: Sequence[str], place: Path) -> None:
         settings = [*settings, f"out={place}"]
     command = shlex.join(["python", "-m", "zoo.run", *settings])
     log.info("%s", command)
-    pipeline.train(check(compose([*settings])), command, time.time())
+    pipeline.run(check(compose([*settings])), command, time.time())
 
 
 def _finish(
@@ -65,38 +65,40 @@ def _finish(
     of the weights as they were trained, both computed in float32."""
     task, last = load(trained), [*recipe.steps[-1], *given]
     settings = check(compose(last))
-    set_up(task, settings)
+    configure(task, settings)
     corpus = [text for text in last if text.startswith("data")]
-    search = [text for text in last if text.startswith("search")]
+    generation = [text for text in last if text.startswith("generation")]
     shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
     path = [text for text in shown if text.startswith("data.path")]
-    facts = dict(task.facts or {})
-    del facts["command"]  # the steps are in its place
-    facts |= {
+    metadata = dict(task.metadata or {})
+    del metadata["command"]  # the steps are in its place
+    metadata |= {
         "name": name, "languages": recipe.languages, "limits": recipe.limits,
         "weights": FORMS[recipe.weights], "metric": task.metric, "steps": [[*step, *path] for step in recipe.steps],
         "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
         "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
         "test_precision": "fp32",
     }  # fmt: skip
-    if facts["baseline"] is None:
+    if metadata["baseline"] is None:
         rows = open_rows(settings, type(task))
-        facts["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
+        metadata["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
-    task.save(into, facts, recipe.weights)
+    task.save(into, metadata, recipe.weights)
     for form, place in (("trained", trained), ("test", into)):
-        measured = [f"task={task.name}", *corpus, *search, f"model={place}", "precision=fp32"]
-        facts[form] = pipeline.test(check(compose([*measured, "mode=evaluate"])))[1]
-    task.save(into, facts, recipe.weights, examples(load(into), recipe.inputs))
+        measured = [f"task={task.name}", *corpus, *generation, f"model={place}", "precision=fp32"]
+        metadata[form] = pipeline.evaluate_saved(check(compose([*measured, "mode=evaluate"])))[1]
+    task.save(into, metadata, recipe.weights, examples(load(into), recipe.inputs))
     return into
 
 
 def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:
     """{"input", "answer"} of texts; of a model that draws, what it finds likeliest, in short."""
-    if task.search.sample:
-        task.search = replace(task.search, sample=False, beam=1, n_best=1, max_length=16)
-    rows = [task.asked(Row({"text": text}, text)) for text in inputs]
-    answers = map(task.show, task.respond(rows))
+    if task.generation.sample:
+        task.generation = replace(
+            task.generation, sample=False, beam_size=1, n_best=1, max_length=16
+        )
+    rows = [task.input_row(Row({"text": text}, text)) for text in inputs]
+    answers = map(task.format, task.predict_rows(rows))
     return [{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)]
 
 
@@ -104,5 +106,5 @@ def differences(name: str, made: str | Path) -> list[tuple[str, float, float]]:
     """Of every test metric of a shipped model its name, its value, and that of another folder."""
     if not (SHIPPED / name / "manifest.json").is_file():
         return []
-    own, other = (read_config(folder)["facts"]["test"] for folder in (SHIPPED / name, made))
+    own, other = (read_config(folder)["metadata"]["test"] for folder in (SHIPPED / name, made))
     return [(metric, own[metric], other[metric]) for metric in own]

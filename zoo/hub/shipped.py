@@ -14,7 +14,7 @@ RECIPES = SHIPPED / "recipes.json"
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedModel:
     """One model, as the list shows it."""
 
     name: str  # what zoo.load takes
@@ -26,7 +26,7 @@ class Shipped:
     value: float
 
 
-class Models(list[Shipped]):
+class ModelTable(list[ShippedModel]):
     """Shipped models; printed, a table."""
 
     def __str__(self) -> str:
@@ -42,24 +42,24 @@ class Models(list[Shipped]):
     __repr__ = __str__
 
 
-def models() -> Models:
+def list_models() -> ModelTable:
     """The models that come with the package, by name."""
-    return Models(_seen(name) for name in shipped())
+    return ModelTable(_seen(name) for name in shipped())
 
 
-def _seen(name: str) -> Shipped:
+def _seen(name: str) -> ShippedModel:
     config, folder = read_config(name), SHIPPED / name
-    facts = config["facts"]
-    metric = facts["metric"]
+    metadata = config["metadata"]
+    metric = metadata["metric"]
     size = sum(path.stat().st_size for path in folder.iterdir())
-    return Shipped(
+    return ShippedModel(
         name,
         config["task"],
-        facts["reads"],
-        facts["languages"],
+        metadata["reads"],
+        metadata["languages"],
         size,
         metric,
-        facts["test"][metric],
+        metadata["test"][metric],
     )
 
 

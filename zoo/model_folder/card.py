@@ -16,32 +16,37 @@ FACTS = (  # of a report, those that go into the model folder
 
 
 def card(
-    task: str, reads: str, why: str, parameters: int, tokenizer: Tokenizer, facts: Mapping[str, Any]
+    task: str,
+    reads: str,
+    why: str,
+    parameters: int,
+    tokenizer: Tokenizer,
+    metadata: Mapping[str, Any],
 ) -> str:
     """The model card, in Markdown."""
-    data = str(facts.get("data", "unnamed data"))
-    lines = [f"# {facts.get('name') or f'{task} on {data}'}", ""]
+    data = str(metadata.get("data", "unnamed data"))
+    lines = [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
     lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
     lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} "
               f"{tokenizer.kind}"]  # fmt: skip
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
-        if name in facts:
-            lines.append(f"- {name.replace('_', ' ')}: {facts[name]}")
-    lines += ["", *_figures(facts), *_data(data), *_commands(facts)]
-    if "limits" in facts:
-        lines += ["## Limits", "", str(facts["limits"]), ""]
-    name = facts.get("name", "FOLDER")
+        if name in metadata:
+            lines.append(f"- {name.replace('_', ' ')}: {metadata[name]}")
+    lines += ["", *_figures(metadata), *_data(data), *_commands(metadata)]
+    if "limits" in metadata:
+        lines += ["## Limits", "", str(metadata["limits"]), ""]
+    name = metadata.get("name", "FOLDER")
     use = f'import zoo\n\nzoo.load("{name}").predict(["…"])'
     lines += ["## Use", "", "```python", use, "```"]
     return "\n".join([*lines, ""])
 
 
-def _figures(facts: Mapping[str, Any]) -> list[str]:
+def _figures(metadata: Mapping[str, Any]) -> list[str]:
     """A table: this folder's figures, those of the weights before they were made smaller, and those
     of the yardstick."""
-    columns = [(name, facts[key]) for key, name in
+    columns = [(name, metadata[key]) for key, name in
                (("test", "test"), ("trained", "test, full weights"), ("valid", "validation"),
-                ("baseline", "test, baseline")) if facts.get(key)]  # fmt: skip
+                ("baseline", "test, baseline")) if metadata.get(key)]  # fmt: skip
     if not columns:
         return []
     names = dict.fromkeys(name for _, values in columns for name in values)
@@ -66,14 +71,16 @@ def _data(name: str) -> list[str]:
             f"Licence: {source.licence}.", "", f"To cite: {source.cite}.", ""]  # fmt: skip
 
 
-def _commands(facts: Mapping[str, Any]) -> list[str]:
+def _commands(metadata: Mapping[str, Any]) -> list[str]:
     """What trained it, and what measures it again."""
-    commands = [("Trained by", facts.get("command"))]
-    if steps := facts.get("steps"):
+    commands = [("Trained by", metadata.get("command"))]
+    if steps := metadata.get("steps"):
         several = ", each step from the model of the one before" if steps[1:] else ""
         commands = [(f"Trained by{several}", "\n".join(map(_command, steps)))]
-        commands.append(("All of that, and a comparison with the figures above", facts["retrain"]))
-    commands.append(("Measured by", facts.get("evaluate")))
+        commands.append(
+            ("All of that, and a comparison with the figures above", metadata["retrain"])
+        )
+    commands.append(("Measured by", metadata.get("evaluate")))
     lines = []
     for what, command in commands:
         if command:

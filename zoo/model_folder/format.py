@@ -28,7 +28,7 @@ from zoo.text.tokenizers import TOKENIZERS, Tokenizer
 class Model:
     """A model as it is written: all that a folder and its card are made of."""
 
-    config: dict[str, Any]  # task, options, search, closing
+    config: dict[str, Any]  # task, options, generation, end_ids
     backbone: dict[str, Any]  # its options
     weights: Mapping[str, Tensor]
     tokenizers: Sequence[Tokenizer]  # the target side's own is the second
@@ -63,11 +63,11 @@ class Saved:
 def save_model(
     model: Model,
     folder: str | Path,
-    facts: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
     weights: Form = "fp32",
     expected: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a model folder. `facts` (metrics, data, command, …) go into config.json and the card;
+    """Write a model folder. `metadata` (metrics, data, command, …) go into config.json and the card;
     `weights` says in how many bytes, see `zoo.model_folder.quantize`; `expected` are inputs and answers,
     for whoever wants to know whether the model still answers as it did.
 
@@ -81,7 +81,7 @@ def save_model(
         **model.config,
         "backbone": model.backbone,
         "tokenizer": model.tokenizers[0].kind,
-        "facts": facts or {},
+        "metadata": metadata or {},
     }
     names = ["config.json", "model.safetensors", "README.md"]
     names += save_tokenizers(model.tokenizers, folder)
@@ -94,7 +94,7 @@ def save_model(
         model.why,
         model.parameter_count,
         model.tokenizers[0],
-        facts or {},
+        metadata or {},
     )
     write_text(folder / "README.md", shown)
     if expected:

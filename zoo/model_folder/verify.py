@@ -9,15 +9,18 @@ from typing import Any
 
 from zoo.config import arguments
 from zoo.errors import InputError
-from zoo.generation.config import Search
+from zoo.generation.config import GenerationConfig
 from zoo.text.tokenizers import TOKENIZERS
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 EXPECTED = "expected.json"
 TARGET = "target."  # begins the file of the target side's own tokenizer
-OWN = {"task", "options", "search", "closing"}  # of a config those that belong to the task
-KEYS = {"format", *OWN, "backbone", "tokenizer", "facts"}
+OWN = {"task", "options", "generation", "end_ids"}  # the keys of a config that belong to the task
+KEYS = {"format", *OWN, "backbone", "tokenizer", "metadata"}
+EARLIER_KEYS = {"search": "generation", "closing": "end_ids", "facts": "metadata"}
+EARLIER_GENERATION_KEYS = {"beam": "beam_size"}
+EARLIER_TASKS = {"shared": "multitask"}
 FILES = {"config.json", "model.safetensors", "README.md", EXPECTED} | {
     f"{prefix}{kind.file}" for prefix in ("", TARGET) for kind in TOKENIZERS.values()
 }
@@ -64,14 +67,13 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
             raise InputError(f"{path}: missing")
         if sha256(path) != digest:
             raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
-    config = read_json(folder / "config.json")
-    config = {"search": {}, "closing": [], **config}  # older folders hold none
+    config = {"generation": {}, "end_ids": [], **current(read_json(folder / "config.json"))}
     if wrong := set(config) ^ KEYS:
         raise InputError(f"{folder / 'config.json'}: unknown or missing key {sorted(wrong)[0]!r}")
     if config["format"] != FORMAT:
         raise InputError(f"{folder / 'config.json'}: format {config['format']}, not {FORMAT}")
-    if not isinstance(config["facts"], dict):
-        raise InputError(f"{folder / 'config.json'}: facts are no object")
+    if not isinstance(config["metadata"], dict):
+        raise InputError(f"{folder / 'config.json'}: metadata is no object")
     if not isinstance(config["tokenizer"], str) or config["tokenizer"] not in TOKENIZERS:
         raise InputError(f"{folder / 'config.json'}: tokenizer {config['tokenizer']!r} is unknown")
     if TOKENIZERS[config["tokenizer"]].file not in files:
@@ -82,21 +84,39 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
 def read_config(name: str | Path) -> dict[str, Any]:
     """What config.json of a folder or of a shipped model says, unverified. Raises InputError."""
     path = locate(name) / "config.json"
-    config = read_json(path)
+    config = current(read_json(path))
     if not isinstance(config.get("task"), str):
         raise InputError(f"{path}: names no task")
     return config
 
 
-def read_search(name: str | Path) -> Search | None:
-    """How a model looks for its answers; None of an older folder, which does not say it."""
+def current(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the names of today: earlier ones are replaced, everything else is kept."""
+    found = {EARLIER_KEYS.get(name, name): value for name, value in config.items()}
+    generation, heads = found.get("generation"), None
+    if isinstance(generation, dict):
+        found["generation"] = {EARLIER_GENERATION_KEYS.get(k, k): v for k, v in generation.items()}
+    if isinstance(found.get("task"), str):
+        found["task"] = EARLIER_TASKS.get(found["task"], found["task"])
+    if isinstance(found.get("options"), dict):
+        heads = found["options"].get("heads")
+    if isinstance(heads, dict):
+        own = {
+            name: current(head) if isinstance(head, dict) else head for name, head in heads.items()
+        }
+        found["options"] = found["options"] | {"heads": own}
+    return found
+
+
+def read_generation(name: str | Path) -> GenerationConfig | None:
+    """The generation config of a model; None for an earlier folder, which has none."""
     config = read_config(name)
-    if "search" not in config:
+    if "generation" not in config:
         return None
     try:
-        return Search(**arguments(Search, config["search"], "search"))
+        return GenerationConfig(**arguments(GenerationConfig, config["generation"], "generation"))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{locate(name) / 'config.json'}: search: {error}") from None
+        raise InputError(f"{locate(name) / 'config.json'}: generation: {error}") from None
 
 
 def read_expected(name: str | Path) -> list[dict[str, Any]]:

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
-from zoo.nn.output_layer import TokenLayer, wide
+from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.text.special_ids import EOS
 
 PARTS = 16, 4  # of a vocabulary that the clusters begin after, where nothing else is said
 
 
-def edges(vocabulary: int) -> list[int]:
+def default_cutoffs(vocabulary: int) -> list[int]:
     """The usual cutoffs: the first ids of the clusters."""
     return sorted({max(EOS + 1, vocabulary // part) for part in PARTS})
 
 
-class AdaptiveTokenLayer(TokenLayer):
+class AdaptiveOutputLayer(OutputLayer):
     """A TokenLayer whose softmax goes two steps for rare tokens (Grave et al. 2017).
 
         P(token) = P_head(token)                            for an id below the first cutoff
@@ -66,14 +66,14 @@ class AdaptiveTokenLayer(TokenLayer):
         here: ValueError."""
         if label_smoothing:
             raise ValueError("an adaptive softmax has no label smoothing")
-        vectors, total = wide(vectors), vectors.new_zeros((), dtype=torch.float32)
+        vectors, total = at_least_float32(vectors), vectors.new_zeros((), dtype=torch.float32)
         for rows, (weight, bias), inside in self._steps(backbone, target):
             share = len(inside) / max(1, len(target))
             total = total + share * linear_cross_entropy(vectors[rows], weight, bias, inside)
         return total
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
-        vectors, found = wide(vectors), torch.zeros(len(target), device=target.device)
+        vectors, found = at_least_float32(vectors), torch.zeros(len(target), device=target.device)
         for rows, (weight, bias), inside in self._steps(backbone, target):
             found[rows] += linear_losses(vectors[rows], weight, bias, inside)
         return found
@@ -98,6 +98,6 @@ class AdaptiveTokenLayer(TokenLayer):
         """
         edges = [0, *self.edges]
         sizes = [high - low for low, high in itertools.pairwise(edges)]
-        weights, biases = self.scores(backbone).split(sizes), self.bias.split(sizes)
+        weights, biases = self.output_weight(backbone).split(sizes), self.bias.split(sizes)
         head = torch.cat([weights[0], self.clusters]), torch.cat([biases[0], self.cluster_bias])
         return [head, *zip(weights[1:], biases[1:], strict=True)]

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["dot", "general", "additive"]
+AttentionKind = Literal["dot", "general", "additive"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Attention(nn.Module):
     It is applied to all queries at once, after the recurrent layer: the LSTM keeps its fused kernel.
     """
 
-    def __init__(self, kind: Kind, query_size: int, memory_size: int) -> None:
+    def __init__(self, kind: AttentionKind, query_size: int, memory_size: int) -> None:
         super().__init__()
         if kind == "dot" and query_size != memory_size:
             raise ValueError(
@@ -51,7 +51,7 @@ class Attention(nn.Module):
             self.query = nn.Linear(query_size, query_size, bias=False)
             self.score = nn.Linear(query_size, 1, bias=False)
 
-    def remember(self, output: Tensor, lengths: Tensor) -> Memory:
+    def encode_memory(self, output: Tensor, lengths: Tensor) -> Memory:
         """Memory of output (batch, read, memory_size) with lengths (batch,)."""
         steps = torch.arange(output.size(1), device=output.device)
         padding = steps >= lengths.to(output.device).unsqueeze(1)

@@ -114,14 +114,16 @@ class Backbone(nn.Module):
         (batch, time, embedding_size); lengths: (batch,), all steps when None; state: h_0 and c_0,
         (layers * directions, batch, hidden) each. Raises ValueError for ids outside the vocabulary.
         """
-        x = self.vectors(x)
-        x = dropouts.locked(x.transpose(0, 1), self.input_dropout, self.training).transpose(0, 1)
+        x = self.embed_inputs(x)
+        x = dropouts.locked_dropout(x.transpose(0, 1), self.input_dropout, self.training).transpose(
+            0, 1
+        )
         output, (h_n, c_n) = self.lstm(x, state, lengths)
         if lengths is None:
             lengths = torch.full((x.size(0),), x.size(1))
         return Encoded(output, h_n, c_n, lengths)
 
-    def vectors(self, x: Tensor) -> Tensor:
+    def embed_inputs(self, x: Tensor) -> Tensor:
         """What the LSTM reads, (batch, time, size): of ids their embeddings, all else as it is."""
         return x if self.embedding is None or x.is_floating_point() else self.embed(x)
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from zoo.config import Count, Share
 from zoo.nn.backbone import Backbone
-from zoo.text.characters import Spellings
+from zoo.text.characters import CharBatch
 
 
-class Speller(nn.Module):
+class CharEncoder(nn.Module):
     """Vectors of words from their characters: merged final `h_n` of a small LSTM -> linear."""
 
     def __init__(
@@ -28,8 +28,8 @@ class Speller(nn.Module):
         )
         self.project = nn.Linear(self.backbone.output_size, size, bias=False)
 
-    def forward(self, spellings: Spellings) -> Tensor:
+    def forward(self, spellings: CharBatch) -> Tensor:
         """(batch, time, size); what stands on padding is of no word in particular."""
         read = [self.backbone(ids, lengths).h_n for ids, lengths in spellings.blocks]
         merged = torch.cat([torch.cat([*h_n], -1) for h_n in read])  # (words, 2 * hidden)
-        return nn.functional.embedding(spellings.place, self.project(merged))
+        return nn.functional.embedding(spellings.word_index, self.project(merged))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 APART = 16  # steps after which what all paths share is put aside
-BARRED = -1e4  # added to what is ruled out; exp of it is exactly 0
+FORBIDDEN_SCORE = -1e4  # added to what is ruled out; exp of it is exactly 0
 
 
 class CRF(nn.Module):
@@ -25,7 +25,7 @@ class CRF(nn.Module):
     labels that must not come first. None rules nothing out.
     """
 
-    barred: Tensor
+    forbidden: Tensor
 
     def __init__(self, size: int, barred: Tensor | None = None) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class CRF(nn.Module):
         self.end = nn.Parameter(torch.empty(size))
         if barred is None:
             barred = torch.zeros(size + 1, size, dtype=torch.bool)
-        self.register_buffer("barred", barred | _unreached(barred), persistent=False)
+        self.register_buffer("forbidden", barred | _unreached(barred), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -44,8 +44,8 @@ class CRF(nn.Module):
 
     def allowed(self) -> tuple[Tensor, Tensor]:
         """`start` (size,) and `transitions` (size, size) without what is ruled out."""
-        start = self.start.masked_fill(self.barred[-1], BARRED)
-        return start, self.transitions.masked_fill(self.barred[:-1], BARRED)
+        start = self.start.masked_fill(self.forbidden[-1], FORBIDDEN_SCORE)
+        return start, self.transitions.masked_fill(self.forbidden[:-1], FORBIDDEN_SCORE)
 
     def score(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
         """(batch,): of one path a row. emissions (batch, time, size), labels (batch, time) int64;
@@ -111,7 +111,7 @@ def _unreached(barred: Tensor) -> Tensor:
     return ~reached
 
 
-class Each(nn.Module):
+class IndependentLabels(nn.Module):
     """What a CRF does, without transitions: the best label of each step for itself."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

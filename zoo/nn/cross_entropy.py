@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.rnn.matmul import Factor, precision, product
+from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 
 ELEMENTS = 1 << 22  # of logits that are held at a time, on a processor
 KEPT = 1 << 27  # bytes; a larger E is allocated anew each time
@@ -39,7 +39,7 @@ def linear_cross_entropy(
 @torch.no_grad()
 def linear_losses(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     """The cross entropy of each row (n,): `linear_cross_entropy` is its mean. Without gradient."""
-    low, kind = precision(x), torch.promote_types(x.dtype, torch.float32)
+    low, kind = compute_dtype(x), torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         _, sums, tops = _powers(x.to(low), weight.to(low), bias.to(low), kind, keep=False)
         return sums.log() + tops - _hits(x.to(kind), weight, bias, target)
@@ -51,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float,
         wanted: bool,
     ) -> Tensor:  # fmt: skip
-        low, count = precision(x), max(1, len(x))
+        low, count = compute_dtype(x), max(1, len(x))
         wide = torch.promote_types(x.dtype, torch.float32)
         ctx.kinds = x.dtype, weight.dtype, bias.dtype
         with torch.autocast(x.device.type, enabled=False):
@@ -88,7 +88,7 @@ def _powers(
     """
     count, size = len(rows), len(weight)
     some = max(1, ELEMENTS // size) if rows.device.type == "cpu" else max(1, count)
-    factor = Factor(weight, rows.dtype) if count > some else None  # once for several products
+    factor = PackedWeight(weight, rows.dtype) if count > some else None  # once for several products
     kept = _scratch(rows, count if keep else min(some, count), size)
     sums, tops = (rows.new_empty(count, dtype=wide) for _ in range(2))
     for start in range(0, count, some):
@@ -107,10 +107,10 @@ def _hits(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     return (x * weight[target].to(x)).sum(1) + bias[target].to(x)
 
 
-def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: Factor | None) -> Tensor:
+def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: PackedWeight | None) -> Tensor:
     """A new tensor (rows, vocabulary)."""
     if factor is None:
-        return product(rows, weight, rows.dtype).add_(bias)
+        return matmul(rows, weight, rows.dtype).add_(bias)
     return factor(rows, bias)
 
 
@@ -122,13 +122,13 @@ def _gradients(
     every, right = share
     wide = sums.dtype
     part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): what makes E to P, over the count
-    of_rows = product(powers, weight.t(), rows.dtype).to(wide) * part
+    of_rows = matmul(powers, weight.t(), rows.dtype).to(wide) * part
     of_rows -= weight[target].to(wide) * (right / count)
     given = torch.cat([rows.to(wide) * part, part], 1)  # (n, size + 1)
     lift = _lift(given, rows.dtype)
     given = (given if lift is None else given * lift).to(rows.dtype)
     if rows.dtype == torch.float32:  # oneDNN's, which turns its second factor: the smaller one here
-        made = product(given.t(), powers.t(), rows.dtype).t()
+        made = matmul(given.t(), powers.t(), rows.dtype).t()
     else:
         made = powers.t() @ given  # (vocabulary, size + 1)
     of_weight, of_bias = made[:, :-1].to(wide).contiguous(), made[:, -1].to(wide)

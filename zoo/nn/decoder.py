@@ -7,24 +7,24 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.nn.attention import Attention, Kind, Memory
+from zoo.nn.attention import Attention, AttentionKind, Memory
 from zoo.nn.backbone import Backbone
-from zoo.nn.output_layer import TokenLayer
+from zoo.nn.output_layer import OutputLayer
 from zoo.rnn import dropout as dropouts
 from zoo.text.special_ids import BOS, PAD, UNK
 
 
-class Writing(NamedTuple):
+class DecoderState(NamedTuple):
     """Where a decoder stands after a token."""
 
     h: Tensor  # (layers, batch, hidden)
     c: Tensor  # (layers, batch, hidden)
-    fed: Tensor | None  # (batch, size): the vector of the step before, with input feeding
+    fed_vector: Tensor | None  # (batch, size): the vector of the step before, with input feeding
 
-    def select(self, rows: Tensor) -> Writing:
+    def select(self, rows: Tensor) -> DecoderState:
         """The state of some rows: indices (kept,)."""
-        fed = None if self.fed is None else self.fed[rows]
-        return Writing(self.h[:, rows], self.c[:, rows], fed)
+        fed = None if self.fed_vector is None else self.fed_vector[rows]
+        return DecoderState(self.h[:, rows], self.c[:, rows], fed)
 
 
 class Decoder(nn.Module):
@@ -39,7 +39,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: Backbone, hidden_size: int, attention: Kind | Literal["none"] = "none",
+        self, encoder: Backbone, hidden_size: int, attention: AttentionKind | Literal["none"] = "none",
         input_feeding: bool = False, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         """The options are those of `encoder`, which reads ids; its embeddings and this one's
@@ -56,13 +56,13 @@ class Decoder(nn.Module):
         self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
         self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
 
-    def start(self, h_0: Tensor, c_0: Tensor) -> Writing:
+    def start(self, h_0: Tensor, c_0: Tensor) -> DecoderState:
         """The state before the first token, from h_0 and c_0 (layers, batch, hidden)."""
         fed = h_0.new_zeros(h_0.size(1), self.size) if self.input_feeding else None
-        return Writing(h_0, c_0, fed)
+        return DecoderState(h_0, c_0, fed)
 
     def forward(
-        self, embedded: Tensor, state: Writing, memory: Memory | None
+        self, embedded: Tensor, state: DecoderState, memory: Memory | None
     ) -> tuple[Tensor, Tensor | None]:
         """Read all steps of embedded (batch, written, size), as in training.
 
@@ -71,7 +71,7 @@ class Decoder(nn.Module):
         """
         if not self.input_feeding:
             encoded = self.backbone(embedded, state=(state.h, state.c))
-            return self._look(encoded.output, memory)
+            return self._attend(encoded.output, memory)
         vectors, weights = [], []
         for step in embedded.unbind(1):  # (batch, size)
             vector, seen, state = self.step(step.unsqueeze(1), state, memory)
@@ -81,22 +81,22 @@ class Decoder(nn.Module):
         return torch.cat(vectors, 1), torch.cat(looked, 1) if looked else None
 
     def step(
-        self, embedded: Tensor, state: Writing, memory: Memory | None
-    ) -> tuple[Tensor, Tensor | None, Writing]:
+        self, embedded: Tensor, state: DecoderState, memory: Memory | None
+    ) -> tuple[Tensor, Tensor | None, DecoderState]:
         """Read one more token of each prefix: embedded (texts, prefixes, size).
 
         The state has a row for each prefix of each text, the memory one for each text. Returns
         vectors (texts, prefixes, size), weights (texts, prefixes, read) and the new state.
         """
         x = embedded.flatten(0, 1).unsqueeze(1)  # (texts * prefixes, 1, size)
-        if state.fed is not None:
-            x = torch.cat([x, state.fed.unsqueeze(1).to(x.dtype)], -1)
+        if state.fed_vector is not None:
+            x = torch.cat([x, state.fed_vector.unsqueeze(1).to(x.dtype)], -1)
         encoded = self.backbone(x, state=(state.h, state.c))
-        vectors, weights = self._look(encoded.output.view(*embedded.shape[:2], -1), memory)
+        vectors, weights = self._attend(encoded.output.view(*embedded.shape[:2], -1), memory)
         fed = vectors.flatten(0, 1) if self.input_feeding else None
-        return vectors, weights, Writing(encoded.h_n, encoded.c_n, fed)
+        return vectors, weights, DecoderState(encoded.h_n, encoded.c_n, fed)
 
-    def _look(self, output: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
+    def _attend(self, output: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
         """Vectors and weights for output (batch, steps, hidden)."""
         weights = None
         if self.attention is not None:
@@ -104,16 +104,16 @@ class Decoder(nn.Module):
             context, weights = self.attention(output, memory)
             output = torch.cat([context.to(output.dtype), output], -1)
         vectors = self.mix(output).tanh()
-        return dropouts.drop(vectors, self.dropout, self.training), weights
+        return dropouts.dropout(vectors, self.dropout, self.training), weights
 
 
-class Prefixes:
+class DecoderStepModel:
     """A `zoo.generation.step_model.Writer` of a decoder: what was read is computed once, states are only sorted."""
 
-    ends = True
+    ends_itself = True
 
     def __init__(
-        self, decoder: Decoder, state: Writing, memory: Memory | None, tokens: TokenLayer,
+        self, decoder: Decoder, state: DecoderState, memory: Memory | None, tokens: OutputLayer,
         encoder: Backbone,
     ) -> None:  # fmt: skip
         """`encoder` is the backbone that `tokens` may be tied to."""
@@ -130,7 +130,7 @@ class Prefixes:
         found[..., [PAD, UNK, BOS]] = -torch.inf  # never written, and no other gains by that
         return found
 
-    def keep(self, texts: Tensor, prefixes: Tensor) -> None:
+    def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Go on with these texts, and of each with these prefixes."""
         if self.memory is not None and len(texts) < len(self.memory.values):
             self.memory = self.memory.select(texts)

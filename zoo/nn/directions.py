@@ -14,7 +14,7 @@ DROPOUTS = (  # a training's own, whatever its backbone was trained with before
 )  # fmt: skip
 
 
-def turned(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
+def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
     """A backbone that reads in one direction or in both, made of `backbone`'s own parameters.
 
     False leaves the backward direction out. A single layer allows that and computes the same

@@ -11,7 +11,7 @@ from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
 from zoo.text.special_ids import PAD
 
 
-class TokenLayer(nn.Module):
+class OutputLayer(nn.Module):
     """Ids -> vectors of the backbone's embedding size, and vectors (…, size) -> logits
     (…, vocabulary).
 
@@ -40,21 +40,27 @@ class TokenLayer(nn.Module):
 
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
         """Logits (…, vocabulary) of vectors (…, size)."""
-        return F.linear(vectors, self.scores(backbone), self.bias)
+        return F.linear(vectors, self.output_weight(backbone), self.bias)
 
     def loss(
         self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
         """Mean cross entropy of vectors (n, size) and target ids (n,)."""
         return linear_cross_entropy(
-            wide(vectors), self.scores(backbone), self.bias, target, label_smoothing
+            at_least_float32(vectors),
+            self.output_weight(backbone),
+            self.bias,
+            target,
+            label_smoothing,
         )
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
         """The cross entropy of each of vectors (n, size) and target ids (n,), without gradient."""
-        return linear_losses(wide(vectors), self.scores(backbone), self.bias, target)
+        return linear_losses(
+            at_least_float32(vectors), self.output_weight(backbone), self.bias, target
+        )
 
-    def scores(self, backbone: Backbone) -> Tensor:
+    def output_weight(self, backbone: Backbone) -> Tensor:
         """What vectors are compared with (vocabulary, size)."""
         if self.weight is not None:
             return self.weight
@@ -63,6 +69,6 @@ class TokenLayer(nn.Module):
         return embedding.weight
 
 
-def wide(vectors: Tensor) -> Tensor:
+def at_least_float32(vectors: Tensor) -> Tensor:
     """Vectors in float32 at least: sums over them are taken in that."""
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -8,17 +8,17 @@ from torch import Tensor
 from zoo.text.special_ids import EOS, UNK
 
 
-def words(ids: Tensor, share: float, training: bool = True) -> Tensor:
+def words(ids: Tensor, p: float, training: bool = True) -> Tensor:
     """Ids with `share` of the tokens turned into UNK, in training; PAD, BOS and EOS stay."""
-    if not (training and share):
+    if not (training and p):
         return ids
-    dropped = torch.rand(ids.shape, device=ids.device) < share
+    dropped = torch.rand(ids.shape, device=ids.device) < p
     return ids.masked_fill(dropped & (ids > EOS), UNK)
 
 
-def some(ids: Tensor, chosen: Tensor, share: float, training: bool = True) -> Tensor:
+def some(ids: Tensor, chosen: Tensor, p: float, training: bool = True) -> Tensor:
     """Ids with `share` of those that are `chosen`, (vocabulary,) bool, turned into UNK, in
     training."""
-    if not (training and share):
+    if not (training and p):
         return ids
-    return ids.masked_fill(chosen[ids] & (torch.rand(ids.shape, device=ids.device) < share), UNK)
+    return ids.masked_fill(chosen[ids] & (torch.rand(ids.shape, device=ids.device) < p), UNK)

@@ -11,27 +11,25 @@ from torch.nn import functional as F
 STEPS = 1 << 16  # a share is met to 1/65536: 16 random bits an element
 
 
-def drop(x: Tensor, share: float, training: bool = True) -> Tensor:
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """x with `share` of its elements at zero and the others scaled up, in training."""
-    return x * mask(x, x.shape, share) if training and share else x
+    return x * mask(x, x.shape, p) if training and p else x
 
 
-def locked(x: Tensor, share: float, training: bool = True) -> Tensor:
+def locked_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """x (time, batch, size), the same features of a row at zero in all its steps (locked or
     variational dropout, Gal & Ghahramani 2016), in training."""
-    return x * mask(x, (1, *x.shape[1:]), share) if training and share else x
+    return x * mask(x, (1, *x.shape[1:]), p) if training and p else x
 
 
-def types(
-    vectors: Tensor, ids: Tensor, table: Tensor, share: float, training: bool = True
-) -> Tensor:
+def types(vectors: Tensor, ids: Tensor, table: Tensor, p: float, training: bool = True) -> Tensor:
     """Vectors (batch, time, size) of ids (batch, time) with `share` of the rows of their table
     (vocabulary, size) at zero, wherever these occur (embedding dropout, Gal & Ghahramani 2016), in
     training."""
-    return vectors * mask(table, (len(table), 1), share)[ids] if training and share else vectors
+    return vectors * mask(table, (len(table), 1), p)[ids] if training and p else vectors
 
 
-def mask(like: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
+def mask(like: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
     """Zeros, `share` of them, and 1 / (1 - share), of the dtype and on the device of `like`.
 
     On a processor torch draws each element from the generator for itself, which for the recurrent
@@ -39,8 +37,8 @@ def mask(like: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
     draw of 64 bits serves four elements, in an eighth of the time.
     """
     if like.device.type != "cpu":
-        return F.dropout(like.new_ones(shape), share)
-    zeros = round(share * STEPS)
+        return F.dropout(like.new_ones(shape), p)
+    zeros = round(p * STEPS)
     if zeros == STEPS:
         return like.new_zeros(shape)
     count = math.prod(shape)

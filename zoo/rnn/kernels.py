@@ -63,7 +63,7 @@ H100 = Device("cuda", "H100", (9, 0), 132)
 class Condition:
     """One thing that a kernel asks for, and whether it is so."""
 
-    wants: str
+    requirement: str
     holds: bool
 
 
@@ -79,11 +79,11 @@ class Explanation:
     @property
     def failing(self) -> list[str]:
         """What the fastest kernel wants and does not get."""
-        return [condition.wants for condition in self.conditions if not condition.holds]
+        return [condition.requirement for condition in self.conditions if not condition.holds]
 
     def __str__(self) -> str:
         lines = [f"engine {self.engine}: {self.kernel}"]
-        lines += [f"  {'yes' if c.holds else 'no '} {c.wants}" for c in self.conditions]
+        lines += [f"  {'yes' if c.holds else 'no '} {c.requirement}" for c in self.conditions]
         return "\n".join(lines + [f"  would help: {rewrite}" for rewrite in self.rewrites])
 
 

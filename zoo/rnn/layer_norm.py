@@ -9,7 +9,7 @@ from zoo.rnn.lstm_reference import EPSILON
 from zoo.torch_private import layer_norm_backward
 
 
-class Norms:
+class StepLayerNorm:
     """Layer normalisation of the four gates' sums and of the cell, with what their gradients need."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
@@ -17,14 +17,14 @@ class Norms:
         self.sums: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step, with mean and 1 / std
         self.cells: list[tuple[Tensor, Tensor]] = []  # mean and 1 / std
 
-    def of_gates(self, sums: Tensor) -> Tensor:
+    def normalize_gates(self, sums: Tensor) -> Tensor:
         """The next step's sums (batch, 4 * hidden), each gate normalised for itself."""
         rows = sums.view(-1, 4, self.scale.size(1))
         normed, mean, rstd = torch.native_layer_norm(rows, rows.shape[2:], None, None, EPSILON)
         self.sums.append((rows, mean, rstd))
         return torch.addcmul(self.shift[:4], normed, self.scale[:4]).view_as(sums)
 
-    def of_cell(self, cell: Tensor) -> Tensor:
+    def normalize_cell(self, cell: Tensor) -> Tensor:
         """The next step's cell (batch, hidden), normalised."""
         normed, mean, rstd = torch.native_layer_norm(
             cell, cell.shape[1:], self.scale[4], self.shift[4], EPSILON
@@ -32,12 +32,12 @@ class Norms:
         self.cells.append((mean, rstd))
         return normed
 
-    def back_gates(self, d_gates: Tensor, t: int) -> Tensor:
+    def gates_backward(self, d_gates: Tensor, t: int) -> Tensor:
         """The gradient of the sums (batch, 4, hidden) of step t."""
         rows, mean, rstd = self.sums[t]
         return layer_norm_backward(d_gates * self.scale[:4], rows, mean, rstd)
 
-    def back_cell(self, d_normed: Tensor, cell: Tensor, t: int) -> Tensor:
+    def cell_backward(self, d_normed: Tensor, cell: Tensor, t: int) -> Tensor:
         """The gradient of the cell (batch, hidden) of step t."""
         return layer_norm_backward(d_normed * self.scale[4], cell, *self.cells[t])
 

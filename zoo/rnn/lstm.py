@@ -147,7 +147,7 @@ class LSTM(nn.LSTM):
         """
         shape = kernels.Shape(
             self.input_size, self.hidden_size, self.num_layers, self.bidirectional, self.proj_size,
-            self.layer_norm, not self._torch_alone, batch, time, lengths,
+            self.layer_norm, not self._one_fused_call, batch, time, lengths,
         )  # fmt: skip
         return kernels.explain(shape, device, dtype, self.engine)
 
@@ -185,8 +185,13 @@ class LSTM(nn.LSTM):
         x = input.transpose(0, 1) if self.batch_first else input  # (time, batch, input_size)
         if x.size(0) == 0:
             raise RuntimeError("expected a sequence of at least one step")
-        found = padding.find(x, lengths)
-        if found is None and self._torch_alone and not return_gates and not self._learning_in_eval:
+        found = padding.find_padding(x, lengths)
+        if (
+            found is None
+            and self._one_fused_call
+            and not return_gates
+            and not self._needs_grad_in_eval
+        ):
             return super().forward(input, hx)  # one call for all layers and directions
         zero = hx is None and not self.learned_state
         state = self._first_state(x) if hx is None else hx
@@ -199,12 +204,12 @@ class LSTM(nn.LSTM):
         return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in seen))
 
     @property
-    def _learning_in_eval(self) -> bool:
+    def _needs_grad_in_eval(self) -> bool:
         """torch tells its kernel by the mode, not by the gradient, and cuDNN then keeps nothing."""
         return torch.is_grad_enabled() and not self.training
 
     @property
-    def _torch_alone(self) -> bool:
+    def _one_fused_call(self) -> bool:
         """Whether one call of torch's kernel computes all that is asked for, given full rows."""
         between = self.dropout > 0 and self.num_layers > 1
         masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
@@ -212,7 +217,7 @@ class LSTM(nn.LSTM):
         return fused and not masks and not self.learned_state
 
     def _packed(self, input: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
-        if self._torch_alone:
+        if self._one_fused_call:
             return super().forward(input, hx)
         # In the packing's own order, longest row first; time first.
         x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))

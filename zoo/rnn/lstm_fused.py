@@ -32,7 +32,7 @@ def run(
     # be lost on the way, so each row is turned within its own length, at the price of a gather.
     ends_last = padding is None or (reverse and from_zero)
     if reverse:
-        x = x.flip(0) if ends_last else padding.turn(x)  # type: ignore[union-attr]
+        x = x.flip(0) if ends_last else padding.reverse(x)  # type: ignore[union-attr]
     if padding is not None:
         mask = padding.mask.flip(0) if reverse and ends_last else padding.mask
         x = torch.cat([x, mask.to(x)], -1)
@@ -51,9 +51,9 @@ def run(
     )
     h, c = last_h[0], last_c[0]
     if not ends_last:
-        h = padding.last(output, h_0)  # type: ignore[union-attr]
+        h = padding.last_step(output, h_0)  # type: ignore[union-attr]
     if reverse:
-        output = output.flip(0) if ends_last else padding.turn(output)  # type: ignore[union-attr]
+        output = output.flip(0) if ends_last else padding.reverse(output)  # type: ignore[union-attr]
     return output, h, c
 
 

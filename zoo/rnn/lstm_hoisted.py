@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from zoo.rnn.cuda import cuda_graph, lstm_cuda
 from zoo.rnn.cuda.buffers import Case, Given
-from zoo.rnn.layer_norm import Norms
+from zoo.rnn.layer_norm import StepLayerNorm
 from zoo.rnn.lstm_reference import Weights
-from zoo.rnn.matmul import Factor, precision, product
+from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 from zoo.rnn.padding import Padding
 
 Steps = Literal["auto", "loop", "fused", "captured"]
@@ -47,7 +47,7 @@ def run(
     Under autocast, or for weights of 16 bits, the products are taken in 16 bits and the gates,
     cells and their sums in 32.
     """
-    low = precision(x)
+    low = compute_dtype(x)
     chosen = choose_steps(steps, x, weights, padding)
     wide = torch.float32 if low.itemsize == 2 else low
     bias = None if weights.b_ih is None or weights.b_hh is None else weights.b_ih + weights.b_hh
@@ -82,7 +82,7 @@ def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | Non
     plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
     time, batch, _ = x.shape
     has = (weights.b_ih is not None, weights.scale is not None, padding is not None)
-    case = Case(time, batch, weights.w_hh.size(0) // 4, precision(x), *has)
+    case = Case(time, batch, weights.w_hh.size(0) // 4, compute_dtype(x), *has)
     if not plain or weights.w_hr is not None or not lstm_cuda.covers(case, x.device):
         return "loop"
     if steps == "fused" or cuda_graph.graphs(x.device) is None:
@@ -99,7 +99,7 @@ def _run_kernels(
     steps: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The kernels' results in the order of x; pad (time, batch, 1)."""
-    low = precision(x)
+    low = compute_dtype(x)
     (h_0, c_0), wide = state, torch.float32
     with torch.autocast(x.device.type, enabled=False):
         w_ih, w_hh = (part.to(low).contiguous() for part in (weights.w_ih, weights.w_hh))
@@ -130,15 +130,15 @@ class Recurrence(torch.autograd.Function):
         pad: Tensor | None, low: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         (time, batch, _), size = x.shape, c_0.size(1)
-        gates = product(x.flatten(0, 1), w_ih, low).view(time, batch, 4 * size)
+        gates = matmul(x.flatten(0, 1), w_ih, low).view(time, batch, 4 * size)
         if bias is not None:
             gates += bias
         h, c = x.new_empty(time + 1, *h_0.shape), x.new_empty(time + 1, *c_0.shape)
         h[0], c[0] = h_0, c_0  # h[t] and c[t] stand before step t
         shown = torch.empty_like(c[1:])  # tanh(c), or of its norm
-        recur = Factor(w_hh, low)
-        project = None if w_hr is None else Factor(w_hr, low)
-        norms = None if scale is None or shift is None else Norms(scale, shift)
+        recur = PackedWeight(w_hh, low)
+        project = None if w_hr is None else PackedWeight(w_hr, low)
+        norms = None if scale is None or shift is None else StepLayerNorm(scale, shift)
         held = _held(pad, time)
         # Views are made at once: one by one, they would cost a small LSTM as much as its products.
         of_gates = gates.view(time, batch, 4, size).unbind(2)
@@ -146,11 +146,11 @@ class Recurrence(torch.autograd.Function):
         for t, (z, i, f, g, o, h_t, new_h, c_t, new_c, out) in enumerate(_steps(*views)):
             sums = recur(h_t).add_(z)  # (batch, 4 * hidden)
             if norms is not None:
-                sums = norms.of_gates(sums)
+                sums = norms.normalize_gates(sums)
             torch.sigmoid(sums, out=z)
             torch.tanh(sums.narrow(1, 2 * size, size), out=g)
             torch.mul(f, c_t, out=new_c).addcmul_(i, g)
-            torch.tanh(new_c if norms is None else norms.of_cell(new_c), out=out)
+            torch.tanh(new_c if norms is None else norms.normalize_cell(new_c), out=out)
             if project is None:
                 torch.mul(o, out, out=new_h)
             else:
@@ -176,8 +176,8 @@ class Recurrence(torch.autograd.Function):
         f = gates[..., size : 2 * size]
         d_sums = slopes if norms is None else torch.empty_like(slopes)
         d_read = None if w_hr is None else torch.empty_like(d_output)
-        recur = Factor(w_hh.t(), low)
-        project = None if w_hr is None else Factor(w_hr.t(), low)
+        recur = PackedWeight(w_hh.t(), low)
+        project = None if w_hr is None else PackedWeight(w_hr.t(), low)
         d_h, d_c = d_h.clone(), d_c.clone()
         views = (d_output, slopes[:, :, 3], slopes[:, :, :3], inner, f, slopes, d_sums, c[1:])
         for t, (d_out, d_o, d_ifg, into, f_t, d_gates, d_sum, c_t) in reversed(
@@ -193,25 +193,25 @@ class Recurrence(torch.autograd.Function):
             if norms is None:
                 d_c.addcmul_(d_m, into)
             else:
-                d_c += norms.back_cell(into.mul_(d_m), c_t, t)
+                d_c += norms.cell_backward(into.mul_(d_m), c_t, t)
             d_o.mul_(d_m)
             d_ifg.mul_(d_c.unsqueeze(1))
             if norms is not None:
-                d_sum.copy_(norms.back_gates(d_gates, t))
+                d_sum.copy_(norms.gates_backward(d_gates, t))
             d_h = recur(d_sum.flatten(1))
             d_c.mul_(f_t)
             if held[t]:
                 d_h, d_c = d_h + past_h, d_c + past_c
         flat = d_sums.view(time * batch, 4 * size)
-        d_x = product(flat, w_ih.t(), low).view_as(x) if ctx.needs_input_grad[0] else None
+        d_x = matmul(flat, w_ih.t(), low).view_as(x) if ctx.needs_input_grad[0] else None
         # Turned around, the smaller factor is the one that is copied.
-        d_w_ih = product(x.flatten(0, 1).t(), flat.t(), low).t()
-        d_w_hh = product(h[:-1].flatten(0, 1).t(), flat.t(), low).t()
+        d_w_ih = matmul(x.flatten(0, 1).t(), flat.t(), low).t()
+        d_w_hh = matmul(h[:-1].flatten(0, 1).t(), flat.t(), low).t()
         d_bias = None if bias is None else flat.sum(0)
         d_w_hr = None
         if d_read is not None:
             made = gates[..., 3 * size :] * shown
-            d_w_hr = product(made.flatten(0, 1).t(), d_read.flatten(0, 1).t(), low).t()
+            d_w_hr = matmul(made.flatten(0, 1).t(), d_read.flatten(0, 1).t(), low).t()
         d_scale, d_shift = (None, None) if norms is None else norms.gradients(slopes, inner, c[1:])
         return d_x, d_h, d_c, d_w_ih, d_w_hh, d_bias, d_w_hr, d_scale, d_shift, None, None
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from zoo import torch_private
 
 
-def precision(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """What products of x are taken in: its own precision, or that of the autocast around."""
     kind = x.device.type
     if torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
@@ -16,7 +16,7 @@ def precision(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def product(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
+def matmul(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
     """rows @ weight.T, taken in precision `low`.
 
     In fp32 on a processor it is oneDNN's, as in the fused kernel: on some processors that is twice
@@ -29,7 +29,7 @@ def product(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
     return torch.mm(rows.to(low), weight.t().to(low)).to(rows.dtype)
 
 
-class Factor:
+class PackedWeight:
     """`product` with one weight, brought into the kernel's own layout once for many calls."""
 
     def __init__(self, weight: Tensor, low: torch.dtype) -> None:

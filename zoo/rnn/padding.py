@@ -15,19 +15,19 @@ class Padding:
         self.lengths = lengths
         self.mask = (steps >= lengths).unsqueeze(-1)  # (time, batch, 1), True on padding
         turned = torch.where(steps < lengths, lengths - 1 - steps, steps)
-        self.turned = turned.unsqueeze(-1)  # (time, batch, 1)
+        self.reversed_index = turned.unsqueeze(-1)  # (time, batch, 1)
 
-    def turn(self, x: Tensor) -> Tensor:
+    def reverse(self, x: Tensor) -> Tensor:
         """Reverse each row's real steps and leave its padding in place: (time, batch, size)."""
-        return x.gather(0, self.turned.expand_as(x))
+        return x.gather(0, self.reversed_index.expand_as(x))
 
-    def last(self, x: Tensor, before: Tensor) -> Tensor:
+    def last_step(self, x: Tensor, before: Tensor) -> Tensor:
         """Each row's last real step of x (time, batch, size), or `before` where it has none."""
         index = (self.lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, x.size(2))
         return torch.where(self.lengths.unsqueeze(1) > 0, x.gather(0, index)[0], before.to(x))
 
 
-def find(x: Tensor, lengths: Tensor | None) -> Padding | None:
+def find_padding(x: Tensor, lengths: Tensor | None) -> Padding | None:
     """The padding of x (time, batch, size), or None when every row fills its length.
 
     Raises ValueError when `lengths` are not `batch` integers from 0 to `time`. In a graph that is

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.rnn import dropout, lstm_fused, lstm_hoisted, lstm_reference
 from zoo.rnn.lstm_reference import Gates, Weights
-from zoo.rnn.matmul import precision
+from zoo.rnn.matmul import compute_dtype
 from zoo.rnn.padding import Padding
 
 State = tuple[Tensor, Tensor]
@@ -52,7 +52,7 @@ def run_layer(
         return Result(*lstm_fused.run(x, state, weights, padding, reverse, from_zero))
     if engine == "hoisted":
         return Result(*lstm_hoisted.run(x, state, weights, padding, reverse))
-    low, kind = precision(x), x.device.type
+    low, kind = compute_dtype(x), x.device.type
     with torch.autocast(kind, enabled=False):  # it computes in the weights' precision
         given = [part.to(weights.w_ih) for part in (x, *state)]
         output, h, c, steps = lstm_reference.run(
@@ -117,7 +117,7 @@ def weights_of(lstm: Layers, suffix: str) -> Weights:
     def find(name: str) -> Tensor | None:
         return getattr(lstm, name + suffix, None)
 
-    w_hh = dropout.drop(
+    w_hh = dropout.dropout(
         lstm.get_parameter("weight_hh" + suffix), lstm.weight_dropout, lstm.training
     )
     return Weights(
@@ -132,5 +132,5 @@ def _clear(x: Tensor, padding: Padding | None) -> Tensor:
 
 def _drop(lstm: Layers, x: Tensor, share: float) -> Tensor:
     """Dropout of x (time, batch, size) in training."""
-    kind = dropout.locked if lstm.locked_dropout else dropout.drop
+    kind = dropout.locked_dropout if lstm.locked_dropout else dropout.dropout
     return kind(x, share, lstm.training)

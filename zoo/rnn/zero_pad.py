@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.rnn.lstm import LSTM
 
 
-def widen(lstm: LSTM, hidden_size: int | None = None, input_size: int | None = None) -> LSTM:
+def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None = None) -> LSTM:
     """A copy of `lstm` with `hidden_size` units and `input_size` inputs, zero beyond its own.
 
     Give it inputs with zeros (or anything) behind; of each direction's part of `output`, h_n and

@@ -46,7 +46,9 @@ def may_follow(before: str, after: str, scheme: Iterable[str]) -> bool:
     return not (ends and is_open)
 
 
-def barred(labels: Sequence[str], exceptions: Iterable[Sequence[str]]) -> Tensor | None:
+def forbidden_transitions(
+    labels: Sequence[str], exceptions: Iterable[Sequence[str]]
+) -> Tensor | None:
     """(labels + 1, labels) bool, as `zoo.nn.crf.CRF` takes it: True where label j must not follow
     label i, in the last row where it must not come first; of labels of spans, else None."""
     if not are_spans(labels):

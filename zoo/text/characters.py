@@ -40,14 +40,14 @@ class Alphabet:
 
 
 @dataclass(frozen=True)
-class Spellings:
+class CharBatch:
     """The distinct words of a batch, in characters. Words of like length stand in a block."""
 
     blocks: tuple[tuple[Tensor, Tensor], ...]  # ids (words, characters), lengths (words,)
-    place: Tensor  # (batch, time) int64: which of all blocks' words stands at a step
+    word_index: Tensor  # (batch, time) int64: which of all blocks' words stands at a step
 
     @classmethod
-    def of(cls, rows: Sequence[Any]) -> Spellings:
+    def collate(cls, rows: Sequence[Any]) -> CharBatch:
         """From what `Alphabet.encode` made of each row."""
         known: dict[bytes, int] = {}
         places = [
@@ -68,15 +68,15 @@ class Spellings:
             place[row, : len(some)] = rank[some]
         return cls(tuple(blocks), torch.from_numpy(place))
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Spellings:
+    def to(self, device: torch.device, non_blocking: bool = False) -> CharBatch:
         """On a device, but for the lengths."""
         blocks = tuple((ids.to(device, non_blocking=non_blocking), n) for ids, n in self.blocks)
-        return Spellings(blocks, self.place.to(device, non_blocking=non_blocking))
+        return CharBatch(blocks, self.word_index.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Spellings:
+    def pin_memory(self) -> CharBatch:
         """In pinned memory, but for the lengths."""
         blocks = tuple((ids.pin_memory(), lengths) for ids, lengths in self.blocks)
-        return Spellings(blocks, self.place.pin_memory())
+        return CharBatch(blocks, self.word_index.pin_memory())
 
 
 def _grouped(order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,7 +11,7 @@ from zoo.errors import InputError
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 
-class Pieces(NamedTuple):
+class SentencePieceOptions(NamedTuple):
     """How subwords are cut out of texts."""
 
     coverage: float = 0.9998  # share of the texts' characters that are known; the rest is UNK
@@ -20,7 +20,7 @@ class Pieces(NamedTuple):
     blanks: bool = False  # runs of blanks are kept, and are pieces: how a text is indented matters
 
 
-def learn(texts: Iterable[str], size: int, pieces: Pieces) -> bytes:
+def learn(texts: Iterable[str], size: int, pieces: SentencePieceOptions) -> bytes:
     """A sentencepiece model of at most `size` pieces.
 
     Raises InputError when `size` is too small for the characters, or the texts are empty.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zoo.errors import InputError
-from zoo.text.sentencepiece import Pieces, learn
+from zoo.text.sentencepiece import SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
 
@@ -33,7 +33,11 @@ class Tokenizer(ABC):
     @classmethod
     @abstractmethod
     def train(
-        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+        cls,
+        texts: Iterable[str],
+        size: int,
+        min_count: int = 1,
+        pieces: SentencePieceOptions | None = None,
     ) -> Tokenizer:
         """Learn at most `size` entries (specials included) that occur `min_count` times; `pieces`
         says how subwords are cut."""
@@ -80,7 +84,11 @@ class _Vocabulary(Tokenizer):
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+        cls,
+        texts: Iterable[str],
+        size: int,
+        min_count: int = 1,
+        pieces: SentencePieceOptions | None = None,
     ) -> Tokenizer:
         from torchtext.vocab import Vocab
 
@@ -181,13 +189,17 @@ class Subwords(Tokenizer):
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], size: int, min_count: int = 1, pieces: Pieces | None = None
+        cls,
+        texts: Iterable[str],
+        size: int,
+        min_count: int = 1,
+        pieces: SentencePieceOptions | None = None,
     ) -> Tokenizer:
         """`min_count` is not used: sentencepiece chooses its pieces by `size`.
 
         Raises InputError when `size` is too small for the characters, or the texts are empty.
         """
-        return cls(learn(texts, size, pieces or Pieces()))
+        return cls(learn(texts, size, pieces or SentencePieceOptions()))
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> Tokenizer:

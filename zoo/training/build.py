@@ -18,17 +18,17 @@ from zoo.config import Settings, arguments
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, open_corpus
 from zoo.data.corpora.splits import SETTINGS
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
-from zoo.evaluation.perplexity import Evaluation
-from zoo.generation.config import Search
+from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.generation.config import GenerationConfig
 from zoo.loading import load
 from zoo.nn.backbone import Backbone
-from zoo.nn.directions import DROPOUTS, turned
+from zoo.nn.directions import DROPOUTS, with_directions
 from zoo.registry import find
 from zoo.task import Task
-from zoo.text.sentencepiece import Pieces
+from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.tokenizers import TOKENIZERS, Tokenizer
 from zoo.training import embedding_init
 
@@ -40,7 +40,7 @@ def build(
 ) -> Task:
     """An untrained task, with what is learned from the first `rows` training rows: tokenizers,
     unless they are `kept` from elsewhere, and labels. Raises InputError."""
-    kind, options, shape = checked(settings)
+    kind, options, shape = check_options(settings)
     source = Rows(lambda: islice(splits.train, rows), splits.train.name)
     origin = None if settings.init is None else load(settings.init)
     options |= kind.learn(source)
@@ -57,7 +57,7 @@ def build(
         task = kind(backbone, tokenizer, **options)
     except ValueError as error:  # settings that are right alone and wrong together
         raise InputError(f"task={kind.__name__.lower()}: {error}") from None
-    set_up(task, settings)
+    configure(task, settings)
     return task
 
 
@@ -68,7 +68,7 @@ def _begun(origin: Task, settings: Settings, shape: dict[str, Any]) -> Backbone:
         settings.directions, settings.directions == "both"
     )
     try:
-        backbone = turned(backbone, both, **{name: shape[name] for name in DROPOUTS})
+        backbone = with_directions(backbone, both, **{name: shape[name] for name in DROPOUTS})
     except ValueError as error:
         raise InputError(f"init={settings.init}: {error}") from None
     way = "in both directions" if both else "to the right alone; directions=both adds the other way"
@@ -81,12 +81,12 @@ def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list
     wanted, trainer = settings.tokenizer, TOKENIZERS[settings.tokenizer.kind]
     sides: list[slice] = [slice(None)]
     if not wanted.shared:
-        count = len(kind.texts(next(iter(source))))
+        count = len(kind.tokenizer_texts(next(iter(source))))
         sides = [slice(side, side + 1) for side in range(count)]
-    pieces = Pieces(wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks)
+    pieces = SentencePieceOptions(wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks)
     tokenizers: list[Tokenizer] = []
     for side in sides:
-        texts = (text for row in source for text in kind.texts(row)[side])
+        texts = (text for row in source for text in kind.tokenizer_texts(row)[side])
         tokenizers.append(trainer.train(texts, wanted.size, wanted.min_count, pieces))
         if wanted.kind == "subwords" and len(tokenizers[-1]) < wanted.size:
             note = f"tokenizer.size={wanted.size}: the texts give {len(tokenizers[-1])} subwords"
@@ -96,28 +96,30 @@ def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list
     return tokenizers
 
 
-def set_up(task: Task, settings: Settings) -> None:
+def configure(task: Task, settings: Settings) -> None:
     """How the task looks for its answers, and what it is measured by. Raises InputError where it
     has no such choice."""
-    options = arguments(Search, settings.search, "search")
+    options = arguments(GenerationConfig, settings.generation, "generation")
     try:
-        task.search = Search(**options)
+        task.generation = GenerationConfig(**options)
     except ValueError as error:
-        raise InputError(f"search: {error}") from None
-    if task.search != Search() and not task.searches:
-        raise InputError(f"search.…: {task.name} does not search for its answers: leave it out")
+        raise InputError(f"generation: {error}") from None
+    if task.generation != GenerationConfig() and not task.generates:
+        raise InputError(f"generation.…: {task.name} does not generate its answers: leave it out")
     training = settings.mode == "train"  # its seed is not a part of the model
-    if task.search.sample and task.search.seed is None and not training:
-        task.search = replace(task.search, seed=settings.seed)
-    task.splitter = settings.tokens
-    if task.splitter != Task.splitter and "words" not in task.asks:
+    if task.generation.sample and task.generation.seed is None and not training:
+        task.generation = replace(task.generation, seed=settings.seed)
+    task.word_splitter = settings.tokens
+    if task.word_splitter != Task.word_splitter and "words" not in task.input_columns:
         raise InputError(f"tokens=…: {task.name} reads texts, not words: leave it out")
-    task.evaluation = Evaluation(**arguments(Evaluation, settings.evaluate, "evaluate"))
-    if task.evaluation != Evaluation() and task.metric != "perplexity":
+    task.perplexity_config = PerplexityConfig(
+        **arguments(PerplexityConfig, settings.evaluate, "evaluate")
+    )
+    if task.perplexity_config != PerplexityConfig() and task.metric != "perplexity":
         raise InputError(f"evaluate.…: {task.name} has no perplexity: leave it out")
 
 
-def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
+def check_options(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
     """The task's class, its options, and the backbone's, each against its own signature."""
     options = dict(settings.task)
     kind = find(str(options.pop("name", "")))
@@ -131,7 +133,7 @@ def checked(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, A
     )
 
 
-class Usable(Rows):
+class ValidRows(Rows):
     """The rows that a task can be trained on, or measured by.
 
     Each is looked at as it is read: the columns must be there; rows that the task calls unusable
@@ -151,15 +153,15 @@ class Usable(Rows):
         skipped: Counter[str] = Counter()
         none = True
         for row in self.read():
-            if "text" in self.kind.columns and "text" not in row and "words" in row:
-                row = Row(row | {"text": " ".join(labelled_words.words(row))}, row.place)
-            for name in self.kind.columns:
+            if "text" in self.kind.training_columns() and "text" not in row and "words" in row:
+                row = Row(row | {"text": " ".join(labelled_words.words(row))}, row.source)
+            for name in self.kind.training_columns():
                 if row.get(name) is None:
                     there = ", ".join(row)
-                    raise RowError(row.place, f"no {name!r}, there are {there}{self.cure(name)}")
-            reason = self.kind.unusable(row)
+                    raise RowError(row.source, f"no {name!r}, there are {there}{self.cure(name)}")
+            reason = self.kind.reject(row)
             if reason is not None and self.strict:
-                raise RowError(row.place, f"{reason}; strict=false skips such rows")
+                raise RowError(row.source, f"{reason}; strict=false skips such rows")
             if reason is None:
                 none = False
                 yield row
@@ -183,18 +185,20 @@ class Usable(Rows):
 
 def note_skipped(rows: Rows, count: int) -> None:
     """Log what was left out when `count` rows were read, if anything was."""
-    if isinstance(rows, Usable) and rows.skipped:
+    if isinstance(rows, ValidRows) and rows.skipped:
         log.info("%s: %d rows%s", rows.name, count, rows.note())
 
 
 def open_rows(settings: Settings, kind: type[Task]) -> Splits:
     """The corpus of the settings, as far as its rows can be used."""
-    splits = open_corpus(settings.data, kind.asks[0])
+    splits = open_corpus(settings.data, kind.input_columns[0])
     train = splits.train
-    if settings.train.share < 1:
-        train = Rows(lambda: _some(splits.train, settings.train.share, settings.seed), train.name)
+    if settings.train.fraction < 1:
+        train = Rows(
+            lambda: _some(splits.train, settings.train.fraction, settings.seed), train.name
+        )
     parts = (train, splits.valid, splits.test)
-    return Splits(*(Usable(rows, kind, settings.strict, settings.data) for rows in parts))
+    return Splits(*(ValidRows(rows, kind, settings.strict, settings.data) for rows in parts))
 
 
 def _some(rows: Rows, share: float, seed: int) -> Iterator[Row]:
@@ -203,21 +207,21 @@ def _some(rows: Rows, share: float, seed: int) -> Iterator[Row]:
     return (row for row in rows if generator.random() < share)
 
 
-def encode(task: Task, rows: Rows, folder: Path) -> Store:
+def encode(task: Task, rows: Rows, folder: Path) -> Dataset:
     """The rows of one split as a Store in `folder`. Says how many were skipped, and cut."""
-    store = task.store.write(rows, task.encode, folder)
+    store = task.dataset_class.write(rows, task.encode, folder)
     note_skipped(rows, len(store))
-    if cut := store.cut():
+    if cut := store.count_truncated():
         share = 100 * cut / len(store)
         log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(store), share)
     return store
 
 
-def start_from_vectors(task: Task, store: Store) -> None:
+def start_from_vectors(task: Task, dataset: Dataset) -> None:
     """Put word vectors learned from the training rows where the embedding has random ones."""
     embedding = task.backbone.embedding
     assert embedding is not None
-    found = embedding_init.learn(store, embedding.num_embeddings, embedding.embedding_dim)
+    found = embedding_init.learn(dataset, embedding.num_embeddings, embedding.embedding_dim)
     with torch.no_grad():
         known = found.any(1, keepdim=True)  # the others keep their random start
         embedding.weight.copy_(torch.where(known, found, embedding.weight))

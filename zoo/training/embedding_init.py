@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.text.special_ids import SPECIALS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SMOOTHING = 0.75  # of the contexts' counts: rare contexts count less
 MOST_TOKENS = 10_000_000  # what is read of a large corpus
 
 
-def learn(store: Store, count: int, size: int) -> Tensor:
+def learn(dataset: Dataset, count: int, size: int) -> Tensor:
     """Vectors (count, size) of length 1, in float32; zero where an id has no company.
 
     `count` is the size of the vocabulary. Where the vocabulary is smaller than `size` the
@@ -34,7 +34,7 @@ def learn(store: Store, count: int, size: int) -> Tensor:
     from scipy import sparse  # a second or two: where they are needed
     from sklearn.utils.extmath import randomized_svd
 
-    pairs = _neighbours(store, count)
+    pairs = _neighbours(dataset, count)
     ids = np.asarray(pairs.sum(1)).ravel()
     contexts = ids**SMOOTHING
     contexts /= max(contexts.sum(), 1e-12)
@@ -53,12 +53,12 @@ def learn(store: Store, count: int, size: int) -> Tensor:
     return torch.from_numpy(found / np.maximum(lengths, 1e-6))
 
 
-def _neighbours(store: Store, count: int) -> sparse.csr_matrix:
+def _neighbours(dataset: Dataset, count: int) -> sparse.csr_matrix:
     """How often two ids stand within WINDOW steps in a row, nearer ones counting more."""
     from scipy import sparse
 
-    ids = np.asarray(store.values["ids"][:MOST_TOKENS])
-    ends = np.asarray(store.ends["ids"])
+    ids = np.asarray(dataset.values["ids"][:MOST_TOKENS])
+    ends = np.asarray(dataset.ends["ids"])
     row = np.searchsorted(ends, np.arange(len(ids)), side="right")  # of each token
     pairs = sparse.csr_matrix((count, count), dtype=np.float64)
     for distance in range(1, WINDOW + 1):

@@ -28,8 +28,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from zoo.config import TrainSettings
-from zoo.data.dataset import Batch, Examples, Store, share
-from zoo.data.interleave import Turns
+from zoo.data.dataset import Batch, Dataset, ExampleList, shard
+from zoo.data.interleave import InterleavedDataset
 from zoo.data.prefetch import prefetch
 from zoo.data.readers import Row
 from zoo.errors import InputError
@@ -37,7 +37,7 @@ from zoo.files import write_text
 from zoo.task import Task
 from zoo.training.deferred import StepRecord
 from zoo.training.progress import Bar, Progress
-from zoo.training.state import Training, rate
+from zoo.training.state import TrainingState, learning_rate_factor
 
 log = logging.getLogger("zoo")
 
@@ -56,8 +56,8 @@ class NotFinite(InputError):
 
 def fit(
     task: Task,
-    store: Store | Turns,
-    valid: tuple[Store | Turns, Sequence[Row]],
+    dataset: Dataset | InterleavedDataset,
+    valid: tuple[Dataset | InterleavedDataset, Sequence[Row]],
     settings: TrainSettings,
     seed: int,
     accelerator: Accelerator,
@@ -71,7 +71,7 @@ def fit(
     Raises Stopped when interrupted, NotFinite when the loss is no number; in both cases the best
     epoch so far is in the task.
     """
-    training = Training(task, store, settings, seed, accelerator)
+    training = TrainingState(task, dataset, settings, seed, accelerator)
     if resume:
         training.load(folder / "checkpoint")
     for _ in epochs(training, valid, folder):
@@ -80,8 +80,8 @@ def fit(
 
 
 def epochs(
-    training: Training,
-    valid: tuple[Store | Turns, Sequence[Row]],
+    training: TrainingState,
+    valid: tuple[Dataset | InterleavedDataset, Sequence[Row]],
     folder: Path,
     checkpoints: bool = True,
 ) -> Iterator[dict[str, Any]]:
@@ -91,7 +91,7 @@ def epochs(
     Without `checkpoints` none are written after epochs, which saves time with large models.
     """
     settings, progress, task = training.settings, training.progress, training.task
-    accelerator, count = training.accelerator, training.store.count()
+    accelerator, count = training.accelerator, training.dataset.progress()
     try:
         shown = accelerator.is_main_process
         with interruptions() as interrupted, Bar(settings.epochs, count, shown) as bar:
@@ -116,26 +116,26 @@ class Prepared:
     steps: int  # tokens
 
 
-def prepare(training: Training, numbers: np.ndarray) -> Prepared:
+def prepare(training: TrainingState, numbers: np.ndarray) -> Prepared:
     """This process's rows of a batch as tensors, in pinned memory where a CUDA device reads them."""
     accelerator, task = training.accelerator, training.task
-    mine = share(numbers, accelerator.process_index, accelerator.num_processes)
+    mine = shard(numbers, accelerator.process_index, accelerator.num_processes)
     # A process without a row still takes part in the gradient's exchange, with weight 0.
     some = mine if len(mine) else numbers[:1]
-    batch = training.store.batch(some, task.vary)
-    size, steps = (task.size(batch), task.steps(batch)) if len(mine) else (0, 0)
+    batch = training.dataset.batch(some, task.augment)
+    size, steps = (task.count_targets(batch), task.count_tokens(batch)) if len(mine) else (0, 0)
     if accelerator.device.type == "cuda":
         batch = batch.pin_memory()
     return Prepared(batch, size, steps)
 
 
-def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -> None:
+def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Path) -> None:
     """The batches of one epoch, or what is left of it."""
     progress, settings = training.progress, training.settings
     generator = np.random.default_rng([training.seed, progress.epoch])
-    batches = training.store.plan(settings.batch_tokens, settings.batch_rows, generator)
+    batches = training.dataset.sampler(settings.batch_tokens, settings.batch_rows, generator)
     training.model.train()
-    training.thaw()
+    training.set_trainable()
     rest = islice(batches, progress.batch, None)
     with closing(prefetch(partial(prepare, training), rest, training.ahead)) as prepared:
         while True:
@@ -161,7 +161,7 @@ def _epoch(training: Training, interrupted: list[int], bar: Bar, folder: Path) -
 
 
 def step(
-    training: Training, numbers: np.ndarray, made: Prepared | None = None, stop: bool = False
+    training: TrainingState, numbers: np.ndarray, made: Prepared | None = None, stop: bool = False
 ) -> bool:
     """One batch: loss, gradient, update. True when any process is to stop.
 
@@ -175,26 +175,26 @@ def step(
     if world > 1:
         counts = accelerator.reduce(counts.to(accelerator.device))
     total, steps, stopping = counts.tolist()
-    done = progress.epoch + progress.rows / training.store.count()
+    done = progress.epoch + progress.rows / training.dataset.progress()
     for group in training.optimizer.param_groups:
-        now = settings.learning_rate * rate(done / settings.epochs, settings)
+        now = settings.learning_rate * learning_rate_factor(done / settings.epochs, settings)
         group["lr"] = now * group["scale"]
     loss = training.model(made.batch.to(accelerator.device))
     accelerator.backward(training.skippable(loss * (made.size * world / total)))
     for weight in training.frozen:
         weight.grad = None
-    norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.clip)
+    norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.grad_clip)
     record = StepRecord(loss, norm, made.size, progress.epoch, progress.batch, numbers)
     training.losses.add(record)
     if training.losses.due or world > 1:  # several processes read, and stop, at the same step
         _read_losses(training)
     training.update()
-    progress.rows += training.store.count(numbers)
+    progress.rows += training.dataset.progress(numbers)
     progress.tokens += steps
     return bool(stopping)
 
 
-def _read_losses(training: Training) -> None:
+def _read_losses(training: TrainingState) -> None:
     """Add the losses that were waiting to the epoch's. Raises NotFinite for the first that is no
     number: from that step on no weight was changed."""
     progress = training.progress
@@ -204,24 +204,24 @@ def _read_losses(training: Training) -> None:
             place = f"epoch {at.epoch + 1}, batch {at.batch + 1}"
             raise NotFinite(
                 f"the loss is {step.loss}, the norm of its gradient {step.norm} in {place} "
-                f"({training.store.place(at.rows)}): lower train.learning_rate"
+                f"({training.dataset.describe_batch(at.rows)}): lower train.learning_rate"
             )
         progress.loss += step.loss * step.record.size
         progress.size += step.record.size
 
 
 def _finish_epoch(
-    training: Training,
-    valid: tuple[Store | Turns, Sequence[Row]],
+    training: TrainingState,
+    valid: tuple[Dataset | InterleavedDataset, Sequence[Row]],
     bar: Bar,
     folder: Path,
     checkpoints: bool,
 ) -> None:
     """Evaluate, remember the best weights, write metrics and checkpoint."""
-    progress, task = training.progress, training.kept
-    task.choosing = True
+    progress, task = training.progress, training.evaluated_task
+    task.comparing_epochs = True
     metrics, _ = evaluate(task, *valid, training.accelerator)
-    task.choosing = False
+    task.comparing_epochs = False
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
     entry = {
@@ -231,7 +231,7 @@ def _finish_epoch(
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
     }
-    sign = -1 if task.least_is_best else 1
+    sign = -1 if task.lower_is_better else 1
     value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
     if not progress.best or value > progress.best["value"]:
         weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
@@ -247,24 +247,24 @@ def _finish_epoch(
         write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
     shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
-    if shown and (sketch := task.sketch()) is not None:
-        log.info("%s", indent(sketch.strip("\n"), "    | ", lambda line: True))
+    if shown and (preview := task.preview()) is not None:
+        log.info("%s", indent(preview.strip("\n"), "    | ", lambda line: True))
 
 
 def evaluate(
-    task: Task, store: Examples, rows: Sequence[Row], accelerator: Accelerator
+    task: Task, dataset: ExampleList, rows: Sequence[Row], accelerator: Accelerator
 ) -> tuple[dict[str, float], list[Any]]:
     """Metrics on all rows, and the answers in the rows' order; the same in every process."""
     rank, world = accelerator.process_index, accelerator.num_processes
     with accelerator.autocast():
-        answers = list(task.answers(store, rank=rank, world=world))
+        answers = list(task.predict_dataset(dataset, rank=rank, world=world))
     if world > 1:
         answers = gather_object(answers)
     answers.sort(key=lambda pair: pair[0])
     if [number for number, _ in answers] != list(range(len(rows))):
         raise RuntimeError("each row must be answered once")
     plain = [answer for _, answer in answers]
-    return task.score(plain, rows), plain
+    return task.compute_metrics(plain, rows), plain
 
 
 def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:

@@ -20,7 +20,7 @@ from accelerate.utils import broadcast_object_list
 from zoo import device as machine
 from zoo.config import Settings, check, check_together, compose
 from zoo.data.corpora import Splits
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.errors import InputError
 from zoo.evaluation import plots
 from zoo.files import write_text
@@ -31,7 +31,14 @@ from zoo.model_folder.verify import TARGET
 from zoo.task import Task
 from zoo.text.tokenizers import Tokenizer
 from zoo.training import checkpoint
-from zoo.training.build import build, checked, encode, open_rows, set_up, start_from_vectors
+from zoo.training.build import (
+    build,
+    check_options,
+    configure,
+    encode,
+    open_rows,
+    start_from_vectors,
+)
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.progress import Progress
 from zoo.training.state import accelerator_for
@@ -53,10 +60,10 @@ class Run:
     precision: str
     splits: Splits
     task: Task
-    stores: dict[str, Store]
+    datasets: dict[str, Dataset]
 
 
-def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
+def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
     """Train, test, and write the run folder; returns it and the report.
 
     `command` goes into the model card; `began` is time.time() of the start. What is written before
@@ -66,8 +73,8 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
     if settings.resume is not None:
         folder = Path(settings.resume)
         settings, command = _resumed(folder)
-    accelerator, precision = start(settings)
-    splits = open_rows(settings, checked(settings)[0])  # before anything is written
+    accelerator, precision = set_up_process(settings)
+    splits = open_rows(settings, check_options(settings)[0])  # before anything is written
     made: list[Path] = []
     try:
         if not resume:
@@ -82,10 +89,10 @@ def train(settings: Settings, command: str, began: float) -> tuple[Path, dict[st
         raise
 
 
-def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
+def train(*settings: str) -> tuple[Task, dict[str, Any]]:
     """Train as `python -m zoo.run SETTINGS` does: the model of the best epoch, and the report.
 
-        model, report = zoo.trained("task=classify", "train.epochs=2", "baseline=false")
+        model, report = zoo.train("task=classify", "train.epochs=2", "baseline=false")
         report["test"]["accuracy"]; model.predict(["…"])
 
     Without `out=DIR` nothing stays on the disk. Raises InputError for settings that cannot be.
@@ -96,16 +103,16 @@ def trained(*settings: str) -> tuple[Task, dict[str, Any]]:
         if checked.out is None:
             checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
         command = shlex.join(["python", "-m", "zoo.run", *settings])
-        place, report = train(checked, command, time.time())
+        place, report = run(checked, command, time.time())
         return load(place), report
 
 
-def start(settings: Settings) -> tuple[Accelerator, str]:
+def set_up_process(settings: Settings) -> tuple[Accelerator, str]:
     """Set threads and seed; the accelerator and the precision of the settings."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = machine.find_device(settings.device)
-    machine.repeat(device, settings.deterministic)  # before CUDA starts
+    machine.set_deterministic(device, settings.deterministic)  # before CUDA starts
     precision = machine.find_precision(settings.precision, device)
     accelerator = accelerator_for(device.type, precision)
     torch.manual_seed(settings.seed)
@@ -173,9 +180,9 @@ def _prepare(
     shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
-    task.meet(stores["train"])
+    task.prepare(stores["train"])
     brought = resume or settings.init is not None  # weights that come from elsewhere
-    if settings.train.vectors and not brought:
+    if settings.train.init_embeddings and not brought:
         start_from_vectors(task, stores["train"])
     sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
     shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
@@ -185,10 +192,10 @@ def _prepare(
 
 
 def _fit(run: Run, resume: bool) -> Progress:
-    valid = (run.stores["valid"], list(run.splits.valid))
+    valid = (run.datasets["valid"], list(run.splits.valid))
     settings = run.settings
     try:
-        return fit(run.task, run.stores["train"], valid, settings.train, settings.seed,
+        return fit(run.task, run.datasets["train"], valid, settings.train, settings.seed,
                    run.accelerator, run.folder, resume)  # fmt: skip
     except NotFinite as error:
         if not (run.folder / STATE / checkpoint.FILE).exists():
@@ -201,7 +208,7 @@ def _fit(run: Run, resume: bool) -> Progress:
 def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     """Test once, compare with the baseline, draw, report, save; what was for a resume goes."""
     rows = list(run.splits.test)
-    metrics, answers = evaluate(run.task, run.stores["test"], rows, run.accelerator)
+    metrics, answers = evaluate(run.task, run.datasets["test"], rows, run.accelerator)
     if not run.accelerator.is_main_process:
         return {}
     settings, task = run.settings, run.task
@@ -209,8 +216,8 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         "task": task.name, "data": settings.data["name"], "reads": task.reads, "test": metrics,
         "valid": progress.history[progress.best["epoch"] - 1]["valid"],
         "baseline": None, "best_epoch": progress.best["epoch"], "epochs": progress.epoch,
-        "rows": {name: len(store) for name, store in run.stores.items()},
-        "cut": {name: store.cut() for name, store in run.stores.items()},
+        "rows": {name: len(store) for name, store in run.datasets.items()},
+        "cut": {name: store.count_truncated() for name, store in run.datasets.items()},
         "parameters": task.parameter_count,
         "train_seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / progress.seconds),
@@ -231,18 +238,18 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     return report
 
 
-def test(settings: Settings) -> tuple[Task, dict[str, float]]:
+def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
     """Metrics of a saved model on the test rows of `data`, and the model.
 
     With `precision=auto` a shipped model is measured in the precision that its card's figures are of.
     """
     task = load(str(settings.model))
-    kept = (task.facts or {}).get("test_precision", "auto")
+    kept = (task.metadata or {}).get("test_precision", "auto")
     if settings.precision == "auto":
         settings = check(settings.model_dump() | {"precision": kept})
-    accelerator, _ = start(settings)
+    accelerator, _ = set_up_process(settings)
     task.to(accelerator.device)
-    set_up(task, settings)
+    configure(task, settings)
     usable = open_rows(settings, type(task)).test
     with tempfile.TemporaryDirectory() as folder:
         store = encode(task, usable, Path(folder) / "test")

@@ -17,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from zoo import device as machine
 from zoo.config import TrainSettings
-from zoo.data.dataset import Batch, Store
-from zoo.data.interleave import Turns
+from zoo.data.dataset import Batch, Dataset
+from zoo.data.interleave import InterleavedDataset
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.task import Task
@@ -32,7 +32,7 @@ log = logging.getLogger("zoo")
 AHEAD = 4  # batches that are made before a device asks for them
 
 
-class Loss(nn.Module):
+class LossModule(nn.Module):
     """What is wrapped for several processes: its forward is the loss, whatever the loss calls."""
 
     def __init__(self, task: Task) -> None:
@@ -50,40 +50,45 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=mixed)
 
 
-class Training:
+class TrainingState:
     """The moving parts of one fit, and their way into a checkpoint and back."""
 
     def __init__(
         self,
         task: Task,
-        store: Store | Turns,
+        dataset: Dataset | InterleavedDataset,
         settings: TrainSettings,
         seed: int,
         accelerator: Accelerator,
     ) -> None:
-        self.settings, self.seed, self.store, self.accelerator = settings, seed, store, accelerator
+        self.settings, self.seed, self.dataset, self.accelerator = (
+            settings,
+            seed,
+            dataset,
+            accelerator,
+        )
         self.progress = Progress()
         self.task = task.to(accelerator.device)
         self.frozen: list[nn.Parameter] = []
-        self.thaw()
+        self.set_trainable()
         optimizer = torch.optim.AdamW(
             _groups(self.task, settings.backbone_rate), lr=settings.learning_rate, betas=(0.9, 0.99),
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
         self.average: AveragedModel | None = None
-        if settings.average:
+        if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
-        self.model, self.optimizer = accelerator.prepare(Loss(self.task), optimizer)
+        self.model, self.optimizer = accelerator.prepare(LossModule(self.task), optimizer)
         device, overflow = accelerator.device, accelerator.scaler is not None
-        waits = machine.computes_apart(device)  # a processor's numbers are there at once
+        waits = machine.is_asynchronous(device)  # a processor's numbers are there at once
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
         # What `vary` draws must be drawn in its turn, between the dropout masks of two steps.
-        self.ahead = AHEAD if waits and not task.varies_at_random else 0
+        self.ahead = AHEAD if waits and not task.augments_at_random else 0
         if accelerator.process_index:  # the same first weights everywhere, but each its own dropout
             torch.manual_seed(seed + accelerator.process_index)
 
     @property
-    def kept(self) -> Task:
+    def evaluated_task(self) -> Task:
         """The weights that are evaluated: the average where there is one."""
         return self.task if self.average is None else self.average.module  # type: ignore[return-value]
 
@@ -107,11 +112,11 @@ class Training:
         """A moving average that is young at first: its first weights are soon forgotten."""
         assert self.average is not None
         steps = float(self.average.n_averaged)  # on the processor, unlike the argument
-        share = 1 - min(self.settings.average, (1 + steps) / (10 + steps))
+        share = 1 - min(self.settings.ema_decay, (1 + steps) / (10 + steps))
         with torch.no_grad():
             lerp_(kept, current, share)
 
-    def thaw(self) -> None:
+    def set_trainable(self) -> None:
         """Choose what the running epoch trains: all, or the head, with `freeze=gradual` and a layer
         of the backbone more in each epoch, the top one first, the embedding last."""
         layers = _layers(self.task.backbone)
@@ -125,7 +130,7 @@ class Training:
 
     def save(self, folder: Path) -> None:
         generators = gather_object([checkpoint.random_state()])
-        carried = gather_object([self.task.carried])
+        carried = gather_object([self.task.carried_state])
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -139,7 +144,7 @@ class Training:
                 "generators": generators,
                 "carried": carried,
                 "threads": torch.get_num_threads(),
-                "data": self.store.fingerprint(),
+                "data": self.dataset.fingerprint(),
             },
             folder,
         )
@@ -147,7 +152,7 @@ class Training:
     def load(self, folder: Path) -> None:
         state = checkpoint.load(folder)
         world, threads = len(state["generators"]), torch.get_num_threads()
-        if state["data"] != self.store.fingerprint():
+        if state["data"] != self.dataset.fingerprint():
             raise InputError(f"{folder}: the training rows are not those that the run began with")
         if world != self.accelerator.num_processes:
             raise InputError(f"{folder}: the run began in {world} processes: resume it in as many")
@@ -164,7 +169,7 @@ class Training:
         rank, device = self.accelerator.process_index, self.accelerator.device
         checkpoint.restore_random_state(state["generators"][rank])
         carried = state["carried"][rank]
-        self.task.carried = None if carried is None else tuple(s.to(device) for s in carried)
+        self.task.carried_state = None if carried is None else tuple(s.to(device) for s in carried)
 
 
 def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
@@ -185,7 +190,7 @@ def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
     return layers
 
 
-def rate(done: float, settings: TrainSettings) -> float:
+def learning_rate_factor(done: float, settings: TrainSettings) -> float:
     """Share of the learning rate when the share `done` of the training is over.
 
     cosine and onecycle rise from 0 to 1 within `warmup`, the first along a line, the other along

@@ -60,9 +60,9 @@ def test_each_locale_has_its_share_of_rows_in_each_split(corpus):
     assert len(cldr.LOCALES) >= 60
     for split, count in (("train", 150), ("valid", 15), ("test", 15)):
         assert Counter(row["label"] for row in corpus[split]) == dict.fromkeys(cldr.LOCALES, count)
-        assert [row.place for row in corpus[split][:2]] == [f"cldr:{split}:1", f"cldr:{split}:2"]
+        assert [row.source for row in corpus[split][:2]] == [f"cldr:{split}:1", f"cldr:{split}:2"]
         assert all(set(row) == {"text", "label"} for row in corpus[split])
-        assert len({row.place for row in corpus[split]}) == len(corpus[split])
+        assert len({row.source for row in corpus[split]}) == len(corpus[split])
 
 
 def test_documents_are_short_and_differ(corpus):

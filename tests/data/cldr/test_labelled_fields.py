@@ -12,11 +12,10 @@ import pytest
 from babel import Locale
 from conftest import ROOT
 
-from zoo.data.cldr import documents as cldr
-from zoo.data.cldr import labelled_fields as fields
+from zoo.data.cldr import documents, labelled_fields
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
-from zoo.text import bio as spans
+from zoo.text import bio
 from zoo.text.word_splitter import split as split_words
 
 SOME = ("en", "ja", "de", "ar")
@@ -25,12 +24,14 @@ MOMENT = datetime(2031, 5, 17, 14, 5)
 
 @pytest.fixture(scope="module")
 def corpus():
-    return {split: list(fields.fields(split, SOME, 300)) for split in cldr.SPLITS}
+    return {split: list(labelled_fields.fields(split, SOME, 300)) for split in documents.SPLITS}
 
 
 def of(parts) -> str:
     """Labelled words, as word/label."""
-    return " ".join(f"{word}/{label}" for word, label in fields.label(*fields.said(parts)))
+    return " ".join(
+        f"{word}/{label}" for word, label in labelled_fields.label(*labelled_fields.said(parts))
+    )
 
 
 DATES = [  # as CLDR writes 17 May 2031, a Saturday
@@ -47,7 +48,7 @@ DATES = [  # as CLDR writes 17 May 2031, a Saturday
 
 @pytest.mark.parametrize(("locale", "style", "labelled"), DATES)
 def test_the_parts_of_a_date_are_labelled_as_its_pattern_names_them(locale, style, labelled):
-    assert of(fields.date(Locale.parse(locale), MOMENT, style)) == labelled
+    assert of(labelled_fields.date(Locale.parse(locale), MOMENT, style)) == labelled
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_the_parts_of_a_date_are_labelled_as_its_pattern_names_them(locale, styl
     ],
 )
 def test_a_time_is_one_span(locale, width, labelled):
-    assert of(fields.time(Locale.parse(locale), MOMENT, width)) == labelled
+    assert of(labelled_fields.time(Locale.parse(locale), MOMENT, width)) == labelled
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_a_time_is_one_span(locale, width, labelled):
     ],
 )
 def test_an_amount_is_a_number_and_a_currency(locale, number, code, style, labelled):
-    assert of(fields.amount(Locale.parse(locale), number, code, style)) == labelled
+    assert of(labelled_fields.amount(Locale.parse(locale), number, code, style)) == labelled
 
 
 @pytest.mark.parametrize(
@@ -89,46 +90,46 @@ def test_an_amount_is_a_number_and_a_currency(locale, number, code, style, label
     ],
 )
 def test_a_measure_is_a_number_and_a_unit(locale, unit, labelled):
-    assert of(fields.measure(Locale.parse(locale), 1500, unit)) == labelled
+    assert of(labelled_fields.measure(Locale.parse(locale), 1500, unit)) == labelled
 
 
 def test_said_makes_blanks_plain_and_knows_where_fields_are():
     parts = [("\u200f1\u202f234\u00a0", "number"), ("", "unit"), ("€", "currency"), (" ", "day")]
-    assert fields.said(parts) == ("1 234 €", [(0, 6, "number"), (6, 7, "currency")])
-    assert fields.said([]) == ("", [])
+    assert labelled_fields.said(parts) == ("1 234 €", [(0, 6, "number"), (6, 7, "currency")])
+    assert labelled_fields.said([]) == ("", [])
 
 
 def test_a_word_that_is_only_in_part_in_a_field_drops_the_phrase():
-    assert fields.label("17th", [(0, 2, "day")]) == []
-    assert fields.label("17.05", [(0, 2, "day"), (3, 5, "month")]) == []
+    assert labelled_fields.label("17th", [(0, 2, "day")]) == []
+    assert labelled_fields.label("17.05", [(0, 2, "day"), (3, 5, "month")]) == []
     touching = [(0, 2, "day"), (2, 3, "day")]
-    assert fields.label("5 7", touching) == [("5", "B-day"), ("7", "B-day")]
-    assert fields.label("17 th", [(0, 2, "day")]) == [("17", "B-day"), ("th", "O")]
-    assert of(fields.date(Locale.parse("de"), MOMENT, "medium")) == ""  # 17.05.2031
+    assert labelled_fields.label("5 7", touching) == [("5", "B-day"), ("7", "B-day")]
+    assert labelled_fields.label("17 th", [(0, 2, "day")]) == [("17", "B-day"), ("th", "O")]
+    assert of(labelled_fields.date(Locale.parse("de"), MOMENT, "medium")) == ""  # 17.05.2031
 
 
 def test_words_and_labels_are_as_long_as_each_other_in_rows_of_their_sizes(corpus):
     for split, rows in corpus.items():
         assert len(rows) == (1200 if split == "train" else 120)
-        assert [row.place for row in rows] == [f"cldr:{split}:{n + 1}" for n in range(len(rows))]
+        assert [row.source for row in rows] == [f"cldr:{split}:{n + 1}" for n in range(len(rows))]
         assert {row["locale"] for row in rows} == {*SOME}
         for row in rows:
             assert [*row] == ["words", "labels", "locale"]
             assert len(row["words"]) == len(row["labels"]) > 0
             assert all(word and word == "".join(word.split()) for word in row["words"])
-    assert len([*fields.fields("test", ["en"], 5)]) == 1
+    assert len([*labelled_fields.fields("test", ["en"], 5)]) == 1
 
 
 def test_labels_are_bio_of_eight_fields_which_all_occur(corpus):
     counts = Counter(label for row in corpus["train"] for label in row["labels"])
-    assert {label[2:] for label in counts} - {""} == {*fields.FIELDS}
-    assert {f"B-{field}" for field in fields.FIELDS} < counts.keys()
-    assert len(fields.FIELDS) == 8
+    assert {label[2:] for label in counts} - {""} == {*labelled_fields.FIELDS}
+    assert {f"B-{field}" for field in labelled_fields.FIELDS} < counts.keys()
+    assert len(labelled_fields.FIELDS) == 8
     for rows in corpus.values():
         for row in rows:
             assert {*row["labels"]} <= counts.keys()
             moves = pairwise(["", *row["labels"]])
-            assert all(spans.may_follow(*move, counts) for move in moves)
+            assert all(bio.may_follow(*move, counts) for move in moves)
     both = {
         pair for row in corpus["train"] for pair in zip(row["words"], row["labels"], strict=True)
     }
@@ -137,21 +138,21 @@ def test_labels_are_bio_of_eight_fields_which_all_occur(corpus):
 
 def test_no_phrase_of_a_split_is_in_another_one_and_sentences_are_made_of_them(monkeypatch):
     phrases: list[list] = []
-    label, texts = fields.label, {}
+    label, texts = labelled_fields.label, {}
 
     def noted(text, where):
         labelled = label(text, where)
         words = " ".join(word for word, _ in labelled)
-        if words and cldr.split_of(words) == split:
+        if words and documents.split_of(words) == split:
             phrases.append(labelled)
             texts.setdefault(split, set()).add(words.casefold())
         return labelled
 
-    monkeypatch.setattr(fields, "label", noted)
+    monkeypatch.setattr(labelled_fields, "label", noted)
     joins: set[str] = set()
     lengths = Counter()
-    for split in cldr.SPLITS:
-        for row in fields.fields(split, ("en", "ja"), 200 if split == "train" else 600):
+    for split in documents.SPLITS:
+        for row in labelled_fields.fields(split, ("en", "ja"), 200 if split == "train" else 600):
             made = [phrase for phrase in phrases if phrase]
             phrases.clear()
             lengths[len(made)] += 1
@@ -171,10 +172,10 @@ def test_no_phrase_of_a_split_is_in_another_one_and_sentences_are_made_of_them(m
 
 
 def test_the_words_of_a_phrase_are_in_one_split(monkeypatch):
-    monkeypatch.setattr(fields, "KINDS", ("amount",))
+    monkeypatch.setattr(labelled_fields, "KINDS", ("amount",))
     seen: dict[tuple, set] = {}
-    for split in cldr.SPLITS:
-        for row in fields.fields(split, ["en", "sw"], 300 if split == "train" else 2000):
+    for split in documents.SPLITS:
+        for row in labelled_fields.fields(split, ["en", "sw"], 300 if split == "train" else 2000):
             if row["labels"].count("B-number") == 1:
                 seen.setdefault(tuple(row["words"]), set()).add(split)
     assert len(seen) > 300
@@ -182,18 +183,18 @@ def test_the_words_of_a_phrase_are_in_one_split(monkeypatch):
 
 
 def test_names_are_outside_of_all_fields(monkeypatch):
-    monkeypatch.setattr(fields, "KINDS", ("name",))
-    rows = list(fields.fields("train", ["en"], 50))
+    monkeypatch.setattr(labelled_fields, "KINDS", ("name",))
+    rows = list(labelled_fields.fields("train", ["en"], 50))
     assert {label for row in rows for label in row["labels"]} == {"O"}
-    names = " ".join(item.text for item in cldr.items_of("en"))
+    names = " ".join(item.text for item in documents.items_of("en"))
     known = {*split_words(names), ",", ";", "–", "/"}
     assert {word for row in rows for word in row["words"]} <= known
 
 
 def test_the_same_arguments_give_the_same_rows_and_another_seed_other_rows(corpus):
-    again = list(fields.fields("valid", SOME, 300))
+    again = list(labelled_fields.fields("valid", SOME, 300))
     assert again == corpus["valid"]
-    other = {tuple(row["words"]) for row in fields.fields("valid", SOME, 300, seed=1)}
+    other = {tuple(row["words"]) for row in labelled_fields.fields("valid", SOME, 300, seed=1)}
     assert len(other & {tuple(row["words"]) for row in again}) < 12
     data = {"name": "cldr", "form": "fields", "locales": [*SOME], "documents": 1, "items": [1, 1],
             "seed": 0, "sentences": 300}  # fmt: skip
@@ -218,9 +219,9 @@ def test_rows_do_not_depend_on_what_a_process_did_before(locale):
 
 
 def test_every_default_locale_has_something_to_say_in_each_split():
-    for split in cldr.SPLITS:
-        rows = list(fields.fields(split, sentences=1))
-        assert [row["locale"] for row in rows] == [*cldr.LOCALES]
+    for split in documents.SPLITS:
+        rows = list(labelled_fields.fields(split, sentences=1))
+        assert [row["locale"] for row in rows] == [*documents.LOCALES]
 
 
 @pytest.mark.parametrize(
@@ -233,11 +234,11 @@ def test_every_default_locale_has_something_to_say_in_each_split():
 )
 def test_settings_that_cannot_be_used_are_named_at_once(arguments, line):
     with pytest.raises(InputError) as caught:
-        fields.fields(*arguments)
+        labelled_fields.fields(*arguments)
     assert str(caught.value) == line
 
 
 def test_a_locale_with_too_little_to_say_is_given_up(monkeypatch):
-    monkeypatch.setattr(fields, "_parts", lambda *_: [])
+    monkeypatch.setattr(labelled_fields, "_parts", lambda *_: [])
     with pytest.raises(InputError, match=r"^cldr: locale en has too little to say for test$"):
-        next(fields.fields("test", ["en"]))
+        next(labelled_fields.fields("test", ["en"]))

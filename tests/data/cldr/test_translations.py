@@ -13,9 +13,7 @@ import pytest
 from babel import Locale
 from conftest import ROOT
 
-from zoo.data.cldr import documents as cldr
-from zoo.data.cldr import phrases
-from zoo.data.cldr import translations as pairs
+from zoo.data.cldr import documents, phrases, translations
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
@@ -43,11 +41,14 @@ KNOWN = [  # what CLDR says, looked up by hand: key, locale, text, locale, text
 
 @pytest.fixture(scope="module")
 def corpus():
-    return {split: list(pairs.pairs(split, "en", "ja", SIZE["train"])) for split in cldr.SPLITS}
+    return {
+        split: list(translations.pairs(split, "en", "ja", SIZE["train"]))
+        for split in documents.SPLITS
+    }
 
 
 def of(source, target, count=1500):
-    return list(pairs.pairs("train", source, target, count))
+    return list(translations.pairs("train", source, target, count))
 
 
 @pytest.mark.parametrize(("key", "one", "text", "other", "said"), KNOWN, ids=lambda v: None)
@@ -77,32 +78,34 @@ def test_numbers_and_directions_are_kept():
 
 
 def test_both_sides_say_the_same_key(monkeypatch):
-    keys, draw = [], pairs._draw
-    monkeypatch.setattr(pairs, "_draw", lambda *given: keys.append(draw(*given)) or keys[-1])
+    keys, draw = [], translations._draw
+    monkeypatch.setattr(translations, "_draw", lambda *given: keys.append(draw(*given)) or keys[-1])
     for source, target in (("en", "ja"), ("ar", "zh")):
-        for row in pairs.pairs("train", source, target, 1000):  # the last key drawn is the row's
+        for row in translations.pairs(
+            "train", source, target, 1000
+        ):  # the last key drawn is the row's
             assert row["source"] == phrases.say(Locale.parse(source), keys[-1])
             assert row["target"] == phrases.say(Locale.parse(target), keys[-1])
-    assert {key[0] for key in keys} == set(pairs.KINDS)
+    assert {key[0] for key in keys} == set(translations.KINDS)
     assert {style for key in keys for style in key[2:]} >= {"full", "long", "medium", "short"}
 
 
 def test_splits_have_their_sizes_places_and_columns(corpus):
     assert {split: len(rows) for split, rows in corpus.items()} == SIZE
     for split, rows in corpus.items():
-        assert [row.place for row in rows] == [f"cldr:{split}:{n + 1}" for n in range(len(rows))]
+        assert [row.source for row in rows] == [f"cldr:{split}:{n + 1}" for n in range(len(rows))]
         assert all(list(row) == ["source", "target"] for row in rows)
-    assert len(list(pairs.pairs("test", "en", "ja", 7))) == 1
+    assert len(list(translations.pairs("test", "en", "ja", 7))) == 1
 
 
 @pytest.mark.parametrize(("source", "target"), [("en", "ja"), ("de", "fr"), ("ar", "zh")])
 def test_no_source_is_in_two_splits_or_twice_in_one(source, target):
     seen = {}
     for split, size in SIZE.items():
-        found = [row["source"] for row in pairs.pairs(split, source, target, 4000)]
+        found = [row["source"] for row in translations.pairs(split, source, target, 4000)]
         assert len(set(found)) == len(found) == size
         seen[split] = {text.casefold() for text in found}
-        assert {cldr.split_of(text) for text in found} == {split}
+        assert {documents.split_of(text) for text in found} == {split}
     for one, other in combinations(seen.values(), 2):
         assert not one & other
 
@@ -115,7 +118,7 @@ def test_no_source_is_in_two_splits_or_twice_in_one(source, target):
 def test_a_source_has_one_target_whichever_draw_it_comes_from(source, target):
     targets: dict[str, set[str]] = {}
     for seed in range(3):
-        for row in pairs.pairs("train", source, target, 1500, seed):
+        for row in translations.pairs("train", source, target, 1500, seed):
             targets.setdefault(row["source"], set()).add(row["target"])
     assert len(targets) < 4400  # some were drawn again
     assert not {text: said for text, said in targets.items() if len(said) > 1}
@@ -132,16 +135,16 @@ def test_of_styles_that_sound_alike_the_first_is_taken():
 
 
 def test_same_arguments_same_rows_and_another_seed_other_rows(corpus):
-    assert list(pairs.pairs("valid", "en", "ja", 4000)) == corpus["valid"]
-    other = {row["source"] for row in pairs.pairs("valid", "en", "ja", 4000, seed=1)}
+    assert list(translations.pairs("valid", "en", "ja", 4000)) == corpus["valid"]
+    other = {row["source"] for row in translations.pairs("valid", "en", "ja", 4000, seed=1)}
     assert len(other & {row["source"] for row in corpus["valid"]}) < 100
-    fewer = [row["source"] for row in pairs.pairs("valid", "en", "ja", 2000)]
+    fewer = [row["source"] for row in translations.pairs("valid", "en", "ja", 2000)]
     assert fewer == [row["source"] for row in corpus["valid"]][:100]
 
 
 def test_rows_do_not_depend_on_the_hash_seed_of_the_process():
     code = "from zoo.data.cldr import translations as pairs; print(ascii([*pairs.pairs('train', 'de', 'th', 300)]))"
-    here = ascii([*pairs.pairs("train", "de", "th", 300)])
+    here = ascii([*translations.pairs("train", "de", "th", 300)])
     made = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT,
         capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."},
@@ -153,7 +156,7 @@ def test_rows_do_not_depend_on_the_hash_seed_of_the_process():
 def test_no_side_is_empty_or_holds_line_ends_marks_or_codes(locales):
     for row in of(*locales.split()):
         for text in row.values():
-            assert 0 < len(text) <= 2 * cldr.LONGEST_ITEM
+            assert 0 < len(text) <= 2 * documents.LONGEST_ITEM
             assert text == " ".join(text.split())
             assert not set(MARKS + "\u00a0\u202f") & set(text)
             assert unicodedata.is_normalized("NFC", text)
@@ -199,19 +202,19 @@ def refused(call, *arguments):
     (("dev", "en", "ja"), "split 'dev' is none of train, valid, test"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_used_are_named_at_once(arguments, said):
-    assert refused(pairs.pairs, *arguments) == f"cldr: {said}"
+    assert refused(translations.pairs, *arguments) == f"cldr: {said}"
 
 
 def test_a_kind_of_which_a_locale_has_too_few_names_is_not_listed(monkeypatch):
     assert any(" and " in row["source"] for row in of("en", "ja", 200))
-    monkeypatch.setattr(pairs, "LISTED", ("territories",))  # of which aa has three
+    monkeypatch.setattr(translations, "LISTED", ("territories",))  # of which aa has three
     found = of("en", "aa", 100)
     assert len(found) == 100
     assert not [row for row in found if " and " in row["source"]]
 
 
 def test_more_phrases_than_there_are_name_the_setting(monkeypatch):
-    monkeypatch.setattr(pairs, "KINDS", ("duration",))
+    monkeypatch.setattr(translations, "KINDS", ("duration",))
     said = refused(of, "en", "ja", 5000)
     assert re.fullmatch("cldr: en and ja have 1[0-9]{2} phrases for train, not 5000: "
                         r"lower data\.phrases", said)  # fmt: skip

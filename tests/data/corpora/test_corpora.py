@@ -123,7 +123,7 @@ def test_rows_without_a_text_are_held_out_by_all_they_hold(write):
 
 def test_held_out_rows_say_where_they_stand(table):
     for row in files(table("a.csv", NUMBERED)).valid:
-        assert row.place == f"a.csv:{int(row['text'].split()[1]) + 2}"
+        assert row.source == f"a.csv:{int(row['text'].split()[1]) + 2}"
 
 
 def test_columns_are_chosen_by_name(table):
@@ -207,7 +207,7 @@ def test_sst2_is_read_with_its_own_splits(write):
         first, second = getattr(splits, part)
         assert first == {"text": f"a fine {part} , 0 flaws", "label": "positive"}
         assert second == {"text": "bad .", "label": "negative"}
-    assert second.place == "sst/stsa.binary.test:2"
+    assert second.source == "sst/stsa.binary.test:2"
 
 
 def test_sst2_refuses_a_line_without_a_label(write):
@@ -245,7 +245,7 @@ def test_hub_reads_texts_of_csv_as_they_are_written(hub, table):
     splits = hub(id="set", test="test", valid="test")
     assert [(row["text"], str(row["label"])) for row in splits.train] == ODD
     assert [row["text"] for row in splits.test] == ["NA", "null"]
-    assert next(iter(splits.test)).place == "set:test:1"
+    assert next(iter(splits.test)).source == "set:test:1"
 
 
 def test_hub_reads_jsonl_and_chooses_columns(hub, write):

@@ -12,7 +12,7 @@ from conftest import DATA, settings, train
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.registry import find
-from zoo.training import build as prepare
+from zoo.training import build
 
 PARTS = ("train", "valid", "test")
 PARALLEL = {"name": "parallel", "train": "train", "valid": None, "test": None,
@@ -79,7 +79,7 @@ def test_parallel_files_are_read_line_by_line_with_languages_as_suffixes(tmp_pat
         assert pairs_of(getattr(turned, part)) == [(b, a) for a, b in there]
     rows = list(splits.train)
     assert rows == list(splits.train)  # read again from the start
-    assert [row.place for row in rows] == [f"corpus/a.x.en{end}:{i}" for i in range(1, 5)]
+    assert [row.source for row in rows] == [f"corpus/a.x.en{end}:{i}" for i in range(1, 5)]
 
 
 def test_one_side_may_be_packed_and_the_other_not(tmp_path):
@@ -143,7 +143,7 @@ def test_rows_are_held_out_by_what_the_task_reads(tmp_path, task, read):
     others = {"text": "one for all", "source": "one for all", "label": "a"}
     rows = [others | {read: a, "target": b} for a, b in NUMBERED]
     chosen = settings(None, f"data.train={jsonl(tmp_path / 'a.jsonl', rows)}", task=task)
-    splits = prepare.open_rows(chosen, find(task))
+    splits = build.open_rows(chosen, find(task))
     sources = [{row[read] for row in getattr(splits, part)} for part in PARTS]
     assert sum(map(len, sources)) == 600  # the same one never on two sides
     assert min(map(len, sources)) > 30

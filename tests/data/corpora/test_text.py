@@ -11,7 +11,7 @@ from conftest import SMALL, fails, train
 
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
-from zoo.text.sentencepiece import Pieces
+from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.special_ids import UNK
 from zoo.text.tokenizers import Subwords
 
@@ -71,10 +71,10 @@ def test_no_paragraph_of_it_is_in_two_splits_or_in_one_twice(pydoc):
 
 
 def test_no_topic_of_it_is_in_two_splits(pydoc):
-    topics = [{row.place.split(":")[1] for row in getattr(pydoc, part)} for part in PARTS]
+    topics = [{row.source.split(":")[1] for row in getattr(pydoc, part)} for part in PARTS]
     assert not topics[0] & topics[1] | topics[0] & topics[2] | topics[1] & topics[2]
     assert len(topics[0]) > 5 * len(topics[2])
-    assert next(iter(pydoc.test)).place.startswith("pydoc:")
+    assert next(iter(pydoc.test)).source.startswith("pydoc:")
 
 
 def test_a_python_without_its_reference_is_one_line(monkeypatch):
@@ -87,7 +87,7 @@ def test_the_ends_of_a_text_are_held_out_in_their_order(tmp_path):
     splits = text(numbered(tmp_path / "a.txt", 103))
     assert texts(splits) == [wanted(range(83)), wanted(range(83, 93)), wanted(range(93, 103))]
     assert texts(splits) == texts(splits)
-    assert next(iter(splits.test)).place == f"{tmp_path / 'a.txt'}:94"
+    assert next(iter(splits.test)).source == f"{tmp_path / 'a.txt'}:94"
     assert "a tenth of it" in splits.valid.name
 
 
@@ -159,7 +159,7 @@ def test_wikitext_is_read_under_its_names_and_stripped(tmp_path, name):
         path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
     splits = open_corpus({"name": "wikitext2", "path": str(tmp_path)})
     assert texts(splits) == [["", f"= {part} =", "", "a <unk> @-@ b"] for part in PARTS]
-    assert next(iter(splits.test)).place == f"{tmp_path / name.format('test')}:1"
+    assert next(iter(splits.test)).source == f"{tmp_path / name.format('test')}:1"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -175,7 +175,7 @@ def test_a_training_on_tokens_between_blanks(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("The <unk> , the U.S. @-@ end\n" * 60)
     words = ["data=text", f"data.train={path}", "tokenizer.kind=whitespace", "train.epochs=1"]
-    report = train(tmp_path / "run", "task=generate", *words, "search.max_length=5")
+    report = train(tmp_path / "run", "task=generate", *words, "generation.max_length=5")
     assert report["rows"] == {"train": 48, "valid": 6, "test": 6}
     assert report["settings"]["tokenizer"]["kind"] == "whitespace"
     assert report["test"]["unknown"] == 1 / 8  # <unk> is what it says
@@ -188,11 +188,13 @@ CODE = ["def f(x):", "    if x:", "        return  x + 1", "    return   None", 
 
 
 def test_blanks_are_kept_where_they_matter():
-    tokenizer = Subwords.train(CODE, 80, pieces=Pieces(coverage=1.0, nfkc=False, blanks=True))
+    tokenizer = Subwords.train(
+        CODE, 80, pieces=SentencePieceOptions(coverage=1.0, nfkc=False, blanks=True)
+    )
     for line in [*CODE[:5], "   x", " x", "x    n", "", "    "]:
         ids = tokenizer.encode(line)
         assert UNK not in ids
         assert tokenizer.decode(ids) == line
     assert len(tokenizer.encode(" " * 8 + "return")) < 6  # a run of blanks is a piece
-    without = Subwords.train(CODE, 60, pieces=Pieces(coverage=1.0, nfkc=False))
+    without = Subwords.train(CODE, 60, pieces=SentencePieceOptions(coverage=1.0, nfkc=False))
     assert without.decode(without.encode(CODE[2])) == "return x + 1"

@@ -20,7 +20,7 @@ from pointwise_cases import (
     tensors,
 )
 
-from zoo.rnn.cuda import cuda_graph as captured
+from zoo.rnn.cuda import cuda_graph
 from zoo.rnn.cuda.buffers import Given
 from zoo.rnn.cuda.cuda_graph import CudaRecorder, GraphCache
 
@@ -73,8 +73,8 @@ def install(monkeypatch):
 
     def make(tape=None, **limits):
         cache = GraphCache(CPU, tape or Tape(), **limits)
-        monkeypatch.setitem(captured.RECORDERS, "cpu", lambda device: cache.recorder)
-        monkeypatch.setitem(captured._caches, CPU, cache)
+        monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", lambda device: cache.recorder)
+        monkeypatch.setitem(cuda_graph._caches, CPU, cache)
         return cache
 
     return make
@@ -161,13 +161,13 @@ def test_a_case_is_captured_at_its_second_call(install):
 
 def automatic(leaves):
     """The outcome of steps="auto" on a CUDA device."""
-    from zoo.rnn.cuda import lstm_cuda as pointwise
+    from zoo.rnn.cuda import lstm_cuda
 
     given = Given(
         *(leaves[name] for name in ("x", "h_0", "c_0", "w_ih", "w_hh")),
         leaves["b_ih"] + leaves["b_hh"], leaves["scale"], leaves["shift"], None,
     )  # fmt: skip
-    results = pointwise.run(given, captured.graphs(CPU), at_once=False)
+    results = lstm_cuda.run(given, cuda_graph.graphs(CPU), at_once=False)
     names = zip(("output", "h_n", "c_n"), results, strict=True)
     return {name: part.detach() for name, part in names} | gradients(results, leaves)
 
@@ -189,7 +189,7 @@ def test_the_cases_used_longest_ago_are_dropped(install):
 @interpreted
 def test_the_bytes_of_all_buffers_are_bounded(install):
     shapes = [tensors(time, 1, 3) for time in (1, 2, 3, 20)]
-    sizes = [captured.Case(time, 1, 3, torch.float32, True, False, False).nbytes
+    sizes = [cuda_graph.Case(time, 1, 3, torch.float32, True, False, False).nbytes
              for time in (1, 2, 3)]  # fmt: skip
     cache = install(most_bytes=sizes[1] + sizes[2])
     for leaves in shapes:
@@ -201,8 +201,8 @@ def test_the_bytes_of_all_buffers_are_bounded(install):
 @interpreted
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_the_bytes_are_counted_about_right(layer_norm):
-    case = captured.Case(50, 8, 32, torch.float16, True, layer_norm, True)
-    entry = captured.Entry(case, CPU)
+    case = cuda_graph.Case(50, 8, 32, torch.float16, True, layer_norm, True)
+    entry = cuda_graph.Entry(case, CPU)
     parts = [*entry.given, *vars(entry.forward).values(), *vars(entry.backward).values()]
     storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
                 for part in parts if part is not None}  # fmt: skip
@@ -227,7 +227,7 @@ def test_a_case_dropped_between_forward_and_backward_is_launched(install):
     cache = install()
     leaves = tensors(layer_norm=True)
     results = run(leaves, "captured", RAGGED)
-    captured.clear()
+    cuda_graph.clear()
     assert (len(cache), cache.nbytes, cache.recorder.finished) == (0, 0, 1)
     found = gradients(results, leaves)
     wanted = outcome(leaves, "fused", RAGGED)
@@ -271,7 +271,7 @@ def test_without_memory_for_the_buffers_steps_are_launched(install, monkeypatch)
     def full(*_):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(captured, "Entry", full)
+    monkeypatch.setattr(cuda_graph, "Entry", full)
     assert_same(outcome(leaves, "captured"), wanted)
     assert (len(cache), cache.failed, cache.recorder.recorded) == (0, False, 0)
 
@@ -440,4 +440,4 @@ def test_a_failed_capture_gives_the_stream_back(monkeypatch):
 
 
 def test_a_processor_has_no_graphs():
-    assert captured.graphs(CPU) is None
+    assert cuda_graph.graphs(CPU) is None

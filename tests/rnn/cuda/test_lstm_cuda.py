@@ -25,8 +25,8 @@ from pointwise_cases import (
     tensors,
 )
 
-from zoo.rnn import lstm_hoisted as hoisted
-from zoo.rnn.cuda import lstm_cuda as pointwise
+from zoo.rnn import lstm_hoisted
+from zoo.rnn.cuda import lstm_cuda
 from zoo.rnn.cuda.buffers import (
     Given,
     Kept,
@@ -188,12 +188,12 @@ def sums_of_norms(leaves):
         given = Given(*read, bias, leaves["scale"], leaves["shift"], None)
         forward = forward_buffers(given)
         fill_forward(forward, given)
-        pointwise.run_forward(forward)
+        lstm_cuda.run_forward(forward)
         kept = Kept(forward.h, forward.c, forward.sums, forward.stats)
         backward = backward_buffers(given, kept)
         ones = torch.ones_like(kept.h)
         fill_backward(backward, ones[1:], ones[0], ones[0])
-        pointwise.run_backward(backward)
+        lstm_cuda.run_backward(backward)
     return backward.d_scale, backward.d_shift
 
 
@@ -252,11 +252,11 @@ def test_a_whole_lstm_runs_on_the_kernels(monkeypatch, layer_norm):
     seen = []
 
     def fused(*arguments):
-        seen.append(hoisted.choose_steps("fused", arguments[0], *arguments[2:4]))
+        seen.append(lstm_hoisted.choose_steps("fused", arguments[0], *arguments[2:4]))
         return loop(*arguments, "fused")
 
-    loop = hoisted.run
-    monkeypatch.setattr(hoisted, "run", fused)
+    loop = lstm_hoisted.run
+    monkeypatch.setattr(lstm_hoisted, "run", fused)
     assert_same(everything(*given, LENGTHS), wanted, 1e-5)
     assert seen == ["fused"] * 4
 
@@ -265,9 +265,9 @@ def test_a_whole_lstm_runs_on_the_kernels(monkeypatch, layer_norm):
 @pytest.mark.parametrize("steps", ["fused", "captured"])
 def test_what_the_kernels_do_not_cover_runs_in_the_loop(steps):
     def chosen(leaves, w_hr=None):
-        weights = hoisted.Weights(leaves["w_ih"], leaves["w_hh"], None, None, w_hr,
+        weights = lstm_hoisted.Weights(leaves["w_ih"], leaves["w_hh"], None, None, w_hr,
                                   leaves["scale"], leaves["shift"])  # fmt: skip
-        return hoisted.choose_steps(steps, leaves["x"], weights, None)
+        return lstm_hoisted.choose_steps(steps, leaves["x"], weights, None)
 
     usual = tensors(bias=False)
     assert chosen(usual) == "fused"  # a CPU has no graphs
@@ -296,8 +296,8 @@ def test_while_torch_compiles_the_loop_runs(monkeypatch):
 
 
 def choose(leaves):
-    weights = hoisted.Weights(leaves["w_ih"], leaves["w_hh"], *[None] * 5)
-    return hoisted.choose_steps("fused", leaves["x"], weights, None)
+    weights = lstm_hoisted.Weights(leaves["w_ih"], leaves["w_hh"], *[None] * 5)
+    return lstm_hoisted.choose_steps("fused", leaves["x"], weights, None)
 
 
 @interpreted
@@ -307,14 +307,14 @@ def test_where_triton_fails_the_loop_runs_and_one_warning_says_so(monkeypatch, c
 
     leaves = tensors(2, 2, 11)
     wanted = outcome(leaves, "loop")
-    pointwise._compiles.cache_clear()
-    monkeypatch.setattr(pointwise, "run_backward", fail)
+    lstm_cuda._compiles.cache_clear()
+    monkeypatch.setattr(lstm_cuda, "run_backward", fail)
     for _ in range(2):
         assert_same(outcome(leaves, "fused"), wanted)
     assert [record.message for record in caplog.records] == [
         "Triton's kernels do not run here, the loop does: no compiler"
     ]
-    pointwise._compiles.cache_clear()
+    lstm_cuda._compiles.cache_clear()
 
 
 @pytest.mark.skipif(INTERPRETED, reason="not without the interpreter")
@@ -322,15 +322,15 @@ def test_where_triton_fails_the_loop_runs_and_one_warning_says_so(monkeypatch, c
 def test_on_a_processor_the_loop_runs(steps):
     leaves = tensors(layer_norm=True)
     assert_same(outcome(leaves, steps), outcome(leaves, "loop"))
-    weights = hoisted.Weights(leaves["w_ih"], leaves["w_hh"], *[None] * 5)
-    assert hoisted.choose_steps(steps, leaves["x"], weights, None) == "loop"
+    weights = lstm_hoisted.Weights(leaves["w_ih"], leaves["w_hh"], *[None] * 5)
+    assert lstm_hoisted.choose_steps(steps, leaves["x"], weights, None) == "loop"
 
 
 @pytest.mark.skipif(INTERPRETED, reason="not without the interpreter")
 def test_without_triton_the_loop_runs(monkeypatch):
-    monkeypatch.setattr(pointwise, "find_spec", lambda name: None)
+    monkeypatch.setattr(lstm_cuda, "find_spec", lambda name: None)
     assert choose(tensors()) == "loop"
-    assert not pointwise.has_triton()
+    assert not lstm_cuda.has_triton()
 
 
 def test_other_words_are_refused():

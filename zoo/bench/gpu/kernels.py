@@ -22,7 +22,7 @@ from zoo.bench.lstm import Sizes, call
 from zoo.bench.measure import matrix_product, square
 from zoo.rnn import kernels, lstm_hoisted, padding, stack
 from zoo.rnn.lstm import LSTM
-from zoo.rnn.zero_pad import widen
+from zoo.rnn.zero_pad import zero_pad
 
 SHAPES = (
     Sizes(64, 60, 256),
@@ -90,10 +90,10 @@ class Call:
         if text.startswith("one call per layer and direction"):
             return replace(self, split=True)
         if text.startswith("zero-pad hidden_size"):
-            return replace(self, lstm=widen(self.lstm, hidden_size=number))
+            return replace(self, lstm=zero_pad(self.lstm, hidden_size=number))
         if text.startswith("zero-pad the input"):
             more = number - self.lstm.input_size
-            wide = widen(self.lstm, self.lstm.hidden_size, number)
+            wide = zero_pad(self.lstm, self.lstm.hidden_size, number)
             return replace(self, lstm=wide, x=F.pad(self.x, (0, more)))
         if text.startswith("pad the batch"):
             more = number - self.x.size(1)
@@ -116,7 +116,7 @@ class Split(nn.Module):
 
     def forward(self, x: Tensor, _: None = None, lengths: Tensor | None = None) -> Tensor:
         """Map x (time, batch, input) to output (time, batch, directions * hidden)."""
-        found = padding.find(x, lengths)
+        found = padding.find_padding(x, lengths)
         return stack.run(self.lstm, x, zeros(self.lstm, x), found, True, "torch")[0]
 
 
@@ -129,7 +129,7 @@ class Steps(nn.Module):
 
     def forward(self, x: Tensor, _: None = None, lengths: Tensor | None = None) -> Tensor:
         """Map x (time, batch, input) to output (time, batch, directions * hidden)."""
-        found, state = padding.find(x, lengths), zeros(self.lstm, x)
+        found, state = padding.find_padding(x, lengths), zeros(self.lstm, x)
         given: dict[str, Any] = {"steps": self.steps} if has_steps() else {}
         outputs = []
         for place, suffix in enumerate(self.lstm.suffixes):

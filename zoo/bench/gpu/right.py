@@ -37,7 +37,7 @@ from zoo.model_folder.verify import read_expected
 from zoo.nn.cross_entropy import linear_cross_entropy
 from zoo.rnn.lstm import LSTM
 from zoo.training import build, pipeline
-from zoo.training.state import Training
+from zoo.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[3]
 INI = """\
@@ -66,7 +66,7 @@ TRAINING = [  # this short training uses the scaler, the average and all dropout
     "backbone.hidden_size=24",
     "backbone.weight_dropout=0.2",
     "backbone.output_dropout=0.2",
-    "train.vectors=false",
+    "train.init_embeddings=false",
     "train.epochs=2",
     "train.batch_rows=8",
     "train.patience=0",
@@ -402,15 +402,15 @@ def _row(number: int) -> dict[str, str]:
 
 def _train(words: Sequence[str]) -> dict[str, Tensor]:
     """Return the weights after a training."""
-    folder, _ = pipeline.train(check(compose([*words])), "zoo.bench gpu", time.time())
+    folder, _ = pipeline.run(check(compose([*words])), "zoo.bench gpu", time.time())
     return load_file(folder / "model.safetensors")
 
 
 def _stopped(words: Sequence[str]) -> bool:
     """Interrupt a training in one of its steps, and return whether it stopped there."""
-    begin = Training.__init__
+    begin = TrainingState.__init__
 
-    def prepared(self: Training, *given: Any) -> None:
+    def prepared(self: TrainingState, *given: Any) -> None:
         begin(self, *given)
         update, steps = self.optimizer.step, iter(range(1, 1 << 30))
 
@@ -421,7 +421,7 @@ def _stopped(words: Sequence[str]) -> bool:
 
         self.optimizer.step = step
 
-    with mock.patch.object(Training, "__init__", prepared):
+    with mock.patch.object(TrainingState, "__init__", prepared):
         try:
             _train(words)
         except InputError as error:
@@ -447,7 +447,7 @@ def saved(setting: Setting) -> Iterator[dict[str, Any]]:
         f"device={setting.device}",
     ]
     settings = check(compose(["task=classify", *words]))
-    splits = build.open_rows(settings, build.checked(settings)[0])
+    splits = build.open_rows(settings, build.check_options(settings)[0])
     torch.manual_seed(1)
     task = build.build(settings, splits).to(torch.device(setting.device)).eval()
     texts = [row["text"] for row in splits.test]

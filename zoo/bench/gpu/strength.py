@@ -21,13 +21,13 @@ from zoo.bench.gpu.parts import Measurement, Setting
 from zoo.bench.measure import wait
 from zoo.config import Settings, check, compose
 from zoo.data.corpora import Splits
-from zoo.data.dataset import Store
+from zoo.data.dataset import Dataset
 from zoo.data.stream import HALVED
 from zoo.hub.retrain import FORMS
 from zoo.loading import load
 from zoo.task import Task
 from zoo.training import build, loop, pipeline
-from zoo.training.state import Training
+from zoo.training.state import TrainingState
 
 # Merity et al.'s AWD-LSTM has layers of 400-1150-1150-400 and tied embeddings. Here all layers have
 # one size, a multiple of 128 for the kernels. A linear map leads back to the embedding's 400. The
@@ -55,7 +55,7 @@ RECIPE = [
     "train.schedule=onecycle",
     "train.warmup=0.15",
     "train.weight_decay=0.05",
-    "train.average=0.999",
+    "train.ema_decay=0.999",
     "train.patience=0",
 ]
 TINY = [
@@ -63,7 +63,7 @@ TINY = [
     "backbone.hidden_size=12",
     "train.batch_rows=16",
     "train.batch_tokens=512",
-    "train.share=0.2",
+    "train.fraction=0.2",
     "threads=1",
 ]
 WARM, TIMED = 8, 30  # numbers of steps that the estimate uses
@@ -83,10 +83,10 @@ class Prepared:
     precision: str
     splits: Splits
     task: Task
-    stores: dict[str, Store]
+    stores: dict[str, Dataset]
 
     @property
-    def valid(self) -> tuple[Store, list[Any]]:
+    def valid(self) -> tuple[Dataset, list[Any]]:
         return self.stores["valid"], [*self.splits.valid]
 
 
@@ -137,14 +137,14 @@ def _words(setting: Setting, precision: str) -> list[str]:
 
 def _prepared(setting: Setting, precision: str, folder: Path) -> Prepared:
     settings = check(compose(_words(setting, precision)))
-    accelerator, precision = pipeline.start(settings)
-    splits = build.open_rows(settings, build.checked(settings)[0])
+    accelerator, precision = pipeline.set_up_process(settings)
+    splits = build.open_rows(settings, build.check_options(settings)[0])
     task = build.build(settings, splits)
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {
         part: build.encode(task, rows, folder / "encoded" / part) for part, rows in parts.items()
     }
-    task.meet(stores["train"])
+    task.prepare(stores["train"])
     return Prepared(settings, accelerator, precision, splits, task, stores)
 
 
@@ -153,23 +153,25 @@ def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
     settings, task = made.settings.train, made.task
     first = {name: weight.clone() for name, weight in task.state_dict().items()}
     random = torch.get_rng_state()
-    training = Training(task, made.stores["train"], settings, made.settings.seed, made.accelerator)
+    training = TrainingState(
+        task, made.stores["train"], settings, made.settings.seed, made.accelerator
+    )
     training.model.train()
-    plan = made.stores["train"].plan(settings.batch_tokens, settings.batch_rows)
+    plan = made.stores["train"].sampler(settings.batch_tokens, settings.batch_rows)
     warm, timed = (list(islice(plan, count)) for count in (WARM, TIMED))
     for numbers in warm:
         loop.step(training, numbers)
     steps = timed or warm
     step = _seconds(lambda: [loop.step(training, numbers) for numbers in steps], task) / len(steps)
-    judged = training.kept
-    judged.choosing = True
+    judged = training.evaluated_task
+    judged.comparing_epochs = True
     evaluation = _seconds(lambda: loop.evaluate(judged, *made.valid, made.accelerator), task)
-    judged.choosing = False
+    judged.comparing_epochs = False
     made.accelerator.free_memory()  # it would unscale the gradients for each optimizer it knows
     task.load_state_dict(first)
-    task.carried = None
+    task.carried_state = None
     torch.set_rng_state(random)
-    steps_per_epoch = made.stores["train"].count() / settings.batch_tokens / (1 - HALVED / 2)
+    steps_per_epoch = made.stores["train"].progress() / settings.batch_tokens / (1 - HALVED / 2)
     epoch = step * steps_per_epoch + evaluation
     left = setting.left() - RESERVE * setting.seconds
     most = MOST_TINY if setting.small else MOST
@@ -235,7 +237,7 @@ def _training(
     began, task, chosen = time.time(), made.task, made.settings
     settings = chosen.train.model_copy(update={"epochs": estimate["epochs"]})
     between = KEPT * estimate["epochs"] * estimate["epoch_seconds"]
-    training = Training(task, made.stores["train"], settings, chosen.seed, made.accelerator)
+    training = TrainingState(task, made.stores["train"], settings, chosen.seed, made.accelerator)
     progress, before = training.progress, time.time()
     running = loop.epochs(training, made.valid, folder, checkpoints=False)
     try:
@@ -244,7 +246,7 @@ def _training(
             best = progress.best["epoch"] == entry["epoch"]
             keeper.facts |= _facts(training)
             if best and time.time() - keeper.last > between and progress.epoch < settings.epochs:
-                yield keeper.keep(training.kept)
+                yield keeper.keep(training.evaluated_task)
             took, before = time.time() - before, time.time()
             late = setting.left() < took + RESERVE * setting.seconds / 2
             if late and progress.epoch < settings.epochs:
@@ -258,7 +260,7 @@ def _training(
         running.close()  # type: ignore[attr-defined]
 
 
-def _facts(training: Training) -> dict[str, Any]:
+def _facts(training: TrainingState) -> dict[str, Any]:
     progress = training.progress
     best = progress.best["epoch"]
     return {
@@ -271,9 +273,9 @@ def _facts(training: Training) -> dict[str, Any]:
 def _tested(made: Prepared, setting: Setting, keeper: Keeper) -> Iterator[dict[str, Any]]:
     """Evaluate the kept model on the validation rows, and once on the test rows if time is left."""
     task = load(keeper.folder, setting.device)
-    task.choosing = True
+    task.comparing_epochs = True
     yield {"valid_int8": loop.evaluate(task, *made.valid, made.accelerator)[0]}
-    task.choosing = False
+    task.comparing_epochs = False
     if setting.left() < TEST * setting.seconds:
         yield {"note": "no time was left for the test rows"}
         return

@@ -124,11 +124,11 @@ def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterato
             if found is None and name != wanted:
                 there = ", ".join(row)
                 cure = f"set data.{SETTINGS.get(wanted, wanted)}=COLUMN"
-                raise RowError(row.place, f"no column {name!r}, there are: {there}; {cure}")
+                raise RowError(row.source, f"no column {name!r}, there are: {there}; {cure}")
             if found is not None:
                 chosen[wanted] = found[0]
         rest = {name: value for name, value in row.items() if name not in names.values()}
-        yield Row(rest | chosen, row.place)
+        yield Row(rest | chosen, row.source)
 
 
 def _lookup(row: Row, name: str) -> tuple[Any] | None:

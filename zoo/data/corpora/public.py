@@ -77,7 +77,7 @@ def ud_ewt(path: str, column: str = "upos") -> Splits:
 
 def _stripped(path: Path) -> Iterator[Row]:
     for row in readers.text(path):
-        yield Row({"text": row["text"].strip()}, row.place)
+        yield Row({"text": row["text"].strip()}, row.source)
 
 
 SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negative"}
@@ -87,11 +87,11 @@ def _reviews(path: Path) -> Iterator[Row]:
     """Reviews with their line breaks as such; the unlabelled ones of aclImdb are left out."""
     for row in readers.read(path):
         if row.get("text") is None or row.get("label") is None:
-            raise RowError(row.place, "columns text and label are needed; see data=files")
+            raise RowError(row.source, "columns text and label are needed; see data=files")
         label = str(row["label"])
         if label != "unsup":
             text = str(row["text"]).replace("<br />", "\n")
-            yield Row({"text": text, "label": SENTIMENT.get(label, label)}, row.place)
+            yield Row({"text": text, "label": SENTIMENT.get(label, label)}, row.source)
 
 
 def _sentences(path: Path) -> Iterator[Row]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from zoo.config import check, compose
 from zoo.data import labelled_words
-from zoo.data.dataset import Batch, Example, Examples
-from zoo.data.interleave import Turns
+from zoo.data.dataset import Batch, Example, ExampleList
+from zoo.data.interleave import InterleavedDataset
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.model_folder.verify import OWN
@@ -24,29 +24,29 @@ from zoo.task import Task
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Tokenizer
 from zoo.training.loop import Stopped, fit
-from zoo.training.pipeline import start
+from zoo.training.pipeline import set_up_process
 
 CHUNK = 256  # texts that are read before they are answered
 TRAINED_BY = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
 TOGETHER = "heads."  # begins the names of what a head has beside the backbone
 
 
-def share(backbone: Backbone, heads: Mapping[str, Task]) -> Shared:
+def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
     """Tasks on one backbone, as one model. Raises ValueError when a head has another backbone or
     tokenizer.
 
         backbone, tokenizer = language_model.backbone, language_model.tokenizer
-        both = zoo.share(backbone, {
+        both = zoo.multitask(backbone, {
             "sentiment": Classify(backbone, tokenizer, labels=["bad", "good"]),
             "topic": Classify(backbone, tokenizer, labels=["films", "food"]),
         })
         both.fit({"sentiment": (train_rows, valid_rows), "topic": (…, …)}, "train.epochs=3")
         both.predict(["…"])    # {"sentiment": ["good"], "topic": ["films"]}
     """
-    return Shared(backbone, heads)
+    return Multitask(backbone, heads)
 
 
-class Shared(Task):
+class Multitask(Task):
     """Several heads on one backbone. A batch is one head's, and says whose: `Batch.head`.
 
     What is read ends with EOS for every head, so that all of them read the same ids and one pass
@@ -54,8 +54,8 @@ class Shared(Task):
     front: it has a pass of its own. So has a tagger that reads characters beside its words.
     """
 
-    columns = asks = ("text",)
-    metric, least_is_best = "loss", True  # the mean of the heads' losses
+    input_columns, target_columns = ("text",), ()
+    metric, lower_is_better = "loss", True  # the mean of the heads' losses
     why = "each head takes from one pass what its own task needs"
     shape = logits = "as each head has them"
 
@@ -67,21 +67,21 @@ class Shared(Task):
         self.target_tokenizer = next(
             filter(None, (h.target_tokenizer for h in heads.values())), None
         )
-        self.by_words = any("words" in head.asks for head in heads.values())
-        self.varies_at_random = any(head.varies_at_random for head in heads.values())
+        self.by_words = any("words" in head.input_columns for head in heads.values())
+        self.augments_at_random = any(head.augments_at_random for head in heads.values())
         for head in heads.values():
-            head.closing = [EOS]
+            head.end_ids = [EOS]
         self.register_state_dict_post_hook(_without_copies)
         self.register_load_state_dict_pre_hook(_with_copies)
 
     @classmethod
     def task_name(cls) -> str:
-        return "shared"
+        return "multitask"
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
-    ) -> Shared:
+    ) -> Multitask:
         heads = {}
         for name, own in config["options"]["heads"].items():
             if {*own} != OWN | {"writes"}:
@@ -113,7 +113,7 @@ class Shared(Task):
         """A text as every head reads it: where one of them reads words, with blanks between them."""
         if not self.by_words:
             return text
-        return " ".join(labelled_words.found(Row({"text": text}, "text"), self.splitter))
+        return " ".join(labelled_words.words_of(Row({"text": text}, "text"), self.word_splitter))
 
     def read(self, encoded: Encoded) -> tuple[Tensor, ...]:
         """What each head takes from one pass."""
@@ -126,41 +126,46 @@ class Shared(Task):
     def loss(self, batch: Batch) -> Tensor:
         return self.of(batch).loss(batch)
 
-    def size(self, batch: Batch) -> int:
-        return self.of(batch).size(batch)
+    def count_targets(self, batch: Batch) -> int:
+        return self.of(batch).count_targets(batch)
 
-    def steps(self, batch: Batch) -> int:
-        return self.of(batch).steps(batch)
+    def count_tokens(self, batch: Batch) -> int:
+        return self.of(batch).count_tokens(batch)
 
-    def answer(self, batch: Batch) -> list[Any]:
-        return self.of(batch).answer(batch)
+    def predict_batch(self, batch: Batch) -> list[Any]:
+        return self.of(batch).predict_batch(batch)
 
-    def answers(
-        self, store: Examples, tokens: int = 1 << 15, rows: int = 256, rank: int = 0, world: int = 1
+    def predict_dataset(
+        self,
+        dataset: ExampleList,
+        tokens: int = 1 << 15,
+        rows: int = 256,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[tuple[int, Any]]:
         """Of every head's rows, one head after the other, (row number, (head, answer))."""
-        assert isinstance(store, Turns)
+        assert isinstance(dataset, InterleavedDataset)
         before = 0
         for name, head in self.each():
-            own, head.choosing = store.stores[name], self.choosing
+            own, head.comparing_epochs = dataset.datasets[name], self.comparing_epochs
             try:
-                for number, answer in head.answers(own, tokens, rows, rank, world):
+                for number, answer in head.predict_dataset(own, tokens, rows, rank, world):
                     yield before + number, (name, answer)
             finally:
-                head.choosing = False
+                head.comparing_epochs = False
             before += len(own)
 
-    def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
+    def compute_metrics(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
         """Every head's metrics, HEAD.METRIC, and the mean of their losses."""
         metrics: dict[str, float] = {}
         for name, head in self.each():
             own = [(a, row) for (whose, a), row in zip(answers, rows, strict=True) if whose == name]
-            found = head.score([a for a, _ in own], [row for _, row in own])
+            found = head.compute_metrics([a for a, _ in own], [row for _, row in own])
             metrics |= {f"{name}.{metric}": value for metric, value in found.items()}
         losses = [metrics[f"{name}.loss"] for name, _ in self.each()]
         return metrics | {"loss": sum(losses) / len(losses)}
 
-    def show(self, answer: Any) -> str:
+    def format(self, answer: Any) -> str:
         name, own = answer
         return f"{name}: {self.heads[name].show(own)}"  # type: ignore[operator]
 
@@ -187,7 +192,7 @@ class Shared(Task):
         if wrong := next((text for text in settings if not text.startswith(TRAINED_BY)), None):
             raise ValueError(f"{wrong}: fit takes {', '.join(TRAINED_BY)}")
         plain = check(compose(["data=files", "data.train=rows", *settings]))  # no recipe of a task
-        accelerator, _ = start(plain)
+        accelerator, _ = set_up_process(plain)
         if accelerator.num_processes > 1:
             raise InputError("heads that take turns are trained in one process")
         parts = [
@@ -198,7 +203,7 @@ class Shared(Task):
                 self._store(part, Path(folder) / str(side)) for side, part in enumerate(parts)
             )
             for name, head in self.each():
-                head.meet(train.stores[name])
+                head.prepare(train.datasets[name])
             every = [row for name, _ in self.each() for row in parts[1][name]]
             where = Path(folder)
             try:
@@ -212,14 +217,14 @@ class Shared(Task):
     def _row(self, row: Row) -> Row:
         read = [name for name in ("text", "source") if name in row]
         changed = {name: self.plain(column(row, name)) for name in read}
-        return Row({**row, **changed}, getattr(row, "place", "a row"))
+        return Row({**row, **changed}, getattr(row, "source", "a row"))
 
-    def _store(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> Turns:
+    def _store(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> InterleavedDataset:
         stores = {
-            name: head.store.write(rows[name], head.encode, folder / name)
+            name: head.dataset_class.write(rows[name], head.encode, folder / name)
             for name, head in self.each()
         }
-        return Turns(stores, {name: head.vary for name, head in self.each()})
+        return InterleavedDataset(stores, {name: head.augment for name, head in self.each()})
 
 
 def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
@@ -249,7 +254,7 @@ def _without_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, *_
         del state[name]
 
 
-def _with_copies(module: Shared, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+def _with_copies(module: Multitask, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     for name in [name for name in state if name.startswith(f"{prefix}backbone.")]:
         for head in module.heads:
             state[f"{prefix}{TOGETHER}{head}.{name.removeprefix(prefix)}"] = state[name]
