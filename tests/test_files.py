@@ -1,5 +1,7 @@
 """Files that are whole or not there."""
 
+import os
+
 import pytest
 
 from zoo import files
@@ -18,3 +20,22 @@ def test_an_atomic_file_is_whole_or_not_there(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(tmp_path, monkeypatch):
+    calls, sync, replace = [], os.fsync, os.replace
+
+    def note_sync(handle):
+        calls.append(("sync", os.fstat(handle).st_size))
+        sync(handle)
+
+    def note_replace(source, target):
+        calls.append(("replace", target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    path = tmp_path / "file"
+    files.write_text(path, "whole")
+    assert calls[:2] == [("sync", 5), ("replace", path)]
+    assert path.read_text() == "whole"

@@ -1,4 +1,4 @@
-"""The benchmark's form, and that both of its sides compute the same thing."""
+"""The benchmarks write complete cases, and both sides of a case compute the same thing."""
 
 from __future__ import annotations
 
@@ -75,11 +75,14 @@ def test_the_step_by_step_translator_gives_the_same_logits_with_the_same_weights
     task = translate_cases.translate(scale=0.5, attention="general", input_feeding=True)
     peer = peers.StepwiseTranslator(len(task.tokenizer), 8, 6, 12).eval()
     ours = {
-        "embedding": task.backbone.embedding, "encoder": task.backbone.lstm,
-        "bridge_h": task.bridge.h[0], "bridge_c": task.bridge.c[0],
-        "decoder": task.decoder.backbone.lstm, "key": task.decoder.attention.key,
+        "embedding": task.backbone.embedding,
+        "encoder": task.backbone.lstm,
+        "bridge_h": task.bridge.h[0],
+        "bridge_c": task.bridge.c[0],
+        "decoder": task.decoder.backbone.lstm,
+        "key": task.decoder.attention.key,
         "mix": task.decoder.mix,
-    }  # fmt: skip
+    }
     for name, part in ours.items():
         peer.get_submodule(name).load_state_dict(part.state_dict())
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The language model's benchmark: its form, and that both sides compute the same thing."""
+"""The language model benchmark covers all cases, and both sides compute the same thing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from zoo.bench import generate, peers
 from zoo.text.special_ids import BOS, EOS
 
 SMALL = {
-    "WORDS": 60, "WINDOWS": 2, "WRITTEN": 3, "LONG": 8, "EDGE": 2, "CORPORA": (200, 4000),
-}  # fmt: skip
+    "WORDS": 60,
+    "WINDOWS": 2,
+    "WRITTEN": 3,
+    "LONG": 8,
+    "EDGE": 2,
+    "CORPORA": (200, 4000),
+}
 SIZES = ["backbone.embedding_size=8", "backbone.hidden_size=8", "train.batch_rows=4"]
 
 

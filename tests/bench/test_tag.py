@@ -1,4 +1,4 @@
-"""The tagger's benchmark: its form, and that both of its sides compute the same thing."""
+"""The tagging benchmark writes complete cases, and both of its sides compute the same thing."""
 
 from __future__ import annotations
 
@@ -56,9 +56,15 @@ def test_with_the_same_weights_both_sides_give_the_same_logits(task):
     some, letters = batch(task), task.speller.backbone
     lstm = task.backbone.lstm
     peer = PackedTagger(
-        len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
-        len(task.alphabet), letters.lstm.input_size, letters.lstm.hidden_size, len(task.labels),
-    ).eval()  # fmt: skip
+        len(task.tokenizer),
+        lstm.input_size,
+        lstm.hidden_size,
+        lstm.num_layers,
+        len(task.alphabet),
+        letters.lstm.input_size,
+        letters.lstm.hidden_size,
+        len(task.labels),
+    ).eval()
     peer.embedding.load_state_dict(task.backbone.embedding.state_dict())
     peer.characters.load_state_dict(letters.embedding.state_dict())
     peer.speller.load_state_dict(letters.lstm.state_dict())

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from zoo.config import TrainSettings
 from zoo.errors import InputError
-from zoo.training import pipeline, state
+from zoo.training import loop, pipeline, state
 from zoo.training.loop import NotFinite
 from zoo.training.state import learning_rate_factor
 
@@ -288,3 +288,55 @@ def test_two_processes_compute_what_one_does(tmp_path):
     assert reports[0]["test"] == pytest.approx(reports[1]["test"], abs=1e-3)
     first = [lines(tmp_path / n / "metrics.jsonl")[0]["loss"] for n in ("one", "two")]
     assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e6])
+def test_the_gradient_is_no_longer_than_grad_clip(tmp_path, monkeypatch, limit):
+    found, lengths, real, add = [], [], state.TrainingState.update, state.DeferredLosses.add
+
+    def update(training):
+        gradients = [w.grad for w in training.task.parameters() if w.grad is not None]
+        lengths.append(torch.nn.utils.get_total_norm(gradients).item())
+        real(training)
+
+    def note(losses, record):
+        found.append(float(record.norm))  # before it is clipped
+        add(losses, record)
+
+    monkeypatch.setattr(state.TrainingState, "update", update)
+    monkeypatch.setattr(state.DeferredLosses, "add", note)
+    train(tmp_path / "run", "train.epochs=1", f"train.grad_clip={limit}")
+    assert len(lengths) > 1
+    assert min(found) > 1e-2
+    assert lengths == pytest.approx([min(length, limit) for length in found], rel=1e-3)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(tmp_path, monkeypatch):
+    seen, add = [], state.DeferredLosses.add
+
+    def note(losses, record):
+        seen.append((float(record.loss.detach()), record.size))
+        add(losses, record)
+
+    monkeypatch.setattr(state.DeferredLosses, "add", note)
+    train(tmp_path / "run", "train.epochs=1", "train.batch_rows=20", "train.batch_tokens=9999")
+    assert len({size for _, size in seen}) > 1
+    (entry,) = lines(tmp_path / "run" / "metrics.jsonl")
+    rows = sum(size for _, size in seen)
+    assert entry["loss"] == pytest.approx(sum(loss * size for loss, size in seen) / rows)
+
+
+def test_of_epochs_with_an_equal_metric_the_one_with_the_least_loss_is_kept(tmp_path, monkeypatch):
+    script = iter([(0.5, 0.9), (0.5, 0.4), (0.5, 0.7), (0.25, 0.1)])
+    real = loop.evaluate
+
+    def evaluate(task, *others):
+        metrics, answers = real(task, *others)
+        values = next(script, None)
+        return metrics | (
+            {} if values is None else {task.metric: values[0], "loss": values[1]}
+        ), answers
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    report = train(tmp_path / "run", "train.epochs=4", "train.patience=0")
+    assert report["best_epoch"] == 2

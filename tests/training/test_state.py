@@ -296,3 +296,33 @@ def test_wrong_settings_are_refused(given, said):
     with pytest.raises(InputError) as caught:
         check(compose([given]))
     assert str(caught.value).startswith(said)
+
+
+def test_a_young_average_forgets_its_first_weights_sooner(tmp_path):
+    task, store, _, chosen, seed, accelerator, _ = prepared(tmp_path, "train.ema_decay=0.9")
+    training = state.TrainingState(task, store, chosen, seed, accelerator)
+    weight = next(training.task.parameters())
+    kept = next(training.evaluated_task.parameters())
+    expected = 0.0
+    for count in range(100):  # from count 80 on, (1 + count) / (10 + count) is above 0.9
+        value = float(count % 7)
+        with torch.no_grad():
+            weight.fill_(value)
+        training.average.update_parameters(training.task)
+        decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0
+        expected = decay * expected + (1 - decay) * value
+        torch.testing.assert_close(kept, torch.full_like(kept, expected))
+
+
+def test_the_learning_rate_changes_with_every_step(tmp_path, monkeypatch):
+    rates, real = [], loop.step
+
+    def step(training, *others):
+        stop = real(training, *others)
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        return stop
+
+    monkeypatch.setattr(loop, "step", step)
+    words = ["train.epochs=2", "train.learning_rate=0.06", "train.warmup=0.5"]
+    fit(*prepared(tmp_path, *words))
+    assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.06, 0.06])  # STEPS of the two epochs

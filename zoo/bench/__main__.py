@@ -9,15 +9,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from zoo import bench, device
+from zoo import bench
 from zoo.bench.measure import ROUNDS
+from zoo.device import describe, versions
 from zoo.errors import InputError
 from zoo.files import write_text
 
-CASES = "classify", "generate", "labels", "lstm", "tag", "translate"  # modules and their functions
+CASES = (
+    "classify",
+    "generate",
+    "labels",
+    "lstm",
+    "tag",
+    "translate",
+)  # a module and a function of this name each
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark and return the exit status: 0, or 2 after one line on standard error."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["gpu"]:  # it has options of its own
         from zoo.bench.gpu.command import main as gpu
@@ -41,8 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
             cases.append(case)
         if chosen.json is not None:
             measured = {
-                "machine": device.describe(), "versions": device.versions(), "cases": cases,
-            }  # fmt: skip
+                "machine": describe(),
+                "versions": versions(),
+                "cases": cases,
+            }
             write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _line(case: dict[str, Any]) -> str:
+    """Return the line that is printed for a case."""
     digits = 0 if min(case["ours"], case["peer"]) > 10 else 4
     rates = f"{case['ours']:,.{digits}f} against {case['peer']:,.{digits}f} {case['unit']}"
     line = f"{case['name']}: {rates}, {case['ratio']:.2f}x"

@@ -1,4 +1,4 @@
-"""Training and answering of a document classifier, against the tutorial's packed loop."""
+"""Compare training and prediction of a document classifier with the tutorials' packed loop."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import device
 from zoo.bench import peers
 from zoo.bench.measure import compare, matrix_rate
 from zoo.bench.sides import prepared, training
 from zoo.config import check, compose
 from zoo.data.dataset import Batch, ExampleList
 from zoo.data.readers import Row
+from zoo.device import find_precision
 from zoo.task import Task
 
-TEXTS = 512  # texts that a round of prediction answers
+TEXTS = 512  # number of texts in a round of prediction
 
 
 def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Training steps in the precisions of `sides.precisions`, and prediction, against packed fp32.
+    """Measure training steps in the precisions of `sides.precisions`, and prediction.
 
-    Ours: batches of like length, dense kernels. The tutorial's: random batches, packed. Both see
-    each row once in a round, in batches of the same number of rows.
+    Our side takes batches of like length and dense kernels. The tutorials' side takes random
+    batches, packed, in fp32. Both see each row once in a round, in batches of equally many rows.
     """
     settings = check(compose(["task=classify", *arguments]))
     rows, task = prepared(settings)
@@ -32,9 +32,12 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     tokens = sum(len(example["ids"]) for example in examples.examples)
     size, lstm = settings.train.batch_rows, task.backbone.lstm
     peer = peers.PackedClassifier(
-        len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
+        len(task.tokenizer),
+        lstm.input_size,
+        lstm.hidden_size,
+        lstm.num_layers,
         len(task.options["labels"]),
-    ).to(task.device)  # fmt: skip
+    ).to(task.device)
     order = np.random.default_rng(settings.seed).permutation(len(examples))
     starts = range(0, len(order), size)
     batches = [examples.batch(order[i : i + size]).to(task.device) for i in starts]
@@ -47,9 +50,9 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
-    """Texts to answers, tokenizer included; the tutorial answers one text at a time."""
+    """Time prediction from text to label, tokenizer included. The peer takes one text at a time."""
     asked = [Row({"text": row["text"]}, row.source) for row in rows]
-    precision = device.find_precision("auto", task.device)
+    precision = find_precision("auto", task.device)
 
     @torch.no_grad()
     def theirs() -> None:
@@ -61,14 +64,15 @@ def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int)
     def ours() -> None:
         list(task.predict_rows(asked, precision))
 
-    return compare("prediction, against one text at a time", "texts/s", len(rows), ours, theirs,
-                   rounds)  # fmt: skip
+    return compare(
+        "prediction, against one text at a time", "texts/s", len(rows), ours, theirs, rounds
+    )
 
 
 def _share(task: Task, precision: str, tokens_per_second: float) -> dict[str, float]:
-    """Multiply-adds of the LSTM and the head, as a share of what a plain matrix product reaches."""
+    """Return the rate of the LSTM's operations, and its share of a plain matrix product's rate."""
     lstm = task.backbone.lstm
     weights = sum(w.numel() for name, w in lstm.named_parameters() if "weight" in name)
-    reached = 3 * 2 * weights * tokens_per_second  # forward, and twice that backward
+    reached = 3 * 2 * weights * tokens_per_second  # the backward pass costs two forward passes
     peak = matrix_rate(task.device, precision)
     return {"gflops": reached / 1e9, "matrix_product_share": reached / peak}

@@ -1,4 +1,4 @@
-"""Training and writing of a language model, against torch's word_language_model example."""
+"""Compare a language model's training and generation with torch's word_language_model example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, wait
 from zoo.bench.sides import precisions, start, step_of
@@ -20,6 +19,7 @@ from zoo.config import Settings, check, compose
 from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
+from zoo.device import anonymous_memory, autocast, find_precision
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import LanguageModelStepModel
@@ -29,21 +29,29 @@ from zoo.text.tokenizers import Whitespace
 from zoo.training import build
 
 WORDS = 33_278  # as in WikiText-2
-WINDOWS = 4  # that a round of training goes through
-WRITTEN = 50  # tokens that a round writes for each prompt
-LONG = 1000  # tokens of the text whose beginning and end are compared
-EDGE = 100  # … so many of each
-CORPORA = 1_000_000, 20_000_000  # tokens
+WINDOWS = 4  # number of windows in a round of training
+WRITTEN = 50  # number of tokens that a round generates for each prompt
+LONG = 1000  # number of tokens of the text whose beginning and end are compared
+EDGE = 100  # number of its first and of its last tokens that are compared
+CORPORA = 1_000_000, 20_000_000  # tokens of the small and of the large corpus
 EXAMPLE = [  # the example's sizes
-    "tokenizer.kind=whitespace", "backbone.embedding_size=200", "backbone.hidden_size=200",
-    "backbone.num_layers=2", "backbone.dropout=0.2", "backbone.input_dropout=0.2",
-    "backbone.output_dropout=0.2", "backbone.weight_dropout=0", "backbone.locked_dropout=false",
-    "task.tied=false", "train.batch_rows=20", "train.batch_tokens=700",
-]  # fmt: skip
+    "tokenizer.kind=whitespace",
+    "backbone.embedding_size=200",
+    "backbone.hidden_size=200",
+    "backbone.num_layers=2",
+    "backbone.dropout=0.2",
+    "backbone.input_dropout=0.2",
+    "backbone.output_dropout=0.2",
+    "backbone.weight_dropout=0",
+    "backbone.locked_dropout=false",
+    "task.tied=false",
+    "train.batch_rows=20",
+    "train.batch_tokens=700",
+]
 
 
 def generate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """What `speed` measures, and what a long text and a large corpus cost."""
+    """Measure `speed`, then the cost of a long text and of a large corpus."""
     settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
     full, adaptive = _models(settings)
     yield from speed(settings, full, adaptive, rounds)
@@ -53,16 +61,16 @@ def generate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def quick(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """What `speed` measures, alone."""
+    """Measure `speed` alone."""
     settings = check(compose(["task=generate", *EXAMPLE, *arguments]))
     yield from speed(settings, *_models(settings), rounds)
 
 
 def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator[dict[str, Any]]:
-    """Training steps with a full softmax, in the precisions of `sides.precisions`, and with an
-    adaptive one; tokens written at batch 1 and 64.
+    """Measure training steps, and generation at batch sizes 1 and 64.
 
-    Ids are drawn by Zipf's law. Both sides read the same windows, and carry their state.
+    The full softmax trains in the precisions of `sides.precisions`, the adaptive one in the one
+    that `auto` finds. Ids follow Zipf's law. Both sides read the same windows, and carry their state.
     """
     sizes = full.backbone.options
     peer = peers.WordLanguageModel(
@@ -77,7 +85,7 @@ def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator
 
 
 def _models(settings: Settings) -> tuple[Any, Any]:
-    """A language model with a full softmax, and one with an adaptive softmax."""
+    """Return a language model with a full softmax, and one with an adaptive softmax."""
     device = start(settings)
     return _model(settings, "full").to(device), _model(settings, "adaptive").to(device)
 
@@ -89,7 +97,7 @@ def _model(settings: Settings, softmax: str) -> Any:
 
 
 def drawn(folder: Path, count: int) -> Stream:
-    """A stream of `count` tokens in `folder`, written row by row."""
+    """Write a stream of `count` random tokens into `folder`, row by row, and return it."""
     draw = np.random.default_rng(1)
     chances = 1 / np.arange(10, WORDS + 10 - len(SPECIALS))
     edges = np.cumsum(chances / chances.sum())
@@ -102,9 +110,13 @@ def drawn(folder: Path, count: int) -> Stream:
 
 
 def _training(
-    full: Any, adaptive: Any, peer: peers.WordLanguageModel, windows: Sequence[Batch],
-    settings: Settings, rounds: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    full: Any,
+    adaptive: Any,
+    peer: peers.WordLanguageModel,
+    windows: Sequence[Batch],
+    settings: Settings,
+    rounds: int,
+) -> list[dict[str, Any]]:
     tokens = sum(int(batch.lengths.sum()) for batch in windows)
     turned = [(b.ids.t(), b.target.t()) for b in windows if b.target is not None]
 
@@ -120,7 +132,7 @@ def _training(
         wait(full.device)
 
     models = {f"full softmax, {p}": (full, p) for p in precisions(full.device)}
-    auto = machine.find_precision("auto", full.device)
+    auto = find_precision("auto", full.device)
     models[f"adaptive softmax, {auto}"] = (adaptive, auto)
     sides: dict[str, Callable[[], Any]] = {
         name: partial(ours, step_of(model, settings.train.grad_clip, precision))
@@ -128,30 +140,37 @@ def _training(
     }
     seconds = interleave({"theirs": theirs, **sides}, rounds)
     return [
-        case(f"training step, {name}, against the example in fp32", "tokens/s", tokens,
-             seconds[name], seconds["theirs"])
+        case(
+            f"training step, {name}, against the example in fp32",
+            "tokens/s",
+            tokens,
+            seconds[name],
+            seconds["theirs"],
+        )
         for name in sides
-    ]  # fmt: skip
+    ]
 
 
-def _writer(model: Any, batch: int) -> LanguageModelStepModel:
+def _step_model(model: Any, batch: int) -> LanguageModelStepModel:
     prompts = Batch.collate([{"ids": [EOS]}] * batch, range(batch)).to(model.device)
     return LanguageModelStepModel(model.eval(), prompts, stream=True)
 
 
 @torch.no_grad()
 def _write(model: Any, batch: int, count: int) -> list[float]:
-    """Write `count` tokens for each of `batch` prompts; the seconds after each token."""
-    search, seconds = GenerationConfig(sample=True, max_length=count), []
+    """Generate `count` tokens for each of `batch` prompts. Returns the clock after each step."""
+    config = GenerationConfig(sample=True, max_length=count)
+    seconds = []
     limits = torch.full((batch,), count, device=model.device)
-    with machine.autocast(model.device, machine.find_precision("auto", model.device)):
-        for _ in sampling.sample_steps(_writer(model, batch), limits, search):
+    with autocast(model.device, find_precision("auto", model.device)):
+        for _ in sampling.sample_steps(_step_model(model, batch), limits, config):
             wait(model.device)
             seconds.append(time.perf_counter())
     return seconds
 
 
 def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> Iterator[dict[str, Any]]:
+    """Time the generation of `WRITTEN` tokens, at batch sizes 1 and 64."""
     for batch in (1, 64):
         sides: dict[str, Callable[[], Any]] = {
             "ours": partial(_write, model, batch, WRITTEN),
@@ -163,13 +182,13 @@ def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> Iterator
 
 
 def _long(model: Any) -> list[dict[str, Any]]:
-    """The end of a long text against its beginning, in time and in memory."""
+    """Compare the end of a long text with its beginning, in time and in memory."""
     cases = []
     for batch in (1, 64):
         _write(model, batch, EDGE)
-        before = machine.anonymous_memory()
+        before = anonymous_memory()
         seconds = _write(model, batch, LONG)
-        after = machine.anonymous_memory()
+        after = anonymous_memory()
         first, last = seconds[EDGE] - seconds[0], seconds[-1] - seconds[-1 - EDGE]
         name = f"writing, batch {batch}, the last of {LONG:,} tokens against the first"
         cases.append(case(name, "tokens/s", batch * EDGE, last, first))
@@ -180,16 +199,17 @@ def _long(model: Any) -> list[dict[str, Any]]:
 
 
 def _corpora(model: Any, settings: Settings, folder: Path) -> list[dict[str, Any]]:
-    """Anonymous memory after training steps on a large corpus, against those on a small one."""
-    step = step_of(model, settings.train.grad_clip, machine.find_precision("auto", model.device))
+    """Compare anonymous memory after training steps on a large corpus with that on a small one."""
+    step = step_of(model, settings.train.grad_clip, find_precision("auto", model.device))
     sizes = []
     for count in CORPORA:
         stream = drawn(folder / str(count), count)
-        plan = stream.sampler(settings.train.batch_tokens, settings.train.batch_rows,
-                           np.random.default_rng(1))  # fmt: skip
+        plan = stream.sampler(
+            settings.train.batch_tokens, settings.train.batch_rows, np.random.default_rng(1)
+        )
         for _, window in zip(range(5), plan, strict=False):
             step(stream.batch(window).to(model.device))
-        sizes.append(machine.anonymous_memory())
+        sizes.append(anonymous_memory())
     small, large = sizes
     if small is None or large is None:
         return []
@@ -199,4 +219,5 @@ def _corpora(model: Any, settings: Settings, folder: Path) -> list[dict[str, Any
 
 
 def _sizes(name: str, ours: float, theirs: float) -> dict[str, Any]:
+    """Return a case that compares memory."""
     return {"name": name, "unit": "MB", "ours": ours, "peer": theirs, "ratio": ours / theirs}

@@ -1,4 +1,4 @@
-"""What a backbone that has read before is worth: all labels, a tenth, a hundredth of them."""
+"""Compare a pretrained backbone with training from scratch, on all, 10 % and 1 % of the labels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from zoo.training import pipeline
 
 log = logging.getLogger("zoo")
 
-SHARES = {1.0: 1, 0.1: 2, 0.01: 5}  # share of the labels -> times the epochs
+SHARES = {1.0: 1, 0.1: 2, 0.01: 5}  # share of the labels -> factor on the epochs
 UNIT = "of the test rows' metric"
 
 
 def labels(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """The test metric of trainings that start from `init=MODEL`, against trainings from nothing.
+    """Compare test metrics of trainings that start from `init=MODEL` with trainings from scratch.
 
-    Both sides have the same rows, the same sizes and the same number of epochs; the one from
-    nothing learns its tokenizer and its vectors from its own rows. One training each for the seeds
-    1 to `rounds`, which also draw the rows. `shares=0.1,0.01` measures some shares only.
+    Both sides have the same rows, the same sizes and the same number of epochs. The side from
+    scratch learns its tokenizer and its embedding from its own rows. Each side trains once for each
+    of the seeds 1 to `rounds`, which also draw the rows. `shares=0.1,0.01` measures these shares
+    alone. Raises InputError without `init`.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if "init" not in given:
@@ -43,7 +44,7 @@ def labels(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
 def _at(
     share: float, seeds: int, both: Sequence[str], begun: Sequence[str], alone: Sequence[str]
 ) -> dict[str, Any]:
-    """Both sides at one share of the labels."""
+    """Train both sides on one share of the labels, and return their case."""
     epochs = check(compose([*both, *alone])).train.epochs * SHARES.get(share, 1)
     found: dict[str, list[float]] = {"ours": [], "peer": []}
     for seed in range(1, seeds + 1):
@@ -52,12 +53,24 @@ def _at(
             task, report = pipeline.train(*both, *own, *more, f"seed={seed}", "baseline=false")
             found[side].append(report["test"][task.metric])
             rows = report["rows"]["train"]
-            log.warning("%s: %d rows, seed %d: %s %.4f after %.0f s of training", side, rows, seed,
-                        task.metric, found[side][-1], report["train_seconds"])  # fmt: skip
+            log.warning(
+                "%s: %d rows, seed %d: %s %.4f after %.0f s of training",
+                side,
+                rows,
+                seed,
+                task.metric,
+                found[side][-1],
+                report["train_seconds"],
+            )
     means = {side: statistics.mean(values) for side, values in found.items()}
     gap = min(found["ours"]) - max(found["peer"])
     return {
-        "name": f"{share:.0%} of the labels, {rows} rows", "unit": UNIT, **means,
-        "ratio": means["ours"] / means["peer"], "share": share, "epochs": epochs,
-        "all": found, "least_gap": gap,
-    }  # fmt: skip
+        "name": f"{share:.0%} of the labels, {rows} rows",
+        "unit": UNIT,
+        **means,
+        "ratio": means["ours"] / means["peer"],
+        "share": share,
+        "epochs": epochs,
+        "all": found,
+        "least_gap": gap,
+    }

@@ -1,4 +1,4 @@
-"""One LSTM layer: every engine and option against `nn.LSTM`, packing, and the loops people write."""
+"""Compare every engine and option of one LSTM layer with `nn.LSTM`, packing and Python loops."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, matrix_product, square, wait
 from zoo.config import check, compose
+from zoo.device import autocast, find_device, native_bf16, runs_bf16
 from zoo.rnn.lstm import LSTM
 from zoo.rnn.zero_pad import zero_pad
 
-FINER = 4  # times as many rounds for sides that should be equally fast
+FINER = 4  # factor on the rounds of sides that should be equally fast
 
 
 class Sizes(NamedTuple):
-    """Of a layer and its batch; inputs and units are as many."""
+    """Sizes of a layer and its batch. The input has as many features as the layer has units."""
 
     batch: int
     time: int
@@ -33,18 +33,18 @@ SIZES = (Sizes(64, 60, 256), Sizes(32, 100, 512), Sizes(20, 35, 200), Sizes(32, 
 
 
 def lstm(arguments: Sequence[str], rounds: int, sizes: Sequence[Sizes] = SIZES) -> list[dict]:
-    """Forward, and forward and backward, in every precision that the device computes natively.
+    """Measure forward, and forward plus backward, in every precision native to the device.
 
-    `ours` and `peer` are tokens per second; the peer is `nn.LSTM` over the dense batch, or the
-    packed one where rows are ragged. Padding counts as no token.
+    `ours` and `peer` are tokens per second, without padding. The peer is `nn.LSTM` over the dense
+    batch, or over packed rows where lengths differ.
     """
     settings = check(compose(list(arguments)))
-    device = machine.find_device(settings.device)
+    device = find_device(settings.device)
     torch.manual_seed(settings.seed)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     precisions = ["fp32", "fp16", "bf16"] if device.type == "cuda" else ["fp32"]
-    if device.type == "cpu" and machine.native_bf16() and machine.runs_bf16():
+    if device.type == "cpu" and native_bf16() and runs_bf16():
         precisions.append("bf16")
     cases = []
     for size in sizes:
@@ -57,6 +57,7 @@ def lstm(arguments: Sequence[str], rounds: int, sizes: Sequence[Sizes] = SIZES) 
 def _cases(
     size: Sizes, device: torch.device, precision: str, backward: bool, rounds: int
 ) -> list[dict[str, Any]]:
+    """Measure all sides at one size, in one precision."""
     lengths = torch.randint(size.time // 6, size.time + 1, (size.batch,)).sort(descending=True)[0]
     x = torch.randn(size.time, size.batch, size.hidden, device=device, requires_grad=backward)
 
@@ -77,18 +78,28 @@ def _cases(
         if name not in ("product", "nn.LSTM", "nn.LSTM packed"):
             peer = "nn.LSTM" if name in dense else "nn.LSTM packed"
             taken = finer if name in finer else seconds
-            cases.append(case(f"{name} against {peer}, {what}", "tokens/s", work[name],
-                              taken[name], taken[peer]))  # fmt: skip
+            cases.append(
+                case(
+                    f"{name} against {peer}, {what}",
+                    "tokens/s",
+                    work[name],
+                    taken[name],
+                    taken[peer],
+                )
+            )
     peak = 2 * square(device) ** 3 / finer["product"]
     operations = 2 * 8 * size.hidden**2 * work["torch"] * (3 if backward else 1)
     reached = operations / finer["torch"]
-    cases[0] |= {"gflops": reached / 1e9, "matrix_product_gflops": peak / 1e9,
-                 "matrix_product_share": reached / peak}  # fmt: skip
+    cases[0] |= {
+        "gflops": reached / 1e9,
+        "matrix_product_gflops": peak / 1e9,
+        "matrix_product_share": reached / peak,
+    }
     return cases
 
 
 def _models(size: Sizes) -> dict[str, nn.Module]:
-    """By name, what reads the dense batch. The first one's rate is judged."""
+    """Return, by name, the models that read the dense batch. The first one gets the matrix share."""
     hidden = size.hidden
     return {
         "torch": LSTM(hidden, hidden, engine="torch"),
@@ -106,7 +117,7 @@ def _models(size: Sizes) -> dict[str, nn.Module]:
 
 
 def _ragged(size: Sizes, lengths: Tensor) -> dict[str, tuple[nn.Module, tuple]]:
-    """By name, what reads rows of different lengths, and what it is given besides the rows."""
+    """Return, by name, the models that read ragged rows, and their further arguments."""
     hidden = size.hidden
     return {
         "torch with lengths": (LSTM(hidden, hidden), (None, lengths)),
@@ -118,6 +129,7 @@ def _ragged(size: Sizes, lengths: Tensor) -> dict[str, tuple[nn.Module, tuple]]:
 def _side(
     model: nn.Module, x: Tensor, given: tuple, precision: str, backward: bool
 ) -> Callable[[], None]:
+    """Return `call` of the same arguments, followed by a wait for the device."""
     called = call(model, x, given, precision, backward)
 
     def run() -> None:
@@ -130,13 +142,16 @@ def _side(
 def call(
     model: nn.Module, x: Tensor, given: tuple, precision: str, backward: bool
 ) -> Callable[[], None]:
-    """One call of a model in training mode, `model(x, *given)`, under autocast to `precision`; with
-    `backward` also the gradients of x and of the weights. It does not wait for the device."""
+    """Return a function that calls `model(x, *given)` in training mode, autocast to `precision`.
+
+    With `backward` it also computes the gradients of x and of the weights. It does not wait for
+    the device.
+    """
     model.train()
     x = x.detach().requires_grad_(backward)
 
     def run() -> None:
-        with torch.set_grad_enabled(backward), machine.autocast(x.device, precision):
+        with torch.set_grad_enabled(backward), autocast(x.device, precision):
             found = model(x, *given)
             output = found if isinstance(found, Tensor) else found[0]
         if backward:

@@ -1,4 +1,4 @@
-"""Sides that take turns, and the rate of a plain matrix product."""
+"""Time sides that take turns, and the rate of a plain matrix product."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo import device as machine
+from zoo.device import DTYPES
 
 ROUNDS = 5
 
@@ -18,10 +18,10 @@ ROUNDS = 5
 def interleave(
     sides: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS, warm: bool = False
 ) -> dict[str, float]:
-    """The median seconds of each side. They take turns, in another order each round.
+    """Return the median seconds of each side. They take turns, in another order each round.
 
-    The first round only warms up. With `warm` a side is run twice in its turn and the second run
-    counts: a short one then does not pay for the caches that the side before it has emptied.
+    The first round only warms up. With `warm` a side runs twice in its turn, and the second run
+    counts. A short run then does not pay for the caches that the previous side has emptied.
     """
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     order = list(sides)
@@ -46,34 +46,37 @@ def compare(
     peer: Callable[[], Any],
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """One case: `work` units divided by the median time of each side, and their ratio."""
+    """Return one case: `work` over the median seconds of each side, and the ratio of the rates."""
     seconds = interleave({"ours": ours, "peer": peer}, rounds)
     return case(name, unit, work, seconds["ours"], seconds["peer"])
 
 
 def case(name: str, unit: str, work: float, ours: float, peer: float) -> dict[str, Any]:
-    """A case from the seconds of both sides; the ratio is of their rates, above 1 where ours is
-    faster."""
+    """Return a case from the seconds of both sides. A faster `ours` has a ratio above 1."""
     return {
-        "name": name, "unit": unit, "ours": work / ours, "peer": work / peer, "ratio": peer / ours,
-    }  # fmt: skip
+        "name": name,
+        "unit": unit,
+        "ours": work / ours,
+        "peer": work / peer,
+        "ratio": peer / ours,
+    }
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:
-    """Operations per second of a square matrix product."""
+    """Return the operations per second of a square matrix product."""
     size = square(device)
     product = matrix_product(device, precision, size)
     return 2 * size**3 / interleave({"product": product})["product"]
 
 
 def square(device: torch.device) -> int:
-    """Rows of a matrix that is large enough for the device to multiply at its full rate."""
+    """Return the rows of a square matrix that the device multiplies at its full rate."""
     return 8192 if device.type == "cuda" else 2048
 
 
 def matrix_product(device: torch.device, precision: str, size: int) -> Callable[[], None]:
-    """A square matrix product of `size`, 2 * size ** 3 operations."""
-    left = torch.randn(size, size, device=device, dtype=machine.DTYPES[precision])
+    """Return a function that multiplies (size, size) matrices: 2 * size ** 3 operations."""
+    left = torch.randn(size, size, device=device, dtype=DTYPES[precision])
 
     def product() -> None:
         left @ left
@@ -83,6 +86,6 @@ def matrix_product(device: torch.device, precision: str, size: int) -> Callable[
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""The tagger of the tutorials, written out to be measured against."""
+"""The tagger of the tutorials, which the benchmark compares with ours."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Spelt:
 
     @classmethod
     def of(cls, batch: Batch) -> Spelt:
+        """Lay out a batch of a tagger that reads words by character."""
         assert batch.characters is not None
         padded = [
             (F.pad(ids, (0, LONGEST - ids.size(1)), value=PAD), n)
@@ -46,13 +47,23 @@ class Spelt:
 
 
 class PackedTagger(nn.Module):
-    """Embedding beside the final h of a packed bidirectional nn.LSTM over each word's characters ->
-    packed bidirectional nn.LSTM -> linear."""
+    """Word embedding + character encoder -> packed bidirectional nn.LSTM -> linear.
+
+    The character encoder projects the final h of a packed bidirectional nn.LSTM over a word's
+    characters to the size of the embedding.
+    """
 
     def __init__(
-        self, vocabulary: int, embedding: int, hidden: int, layers: int,
-        characters: int, character_embedding: int, character_hidden: int, labels: int,
-    ) -> None:  # fmt: skip
+        self,
+        vocabulary: int,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        characters: int,
+        character_embedding: int,
+        character_hidden: int,
+        labels: int,
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PAD)
         self.characters = nn.Embedding(characters, character_embedding, padding_idx=PAD)
@@ -64,7 +75,7 @@ class PackedTagger(nn.Module):
         self.head = nn.Linear(2 * hidden, labels)
 
     def forward(self, batch: Spelt) -> Tensor:
-        """Logits (batch, time, labels)."""
+        """Return logits (batch, time, labels)."""
         _, (h_n, _) = self.speller(_packed(self.characters(batch.letters), batch.letter_lengths))
         spelt = self.mix(torch.cat([h_n[-2], h_n[-1]], -1))  # (words, embedding)
         x = self.embedding(batch.ids)

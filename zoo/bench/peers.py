@@ -1,4 +1,4 @@
-"""What the tutorials teach, written out to be measured against."""
+"""The models of the tutorials, which the benchmarks compare with ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PackedClassifier(nn.Module):
         self.head = nn.Linear(2 * hidden, labels)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, labels)."""
+        """Return logits (batch, labels)."""
         embedded = self.embedding(batch.ids)
         packed = pack_padded_sequence(
             embedded, batch.lengths, batch_first=True, enforce_sorted=False
@@ -34,7 +34,7 @@ class PackedClassifier(nn.Module):
 
 
 def packed_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """Forward, backward, clip, Adam: all of it in fp32."""
+    """Take one training step in fp32: forward, backward, clip, Adam."""
     assert batch.target is not None
     optimizer.zero_grad()
     F.cross_entropy(model(batch).flatten(0, -2), batch.target.flatten()).backward()
@@ -99,8 +99,11 @@ class PackedLSTM(nn.Module):
 
 
 class StepwiseTranslator(nn.Module):
-    """Packed bidirectional encoder, and a decoder that takes one step after the other, each fed
-    with the vector of the one before (Luong et al. 2015), as toolkits and tutorials write it."""
+    """A packed bidirectional encoder, and a decoder with input feeding (Luong et al. 2015).
+
+    The decoder runs one step after the other, as toolkits and tutorials write it. Input feeding
+    gives each step the attentional vector of the step before.
+    """
 
     def __init__(self, vocabulary: int, embedding: int, hidden: int, size: int) -> None:
         super().__init__()
@@ -114,7 +117,7 @@ class StepwiseTranslator(nn.Module):
         self.head = nn.Linear(embedding, vocabulary)
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """The encoder's output (batch, read, 2 * hidden), its padding, the decoder's state."""
+        """Return the encoder's output (batch, read, 2 * hidden), its padding, the decoder's state."""
         packed = pack_padded_sequence(
             self.embedding(batch.ids), batch.lengths, batch_first=True, enforce_sorted=False
         )
@@ -132,7 +135,7 @@ class StepwiseTranslator(nn.Module):
         output: Tensor,
         padding: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The vector (batch, 1, embedding) after one token of each row, ids (batch, 1)."""
+        """Return the vector (batch, 1, embedding) and the state after one token, ids (batch, 1)."""
         x = torch.cat([self.embedding(ids), fed], -1)
         h, state = self.decoder(x, state)  # (batch, 1, size)
         scores = h @ self.key(output).transpose(1, 2)  # (batch, 1, read)
@@ -141,7 +144,7 @@ class StepwiseTranslator(nn.Module):
         return self.dropout(self.mix(torch.cat([context, h], -1)).tanh()), state
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, written, vocabulary), teacher-forced."""
+        """Return teacher-forced logits (batch, written, vocabulary)."""
         assert batch.target is not None
         output, padding, state = self.read(batch)
         before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
@@ -154,7 +157,7 @@ class StepwiseTranslator(nn.Module):
 
     @torch.no_grad()
     def greedy(self, batch: Batch, length: int) -> list[int]:
-        """The likeliest tokens, one after the other, for a batch of one row."""
+        """Return `length` greedy tokens for a batch of one row."""
         output, padding, state = self.read(batch)
         ids = batch.ids.new_full((1, 1), BOS)
         fed = output.new_zeros(1, 1, self.mix.out_features)
@@ -167,8 +170,10 @@ class StepwiseTranslator(nn.Module):
 
 
 class WordLanguageModel(nn.Module):
-    """torch's word_language_model example: embedding -> nn.LSTM -> linear -> log_softmax, dropout
-    0.2 between all of them. Time comes first."""
+    """torch's word_language_model example: embedding -> nn.LSTM -> linear -> log_softmax.
+
+    It has a dropout of 0.2 between all of them. Time comes first.
+    """
 
     def __init__(self, vocabulary: int, size: int, layers: int) -> None:
         super().__init__()
@@ -180,7 +185,7 @@ class WordLanguageModel(nn.Module):
     def forward(
         self, ids: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Log-probabilities (time * batch, vocabulary) after ids (time, batch), and the state."""
+        """Return log-probabilities (time * batch, vocabulary) after ids (time, batch), and the state."""
         output, state = self.rnn(self.drop(self.encoder(ids)), state)
         decoded = self.decoder(self.drop(output))
         return F.log_softmax(decoded.view(-1, decoded.size(-1)), dim=1), state
@@ -188,7 +193,10 @@ class WordLanguageModel(nn.Module):
     def learn(
         self, ids: Tensor, target: Tensor, state: tuple[Tensor, Tensor] | None, rate: float
     ) -> tuple[Tensor, Tensor]:
-        """One window (time, batch) as the example learns it: SGD by hand, clipped, in fp32."""
+        """Train on one window (time, batch) as the example does: SGD by hand, clipped, in fp32.
+
+        Returns the state after the window.
+        """
         self.train()
         self.zero_grad()
         if state is not None:
@@ -204,9 +212,11 @@ class WordLanguageModel(nn.Module):
 
     @torch.no_grad()
     def draw(self, batch: int, count: int) -> Tensor:
-        """Ids (count, batch), one token after the other."""
+        """Sample ids (count, batch), one token after the other."""
         self.eval()
-        device, state, drawn = self.decoder.weight.device, None, []
+        device = self.decoder.weight.device
+        state = None
+        drawn = []
         ids = torch.full((1, batch), BOS, device=device)
         for _ in range(count):
             logs, state = self(ids, state)

@@ -1,4 +1,4 @@
-"""What benchmarks of tasks share: rows and task of the settings, and training side by side."""
+"""Shared by the benchmarks of tasks: rows and task of the settings, training side by side."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import compare, wait
 from zoo.config import Settings
 from zoo.data.dataset import Batch, ExampleList, bucket_sampler
 from zoo.data.readers import Row
+from zoo.device import autocast, find_device, find_precision
 from zoo.task import Task
 from zoo.training import build
 
-ROWS = 2048  # training rows that a round goes through
+ROWS = 2048  # number of training rows in a round
 
 
 def start(settings: Settings) -> torch.device:
-    """Seed and threads of the settings; the device."""
+    """Set the seed and the threads of the settings, and return their device."""
     torch.manual_seed(settings.seed)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return machine.find_device(settings.device)
+    return find_device(settings.device)
 
 
 def prepared(settings: Settings) -> tuple[list[Row], Task]:
-    """The first rows of a corpus, spread over it, and a task for them."""
+    """Return at most `ROWS` random rows of the corpus, in its order, and an untrained task."""
     device = start(settings)
     splits = build.open_rows(settings, build.check_options(settings)[0])
     rows = list(splits.train)
@@ -42,19 +42,28 @@ def prepared(settings: Settings) -> tuple[list[Row], Task]:
 
 
 def precisions(device: torch.device) -> list[str]:
-    """What trainings are measured in: fp32, what `auto` chooses, and all three on CUDA."""
-    found = {machine.find_precision("auto", device), "fp32"}
+    """Return the precisions to train in: fp32, the one that `auto` finds, and bf16 on CUDA."""
+    found = {find_precision("auto", device), "fp32"}
     return sorted(found | ({"bf16"} if device.type == "cuda" else set()))
 
 
 def training(
-    task: Task, peer: nn.Module, peer_batches: Sequence[Any], examples: ExampleList,
-    settings: Settings, against: str, unit: str, tokens: int, rounds: int,
-) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
-    """Each precision and its case: our steps over the rows in our batches, and the peer's steps, as
-    tutorials do them, over the same rows in its own. `tokens` is what a round goes through.
+    task: Task,
+    peer: nn.Module,
+    peer_batches: Sequence[Any],
+    examples: ExampleList,
+    settings: Settings,
+    against: str,
+    unit: str,
+    tokens: int,
+    rounds: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each precision with its case.
 
-    The batches of both sides are on the device before the clock starts."""
+    Our side trains on the rows of `examples` in our batches. The peer trains on `peer_batches` as
+    tutorials do. `tokens` is the number of tokens in a round. The batches of both sides are on the
+    device before the clock starts.
+    """
     device = task.device
     optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3)
 
@@ -83,12 +92,12 @@ def training(
 
 
 def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
-    """One step of training as `zoo.training.loop` does it: forward, backward, clip, AdamW."""
+    """Return a function that takes one training step: forward, backward, clip, AdamW."""
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
 
     def step(batch: Batch) -> None:
         task.train()
-        with machine.autocast(task.device, precision):
+        with autocast(task.device, precision):
             loss = task.loss(batch)
         loss.backward()
         clip_grad_norm_(task.parameters(), clip)

@@ -1,4 +1,4 @@
-"""Training and answering of a tagger, against the tutorial's packed loop."""
+"""Compare training and prediction of a tagger with the tutorials' packed loop."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import device
 from zoo.bench import peer_tagger
 from zoo.bench.measure import compare
 from zoo.bench.sides import prepared, training
 from zoo.config import Settings, check, compose
 from zoo.data.dataset import Batch, ExampleList
 from zoo.data.readers import Row
+from zoo.device import find_precision
 from zoo.errors import InputError
 
-SENTENCES = 512  # that a round of prediction answers
+SENTENCES = 512  # number of sentences in a round of prediction
 
 
 def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Training steps in the precisions of `sides.precisions`, and prediction, against packed fp32.
+    """Measure training steps in the precisions of `sides.precisions`, and prediction.
 
-    Ours: batches of like length, dense kernels, a batch's distinct words spelt once. The
-    tutorial's: random batches, packed, the characters of every word packed too; neither has a CRF.
-    Both see each row once in a round, in batches of the same number of rows. Without `data=…` the
-    rows are embedded phrases, joined to the length of sentences.
+    Our side takes batches of like length and dense kernels, and encodes each distinct word once.
+    The tutorials' side takes random batches in fp32, and packs the rows and every word's
+    characters. Neither side has a CRF. Both see each row once in a round, in batches of equally
+    many rows. Without `data=…` the rows are embedded phrases, joined to the length of sentences.
     """
     settings = check(compose(["task=tag", "task.crf=false", *arguments]))
     rows, task = _word_by_word(settings)
@@ -37,9 +37,15 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     words = sum(len(example["ids"]) for example in examples.examples)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
     peer = peer_tagger.PackedTagger(
-        len(task.tokenizer), lstm.input_size, lstm.hidden_size, lstm.num_layers,
-        len(task.alphabet), letters.input_size, letters.hidden_size, len(task.labels),
-    ).to(task.device)  # fmt: skip
+        len(task.tokenizer),
+        lstm.input_size,
+        lstm.hidden_size,
+        lstm.num_layers,
+        len(task.alphabet),
+        letters.input_size,
+        letters.hidden_size,
+        len(task.labels),
+    ).to(task.device)
     size = settings.train.batch_rows
     order = np.random.default_rng(settings.seed).permutation(len(examples))
     starts = range(0, len(order), size)
@@ -55,6 +61,7 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
+    """Return rows and task. Raises InputError for a task that does not read words by character."""
     rows, task = prepared(settings)
     if settings.task["words"] != "word+char":
         raise InputError("zoo.bench tag: the tutorial's loop reads task.words=word+char")
@@ -62,10 +69,13 @@ def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
 
 
 def _lengthened(rows: list[Row], seed: int) -> list[Row]:
-    """Phrases, one after the other, in sentences about as long as those of treebanks: 17 words, at
-    least 3, at most 50."""
+    """Join phrases to sentences about as long as those of treebanks.
+
+    The target length is normally distributed with mean 17, clipped to 3 and 50 words.
+    """
     draw = np.random.default_rng(seed)
-    rest, sentences = deque(rows), []
+    rest = deque(rows)
+    sentences = []
     while rest:
         length = np.clip(draw.normal(17, 9), 3, 50)
         words: list[str] = []
@@ -78,10 +88,10 @@ def _lengthened(rows: list[Row], seed: int) -> list[Row]:
 
 
 def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) -> dict[str, Any]:
-    """Words to labels, vocabulary included; the tutorial answers one sentence at a time."""
+    """Time prediction from words to labels, encoding included. The peer takes one sentence at a time."""
     asked = [Row({"words": row["words"]}, row.source) for row in rows]
     words = sum(len(row["words"]) for row in asked)
-    precision = device.find_precision("auto", task.device)
+    precision = find_precision("auto", task.device)
 
     @torch.no_grad()
     def theirs() -> None:
@@ -91,7 +101,7 @@ def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) 
             peer(batch).argmax(-1).tolist()
 
     def ours() -> None:
-        list(task.respond(asked, precision))
+        list(task.predict_rows(asked, precision))
 
     name = f"prediction, {precision}, against one sentence at a time"
     return compare(name, "words/s", words, ours, theirs, rounds)

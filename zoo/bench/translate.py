@@ -1,4 +1,4 @@
-"""Training and decoding of a translator, against the step-by-step loop of tutorials and toolkits."""
+"""Compare training and decoding of a translator with a step-by-step loop, as toolkits write it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo import device as machine
 from zoo.bench import peers
 from zoo.bench.measure import compare
 from zoo.bench.sides import ROWS, prepared, start, training
 from zoo.config import Settings, check, compose
 from zoo.data.dataset import Example, ExampleList, bucket_sampler
+from zoo.device import autocast, find_precision
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.nn.backbone import Backbone
@@ -24,35 +24,39 @@ from zoo.text.tokenizers import Characters
 from zoo.training import build
 
 VOCABULARY = 8000
-SENTENCES = 256  # that a round of decoding writes
+SENTENCES = 256  # number of sentences in a round of decoding
 NO_CORPUS = ("data=files", "data.train=none")  # the recipe for sentences; no file is read
 
 
 def translate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Training steps in the precisions of `sides.precisions`, and decoding.
+    """Measure training steps in the precisions of `sides.precisions`, and decoding.
 
-    Ours: teacher-forced in one call, dense, sorted by both lengths. Theirs: one step after the
-    other with input feeding, packed, fp32, sorted by the source's length. With `data=…` the rows
-    are that corpus's; else ids are drawn by chance, as many to a row as captions have.
+    Our side runs teacher-forced in one call, dense, sorted by both lengths. The peer runs one step
+    after the other with input feeding, packed, in fp32, sorted by the source's length. With
+    `data=…` the rows are those of the corpus. Otherwise ids are random, as many as captions have.
     """
     given = any(argument.startswith("data=") for argument in arguments)
     settings = check(compose(["task=translate", *([] if given else NO_CORPUS), *arguments]))
     task, examples = _from_corpus(settings) if given else _drawn(settings)
     sizes = task.backbone.options
     peer = peers.StepwiseTranslator(
-        sizes["vocabulary_size"], sizes["embedding_size"], sizes["hidden_size"],
+        sizes["vocabulary_size"],
+        sizes["embedding_size"],
+        sizes["hidden_size"],
         task.decoder.backbone.lstm.hidden_size,
-    ).to(task.device)  # fmt: skip
+    ).to(task.device)
     yield from _training(task, peer, examples, settings, rounds)
     yield from _decoding(task, peer, examples, rounds)
 
 
 def _from_corpus(settings: Settings) -> tuple[Any, ExampleList]:
+    """Return a task for the corpus of the settings, and its encoded rows."""
     rows, task = prepared(settings)
     return task, ExampleList([task.encode(row) for row in rows])
 
 
 def _drawn(settings: Settings) -> tuple[Any, ExampleList]:
+    """Return a task over `VOCABULARY` ids, and `ROWS` pairs of random ids."""
     device = start(settings)
     draw = np.random.default_rng(settings.seed)
     examples: list[Example] = []
@@ -90,9 +94,9 @@ def _training(
 def _decoding(
     task: Any, peer: peers.StepwiseTranslator, examples: ExampleList, rounds: int
 ) -> Iterator[dict[str, Any]]:
-    """As many tokens for each sentence as its reference has, so that both sides write the same."""
+    """Time decoding. Each sentence gets as many tokens as its reference has, on both sides."""
     some = ExampleList(examples.examples[:SENTENCES])
-    precision = machine.find_precision("auto", task.device)
+    precision = find_precision("auto", task.device)
     lengths = [len(example["target"]) - 1 for example in some.examples]
 
     def theirs() -> None:
@@ -106,13 +110,15 @@ def _decoding(
         bias = task.tokens.bias.data
         kept = bias[EOS].clone()
         bias[EOS] = -1e4  # no sentence ends before its limit
-        with machine.autocast(task.device, precision):
+        with autocast(task.device, precision):
             for numbers in bucket_sampler(some, 1 << 15, 128):
                 batch = some.batch(numbers).to(task.device)
-                state, memory = task.begin(batch)
-                writer = DecoderStepModel(task.decoder, state, memory, task.tokens, task.backbone)
+                state, memory = task.start_decoding(batch)
+                step_model = DecoderStepModel(
+                    task.decoder, state, memory, task.tokens, task.backbone
+                )
                 limits = torch.tensor([lengths[n] for n in numbers], device=task.device)
-                generate(writer, limits, GenerationConfig(beam_size=beam))
+                generate(step_model, limits, GenerationConfig(beam_size=beam))
         bias[EOS] = kept
 
     for name, beam in (("greedy", 1), ("beam 5", 5)):
