@@ -129,7 +129,7 @@ class ExampleList:
         return self.examples[index]
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        """Return the input and target steps of rows, (rows, 2); 0 for a target that is no list."""
         examples = (self.examples[row] for row in rows)
         both = [(len(e["ids"]), _length(e.get("target", 0))) for e in examples]
         return np.array(both).reshape(-1, 2)
@@ -212,7 +212,7 @@ class Dataset(ExampleList):
         return example
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        """Return the input and target steps of rows, (rows, 2); 0 for a target that is no list."""
         return np.stack([self._sizes(rows, "ids"), self._sizes(rows, "target")], 1)
 
     def _sizes(self, rows: np.ndarray, name: str) -> np.ndarray:

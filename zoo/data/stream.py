@@ -30,7 +30,7 @@ class Stream(Dataset):
 
     @classmethod
     def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
-        """Encode the rows into `folder`; only their targets are stored, as in `tokens`."""
+        """Encode the rows into `folder`; only their targets are stored."""
         return super().write(rows, lambda row: {"ids": encode(row)["target"]}, folder)
 
     @property
