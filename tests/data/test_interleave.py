@@ -93,8 +93,9 @@ def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(tu
 
 @pytest.mark.parametrize("counts", [(12, 4), (7, 5, 1), (1, 1), (3, 17), (10, 10, 10)])
 def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
-    stores = {f"h{place}": write(tmp_path, f"h{place}", [2] * count)
-              for place, count in enumerate(counts)}  # fmt: skip
+    stores = {
+        f"h{place}": write(tmp_path, f"h{place}", [2] * count) for place, count in enumerate(counts)
+    }
     heads = [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)]
     assert len(heads) == sum(counts)
     for done in range(len(heads) + 1):
@@ -131,8 +132,9 @@ def test_windows_of_a_stream_keep_their_order(stores, stream, seed):
     places = [place for place, turn in enumerate(plan) if turn.head == "text"]
     assert max(b - a for a, b in pairwise(places)) > 1
     if seed is None:
-        reached = [token for window in windows for start, end, _ in window
-                   for token in range(start, end)]  # fmt: skip
+        reached = [
+            token for window in windows for start, end, _ in window for token in range(start, end)
+        ]
         assert sorted(reached) == [*range(63)]
     batches = [turns.batch(turn) for turn in plan if turn.head == "text"]
     assert [batch.continues for batch in batches] == [False] + [True] * (len(windows) - 1)

@@ -161,12 +161,22 @@ def test_the_surest_mistakes_come_first_each_in_its_sentence():
     ]
     found = labelled_words.mistakes(rows, answers)
     assert found == [
-        {"place": "rows:2", "label": "X", "answer": "Z", "probability": 0.9,
-         "text": "n o [p] q r s t u"},
-        {"place": "rows:1", "label": "X", "answer": "Y", "probability": 0.7,
-         "text": "b c d e f [g] h i j k l"},
+        {
+            "place": "rows:2",
+            "label": "X",
+            "answer": "Z",
+            "probability": 0.9,
+            "text": "n o [p] q r s t u",
+        },
+        {
+            "place": "rows:1",
+            "label": "X",
+            "answer": "Y",
+            "probability": 0.7,
+            "text": "b c d e f [g] h i j k l",
+        },
         {"place": "rows:3", "label": "Y", "answer": "X", "probability": 0.6, "text": "[w]"},
-    ]  # fmt: skip
+    ]
     assert labelled_words.mistakes(rows, answers, most=2) == found[:2]
     many = sentences(("a " * 30, "X " * 30))
     answer = {"labels": ["Y"] * 30, "probabilities": [0.5] * 30}

@@ -125,9 +125,12 @@ def test_padding_stands_behind_the_tokens_alone(tmp_path, size, limits, seed):
 
 
 def test_a_window_is_this():
-    tensors = {"ids": [[EOS, 10, 11], [13, PAD, PAD]],
-               "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
-               "lengths": [3, 1], "row_numbers": [0, 4]}  # fmt: skip
+    tensors = {
+        "ids": [[EOS, 10, 11], [13, PAD, PAD]],
+        "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
+        "lengths": [3, 1],
+        "row_numbers": [0, 4],
+    }
     stream = Stream.__new__(Stream)
     stream.values = {"ids": np.arange(10, 17, dtype=np.int32)}
     batch = stream.batch(np.array([[0, 3, 0], [4, 5, 0]]))
@@ -141,13 +144,16 @@ def test_a_window_is_this():
     assert over.lengths.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("size", "wanted"), [
-    (1, [[[0, 1, 0]]]),
-    (2, [[[0, 2, 0]]]),
-    (3, [[[0, 3, 0]]]),
-    (4, [[[0, 2, 0], [2, 4, 0]]]),
-    (7, [[[0, 2, 0], [2, 4, 0], [4, 7, 0]]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (1, [[[0, 1, 0]]]),
+        (2, [[[0, 2, 0]]]),
+        (3, [[[0, 3, 0]]]),
+        (4, [[[0, 2, 0], [2, 4, 0]]]),
+        (7, [[[0, 2, 0], [2, 4, 0], [4, 7, 0]]]),
+    ],
+)
 def test_a_short_stream_has_fewer_columns(tmp_path, size, wanted):
     stream = counting(tmp_path, size)
     assert [window.tolist() for window in planned(stream, (640, 64))] == wanted

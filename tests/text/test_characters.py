@@ -50,8 +50,11 @@ def test_every_step_finds_its_own_letters(name):
 def test_each_distinct_word_stands_once(name):
     spellings = spelt(CASES[name])
     wanted = {tuple(letters(word)) for row in CASES[name] for word in row}
-    used = {p for r, places in zip(CASES[name], spellings.word_index.tolist(), strict=True)
-            for p in places[: len(r)]}  # fmt: skip
+    used = {
+        p
+        for r, places in zip(CASES[name], spellings.word_index.tolist(), strict=True)
+        for p in places[: len(r)]
+    }
     found = [tuple(word) for place, word in enumerate(listed(spellings)) if place in used]
     assert len(found) == len(wanted)
     assert {*found} == wanted
