@@ -1,4 +1,4 @@
-"""Files that the tests of data write."""
+"""Fixtures that write the files of a test."""
 
 from __future__ import annotations
 

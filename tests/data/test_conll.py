@@ -1,4 +1,4 @@
-"""Column files and CoNLL-U: sentences with their places, and one line for each broken one."""
+"""Column files and CoNLL-U: sentences with their sources, and one-line errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from zoo.data import readers
 from zoo.data.conll import CONLLU
-from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
 
 
@@ -198,16 +197,3 @@ def test_a_broken_line_of_columns_is_named(write, text, said):
 def test_a_file_without_sentences_is_an_error(write, name):
     with pytest.raises(InputError, match="holds no rows"):
         readers.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
-
-
-@pytest.mark.parametrize("name", ["en_ewt-ud-{}.conllu", "xx-ud-{}.conllu.gz", "{}.conllu"])
-@pytest.mark.parametrize("column", ["upos", "xpos", "deprel"])
-def test_the_corpus_ud_ewt_takes_any_column(write, tmp_path, name, column):
-    for part in ("train", "dev", "test"):
-        write("t/" + name.format(part), TREES.replace("INTJ", part).replace("UH", part))
-    splits = open_corpus({"name": "ud_ewt", "path": str(tmp_path / "t"), "column": column})
-    for part, found in (("train", splits.train), ("dev", splits.valid), ("test", splits.test)):
-        _, row = found
-        wanted = {"upos": ["SYM", part, "NUM"], "xpos": ["NN", part, "NN"], "deprel": ["root"] * 3}
-        assert (row["words"], row["labels"]) == (FORMS[1], wanted[column])
-        assert {"upos", "xpos", "deprel"} - {*row} == {column}

@@ -1,4 +1,4 @@
-"""Batches: nothing lost, nothing too large, one padding, and memory that does not grow."""
+"""Batches hold every row once within their limits; memory does not grow with the corpus."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def planned(lengths, limits, seed=None):
 
 
 def plain(store):
-    """All that is stored, as Python's own ints and lists."""
+    """All stored values, as Python ints and lists."""
     return [
         {name: v if isinstance(v, int) else list(map(int, v)) for name, v in store[i].items()}
         for i in range(len(store))
@@ -325,7 +325,7 @@ print(peak)
 
 
 def peak_memory(rows):
-    """Most anonymous memory, in MB, of a process that stores and reads so many rows of 200 ids."""
+    """Peak anonymous memory, in MB, of a process that writes and reads rows of 200 ids."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(rows)], cwd=ROOT, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""Turns: a batch of one head and then of another, all of each in every epoch."""
+"""Interleaving: the batches of several heads take turns, and an epoch holds all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENGTHS = {
 
 
 def rows(lengths, base=100) -> list[Row]:
-    """Rows of these lengths, and no two tokens alike."""
+    """Rows of these lengths, in which every token is different."""
     ends = [0, *accumulate(lengths)]
     return [Row({"ids": [*range(base + a, base + b)]}, "") for a, b in pairwise(ends)]
 

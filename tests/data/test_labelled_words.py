@@ -1,4 +1,4 @@
-"""Sentences as rows: their words and labels, what is learned from them, and their mistakes."""
+"""Sentences as rows: words, labels, the vocabulary of the training rows, and the worst errors."""
 
 from __future__ import annotations
 

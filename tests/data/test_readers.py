@@ -1,4 +1,4 @@
-"""Rows: every format, what is handled silently, and one line per error that names place and cure."""
+"""Rows: every format, silent normalisation, and one-line errors with source and fix."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""Streams: every token predicted once, from the one before it, in columns that go on."""
+"""Streams: each token is a target once, its input is the one before it, and columns continue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def planned(stream, limits, seed=None):
 
 
 def flat(stream, windows, name):
-    """What stands in the `ids` or the `target` of all windows, column after column."""
+    """The `ids` or the `target` of all windows, column after column, without padding."""
     made = [(getattr(batch, name), batch.lengths) for batch in map(stream.batch, windows)]
     columns = range(len(windows[0]))
     return [int(i) for c in columns for values, sizes in made for i in values[c, : sizes[c]]]

@@ -1,4 +1,4 @@
-"""Spans: conlleval's scores, computed here as its own script does; what may follow what."""
+"""Span labels: scores as conlleval computes them, and the allowed transitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words as characters: each distinct word once, found again at every step."""
+"""Words as characters: each distinct word once, indexed at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentencepiece: what its options do, sampling that a seed repeats, and errors with a cure."""
+"""Sentencepiece: its options, sampling that a seed repeats, and errors that name the fix."""
 
 from __future__ import annotations
 

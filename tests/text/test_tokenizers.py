@@ -1,4 +1,4 @@
-"""Tokenizers: round trips, the four special ids, files that load equal, and errors with a cure."""
+"""Tokenizers: round trips, special ids, saving and loading, and errors that name the fix."""
 
 import json
 

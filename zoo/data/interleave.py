@@ -34,9 +34,9 @@ class InterleavedDataset(ExampleList):
     stays a stream.
     """
 
-    def __init__(self, stores: Mapping[str, Dataset], vary: Mapping[str, Augment]) -> None:
-        self.datasets = dict(stores)
-        self.augment = dict(vary)
+    def __init__(self, datasets: Mapping[str, Dataset], augment: Mapping[str, Augment]) -> None:
+        self.datasets = dict(datasets)
+        self.augment = dict(augment)
 
     def __len__(self) -> int:
         return sum(map(len, self.datasets.values()))

@@ -1,4 +1,4 @@
-"""The embedded corpus: splits share nothing, rows repeat exactly, locales write their own text."""
+"""CLDR documents: splits share nothing, rows are reproducible, locales write their own text."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def corpus():
 
 
 def parts(rows, items):
-    """The items of rows, found again by cutting at the joiners that no item of the locale holds."""
+    """Yield the items of rows, split at the joiner if every part is an item of the locale."""
     texts = {row["label"]: set() for row in rows}
     for locale in texts:
         texts[locale] = {item.text for item in items[locale]}

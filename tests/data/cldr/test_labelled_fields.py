@@ -1,4 +1,4 @@
-"""Sentences of the embedded corpus whose dates, amounts and measures are labelled."""
+"""CLDR sentences with labelled dates, amounts and measures."""
 
 from __future__ import annotations
 

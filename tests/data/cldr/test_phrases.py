@@ -9,7 +9,7 @@ from babel import Locale, localedata
 
 from zoo.data.cldr import phrases
 
-KNOWN = [  # what CLDR says, looked up by hand: key, locale, text, locale, text
+KNOWN = [  # looked up in CLDR by hand: key, locale, text, locale, text
     (("date", "2031-05-17", "full"),
      "en", "Saturday, May 17, 2031", "ja", "2031年5月17日土曜日"),
     (("date", "1989-11-09", "long"), "de", "9. November 1989", "fr", "9 novembre 1989"),

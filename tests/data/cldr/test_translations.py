@@ -1,4 +1,4 @@
-"""Pairs of the embedded corpus: one phrase in two locales, one right answer, splits that are apart."""
+"""CLDR pairs: one phrase in two locales, one right answer, and disjoint splits."""
 
 from __future__ import annotations
 

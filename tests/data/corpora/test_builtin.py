@@ -12,8 +12,6 @@ from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
 PARTS = ("train", "valid", "test")
-
-
 CLDR = {"name": "cldr", "locales": ["sv", "ja"], "documents": 20, "items": (5, 9), "seed": 0}
 
 

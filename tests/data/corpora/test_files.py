@@ -13,8 +13,6 @@ from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
 
 PARTS = ("train", "valid", "test")
-
-
 PARALLEL = {
     "name": "parallel",
     "train": "train",
@@ -23,8 +21,6 @@ PARALLEL = {
     "source": "en",
     "target": "de",
 }
-
-
 FILES = {
     "name": "files",
     "train": None,
@@ -35,14 +31,8 @@ FILES = {
     "source": "source",
     "target": "target",
 }
-
-
 NUMBERED = [(f"text {i % 600}", f"Text {i}") for i in range(1500)]
-
-
 PAIRS = [("one bird", "ein Vogel"), ("two cats", "zwei Katzen"), ("a, b", "„c“\t, d")]
-
-
 PACKED = pytest.mark.parametrize("end", ["", ".gz"])
 
 
@@ -269,8 +259,6 @@ rejects VBZ B-VP O
 # NNP B-NP B-MISC
 lamb\u200b NN I-NP O
 """
-
-
 CONTENT = [
     {
         "words": ["EU", "rejects", "#"],

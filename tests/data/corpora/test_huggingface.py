@@ -11,8 +11,6 @@ from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
 PARTS = ("train", "valid", "test")
-
-
 HUB = {
     "name": "hub",
     "config": None,

@@ -1,4 +1,4 @@
-"""Public data sets: read under their own names, with their own splits; one line for what is missing."""
+"""Public data sets: their files, splits and labels, and one-line errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
 PARTS = ("train", "valid", "test")
-
-
 PAIRS = [("one bird", "ein Vogel"), ("two cats", "zwei Katzen"), ("a, b", "„c“\t, d")]
 
 
