@@ -142,10 +142,10 @@ def test_one_label_is_too_few(rows):
 
 def test_singletons_are_ids_that_occur_once_in_all_rows(tmp_path, monkeypatch):
     rows = [[4, 5, 5], [6], [], [7, 4, 1, 9]]
-    store = Dataset.write(
+    dataset = Dataset.write(
         [Row({"ids": ids}, "here") for ids in rows], lambda r: {"ids": r["ids"]}, tmp_path / "s"
     )
-    found = labelled_words.singletons(store, 12)
+    found = labelled_words.singletons(dataset, 12)
     assert (str(found.dtype), found.shape) == ("torch.bool", (12,))
     assert found.nonzero().flatten().tolist() == [1, 6, 7, 9]
 

@@ -96,8 +96,8 @@ def test_memory_mapped_letters_are_as_good_as_lists(name, tmp_path):
     def encode(row):
         return {"ids": [5] * len(row["words"]), "letters": ALPHABET.encode(row["words"])}
 
-    store = Dataset.write(made, encode, tmp_path / "store")
-    found, wanted = store.batch(np.arange(len(rows))).characters, spelt(rows)
+    dataset = Dataset.write(made, encode, tmp_path / "dataset")
+    found, wanted = dataset.batch(np.arange(len(rows))).characters, spelt(rows)
     assert torch.equal(found.word_index, wanted.word_index)
     assert len(found.blocks) == len(wanted.blocks)
     for block, other in zip(found.blocks, wanted.blocks, strict=True):
