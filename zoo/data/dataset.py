@@ -105,6 +105,7 @@ class Batch:
 
 
 def _length(value: Any) -> int:
+    """Return the length of a list, 0 for an int."""
     return 0 if isinstance(value, int) else len(value)
 
 
@@ -172,8 +173,8 @@ class Dataset(ExampleList):
     def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
         """Encode the rows one by one into the new folder `folder`.
 
-        Raises FileExistsError if the folder exists, RowError for a row that cannot be encoded, and
-        ValueError if there are no rows or their fields differ.
+        Raises FileExistsError if the folder exists, and ValueError if there are no rows or their
+        fields differ. An error of `encode`, such as RowError, is passed on.
         """
         folder.mkdir(parents=True)
         files: dict[str, IO[bytes]] = {}
@@ -216,6 +217,7 @@ class Dataset(ExampleList):
         return np.stack([self._sizes(rows, "ids"), self._sizes(rows, "target")], 1)
 
     def _sizes(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Return the list lengths of a field, 0 if the field has no lists."""
         if name not in self.ends:
             return np.zeros(len(rows), np.int64)
         ends = self.ends[name]
@@ -237,6 +239,7 @@ class Dataset(ExampleList):
 
 
 def _mapped(path: Path, kind: type) -> np.ndarray:
+    """Map a file to memory; an empty file cannot be mapped."""
     return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 

@@ -68,5 +68,6 @@ class InterleavedDataset(ExampleList):
         return f"{batch.head}, {self.datasets[batch.head].describe_batch(batch.rows)}"
 
     def fingerprint(self) -> str:
+        """Return a hash of the names of the heads and the fingerprints of their datasets."""
         parts = [f"{head} {dataset.fingerprint()}" for head, dataset in self.datasets.items()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

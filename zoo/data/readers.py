@@ -124,22 +124,25 @@ def decoded(file: IO[bytes], name: str) -> Iterator[str]:
         yield _text(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{name}:{number}")
 
 
-def _text(raw: bytes, place: str) -> str:
-    """Decode one line. Raises RowError at `place`."""
+def _text(raw: bytes, source: str) -> str:
+    """Decode one line. Raises RowError at `source`."""
     if len(raw) > LONGEST_LINE:
         size = f"{LONGEST_LINE >> 20} MB"
-        raise RowError(place, f"a line of more than {size}: put line ends between the rows")
+        raise RowError(source, f"a line of more than {size}: put line ends between the rows")
     if b"\0" in raw:
-        raise RowError(place, "a NUL byte: this is not a text file, or it is UTF-16; save as UTF-8")
+        raise RowError(
+            source, "a NUL byte: this is not a text file, or it is UTF-16; save as UTF-8"
+        )
     try:
         return raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-        raise RowError(place, f"not UTF-8 ({byte}): save the file as UTF-8") from None
+        raise RowError(source, f"not UTF-8 ({byte}): save the file as UTF-8") from None
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, decompressed if it is gzip'ed. Raises InputError if it cannot be opened."""
     try:
         file = open(path, "rb")  # noqa: SIM115  # closed below
     except OSError as error:
@@ -155,8 +158,9 @@ def text(path: Path) -> Iterator[Row]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
+    """Read a JSON object per line; blank lines are skipped."""
     for number, line in enumerate(lines(path), 1):
-        place = f"{path}:{number}"
+        source = f"{path}:{number}"
         if not line.strip():
             continue
         try:
@@ -164,15 +168,18 @@ def _jsonl(path: Path) -> Iterator[Row]:
             if "\\u" in line:  # an escape can be half a surrogate pair
                 json.dumps(columns, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise RowError(place, "half a surrogate pair (\\ud800 to \\udfff) is no text") from None
+            raise RowError(
+                source, "half a surrogate pair (\\ud800 to \\udfff) is no text"
+            ) from None
         except (ValueError, RecursionError) as error:
-            raise RowError(place, f"not JSON ({error}): put one object in each line") from None
+            raise RowError(source, f"not JSON ({error}): put one object in each line") from None
         if not isinstance(columns, dict):
-            raise RowError(place, f"an object is needed, {{…}}, not a {type(columns).__name__}")
-        yield Row(columns, place)
+            raise RowError(source, f"an object is needed, {{…}}, not a {type(columns).__name__}")
+        yield Row(columns, source)
 
 
 def _csv(path: Path) -> Iterator[Row]:
+    """Read comma-separated columns with quotes."""
     csv.field_size_limit(LONGEST_LINE)
     yield from _table(path, csv.reader((line + "\n" for line in lines(path)), strict=True))
 
@@ -188,11 +195,11 @@ def _table(path: Path, reader: Any) -> Iterator[Row]:  # csv.reader: its type ha
     """Read a row per line after the header line."""
     header: list[str] | None = None
     while True:
-        place = f"{path}:{reader.line_num + 1}"
+        source = f"{path}:{reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise RowError(place, _explain(error)) from None
+            raise RowError(source, _explain(error)) from None
         if cells is None:
             return
         if not cells:  # an empty line
@@ -201,15 +208,16 @@ def _table(path: Path, reader: Any) -> Iterator[Row]:  # csv.reader: its type ha
             header = cells
             repeated = sorted({name for name in header if header.count(name) > 1})
             if repeated:
-                raise RowError(place, f"the header names {', '.join(repeated)} twice: rename one")
+                raise RowError(source, f"the header names {', '.join(repeated)} twice: rename one")
             continue
         if len(cells) != len(header):
             cure = "every row needs a cell for each column"
-            raise RowError(place, f"{len(cells)} cells, the header has {len(header)}: {cure}")
-        yield Row(dict(zip(header, cells, strict=True)), place)
+            raise RowError(source, f"{len(cells)} cells, the header has {len(header)}: {cure}")
+        yield Row(dict(zip(header, cells, strict=True)), source)
 
 
 def _explain(error: csv.Error) -> str:
+    """Turn an error of the csv module into one that names the fix."""
     if "new-line" in str(error):
         return "a carriage return inside a line: end the lines with LF or CRLF"
     return f"{error}: a quotation mark is not closed, or not doubled inside quotes"
@@ -223,6 +231,7 @@ def _sentences(
 
 
 def _folder(path: Path) -> Iterator[Row]:
+    """Read the files LABEL/*.txt of a folder, a row per file."""
     files = [*path.glob("*/*.txt"), *path.glob("*/*.txt.gz")]
     for file in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
         text = "\n".join(lines(file))

@@ -84,7 +84,8 @@ class _Vocabulary(Tokenizer):
         self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
 
     @abstractmethod
-    def split(self, text: str) -> list[str]: ...
+    def split(self, text: str) -> list[str]:
+        """Split a text into tokens."""
 
     @classmethod
     def train(

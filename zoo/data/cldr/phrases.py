@@ -65,6 +65,7 @@ def locale_of(name: str) -> Locale:
 
 
 def _copied(data: Any) -> Any:
+    """Copy nested dicts and tuples."""
     if isinstance(data, dict):
         return {key: _copied(value) for key, value in data.items()}
     return tuple(map(_copied, data)) if isinstance(data, tuple) else data

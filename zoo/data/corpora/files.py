@@ -77,6 +77,7 @@ def text(train: str, valid: str | None, test: str | None) -> Splits:
 
 
 def _text(name: str) -> Rows:
+    """Open the lines of a text file, or of all text files of a folder."""
     path = Path(name)
     if not path.is_dir():
         find(path.parent, path.name, ("",))
@@ -138,6 +139,7 @@ def named(
 
 
 def _file(path: str, names: dict[str, str]) -> Rows:
+    """Open a file with its columns renamed. Raises InputError if it is missing."""
     if not Path(path).exists():
         raise InputError(f"{path}: No such file or directory")
     return Rows(partial(renamed, partial(readers.read, path), names), str(path))
