@@ -1,4 +1,4 @@
-"""What the tests of tagging share: PyTorch's two sentences, some spans, and small taggers."""
+"""Helpers for the tests of tagging: the sentences of PyTorch's tutorial, spans and small taggers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.text.tokenizers import TOKENIZERS
 
 
 def sentences(*pairs) -> list[Row]:
-    """Rows of (words, labels), both with blanks between."""
+    """Rows of (words, labels), both separated by blanks."""
     return [
         Row({"words": words.split(), "labels": labels.split()}, f"rows:{number}")
         for number, (words, labels) in enumerate(pairs, 1)
@@ -39,12 +39,12 @@ MORE = sentences(
 )
 ROWS = [*TUTORIAL, *MORE]
 STILL = {"dropout": 0.0, "character_dropout": 0.0, "singleton_dropout": 0.0}
-KINDS = {"word+char": "whitespace", "subword": "characters"}  # words -> a tokenizer for them
+KINDS = {"word+char": "whitespace", "subword": "characters"}  # setting `words` -> tokenizer kind
 each = pytest.mark.parametrize(("words", "crf"), [*product(KINDS, (False, True))])
 
 
 def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) -> Tag:
-    """An untrained tagger that has learned its labels from rows; `scale`: of random weights."""
+    """An untrained tagger with the labels of the rows; `scale` is the std of random weights."""
     torch.manual_seed(0)
     texts = [text for row in rows for text in Tag.tokenizer_texts(row)]
     tokenizer = TOKENIZERS[kind or KINDS[words]].train(
@@ -53,9 +53,10 @@ def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) ->
     backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
     options = {"character_embedding": 6, "character_hidden": 5} | options
     task = Tag(backbone, tokenizer, **(Tag.learn(rows) | options), words=words).eval()
-    with torch.no_grad():
-        for weight in task.parameters() if scale else ():
-            weight.normal_(std=scale)
+    if scale:
+        with torch.no_grad():
+            for weight in task.parameters():
+                weight.normal_(std=scale)
     return task
 
 
@@ -64,7 +65,7 @@ def batch(task: Tag, rows) -> Batch:
 
 
 def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
-    """The same task after a few hundred steps on the same rows."""
+    """Train the task for `steps` steps on the rows, and return it in evaluation mode."""
     optimizer = torch.optim.Adam(task.train().parameters(), rate)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -74,5 +75,5 @@ def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
 
 
 def found(task: Tag, rows) -> list[list[str]]:
-    """The labels that a task gives to the words of rows."""
+    """The labels that the task predicts for the words of rows."""
     return [answer["labels"] for answer in task.predict_rows(map(task.input_row, rows))]

@@ -1,15 +1,11 @@
-"""Column files and CoNLL-U: sentences with their places, and one line for each broken one."""
+"""Column files and CoNLL-U: sentences with their sources, and one-line errors."""
 
 from __future__ import annotations
 
-import gzip
-
 import pytest
-from conftest import fails
 
 from zoo.data import readers
 from zoo.data.conll import CONLLU
-from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
 
 
@@ -21,26 +17,25 @@ RANGE = word("1-2", "vámonos", "_", "_")
 EMPTY = word("2.1", "go", "_", "_")
 TREES = "\n".join(
     [
-        "# sent_id = 1", RANGE, word(1, "vamos", "VERB"), word(2, "nos", "PRON"), EMPTY, "",
-        "", "# a comment of its own", "", "# text = # sí", word(1, "#", "SYM"),
-        "# in between", word(2, "sí", "INTJ", "UH"), word("3-4", "x"), word(3, "n k", "NUM"), "",
+        "# sent_id = 1",
+        RANGE,
+        word(1, "vamos", "VERB"),
+        word(2, "nos", "PRON"),
+        EMPTY,
+        "",
+        "",
+        "# a comment of its own",
+        "",
+        "# text = # sí",
+        word(1, "#", "SYM"),
+        "# in between",
+        word(2, "sí", "INTJ", "UH"),
+        word("3-4", "x"),
+        word(3, "n k", "NUM"),
+        "",
     ]
-)  # fmt: skip
+)
 FORMS = [["vamos", "nos"], ["#", "sí", "n k"]]
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """A function that writes a file into the working folder, gzip'ed where the name says so."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(name, content):
-        data, path = content.encode(), tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return name
-
-    return write
 
 
 def message(read, name):
@@ -71,10 +66,16 @@ def test_sentences_of_conllu(write, end, packed):
     assert [row["upos"] for row in found] == [["VERB", "PRON"], ["SYM", "INTJ", "NUM"]]
     assert [row["xpos"] for row in found] == [["NN", "NN"], ["NN", "UH", "NN"]]
     assert found[0] == {
-        "words": ["vamos", "nos"], "lemma": ["vamos", "nos"], "upos": ["VERB", "PRON"],
-        "xpos": ["NN"] * 2, "feats": ["_"] * 2, "head": ["0"] * 2, "deprel": ["root"] * 2,
-        "deps": ["_"] * 2, "misc": ["_"] * 2,
-    }  # fmt: skip
+        "words": ["vamos", "nos"],
+        "lemma": ["vamos", "nos"],
+        "upos": ["VERB", "PRON"],
+        "xpos": ["NN"] * 2,
+        "feats": ["_"] * 2,
+        "head": ["0"] * 2,
+        "deprel": ["root"] * 2,
+        "deps": ["_"] * 2,
+        "misc": ["_"] * 2,
+    }
     assert tuple(found[1]) == CONLLU
     shift = 2 * (end == "blank lines")
     assert [row.source for row in found] == [f"{name}:{1 + shift}", f"{name}:{10 + shift}"]
@@ -127,11 +128,19 @@ rejects VBZ B-VP O
 lamb\u200b NN I-NP O
 """
 CONTENT = [
-    {"words": ["EU", "rejects", "#"], "2": ["NNP", "VBZ", "#"], "3": ["B-NP", "B-VP", "O"],
-     "labels": ["B-ORG", "O", "O"]},
-    {"words": ["#", "lamb\u200b"], "2": ["NNP", "NN"], "3": ["B-NP", "I-NP"],
-     "labels": ["B-MISC", "O"]},
-]  # fmt: skip
+    {
+        "words": ["EU", "rejects", "#"],
+        "2": ["NNP", "VBZ", "#"],
+        "3": ["B-NP", "B-VP", "O"],
+        "labels": ["B-ORG", "O", "O"],
+    },
+    {
+        "words": ["#", "lamb\u200b"],
+        "2": ["NNP", "NN"],
+        "3": ["B-NP", "I-NP"],
+        "labels": ["B-MISC", "O"],
+    },
+]
 
 
 @ends
@@ -188,61 +197,3 @@ def test_a_broken_line_of_columns_is_named(write, text, said):
 def test_a_file_without_sentences_is_an_error(write, name):
     with pytest.raises(InputError, match="holds no rows"):
         readers.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
-
-
-def opened(column="labels", **parts):
-    paths = {"train": None, "valid": None, "test": None} | parts
-    return open_corpus({"name": "columns", **paths, "column": column}, "words")
-
-
-@pytest.mark.parametrize(("column", "source"), [("labels", "labels"), ("2", "2"), ("3", "3")])
-def test_the_corpus_columns_takes_the_labels_from_a_column(write, column, source):
-    names = [write(name, COLUMNS) for name in ("a.txt", "b", "c.iob2.gz")]
-    splits = opened(column, **dict(zip(("train", "valid", "test"), names, strict=True)))
-    for part, name in zip((splits.train, splits.valid, splits.test), names, strict=True):
-        assert [row["labels"] for row in part] == [row[source] for row in CONTENT]
-        assert [row["words"] for row in part] == [row["words"] for row in CONTENT]
-        assert next(iter(part)).source == f"{name}:3"
-
-
-def test_words_that_stand_twice_are_on_one_side(write):
-    text = "".join(f"w{i % 100} O\nx{i % 100} B-{i}\n\n" for i in range(200))
-    splits = opened(train=write("a.txt", text))
-    parts = [[row["words"][0] for row in part]
-             for part in (splits.train, splits.valid, splits.test)]  # fmt: skip
-    assert sum(map(len, parts)) == 200
-    assert all(0 < len({*part}) == len(part) / 2 for part in parts)
-    assert sum(len({*part}) for part in parts) == 100
-
-
-@pytest.mark.parametrize("name", ["en_ewt-ud-{}.conllu", "xx-ud-{}.conllu.gz", "{}.conllu"])
-@pytest.mark.parametrize("column", ["upos", "xpos", "deprel"])
-def test_the_corpus_ud_ewt_takes_any_column(write, tmp_path, name, column):
-    for part in ("train", "dev", "test"):
-        write("t/" + name.format(part), TREES.replace("INTJ", part).replace("UH", part))
-    splits = open_corpus({"name": "ud_ewt", "path": str(tmp_path / "t"), "column": column})
-    for part, found in (("train", splits.train), ("dev", splits.valid), ("test", splits.test)):
-        _, row = found
-        wanted = {"upos": ["SYM", part, "NUM"], "xpos": ["NN", part, "NN"], "deprel": ["root"] * 3}
-        assert (row["words"], row["labels"]) == (FORMS[1], wanted[column])
-        assert {"upos", "xpos", "deprel"} - {*row} == {column}
-
-
-def test_a_column_that_is_not_there_is_named_with_its_setting(write, capsys):
-    write("a.txt", COLUMNS)
-    with pytest.raises(RowError, match=r"a\.txt:3: no column '4', .*words, 2, 3, labels; set data"):
-        list(opened("4", train="a.txt").train)
-    for part in ("train", "dev", "test"):
-        write(f"{part}.conllu", TREES)
-    for data in (["data=columns", "data.train=a.txt"], ["data=ud_ewt", "data.path=."]):
-        said = fails(capsys, "task=tag", *data, "data.column=pos", "device=cpu", "out=run")
-        assert "no column 'pos', there are: words" in said
-        assert "set data.column=COLUMN" in said
-
-
-def test_a_missing_file_is_named(write, tmp_path):
-    write("a.txt", COLUMNS)
-    with pytest.raises(InputError, match=r"no b\.txt in it; there are: a\.txt"):
-        opened(train="a.txt", test="b.txt")
-    with pytest.raises(InputError, match=r"no train\.conllu in it; there are: a\.txt"):
-        open_corpus({"name": "ud_ewt", "path": str(tmp_path)})

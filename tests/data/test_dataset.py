@@ -1,4 +1,4 @@
-"""Batches: nothing lost, nothing too large, one padding, and memory that does not grow."""
+"""Batches hold every row once within their limits; memory does not grow with the corpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import dataset
 from zoo.data.dataset import (
     IGNORE_INDEX,
     POOL_BATCHES,
@@ -54,11 +53,11 @@ def planned(lengths, limits, seed=None):
     return [batch.tolist() for batch in bucket_sampler(examples(lengths), *limits, generator)]
 
 
-def plain(store):
-    """All that is stored, as Python's own ints and lists."""
+def plain(dataset):
+    """All stored values, as Python ints and lists."""
     return [
-        {name: v if isinstance(v, int) else list(map(int, v)) for name, v in store[i].items()}
-        for i in range(len(store))
+        {name: v if isinstance(v, int) else list(map(int, v)) for name, v in dataset[i].items()}
+        for i in range(len(dataset))
     ]
 
 
@@ -77,12 +76,12 @@ def test_each_row_is_planned_once(lengths, limits, seed):
 @given(texts, limits, st.none() | seeds)
 def test_a_batch_keeps_its_limits_unless_it_is_one_row(lengths, limits, seed):
     tokens, rows = limits
-    store = examples(lengths)
+    dataset = examples(lengths)
     for batch in bucket_sampler(
-        store, tokens, rows, None if seed is None else np.random.default_rng(seed)
+        dataset, tokens, rows, None if seed is None else np.random.default_rng(seed)
     ):
         assert 1 <= len(batch) <= rows
-        assert len(batch) == 1 or store.batch(batch).ids.numel() <= tokens
+        assert len(batch) == 1 or dataset.batch(batch).ids.numel() <= tokens
 
 
 @QUICK
@@ -112,9 +111,9 @@ def test_without_a_generator_pools_keep_the_rows_order(lengths, limits):
 
 def test_rows_of_like_length_stand_together():
     lengths = np.random.default_rng(1).integers(1, 60, 64 * POOL_BATCHES)
-    store = examples(lengths)
+    dataset = examples(lengths)
     for generator in (None, np.random.default_rng(2)):
-        planned = [store.batch(rows) for rows in bucket_sampler(store, 10**6, 64, generator)]
+        planned = [dataset.batch(rows) for rows in bucket_sampler(dataset, 10**6, 64, generator)]
         assert len(planned) == POOL_BATCHES
         assert sum(batch.ids.numel() for batch in planned) < 1.05 * lengths.sum()
 
@@ -129,15 +128,15 @@ def test_a_batch_keeps_its_limits_on_both_sides_and_is_no_smaller_than_needed(
     lengths, limits, seed
 ):
     tokens, rows = limits
-    store = two_sided(zip(lengths, lengths[::-1], strict=True))
+    dataset = two_sided(zip(lengths, lengths[::-1], strict=True))
     generator = None if seed is None else np.random.default_rng(seed)
-    planned = list(bucket_sampler(store, tokens, rows, generator))
+    planned = list(bucket_sampler(dataset, tokens, rows, generator))
     assert sorted(np.concatenate([*planned, []])) == list(range(len(lengths)))
-    for batch in map(store.batch, planned):
+    for batch in map(dataset.batch, planned):
         assert len(batch) == 1 or max(batch.ids.numel(), batch.target.numel()) <= tokens
     pool = rows * POOL_BATCHES
     for one, other in pairwise(planned) if seed is None else ():
-        more = store.batch(np.append(one, other[0]))
+        more = dataset.batch(np.append(one, other[0]))
         wide = len(more) * max(more.ids.shape[1], more.target.shape[1])
         assert wide > tokens or len(more) > rows or one[0] // pool != other[0] // pool
 
@@ -161,12 +160,12 @@ def test_lengths_are_those_of_both_sides(tmp_path):
         {"ids": [], "target": [8] * 5},
     ]
     wanted = [[2, 1], [1, 0], [0, 5]]
-    for store in (ExampleList(rows), stored(tmp_path / "store", rows)):
-        assert store.lengths(np.arange(3)).tolist() == wanted
-        assert store.lengths(np.array([2, 0])).tolist() == [wanted[2], wanted[0]]
+    for dataset in (ExampleList(rows), stored(tmp_path / "dataset", rows)):
+        assert dataset.lengths(np.arange(3)).tolist() == wanted
+        assert dataset.lengths(np.array([2, 0])).tolist() == [wanted[2], wanted[0]]
     numbers = [{"ids": [4, 5], "target": 3}, {"ids": [], "target": 9}]  # classes are not written
-    for store in (ExampleList(numbers), stored(tmp_path / "numbers", numbers), examples([2, 0])):
-        assert store.lengths(np.arange(2)).tolist() == [[2, 0], [0, 0]]
+    for dataset in (ExampleList(numbers), stored(tmp_path / "numbers", numbers), examples([2, 0])):
+        assert dataset.lengths(np.arange(2)).tolist() == [[2, 0], [0, 0]]
 
 
 @QUICK
@@ -208,50 +207,51 @@ def test_a_batch_moves_but_for_its_lengths():
 
 
 def test_what_is_stored_is_what_was_encoded(tmp_path):
-    store, memory = stored(tmp_path / "store"), ExampleList(ROWS)
-    assert len(store) == len(memory) == 4
-    assert plain(store) == plain(Dataset(tmp_path / "store")) == ROWS
+    dataset, memory = stored(tmp_path / "dataset"), ExampleList(ROWS)
+    assert len(dataset) == len(memory) == 4
+    assert plain(dataset) == plain(Dataset(tmp_path / "dataset")) == ROWS
     for rows in ([0], [2, 0, 1], [1], [3, 3]):
         rows = np.array(rows)
-        assert store.lengths(rows).tolist() == memory.lengths(rows).tolist()
-        found, wanted = store.batch(rows), memory.batch(rows)
+        assert dataset.lengths(rows).tolist() == memory.lengths(rows).tolist()
+        found, wanted = dataset.batch(rows), memory.batch(rows)
         for name in ("ids", "lengths", "row_numbers", "target"):
             assert torch.equal(getattr(found, name), getattr(wanted, name))
 
 
-def test_a_store_is_planned_like_examples_in_memory(tmp_path):
+def test_a_dataset_is_batched_like_examples_in_memory(tmp_path):
     rows = [{"ids": [4] * (i * 7 % 13)} for i in range(200)]
-    store = stored(tmp_path / "store", rows)
+    dataset = stored(tmp_path / "dataset", rows)
     one, two = (
-        bucket_sampler(kept, 40, 5, np.random.default_rng(1)) for kept in (store, ExampleList(rows))
+        bucket_sampler(kept, 40, 5, np.random.default_rng(1))
+        for kept in (dataset, ExampleList(rows))
     )
     assert list(map(list, one)) == list(map(list, two))
 
 
 def test_a_corpus_of_empty_texts_is_stored(tmp_path):
-    store = stored(tmp_path / "store", [{"ids": [], "target": 1}] * 3)
-    assert plain(store) == [{"ids": [], "target": 1}] * 3
-    assert [batch.tolist() for batch in bucket_sampler(store, 9, 2)] == [[0, 1], [2]]
-    assert store.batch(np.arange(3)).ids.tolist() == [[PAD]] * 3
-    assert len(store.fingerprint()) == 64
+    dataset = stored(tmp_path / "dataset", [{"ids": [], "target": 1}] * 3)
+    assert plain(dataset) == [{"ids": [], "target": 1}] * 3
+    assert [batch.tolist() for batch in bucket_sampler(dataset, 9, 2)] == [[0, 1], [2]]
+    assert dataset.batch(np.arange(3)).ids.tolist() == [[PAD]] * 3
+    assert len(dataset.fingerprint()) == 64
 
 
 def test_a_corpus_without_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no rows to encode"):
-        stored(tmp_path / "store", [])
+        stored(tmp_path / "dataset", [])
 
 
-def test_a_folder_holds_one_store(tmp_path):
-    stored(tmp_path / "store")
+def test_a_folder_holds_one_dataset(tmp_path):
+    stored(tmp_path / "dataset")
     with pytest.raises(FileExistsError):
-        stored(tmp_path / "store")
+        stored(tmp_path / "dataset")
 
 
 def test_a_row_that_cannot_be_encoded_is_passed_on_with_files_closed(tmp_path, monkeypatch):
     opened = []
 
     def watched(*arguments):
-        opened.append(open(*arguments))  # noqa: SIM115  # the store closes it
+        opened.append(open(*arguments))  # noqa: SIM115  # the dataset closes it
         return opened[-1]
 
     def encode(row):
@@ -259,14 +259,14 @@ def test_a_row_that_cannot_be_encoded_is_passed_on_with_files_closed(tmp_path, m
             raise KeyError("no such label")
         return row
 
-    monkeypatch.setattr(dataset, "open", watched, raising=False)
+    monkeypatch.setattr("zoo.data.dataset.open", watched, raising=False)
     with pytest.raises(KeyError, match="no such label"):
-        stored(tmp_path / "store", encode=encode)
+        stored(tmp_path / "dataset", encode=encode)
     assert len(opened) == 5  # ids and tags with their ends, target
     assert all(file.closed for file in opened)
 
 
-def test_the_fingerprint_tells_stores_apart(tmp_path):
+def test_the_fingerprint_tells_datasets_apart(tmp_path):
     changes = [ROWS, ROWS[::-1], ROWS[:-1]]
     for field, value in (("ids", [4, 5, 7]), ("target", 3), ("tags", [7, 9])):
         changes.append([ROWS[0] | {field: value}, *ROWS[1:]])
@@ -311,13 +311,13 @@ def rows(count):
         yield {"ids": list(range(number % 7, 200 + number % 7)), "target": number % 5}
 
 with tempfile.TemporaryDirectory() as folder:
-    store = Dataset.write(rows(int(sys.argv[1])), dict, Path(folder) / "store")
+    dataset = Dataset.write(rows(int(sys.argv[1])), dict, Path(folder) / "dataset")
     steps = 0
-    for number, batch in enumerate(bucket_sampler(store, 64 * 200, 64, np.random.default_rng(1))):
-        steps += int(store.batch(batch).lengths.sum())
+    for number, batch in enumerate(bucket_sampler(dataset, 64 * 200, 64, np.random.default_rng(1))):
+        steps += int(dataset.batch(batch).lengths.sum())
         if number % 20 == 0:
             look()
-    store.fingerprint()
+    dataset.fingerprint()
     look()
     assert steps == 200 * int(sys.argv[1])
 print(peak)
@@ -325,7 +325,7 @@ print(peak)
 
 
 def peak_memory(rows):
-    """Most anonymous memory, in MB, of a process that stores and reads so many rows of 200 ids."""
+    """Peak anonymous memory, in MB, of a process that writes and reads rows of 200 ids."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(rows)], cwd=ROOT, capture_output=True, text=True
     )

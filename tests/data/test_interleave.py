@@ -1,4 +1,4 @@
-"""Turns: a batch of one head and then of another, all of each in every epoch."""
+"""Interleaving: the batches of several heads take turns, and an epoch holds all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENGTHS = {
 
 
 def rows(lengths, base=100) -> list[Row]:
-    """Rows of these lengths, and no two tokens alike."""
+    """Rows of these lengths, in which every token is different."""
     ends = [0, *accumulate(lengths)]
     return [Row({"ids": [*range(base + a, base + b)]}, "") for a, b in pairwise(ends)]
 
@@ -38,7 +38,7 @@ def doubled(examples):
 
 
 @pytest.fixture
-def stores(tmp_path):
+def datasets(tmp_path):
     return {
         name: write(tmp_path, name, lengths, 1000 * number)
         for number, (name, lengths) in enumerate(LENGTHS.items(), 1)
@@ -46,9 +46,9 @@ def stores(tmp_path):
 
 
 @pytest.fixture
-def turns(stores):
+def turns(datasets):
     return InterleavedDataset(
-        stores, {"long": doubled, "short": lambda same: same, "one": lambda same: same}
+        datasets, {"long": doubled, "short": lambda same: same, "one": lambda same: same}
     )
 
 
@@ -65,18 +65,18 @@ def by_head(plan) -> dict[str, list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_every_batch_of_every_head_has_one_turn_in_an_epoch(turns, stores, seed):
+def test_every_batch_of_every_head_has_one_turn_in_an_epoch(turns, datasets, seed):
     generator = None if seed is None else np.random.default_rng(seed)
     found = by_head(turns.sampler(24, 4, generator))
-    for head, store in stores.items():
-        assert sorted(np.concatenate(found[head])) == [*range(len(store))]
+    for head, dataset in datasets.items():
+        assert sorted(np.concatenate(found[head])) == [*range(len(dataset))]
         for batch in found[head]:
             assert 0 < len(batch) <= 4
-            assert len(batch) * store.lengths(batch).max() <= 24 or len(batch) == 1
+            assert len(batch) * dataset.lengths(batch).max() <= 24 or len(batch) == 1
     assert len(found["long"]) > len(found["short"]) > len(found["one"]) == 1
 
 
-def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(turns, stores):
+def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(turns, datasets):
     def order(seed):
         return [
             (turn.head, *turn.rows) for turn in turns.sampler(24, 4, np.random.default_rng(seed))
@@ -86,16 +86,17 @@ def test_a_seed_gives_an_order_and_without_one_rows_stand_as_they_are_planned(tu
     assert sorted(order(1)) != sorted(order(2))
     assert [whose for whose, *_ in order(1)] != ["long"] * 6 + ["short"] * 2 + ["one"]
     found = by_head(turns.sampler(24, 4))
-    for head, store in stores.items():
-        own = [*store.sampler(24, 4)]
+    for head, dataset in datasets.items():
+        own = [*dataset.sampler(24, 4)]
         assert [batch.tolist() for batch in found[head]] == [batch.tolist() for batch in own]
 
 
 @pytest.mark.parametrize("counts", [(12, 4), (7, 5, 1), (1, 1), (3, 17), (10, 10, 10)])
 def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
-    stores = {f"h{place}": write(tmp_path, f"h{place}", [2] * count)
-              for place, count in enumerate(counts)}  # fmt: skip
-    heads = [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)]
+    datasets = {
+        f"h{place}": write(tmp_path, f"h{place}", [2] * count) for place, count in enumerate(counts)
+    }
+    heads = [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)]
     assert len(heads) == sum(counts)
     for done in range(len(heads) + 1):
         for place, count in enumerate(counts):
@@ -104,8 +105,8 @@ def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
 
 
 def test_a_head_with_half_as_many_batches_has_every_third_turn(tmp_path):
-    stores = {"a": write(tmp_path, "a", [2] * 8), "b": write(tmp_path, "b", [2] * 4)}
-    assert [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)] == [
+    datasets = {"a": write(tmp_path, "a", [2] * 8), "b": write(tmp_path, "b", [2] * 4)}
+    assert [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)] == [
         "a",
         "b",
         "a",
@@ -113,14 +114,14 @@ def test_a_head_with_half_as_many_batches_has_every_third_turn(tmp_path):
 
 
 def test_a_single_batch_stands_in_the_middle(tmp_path):
-    stores = {"one": write(tmp_path, "one", [2]), "many": write(tmp_path, "many", [2] * 8)}
-    heads = [turn.head for turn in InterleavedDataset(stores, {}).sampler(100, 1)]
+    datasets = {"one": write(tmp_path, "one", [2]), "many": write(tmp_path, "many", [2] * 8)}
+    heads = [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)]
     assert heads.index("one") == 4
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_windows_of_a_stream_keep_their_order(stores, stream, seed):
-    turns = InterleavedDataset({**stores, "text": stream}, {})
+def test_windows_of_a_stream_keep_their_order(datasets, stream, seed):
+    turns = InterleavedDataset({**datasets, "text": stream}, {})
     generator = None if seed is None else np.random.default_rng(seed)
     plan = [*turns.sampler(12, 3, generator)]
     windows = [turn.rows for turn in plan if turn.head == "text"]
@@ -131,36 +132,37 @@ def test_windows_of_a_stream_keep_their_order(stores, stream, seed):
     places = [place for place, turn in enumerate(plan) if turn.head == "text"]
     assert max(b - a for a, b in pairwise(places)) > 1
     if seed is None:
-        reached = [token for window in windows for start, end, _ in window
-                   for token in range(start, end)]  # fmt: skip
+        reached = [
+            token for window in windows for start, end, _ in window for token in range(start, end)
+        ]
         assert sorted(reached) == [*range(63)]
     batches = [turns.batch(turn) for turn in plan if turn.head == "text"]
     assert [batch.continues for batch in batches] == [False] + [True] * (len(windows) - 1)
 
 
-def test_a_batch_is_the_one_of_its_own_store_and_says_whose_it_is(turns, stores):
+def test_a_batch_is_the_one_of_its_own_dataset_and_says_whose_it_is(turns, datasets):
     for turn in turns.sampler(24, 4):
-        batch, own = turns.batch(turn), stores[turn.head].batch(turn.rows)
+        batch, own = turns.batch(turn), datasets[turn.head].batch(turn.rows)
         assert batch.head == turn.head
         for name in ("ids", "lengths", "row_numbers", "target"):
             assert getattr(batch, name).tolist() == getattr(own, name).tolist()
         assert int(batch.ids[0, 0]) // 1000 == [*LENGTHS].index(turn.head) + 1
 
 
-def test_in_training_a_batch_is_varied_by_its_own_head(turns, stores):
+def test_in_training_a_batch_is_varied_by_its_own_head(turns, datasets):
     def other(examples):
         raise AssertionError("what is given says only that it is to be varied")
 
     for turn in turns.sampler(24, 4):
-        lengths = stores[turn.head].batch(turn.rows).lengths
+        lengths = datasets[turn.head].batch(turn.rows).lengths
         varied = turns.batch(turn, other)
         assert varied.lengths.tolist() == (lengths * (2 if turn.head == "long" else 1)).tolist()
         assert varied.head == turn.head
 
 
-def test_an_epoch_is_counted_in_what_its_stores_count_in(turns, stores, stream):
+def test_an_epoch_is_counted_in_what_its_datasets_count_in(turns, datasets, stream):
     assert (len(turns), turns.progress()) == (31, 31)
-    with_text = InterleavedDataset({**stores, "text": stream}, {})
+    with_text = InterleavedDataset({**datasets, "text": stream}, {})
     assert (len(with_text), with_text.progress()) == (31 + 9, 31 + 63)
     plan = [*with_text.sampler(12, 3)]
     assert sum(map(with_text.progress, plan)) == with_text.progress()
@@ -169,8 +171,8 @@ def test_an_epoch_is_counted_in_what_its_stores_count_in(turns, stores, stream):
         assert with_text.progress(turn) == own
 
 
-def test_a_place_names_the_head_and_the_rows(stores, stream):
-    turns = InterleavedDataset({**stores, "text": stream}, {})
+def test_a_place_names_the_head_and_the_rows(datasets, stream):
+    turns = InterleavedDataset({**datasets, "text": stream}, {})
     assert turns.describe_batch(HeadBatch("short", np.array([4, 0]))) == "short, training rows 5, 1"
     window = HeadBatch("text", np.array([[7, 9, 1], [30, 32, 1]]))
     assert (
@@ -179,23 +181,23 @@ def test_a_place_names_the_head_and_the_rows(stores, stream):
     )
 
 
-def test_a_fingerprint_is_of_all_rows_and_whose_they_are(tmp_path, stores):
-    found = InterleavedDataset(stores, {}).fingerprint()
-    again = {name: Dataset(tmp_path / name) for name in stores}
+def test_a_fingerprint_is_of_all_rows_and_whose_they_are(tmp_path, datasets):
+    found = InterleavedDataset(datasets, {}).fingerprint()
+    again = {name: Dataset(tmp_path / name) for name in datasets}
     assert InterleavedDataset(again, {}).fingerprint() == found
     others = [
-        {**stores, "one": write(tmp_path, "other", [4], 3001)},
-        {**stores, "long": stores["short"], "short": stores["long"]},
-        {"long": stores["long"], "short": stores["short"]},
-        {"long": stores["long"], "short": stores["short"], "two": stores["one"]},
+        {**datasets, "one": write(tmp_path, "other", [4], 3001)},
+        {**datasets, "long": datasets["short"], "short": datasets["long"]},
+        {"long": datasets["long"], "short": datasets["short"]},
+        {"long": datasets["long"], "short": datasets["short"], "two": datasets["one"]},
     ]
     prints = {InterleavedDataset(other, {}).fingerprint() for other in others}
     assert len(prints | {found}) == 5
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_processes_share_a_turn_row_by_row(turns, stores, stream, world):
-    whole = InterleavedDataset({**stores, "text": stream}, turns.augment)
+def test_processes_share_a_turn_row_by_row(turns, datasets, stream, world):
+    whole = InterleavedDataset({**datasets, "text": stream}, turns.augment)
     for turn in whole.sampler(24, 4):
         mine = [shard(turn, rank, world) for rank in range(world)]
         assert {part.head for part in mine} == {turn.head}

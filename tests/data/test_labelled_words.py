@@ -1,4 +1,4 @@
-"""Sentences as rows: their words and labels, what is learned from them, and their mistakes."""
+"""Sentences as rows: words, labels, the vocabulary of the training rows, and the worst errors."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def test_one_label_is_too_few(rows):
 
 def test_singletons_are_ids_that_occur_once_in_all_rows(tmp_path, monkeypatch):
     rows = [[4, 5, 5], [6], [], [7, 4, 1, 9]]
-    store = Dataset.write(
+    dataset = Dataset.write(
         [Row({"ids": ids}, "here") for ids in rows], lambda r: {"ids": r["ids"]}, tmp_path / "s"
     )
-    found = labelled_words.singletons(store, 12)
+    found = labelled_words.singletons(dataset, 12)
     assert (str(found.dtype), found.shape) == ("torch.bool", (12,))
     assert found.nonzero().flatten().tolist() == [1, 6, 7, 9]
 
@@ -161,12 +161,22 @@ def test_the_surest_mistakes_come_first_each_in_its_sentence():
     ]
     found = labelled_words.mistakes(rows, answers)
     assert found == [
-        {"place": "rows:2", "label": "X", "answer": "Z", "probability": 0.9,
-         "text": "n o [p] q r s t u"},
-        {"place": "rows:1", "label": "X", "answer": "Y", "probability": 0.7,
-         "text": "b c d e f [g] h i j k l"},
+        {
+            "place": "rows:2",
+            "label": "X",
+            "answer": "Z",
+            "probability": 0.9,
+            "text": "n o [p] q r s t u",
+        },
+        {
+            "place": "rows:1",
+            "label": "X",
+            "answer": "Y",
+            "probability": 0.7,
+            "text": "b c d e f [g] h i j k l",
+        },
         {"place": "rows:3", "label": "Y", "answer": "X", "probability": 0.6, "text": "[w]"},
-    ]  # fmt: skip
+    ]
     assert labelled_words.mistakes(rows, answers, most=2) == found[:2]
     many = sentences(("a " * 30, "X " * 30))
     answer = {"labels": ["Y"] * 30, "probabilities": [0.5] * 30}

@@ -1,4 +1,4 @@
-"""Batches made ahead: in order, no further than asked, and an error at its own item."""
+"""Prefetching: in order, at most `depth` ahead, and an error is raised at its item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: every format, what is handled silently, and one line per error that names place and cure."""
+"""Rows: every format, silent normalisation, and one-line errors with source and fix."""
 
 import csv
 import gzip
@@ -38,21 +38,6 @@ CONLLU = """# sent_id = 1
 PACKED = pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 
 
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """A function that writes a file into the working folder, gzip'ed where the name says so."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(name, content):
-        data = content.encode() if isinstance(content, str) else content
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return name
-
-    return write
-
-
 def read(name):
     return [dict(row) for row in readers.read(name)]
 
@@ -84,8 +69,14 @@ def test_words_of_conllu_leave_ranges_and_empty_nodes_out(write, packed):
     assert first["words"] == ["vamos", "nos"]
     assert first["upos"] == ["VERB", "PRON"]
     assert first["deprel"] == ["root", "obj"]
-    assert second == {**{c: ["_"] for c in conll.CONLLU}, "words": ["sí"], "lemma": ["sí"],
-                      "upos": ["INTJ"], "head": ["0"], "deprel": ["root"]}  # fmt: skip
+    assert second == {
+        **{c: ["_"] for c in conll.CONLLU},
+        "words": ["sí"],
+        "lemma": ["sí"],
+        "upos": ["INTJ"],
+        "head": ["0"],
+        "deprel": ["root"],
+    }
     assert (first.source, second.source) == (f"{name}:1", f"{name}:8")
 
 

@@ -1,4 +1,4 @@
-"""Streams: every token predicted once, from the one before it, in columns that go on."""
+"""Streams: each token is a target once, its input is the one before it, and columns continue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import dataset
-from zoo.data.dataset import IGNORE_INDEX, Dataset, ExampleList
+from zoo.data.dataset import IGNORE_INDEX, Dataset, ExampleList, bucket_sampler, shard
 from zoo.data.stream import SHORTEST, Stream
 from zoo.text.special_ids import EOS, PAD
 
@@ -40,7 +39,7 @@ def planned(stream, limits, seed=None):
 
 
 def flat(stream, windows, name):
-    """What stands in the `ids` or the `target` of all windows, column after column."""
+    """The `ids` or the `target` of all windows, column after column, without padding."""
     made = [(getattr(batch, name), batch.lengths) for batch in map(stream.batch, windows)]
     columns = range(len(windows[0]))
     return [int(i) for c in columns for values, sizes in made for i in values[c, : sizes[c]]]
@@ -48,14 +47,14 @@ def flat(stream, windows, name):
 
 def test_the_targets_of_all_rows_are_stored_as_one(tmp_path):
     rows = [{"ids": [EOS, *words], "target": [*words, EOS]} for words in ([5, 6], [], [7])]
-    stream = Stream.write(rows, dict, tmp_path / "store")
+    stream = Stream.write(rows, dict, tmp_path / "dataset")
     assert isinstance(stream, Stream)
     assert stream.tokens.tolist() == [5, 6, EOS, EOS, 7, EOS]
     assert stream.row_ends.tolist() == [3, 4, 6]
     assert (stream.tokens.dtype, stream.row_ends.dtype) == (np.int32, np.int64)
     assert len(stream) == 3
     assert {name: ids.tolist() for name, ids in stream[2].items()} == {"ids": [7, EOS]}
-    assert Stream(tmp_path / "store").tokens.tolist() == stream.tokens.tolist()
+    assert Stream(tmp_path / "dataset").tokens.tolist() == stream.tokens.tolist()
 
 
 @QUICK
@@ -125,9 +124,12 @@ def test_padding_stands_behind_the_tokens_alone(tmp_path, size, limits, seed):
 
 
 def test_a_window_is_this():
-    tensors = {"ids": [[EOS, 10, 11], [13, PAD, PAD]],
-               "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
-               "lengths": [3, 1], "row_numbers": [0, 4]}  # fmt: skip
+    tensors = {
+        "ids": [[EOS, 10, 11], [13, PAD, PAD]],
+        "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
+        "lengths": [3, 1],
+        "row_numbers": [0, 4],
+    }
     stream = Stream.__new__(Stream)
     stream.values = {"ids": np.arange(10, 17, dtype=np.int32)}
     batch = stream.batch(np.array([[0, 3, 0], [4, 5, 0]]))
@@ -141,13 +143,16 @@ def test_a_window_is_this():
     assert over.lengths.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("size", "wanted"), [
-    (1, [[[0, 1, 0]]]),
-    (2, [[[0, 2, 0]]]),
-    (3, [[[0, 3, 0]]]),
-    (4, [[[0, 2, 0], [2, 4, 0]]]),
-    (7, [[[0, 2, 0], [2, 4, 0], [4, 7, 0]]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (1, [[[0, 1, 0]]]),
+        (2, [[[0, 2, 0]]]),
+        (3, [[[0, 3, 0]]]),
+        (4, [[[0, 2, 0], [2, 4, 0]]]),
+        (7, [[[0, 2, 0], [2, 4, 0], [4, 7, 0]]]),
+    ],
+)
 def test_a_short_stream_has_fewer_columns(tmp_path, size, wanted):
     stream = counting(tmp_path, size)
     assert [window.tolist() for window in planned(stream, (640, 64))] == wanted
@@ -183,7 +188,7 @@ def test_a_share_of_the_columns_is_what_all_of_them_are(tmp_path):
     for window in planned(stream, (60, 5), 4):
         whole = stream.batch(window)
         for rank in range(2):
-            part = stream.batch(dataset.shard(window, rank, 2))
+            part = stream.batch(shard(window, rank, 2))
             wide = part.ids.size(1)
             assert torch.equal(part.ids, whole.ids[rank::2, :wide])
             assert torch.equal(part.target, whole.target[rank::2, :wide])
@@ -201,14 +206,14 @@ def test_an_epoch_of_a_stream_is_counted_in_tokens(tmp_path):
 
 def test_an_epoch_of_rows_is_counted_in_rows(tmp_path):
     some = [{"ids": [4] * (number % 5)} for number in range(30)]
-    for store in (ExampleList(some), Dataset.write(some, dict, tmp_path / "store")):
-        assert store.progress() == 30
+    for dataset in (ExampleList(some), Dataset.write(some, dict, tmp_path / "dataset")):
+        assert dataset.progress() == 30
         for seed in (None, 7):
             generators = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
-            own = list(store.sampler(20, 6, generators[0]))
-            wanted = dataset.bucket_sampler(store, 20, 6, generators[1])
+            own = list(dataset.sampler(20, 6, generators[0]))
+            wanted = bucket_sampler(dataset, 20, 6, generators[1])
             assert [rows.tolist() for rows in own] == [rows.tolist() for rows in wanted]
-            counts = [store.progress(rows) for rows in own]
+            counts = [dataset.progress(rows) for rows in own]
             assert counts == [len(rows) for rows in own]
             assert (sum(counts), max(counts)) == (30, 6)
 
@@ -236,16 +241,16 @@ def test_a_last_window_names_tokens_that_are_there(tmp_path):
 @pytest.mark.parametrize("kind", [Dataset, Stream])
 def test_a_fingerprint_is_that_of_the_rows_and_computed_once(tmp_path, monkeypatch, kind):
     made, real = [], hashlib.sha256
-    monkeypatch.setattr(dataset.hashlib, "sha256", lambda: made.append(1) or real())
+    monkeypatch.setattr("zoo.data.dataset.hashlib.sha256", lambda: made.append(1) or real())
     rows = [{"ids": [EOS, 4], "target": [4, EOS]}, {"ids": [EOS], "target": [EOS]}]
     moved = [{"ids": [EOS], "target": [4]}, {"ids": [EOS, 4], "target": [EOS, EOS]}]
-    stores = [
+    datasets = [
         kind.write(some, dict, tmp_path / str(number))
         for number, some in enumerate((rows, rows, rows[::-1], moved))
     ]
-    prints = [store.fingerprint() for store in stores]
+    prints = [dataset.fingerprint() for dataset in datasets]
     assert len(made) == 4
-    assert [store.fingerprint() for store in stores] == prints
+    assert [dataset.fingerprint() for dataset in datasets] == prints
     assert len(made) == 4
     assert prints[0] == prints[1]
     assert len({*prints}) == 3

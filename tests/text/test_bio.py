@@ -1,4 +1,4 @@
-"""Spans: conlleval's scores, computed here as its own script does; what may follow what."""
+"""Span labels: scores as conlleval computes them, and the allowed transitions."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_scores_of_random_labels_are_conllevals():
         (["S-X S-X", "B-X E-X O"], ["S-X S-X", "B-X I-X E-X"], 2 / 3, 2 / 3, 2 / 3),
         (["B-A-B I-A-B"], ["B-A-B I-A-C"], 0, 0, 0),  # a kind may have a hyphen
     ],
-)  # fmt: skip
+)
 def test_scores_are_those_of_a_pencil(wanted, found, precision, recall, f1):
     scores = bio.scores(split(*wanted), split(*found))
     assert scores == pytest.approx({"precision": precision, "recall": recall, "f1": f1})
@@ -131,8 +131,10 @@ def test_the_table_has_a_line_for_each_kind():
     wanted = split("B-X I-X O B-Y", "B-X O B-Y B-Y")
     found = split("B-X I-X O B-Y", "B-X O B-Z O")
     kinds = [
-        ("X", 1.0, 1.0, 1.0, 2), ("Y", 1.0, 1 / 3, 0.5, 3), ("Z", 0.0, 0.0, 0.0, 0),
-    ]  # fmt: skip
+        ("X", 1.0, 1.0, 1.0, 2),
+        ("Y", 1.0, 1 / 3, 0.5, 3),
+        ("Z", 0.0, 0.0, 0.0, 0),
+    ]
     names = "label", "precision", "recall", "f1", "count"
     table = bio.table(wanted, found)
     assert table == [pytest.approx(dict(zip(names, kind, strict=True))) for kind in kinds]
@@ -220,18 +222,34 @@ def test_of_labels_that_are_no_spans_nothing_is_barred():
 @pytest.mark.parametrize(
     ("labels", "answer"),
     [
-        (BIO, True), (BIOES, True), (["B-X", "I-X"], True), (["O", "I-X"], True),
-        (["B-A-B", "O"], True), (["O"], False), ([], False), (["NOUN", "VERB"], False),
-        (["NOUN", "-LRB-", "-RRB-"], False), (["O", "B-"], False), (["O", "B"], False),
-        ([*BIO, "NOUN"], False), (["O", "BB-X"], False), (["O", "X-B"], False),
-        (["O", "-X"], False), (["O", "", "B-X"], False), (["B-X", "o"], False), (iter(BIO), True),
+        (BIO, True),
+        (BIOES, True),
+        (["B-X", "I-X"], True),
+        (["O", "I-X"], True),
+        (["B-A-B", "O"], True),
+        (["O"], False),
+        ([], False),
+        (["NOUN", "VERB"], False),
+        (["NOUN", "-LRB-", "-RRB-"], False),
+        (["O", "B-"], False),
+        (["O", "B"], False),
+        ([*BIO, "NOUN"], False),
+        (["O", "BB-X"], False),
+        (["O", "X-B"], False),
+        (["O", "-X"], False),
+        (["O", "", "B-X"], False),
+        (["B-X", "o"], False),
+        (iter(BIO), True),
     ],
-)  # fmt: skip
+)
 def test_which_labels_are_of_spans(labels, answer):
     assert bio.are_spans(labels) is answer
 
 
 def test_parts_of_labels():
     assert [bio.parts(label) for label in ("B-PER", "O", "I-A-B", "")] == [
-        ("B", "PER"), ("O", ""), ("I", "A-B"), ("", ""),
-    ]  # fmt: skip
+        ("B", "PER"),
+        ("O", ""),
+        ("I", "A-B"),
+        ("", ""),
+    ]

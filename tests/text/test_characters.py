@@ -1,4 +1,4 @@
-"""Words as characters: each distinct word once, found again at every step."""
+"""Words as characters: each distinct word once, indexed at every step."""
 
 from __future__ import annotations
 
@@ -50,8 +50,11 @@ def test_every_step_finds_its_own_letters(name):
 def test_each_distinct_word_stands_once(name):
     spellings = spelt(CASES[name])
     wanted = {tuple(letters(word)) for row in CASES[name] for word in row}
-    used = {p for r, places in zip(CASES[name], spellings.word_index.tolist(), strict=True)
-            for p in places[: len(r)]}  # fmt: skip
+    used = {
+        p
+        for r, places in zip(CASES[name], spellings.word_index.tolist(), strict=True)
+        for p in places[: len(r)]
+    }
     found = [tuple(word) for place, word in enumerate(listed(spellings)) if place in used]
     assert len(found) == len(wanted)
     assert {*found} == wanted
@@ -93,8 +96,8 @@ def test_memory_mapped_letters_are_as_good_as_lists(name, tmp_path):
     def encode(row):
         return {"ids": [5] * len(row["words"]), "letters": ALPHABET.encode(row["words"])}
 
-    store = Dataset.write(made, encode, tmp_path / "store")
-    found, wanted = store.batch(np.arange(len(rows))).characters, spelt(rows)
+    dataset = Dataset.write(made, encode, tmp_path / "dataset")
+    found, wanted = dataset.batch(np.arange(len(rows))).characters, spelt(rows)
     assert torch.equal(found.word_index, wanted.word_index)
     assert len(found.blocks) == len(wanted.blocks)
     for block, other in zip(found.blocks, wanted.blocks, strict=True):

@@ -1,4 +1,4 @@
-"""Words of plain text: what treebanks cut is cut, and nothing but blanks is lost."""
+"""Splitting text into words: as in treebanks, and only blanks are dropped."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_part_without_blanks_may_be_long(text):
 
 
 def seconds(text, count):
-    """What it takes to split so many of them, at best."""
+    """The fastest of three runs that split `count` repetitions of a text."""
     found = []
     for more in range(3):
         part = text * (count + more)

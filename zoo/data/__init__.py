@@ -1,1 +1,1 @@
-"""From files to rows, from rows to examples, from examples to batches."""
+"""Files become rows, rows become encoded examples, examples become batches."""

@@ -1,7 +1,7 @@
-"""Sentences that stand a word to a line, blank lines between them: CoNLL-U and column files.
+"""Parse CoNLL-U and column files: one word per line, a blank line between sentences.
 
-Each function takes the lines of a file and yields (number of the first line, columns), where a
-column is a list as long as the sentence. Errors begin with `name:line`.
+Each function takes the lines of a file and yields (number of the first line, columns). A column
+is a list as long as the sentence. Errors begin with `name:line`.
 """
 
 from __future__ import annotations
@@ -13,61 +13,69 @@ from itertools import chain
 from zoo.errors import RowError
 
 CONLLU = ("words", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
+DOCUMENT = "-DOCSTART-"  # the first line of a document in the files of CoNLL-2003
 
 Sentence = tuple[int, dict[str, list[str]]]
 
 
 def conllu(lines: Iterable[str], name: str) -> Iterator[Sentence]:
-    """Words with an integer id, in columns named as CONLLU says; multiword ranges (3-4) and empty
-    nodes (8.1) are left out. Raises RowError for a line that has not ten columns, an id that is
-    none, or ids that do not count 1, 2, 3."""
+    """Yield the sentences of a CoNLL-U file, with the column names of CONLLU.
+
+    Multiword ranges (3-4) and empty nodes (8.1) are left out. Raises RowError for a line without
+    ten filled columns and for an invalid id. Word ids must count 1, 2, 3.
+    """
     for block in _blocks(lines):
         words: list[list[str]] = []
         for number, line in block:
             if line.startswith("#"):
                 continue
-            place, cells = f"{name}:{number}", line.split("\t")
+            source = f"{name}:{number}"
+            cells = line.split("\t")
             if len(cells) != 1 + len(CONLLU):
-                raise RowError(place, f"{len(cells)} columns: CoNLL-U has ten, between tabs")
+                raise RowError(source, f"{len(cells)} columns: CoNLL-U has ten, between tabs")
             if "" in cells:
-                raise RowError(place, f"column {cells.index('') + 1} is empty: write _ for nothing")
+                raise RowError(
+                    source, f"column {cells.index('') + 1} is empty: write _ for nothing"
+                )
             if cells[0].isdecimal():
                 words.append(cells[1:])
                 if int(cells[0]) != len(words):
-                    raise RowError(place, f"id {cells[0]} where {len(words)} is due")
+                    raise RowError(source, f"id {cells[0]} where {len(words)} is due")
             elif not re.fullmatch(r"\d+-\d+|\d+\.\d+", cells[0]):
-                raise RowError(place, f"id {cells[0]!r}: CoNLL-U has 1, 3-4 or 8.1")
+                raise RowError(source, f"id {cells[0]!r}: CoNLL-U has 1, 3-4 or 8.1")
         if words:
-            yield block[0][0], _turned(CONLLU, words)
+            yield block[0][0], _transpose(CONLLU, words)
 
 
 def columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
-    """`word … label` between tabs, or else blanks: the first column is "words", the last "labels",
-    those between them are "2", "3", …; of a file with one column there are no labels. Raises
-    RowError for a line with other columns than the first one of the file."""
+    """Yield the sentences of a column file, `word … label`, separated by tabs or else blanks.
+
+    The first column is "words", the last "labels", and those between are "2", "3", …; a file with
+    one column has no labels. Raises RowError for an empty cell. It is also raised for a line
+    with another number of columns than the first line of the file.
+    """
     width = 0
     for block in _blocks(lines):
         words: list[list[str]] = []
         for number, line in block:
-            place = f"{name}:{number}"
+            source = f"{name}:{number}"
             cells = [c.strip() for c in line.split("\t")] if "\t" in line else line.split()
             if cells[0] == DOCUMENT:
                 continue
             width = width or len(cells)
             if len(cells) != width:
                 cure = "every word needs a label, and every line the same columns"
-                raise RowError(place, f"{len(cells)} columns, the first line has {width}: {cure}")
+                raise RowError(source, f"{len(cells)} columns, the first line has {width}: {cure}")
             if "" in cells:
-                raise RowError(place, f"column {cells.index('') + 1} is empty")
+                raise RowError(source, f"column {cells.index('') + 1} is empty")
             words.append(cells)
         names = ["words", *map(str, range(2, width)), "labels"][:width]
         if words:
-            yield block[0][0], _turned(names, words)
+            yield block[0][0], _transpose(names, words)
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
-    """Numbered lines that stand together."""
+    """Yield each block of consecutive non-blank lines, with line numbers."""
     block: list[tuple[int, str]] = []
     for number, line in enumerate(chain(lines, [""]), 1):
         if line.strip():
@@ -77,5 +85,6 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
             block = []
 
 
-def _turned(names: Iterable[str], words: list[list[str]]) -> dict[str, list[str]]:
+def _transpose(names: Iterable[str], words: list[list[str]]) -> dict[str, list[str]]:
+    """Turn a list of cells per word into a list of words per column."""
     return dict(zip(names, map(list, zip(*words, strict=True)), strict=True))

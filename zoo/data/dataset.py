@@ -1,4 +1,4 @@
-"""Encoded rows on disk, and the length-bucketed, padded batches made of them."""
+"""Encoded rows on disk, and their length-bucketed, padded batches."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from zoo.data.readers import Row
 from zoo.text.characters import CharBatch
 from zoo.text.special_ids import PAD
 
-IGNORE_INDEX = -100  # targets on padding: cross_entropy leaves them out
-NO_WORD = -1  # the step at which a word begins that is none
-POOL_BATCHES = 64  # batches that are sorted by length together
+IGNORE_INDEX = -100  # the target on padding, which cross_entropy ignores
+NO_WORD = -1  # padding of `word_starts`
+POOL_BATCHES = 64  # batches of rows that are sorted by length together
 
-Example = Mapping[str, Any]  # what Task.encode makes of a row: field -> an int, or a list of them
+Example = Mapping[str, Any]  # a row encoded by Task.encode: field -> an int or a list of ints
 Augment = Callable[[Sequence[Example]], Sequence[Example]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side. Padding is PAD in `ids`, -100 in `target`, and only made here."""
+    """Padded rows. The padding is PAD in `ids` and IGNORE_INDEX in `target`, and is made only here."""
 
     ids: Tensor  # (batch, time) int64
-    lengths: Tensor  # (batch,) int64, real steps of each row
-    row_numbers: Tensor  # (batch,) int64, place of each row in its split
-    target: Tensor | None = None  # (batch,) or (batch, written) int64
-    continues: bool | None = None  # windows of a stream: whether they continue those before them
-    word_starts: Tensor | None = (
-        None  # (batch, words) int64: the step each word begins at; -1 on padding
-    )
-    characters: CharBatch | None = None  # of what stands at each step
-    head: str = ""  # of a shared backbone, whose batch it is
-    target_places: Tensor | None = None  # (targets,) int64: where they stand in target.flatten()
+    lengths: Tensor  # (batch,) int64: the steps of each row without padding
+    row_numbers: Tensor  # (batch,) int64: the index of each row in its split
+    target: Tensor | None = None  # (batch,) or (batch, target steps) int64
+    continues: bool | None = None  # of a stream: whether the windows continue the last batch
+    word_starts: Tensor | None = None  # (batch, words) int64: first step of a word; -1 on padding
+    characters: CharBatch | None = None  # the characters of the word at each step
+    head: str = ""  # of a shared backbone: the head that the batch belongs to
+    target_places: Tensor | None = None  # (targets,) int64: their indices in target.flatten()
 
     @classmethod
     def collate(cls, examples: Sequence[Example], index: Iterable[int]) -> Batch:
+        """Pad encoded rows to a batch; `index` holds their row numbers."""
         ids = [example["ids"] for example in examples]
         target = None
         if "target" in examples[0]:
@@ -62,14 +61,14 @@ class Batch:
 
     @property
     def target_mask(self) -> Tensor:
-        """Where there is a target (batch, written), of a batch that has some."""
+        """Return True where there is a target, (batch, target steps) bool."""
         assert self.target is not None
         return self.target != IGNORE_INDEX
 
     def at_targets(self, x: Tensor) -> Tensor:
-        """The steps of x (batch, written, ...) that have a target: (targets, ...).
+        """Return the steps of x (batch, target steps, ...) that have a target: (targets, ...).
 
-        A batch that was moved to a device knows their places: nothing is waited for.
+        A batch that was moved to a device holds `target_places`, so the device is not synchronised.
         """
         places = self.target_places
         if places is None:
@@ -77,27 +76,27 @@ class Batch:
         return x.flatten(0, 1)[places]
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; `lengths` stay on the processor, where they are looked at.
+        """Copy the batch to a device; `lengths` stay on the CPU, where they are read.
 
-        From pinned memory the copy runs while the caller goes on.
+        From pinned memory the copy is asynchronous.
         """
         batch = self.with_places()
         moved = {name: part.to(device, non_blocking=True) for name, part in batch._parts().items()}
         return replace(batch, **moved)
 
     def with_places(self) -> Batch:
-        """The batch with `target_places`, where there is a target for each step."""
+        """Return the batch with `target_places` if there is a target for each step."""
         if self.target_places is not None or self.target is None or self.target.dim() != 2:
             return self
         return replace(self, target_places=self.target_mask.flatten().nonzero().squeeze(1))
 
     def pin_memory(self) -> Batch:
-        """The batch in pinned memory, from which a CUDA device copies by itself."""
+        """Copy the batch to pinned memory, from which a CUDA device copies asynchronously."""
         batch = self.with_places()
         return replace(batch, **{name: part.pin_memory() for name, part in batch._parts().items()})
 
     def _parts(self) -> dict[str, Any]:
-        """What is moved to a device, by name."""
+        """Return the tensors that are moved to a device, by name."""
         names = ("ids", "target", "word_starts", "characters", "target_places")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -106,14 +105,15 @@ class Batch:
 
 
 def _length(value: Any) -> int:
+    """Return the length of a list, 0 for an int."""
     return 0 if isinstance(value, int) else len(value)
 
 
 def _padded(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
-    """(batch, time), at least one step wide so that a batch of empty texts can be run."""
+    """Pad to (batch, time) int64, at least one step wide so that a batch of empty texts can run."""
     padded = np.full((len(rows), max(1, *map(len, rows))), padding, dtype=np.int64)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
     return torch.from_numpy(padded)
 
 
@@ -130,28 +130,28 @@ class ExampleList:
         return self.examples[index]
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        """Return the input and target steps of rows, (rows, 2); 0 for a target that is no list."""
         examples = (self.examples[row] for row in rows)
         both = [(len(e["ids"]), _length(e.get("target", 0))) for e in examples]
         return np.array(both).reshape(-1, 2)
 
     def batch(self, rows: np.ndarray, vary: Augment | None = None) -> Batch:
-        """The given rows as one padded batch, `vary` called on them first."""
+        """Return the given rows as one padded batch; `vary` augments the examples first."""
         examples: Sequence[Example] = [self[int(row)] for row in rows]
         return Batch.collate(examples if vary is None else vary(examples), map(int, rows))
 
     def sampler(
         self, tokens: int, rows: int, generator: np.random.Generator | None = None
     ) -> Iterator[np.ndarray]:
-        """The batches of one epoch, as `batch` takes them: see `zoo.data.dataset.plan`."""
+        """Yield the batches of one epoch as row numbers for `batch`: see `bucket_sampler`."""
         return bucket_sampler(self, tokens, rows, generator)
 
     def progress(self, batch: np.ndarray | None = None) -> int:
-        """How far a batch of the plan brings an epoch, in rows; None: the whole epoch."""
+        """Return the rows of a batch of the sampler; with None, the rows of an epoch."""
         return len(self) if batch is None else len(batch)
 
     def describe_batch(self, batch: np.ndarray) -> str:
-        """Where a batch of the plan is from, for an error message."""
+        """Return the source of a batch of the sampler, for an error message."""
         more = ", …" if len(batch) > 8 else ""
         return f"training rows {', '.join(map(str, batch[:8] + 1))}{more}"
 
@@ -159,9 +159,9 @@ class ExampleList:
 class Dataset(ExampleList):
     """Encoded rows in memory-mapped files: memory does not grow with the corpus.
 
-    Each field of `Task.encode` is a file NAME.bin of int32; a field of lists has the list's ends
-    in NAME.ends (int64) beside it. What an epoch holds in memory is the order of the rows, four
-    bytes each.
+    Each field of `Task.encode` is a file NAME.bin of int32. A field of lists also has a file
+    NAME.ends (int64) with the end of each list. An epoch holds only the order of the rows in
+    memory, four bytes each.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -171,9 +171,10 @@ class Dataset(ExampleList):
 
     @classmethod
     def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
-        """Encode the rows one by one into `folder`, which must not hold another store.
+        """Encode the rows one by one into the new folder `folder`.
 
-        Raises RowError for the row that cannot be encoded, ValueError when there are no rows.
+        Raises FileExistsError if the folder exists, and ValueError if there are no rows or their
+        fields differ. An error of `encode`, such as RowError, is passed on.
         """
         folder.mkdir(parents=True)
         files: dict[str, IO[bytes]] = {}
@@ -212,21 +213,22 @@ class Dataset(ExampleList):
         return example
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Steps of the given rows, (rows, 2): read, and to be written, 0 for what is no list."""
+        """Return the input and target steps of rows, (rows, 2); 0 for a target that is no list."""
         return np.stack([self._sizes(rows, "ids"), self._sizes(rows, "target")], 1)
 
     def _sizes(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Return the list lengths of a field, 0 if the field has no lists."""
         if name not in self.ends:
             return np.zeros(len(rows), np.int64)
         ends = self.ends[name]
         return ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
 
     def count_truncated(self) -> int:
-        """Rows that were longer than what is stored of them: field "cut" is 1."""
+        """Return the number of rows that were truncated: their field "cut" is 1."""
         return int(self.values["cut"].sum()) if "cut" in self.values else 0
 
     def fingerprint(self) -> str:
-        """A hash of all that is stored: the same rows, encoded the same way."""
+        """Return a hash of all stored values: equal for the same rows encoded in the same way."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for values in (*self.values.values(), *self.ends.values()):
@@ -237,17 +239,18 @@ class Dataset(ExampleList):
 
 
 def _mapped(path: Path, kind: type) -> np.ndarray:
+    """Map a file to memory; an empty file cannot be mapped."""
     return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 
 def bucket_sampler(
     dataset: ExampleList, tokens: int, rows: int, generator: np.random.Generator | None = None
 ) -> Iterator[np.ndarray]:
-    """The batches of one epoch, as row numbers: rows of like length stand together.
+    """Yield the batches of one epoch as row numbers, with rows of similar length together.
 
-    A batch holds at most `rows` rows and at most `tokens` steps on either side, its padding
-    included, but always one row. With a `generator` the rows and the batches are shuffled; without
-    one the rows keep their order from pool to pool.
+    A batch holds at most `rows` rows, and at most `tokens` steps of input and of target, padding
+    included; a longer row is a batch of its own. With a `generator` the rows and the batches are
+    shuffled. Without one the pools keep the order of the rows.
     """
     order = np.arange(len(dataset), dtype=np.int32)
     if generator is not None:
@@ -255,7 +258,7 @@ def bucket_sampler(
     for start in range(0, len(order), rows * POOL_BATCHES):
         pool = order[start : start + rows * POOL_BATCHES]
         lengths = dataset.lengths(pool)
-        by_length = np.lexsort(lengths.T)  # first by what is written, then by what is read
+        by_length = np.lexsort(lengths.T)  # by target length, then by input length
         cuts = list(_cuts(lengths[by_length].max(1), tokens, rows))
         batches = np.split(pool[by_length], cuts)
         if generator is not None:
@@ -264,15 +267,18 @@ def bucket_sampler(
 
 
 def _cuts(lengths: np.ndarray, tokens: int, rows: int) -> Iterator[int]:
-    """Where a new batch begins in rows of these `lengths`."""
-    first, longest = 0, 1
+    """Yield the positions at which a new batch begins, for rows of these `lengths`."""
+    first = 0
+    longest = 1
     for place, length in enumerate(lengths):
-        count, longest = place - first + 1, max(longest, length)
+        count = place - first + 1
+        longest = max(longest, length)
         if count > 1 and (count > rows or count * longest > tokens):
             yield place
-            first, longest = place, max(1, length)
+            first = place
+            longest = max(1, length)
 
 
 def shard(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """The rows of a batch that process `rank` of `world` computes; they may be none."""
+    """Return the rows of a batch for process `rank` of `world`; there may be none."""
     return batch[rank::world]

@@ -1,4 +1,4 @@
-"""The rows of several heads, a batch of one and then of another: what a shared backbone learns from."""
+"""Interleave the batches of several heads that train one shared backbone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.data.dataset import Augment, Batch, Dataset, ExampleList
 
 @dataclass(frozen=True)
 class HeadBatch:
-    """A batch of one head, as the head's own store plans it."""
+    """A batch of one head, as the sampler of the head's dataset yields it."""
 
     head: str
     rows: np.ndarray
@@ -27,14 +27,16 @@ class HeadBatch:
 
 
 class InterleavedDataset(ExampleList):
-    """Stores of several heads that are read in turns.
+    """The datasets of several heads, whose batches take turns.
 
-    Every head has all of its batches in every epoch, spread over the whole of it: a head with half
-    as many has every third turn. Its own batches keep their order, so a stream stays a stream.
+    An epoch holds every batch of every head, evenly spread: of two heads, one with half as many
+    batches as the other has every third turn. The batches of a head keep their order, so a stream
+    stays a stream.
     """
 
-    def __init__(self, stores: Mapping[str, Dataset], vary: Mapping[str, Augment]) -> None:
-        self.datasets, self.augment = dict(stores), dict(vary)
+    def __init__(self, datasets: Mapping[str, Dataset], augment: Mapping[str, Augment]) -> None:
+        self.datasets = dict(datasets)
+        self.augment = dict(augment)
 
     def __len__(self) -> int:
         return sum(map(len, self.datasets.values()))
@@ -43,25 +45,29 @@ class InterleavedDataset(ExampleList):
         self, tokens: int, rows: int, generator: np.random.Generator | None = None
     ) -> Iterator[Any]:
         turns = []
-        for number, (head, store) in enumerate(self.datasets.items()):
-            planned = [*store.sampler(tokens, rows, generator)]
+        for number, (head, dataset) in enumerate(self.datasets.items()):
+            planned = [*dataset.sampler(tokens, rows, generator)]
             for place, batch in enumerate(planned):
                 turns.append(((place + 0.5) / len(planned), number, HeadBatch(head, batch)))
         yield from (turn for _, _, turn in sorted(turns, key=lambda each: each[:2]))
 
     def batch(self, rows: Any, vary: Augment | None = None) -> Batch:
-        """The batch of a turn, which says whose it is; of a training each head's is varied by it."""
+        """Return the batch of a turn, with its head.
+
+        If `vary` is given, the head's own augmentation is applied instead of it.
+        """
         own = None if vary is None else self.augment[rows.head]
         return replace(self.datasets[rows.head].batch(rows.rows, own), head=rows.head)
 
     def progress(self, batch: Any = None) -> int:
         if batch is None:
-            return sum(store.progress() for store in self.datasets.values())
+            return sum(dataset.progress() for dataset in self.datasets.values())
         return self.datasets[batch.head].progress(batch.rows)
 
     def describe_batch(self, batch: Any) -> str:
         return f"{batch.head}, {self.datasets[batch.head].describe_batch(batch.rows)}"
 
     def fingerprint(self) -> str:
-        parts = [f"{head} {store.fingerprint()}" for head, store in self.datasets.items()]
+        """Return a hash of the names of the heads and the fingerprints of their datasets."""
+        parts = [f"{head} {dataset.fingerprint()}" for head, dataset in self.datasets.items()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

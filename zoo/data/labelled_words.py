@@ -1,6 +1,6 @@
-"""Rows that are sentences: their words, their labels, and what can be learned from both.
+"""Sentences with a label per word: their words, labels, vocabulary and worst errors.
 
-`words` and `labels` are lists as long as each other, or texts with blanks between.
+The columns `words` and `labels` are lists of the same length, or texts separated by blanks.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from zoo.text.word_splitter import split
 
 log = logging.getLogger("zoo")
 
-KNOWN = 2  # words that a character must occur in, to be told from an unknown one
+KNOWN = 2  # distinct words that a character must occur in to enter the alphabet
 
 
 def words(row: Row) -> list[str]:
-    """The words of a row; blanks inside of one become "_". Raises RowError where there are none."""
+    """Return the words of a row; blanks inside a word become "_".
+
+    Raises RowError without a list of words.
+    """
     return ["_".join(word.split()) or "_" for word in _listed(row, "words")]
 
 
 def labels(row: Row) -> list[str]:
-    """The labels of a row. Raises RowError unless there is one for each word."""
-    found, count = _listed(row, "labels"), len(_listed(row, "words"))
+    """Return the labels of a row. Raises RowError unless there is one for each word."""
+    found = _listed(row, "labels")
+    count = len(_listed(row, "words"))
     if len(found) != count:
         raise RowError(row.source, f"{count} words and {len(found)} labels: each word needs one")
     return found
 
 
 def label_ids(row: Row, ids: Mapping[str, int]) -> list[int]:
-    """The labels of a row as ids. Raises RowError for a label that has none."""
+    """Return the labels of a row as ids. Raises RowError for a label without an id."""
     given = labels(row)
     for number, label in enumerate(given, 1):
         if label not in ids:
@@ -50,8 +54,11 @@ def label_ids(row: Row, ids: Mapping[str, int]) -> list[int]:
 
 
 def words_of(row: Row, splitter: str) -> list[str]:
-    """The words of a row, or of its text: what stands between the blanks with "whitespace", else
-    what `zoo.text.word_splitter` finds."""
+    """Return the words of a row, or split its text into words.
+
+    The splitter "whitespace" splits at blanks; any other uses `zoo.text.word_splitter`.
+    Raises RowError without a column of words or text.
+    """
     if "words" in row:
         return words(row)
     text = column(row, "text")
@@ -59,14 +66,17 @@ def words_of(row: Row, splitter: str) -> list[str]:
 
 
 def singletons(dataset: Dataset, count: int) -> Tensor:
-    """Which of `count` ids occur once in encoded rows, (count,) bool."""
-    ids, chunk, counts = dataset.values["ids"], 1 << 20, np.zeros(count, np.int64)
+    """Return which of `count` ids occur exactly once in encoded rows, (count,) bool."""
+    ids = dataset.values["ids"]
+    chunk = 1 << 20
+    counts = np.zeros(count, np.int64)
     for start in range(0, len(ids), chunk):
         counts += np.bincount(ids[start : start + chunk], minlength=count)
     return torch.from_numpy(counts == 1)
 
 
 def _listed(row: Row, name: str) -> list[str]:
+    """Return a column as a list of strings. Raises RowError if it is missing or no list."""
     if name not in row:
         raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
     value = row[name]
@@ -79,25 +89,31 @@ def _listed(row: Row, name: str) -> list[str]:
 
 
 def learn(rows: Iterable[Row]) -> dict[str, Any]:
-    """What the training sentences hold: "labels", sorted; "alphabet", the characters of two words
-    or more; "seen", all words, a line each; "exceptions", pairs of labels that follow each other
-    against the rules of `zoo.text.bio` ("" before the first). Raises InputError, RowError."""
+    """Return the vocabulary of the training sentences.
+
+    "labels"      the labels, sorted
+    "alphabet"    the characters that occur in at least two distinct words
+    "seen"        all distinct words, one per line
+    "exceptions"  label pairs that violate the rules of `zoo.text.bio`; "" stands before the first
+
+    Raises InputError with fewer than two labels, RowError for a broken row.
+    """
     seen: set[str] = set()
-    moves: dict[tuple[str, str], str] = {}  # a label and the next one -> where that was first
+    transitions: dict[tuple[str, str], str] = {}  # (label, next label) -> source of the first one
     for row in rows:
         seen.update(words(row))
-        for move in pairwise(["", *labels(row)]):
-            moves.setdefault(move, row.source)
-    found = sorted({after for _, after in moves})
+        for pair in pairwise(["", *labels(row)]):
+            transitions.setdefault(pair, row.source)
+    found = sorted({after for _, after in transitions})
     if len(found) < 2:
         raise InputError(f"all training words have the label {found}: two or more are needed")
     counts = Counter(character for word in seen for character in {*word})
     exceptions = []
     if bio.are_spans(found):
-        exceptions = [move for move in sorted(moves) if not bio.may_follow(*move, found)]
+        exceptions = [pair for pair in sorted(transitions) if not bio.may_follow(*pair, found)]
     for before, after in exceptions:
         behind = f"after {before}" if before else "at the beginning"
-        log.info("%s: label %s %s, which is no BIO", moves[before, after], after, behind)
+        log.info("%s: label %s %s, which is no BIO", transitions[before, after], after, behind)
     return {
         "labels": found,
         "alphabet": "".join(sorted(c for c, count in counts.items() if count >= KNOWN)),
@@ -109,22 +125,28 @@ def learn(rows: Iterable[Row]) -> dict[str, Any]:
 def mistakes(
     rows: Sequence[Row], answers: Sequence[dict[str, Any]], most: int = 10
 ) -> list[dict[str, Any]]:
-    """The wrong labels that were given with the highest probability, each word in its sentence."""
+    """Return the `most` wrong labels with the highest probability, each word in its context."""
     wrong = []
     for row, answer in zip(rows, answers, strict=True):
         given = zip(labels(row), answer["labels"], answer["probabilities"], strict=True)
-        for place, (label, found, sure) in enumerate(given):
+        for position, (label, found, probability) in enumerate(given):
             if label != found:
-                wrong.append((sure, place, label, found, row))
+                wrong.append((probability, position, label, found, row))
     wrong.sort(key=lambda mistake: -mistake[0])
     return [
-        {"place": row.source, "label": label, "answer": found, "probability": sure,
-         "text": _marked(words(row), place)}
-        for sure, place, label, found, row in wrong[:most]
-    ]  # fmt: skip
+        {
+            "place": row.source,
+            "label": label,
+            "answer": found,
+            "probability": probability,
+            "text": _marked(words(row), position),
+        }
+        for probability, position, label, found, row in wrong[:most]
+    ]
 
 
-def _marked(sentence: Sequence[str], place: int, beside: int = 5) -> str:
-    """A word in brackets, and a few to both sides."""
-    left, right = sentence[max(0, place - beside) : place], sentence[place + 1 : place + 1 + beside]
-    return " ".join([*left, f"[{sentence[place]}]", *right])
+def _marked(sentence: Sequence[str], position: int, context: int = 5) -> str:
+    """Return a word in brackets with up to `context` words on each side."""
+    left = sentence[max(0, position - context) : position]
+    right = sentence[position + 1 : position + 1 + context]
+    return " ".join([*left, f"[{sentence[position]}]", *right])

@@ -1,4 +1,4 @@
-"""Batches that are made ahead: a thread makes the next ones while the device computes a step."""
+"""Prefetch batches: a thread makes the next ones while the device computes a step."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def prefetch(
 ) -> Generator[tuple[Item, Made], None, None]:
     """Yield (item, make(item)) for every item, in order.
 
-    One thread makes up to `depth` results before they are asked for. With `depth` 0 each result
-    is made when it is asked for, without a thread. An error of `make` is raised at its item.
+    One thread makes up to `depth` results ahead. With `depth` 0 each result is made on demand,
+    without a thread. An error of `make` is raised at its item. Raises ValueError if `depth` is
+    negative.
     """
     if depth < 0:
         raise ValueError(f"depth must be at least 0, not {depth}")
@@ -35,7 +36,7 @@ def prefetch(
             while waiting:
                 item, future = waiting.popleft()
                 made = future.result()
-                for following in islice(source, 1):  # made while the caller computes
+                for following in islice(source, 1):  # submitted before the caller computes
                     waiting.append((following, thread.submit(make, following)))
                 yield item, made
         finally:

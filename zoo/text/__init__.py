@@ -1,1 +1,1 @@
-"""Text to ids and back: tokenizers, words, spans of labels."""
+"""Tokenizers, word splitting, characters and BIO labels."""

@@ -1,4 +1,4 @@
-"""The four ids that mean the same in every vocabulary, and how they are written."""
+"""The four special ids, the same in every vocabulary, and their spelling."""
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ["<pad>", "<unk>", "<bos>", "<eos>"]

@@ -1,7 +1,7 @@
-"""Tokenizers: text -> ids and back. Words, subwords or characters, learned from the training rows.
+"""Tokenizers: text to ids and back. Words, subwords or characters, trained on the training rows.
 
-Ids 0..3 are PAD, UNK, BOS and EOS in every tokenizer, and no text can produce PAD, BOS or EOS:
-a review that contains "<pad>" must not turn into padding.
+Ids 0..3 are PAD, UNK, BOS and EOS in every tokenizer. No text encodes to PAD, BOS or EOS: a review
+that contains "<pad>" must not become padding.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text, at least one; a line end at its very end begins another one."""
+    """Split a text at LF, CR and CRLF; a line end at the end of the text begins an empty line."""
     return re.split("\r\n|\r|\n", text)
 
 
 class Tokenizer(ABC):
-    """Text to ids. `kind` is its name in a config, `file` its file in a model folder."""
+    """Text to ids. `kind` is the name in a config, `file` the file name in a model folder."""
 
     kind: ClassVar[str]
     file: ClassVar[str]
@@ -39,38 +39,42 @@ class Tokenizer(ABC):
         min_count: int = 1,
         pieces: SentencePieceOptions | None = None,
     ) -> Tokenizer:
-        """Learn at most `size` entries (specials included) that occur `min_count` times; `pieces`
-        says how subwords are cut."""
+        """Learn a vocabulary of at most `size` entries, the four specials included.
+
+        An entry must occur `min_count` times. `pieces` are the options of a subword model.
+        """
 
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
-        """Read `file`, after `prefix`, from a model folder. Raises InputError when it is no such
-        vocabulary."""
+        """Load the tokenizer from the file PREFIX + `file` of a model folder.
+
+        Raises InputError if the file cannot be read or is not such a vocabulary.
+        """
 
     @abstractmethod
     def save(self, folder: Path, prefix: str = "") -> None:
-        """Write `file`, after `prefix`, into a folder."""
+        """Write the tokenizer to the file PREFIX + `file` of a folder."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, none for an empty one; what is not in the vocabulary is UNK."""
+        """Return the ids of a text; a token that is not in the vocabulary is UNK."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids; PAD, BOS and EOS are left out."""
+        """Return the text of ids; PAD, BOS and EOS are left out."""
 
     @abstractmethod
     def __len__(self) -> int:
         """Number of ids, the four specials included."""
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The text of each id for itself, specials by their names."""
+        """Return the text of each id; a special id is its name."""
         return [SPECIALS[i] if i < len(SPECIALS) else self.decode([i]) for i in ids]
 
 
 class _Vocabulary(Tokenizer):
-    """A list of tokens, most frequent first. Subclasses say how text splits into tokens."""
+    """A list of tokens, most frequent first. Subclasses split text into tokens."""
 
     file = "vocabulary.json"
     glue: ClassVar[str]
@@ -80,7 +84,8 @@ class _Vocabulary(Tokenizer):
         self.ids = {token: i for i, token in enumerate(tokens) if i >= len(SPECIALS)}
 
     @abstractmethod
-    def split(self, text: str) -> list[str]: ...
+    def split(self, text: str) -> list[str]:
+        """Split a text into tokens."""
 
     @classmethod
     def train(
@@ -96,7 +101,7 @@ class _Vocabulary(Tokenizer):
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(split(text))
-        # Vocab itself leaves words out that are spelt like a special
+        # Vocab leaves out words that are spelled like a special
         vocab = Vocab(counts, max_size=size - len(SPECIALS), min_freq=min_count, specials=SPECIALS)
         return cls(vocab.itos)
 
@@ -146,7 +151,7 @@ class Words(_Vocabulary):
 
 
 class Whitespace(_Vocabulary):
-    """What stands between blanks, as it is: for texts that are split into tokens already."""
+    """Tokens between blanks, unchanged: for text that is already tokenized."""
 
     kind = "whitespace"
     glue = " "
@@ -156,7 +161,7 @@ class Whitespace(_Vocabulary):
 
 
 class Lowercase(Whitespace):
-    """What stands between blanks, in lower case: where the case is known by other means."""
+    """Lower-cased tokens between blanks: for tasks that read the case elsewhere."""
 
     kind = "lowercase"
 
@@ -175,7 +180,7 @@ class Characters(_Vocabulary):
 
 
 class Subwords(Tokenizer):
-    """Pieces of words learned by sentencepiece, any script. Runs of blanks are one."""
+    """Subwords learned by sentencepiece, in any script. A run of blanks is one blank by default."""
 
     kind = "subwords"
     file = "sentencepiece.model"
@@ -195,9 +200,9 @@ class Subwords(Tokenizer):
         min_count: int = 1,
         pieces: SentencePieceOptions | None = None,
     ) -> Tokenizer:
-        """`min_count` is not used: sentencepiece chooses its pieces by `size`.
+        """Learn a subword model; `min_count` is not used, as `size` alone limits the pieces.
 
-        Raises InputError when `size` is too small for the characters, or the texts are empty.
+        Raises InputError if `size` is too small for the characters or the texts are empty.
         """
         return cls(learn(texts, size, pieces or SentencePieceOptions()))
 
@@ -222,10 +227,14 @@ class Subwords(Tokenizer):
         return self.processor.encode(text)
 
     def sample(self, ids: list[int], share: float) -> list[int]:
-        """The same text in other pieces: each merge is left out with probability `share` (BPE
-        dropout, Provilkov et al. 2020). An EOS stays at the end; ids with an UNK stay as they are.
+        """Return another segmentation of the same text (BPE dropout, Provilkov et al. 2020).
+
+        Each merge is left out with probability `share`. A final EOS is kept. Ids with an UNK are
+        returned unchanged.
         """
-        ids, end = (ids[:-1], ids[-1:]) if ids and ids[-1] == EOS else (ids, [])
+        end: list[int] = []
+        if ids and ids[-1] == EOS:
+            ids, end = ids[:-1], ids[-1:]
         if UNK in ids:
             return ids + end
         text = self.decode(ids)

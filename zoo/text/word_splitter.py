@@ -1,12 +1,12 @@
-"""Plain text -> words, for tasks that read words: `split("Don't!")` is ["Do", "n't", "!"].
+"""Split plain text into words: `split("Don't!")` is ["Do", "n't", "!"].
 
-letters, digits and their marks   one word: 17th, naïve, O'Brien; a hyphen stands alone
+letters, digits and their marks   one word: 17th, naïve, O'Brien; a hyphen is its own word
 numbers, times, dates             one word: 1,234.5  14:05  5/17/2031
-English contractions              cut as treebanks cut them: Do n't, we 'll, John 's
+English contractions              split as in treebanks: Do n't, we 'll, John 's
 abbreviations, addresses          one word: U.S.  e.g.  https://a.org/b  me@a.org
-scripts without blanks            each character, its marks with it: 土 曜 日
-Hangul                            for itself: 2031 년
-other signs                       each for itself, repeated ones together: …  !!!  --
+scripts without blanks            one word per character and its marks: 土 曜 日
+Hangul                            separate from other scripts: 2031 년
+other signs                       one word per sign, or per run of the same sign: …  !!!  --
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WORD = regex.compile(
 
 
 def split(text: str) -> list[str]:
-    """The words of a text, in their order; nothing but blanks is lost."""
+    """Return the words of a text in order; only blanks are dropped."""
     return [word for part in text.split() for word in _split(part)]
 
 

@@ -1,4 +1,4 @@
-"""The embedded corpus: splits share nothing, rows repeat exactly, locales write their own text."""
+"""CLDR documents: splits share nothing, rows are reproducible, locales write their own text."""
 
 import subprocess
 import sys
@@ -13,11 +13,19 @@ from zoo.errors import InputError
 
 NAMES = {"territory", "language", "script", "currency"}
 SCRIPTS = {  # a range of code points that most letters of the locale's documents fall into
-    "ar": ("\u0600", "\u06ff"), "am": ("\u1200", "\u137f"), "de": ("A", "\u024f"),
-    "el": ("\u0370", "\u03ff"), "he": ("\u0590", "\u05ff"), "hi": ("\u0900", "\u097f"),
-    "ja": ("\u3041", "\u9fff"), "ko": ("\uac00", "\ud7a3"), "ru": ("\u0400", "\u04ff"),
-    "sr_Latn": ("A", "\u024f"), "th": ("\u0e00", "\u0e7f"), "zh": ("\u4e00", "\u9fff"),
-}  # fmt: skip
+    "ar": ("\u0600", "\u06ff"),
+    "am": ("\u1200", "\u137f"),
+    "de": ("A", "\u024f"),
+    "el": ("\u0370", "\u03ff"),
+    "he": ("\u0590", "\u05ff"),
+    "hi": ("\u0900", "\u097f"),
+    "ja": ("\u3041", "\u9fff"),
+    "ko": ("\uac00", "\ud7a3"),
+    "ru": ("\u0400", "\u04ff"),
+    "sr_Latn": ("A", "\u024f"),
+    "th": ("\u0e00", "\u0e7f"),
+    "zh": ("\u4e00", "\u9fff"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +34,7 @@ def corpus():
 
 
 def parts(rows, items):
-    """The items of rows, found again by cutting at the joiners that no item of the locale holds."""
+    """Yield the items of rows, split at the joiner if every part is an item of the locale."""
     texts = {row["label"]: set() for row in rows}
     for locale in texts:
         texts[locale] = {item.text for item in items[locale]}
@@ -95,8 +103,11 @@ def test_rows_do_not_depend_on_the_hash_seed_of_the_process():
     here = ascii([*cldr.documents("valid", ["sv", "th"], 30)])
     made = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."},
+    )
     assert made.stdout.strip() == here
 
 

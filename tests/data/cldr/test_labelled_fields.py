@@ -1,4 +1,4 @@
-"""Sentences of the embedded corpus whose dates, amounts and measures are labelled."""
+"""CLDR sentences with labelled dates, amounts and measures."""
 
 from __future__ import annotations
 
@@ -196,25 +196,42 @@ def test_the_same_arguments_give_the_same_rows_and_another_seed_other_rows(corpu
     assert again == corpus["valid"]
     other = {tuple(row["words"]) for row in labelled_fields.fields("valid", SOME, 300, seed=1)}
     assert len(other & {tuple(row["words"]) for row in again}) < 12
-    data = {"name": "cldr", "form": "fields", "locales": [*SOME], "documents": 1, "items": [1, 1],
-            "seed": 0, "sentences": 300}  # fmt: skip
+    data = {
+        "name": "cldr",
+        "form": "fields",
+        "locales": [*SOME],
+        "documents": 1,
+        "items": [1, 1],
+        "seed": 0,
+        "sentences": 300,
+    }
     assert list(open_corpus(data, "words").valid) == again
 
 
-@pytest.mark.parametrize("locale", [
-    "de", "ar",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "locale",
+    [
+        "de",
+        "ar",
+    ],
+)
 def test_rows_do_not_depend_on_what_a_process_did_before(locale):
-    code = ("import sys; from zoo.data.cldr.labelled_fields import fields; "
-            "[*map(list, [fields('train', [name], 60) for name in sys.argv[2:]])]; "
-            "print(ascii([*fields('train', [sys.argv[1]], 60)]))")  # fmt: skip
+    code = (
+        "import sys; from zoo.data.cldr.labelled_fields import fields; "
+        "[*map(list, [fields('train', [name], 60) for name in sys.argv[2:]])]; "
+        "print(ascii([*fields('train', [sys.argv[1]], 60)]))"
+    )
     made = [
         subprocess.run(
-            [sys.executable, "-W", "error", "-c", code, locale, *before], cwd=ROOT, check=True,
-            capture_output=True, text=True, env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            [sys.executable, "-W", "error", "-c", code, locale, *before],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
         ).stdout
         for seed, before in (("1", []), ("2", ["ja"]))
-    ]  # fmt: skip
+    ]
     assert made[0] == made[1]
 
 

@@ -1,1 +1,1 @@
-"""Rows made of the Unicode CLDR, which the package Babel holds."""
+"""Rows made from Unicode CLDR, which the package Babel contains."""

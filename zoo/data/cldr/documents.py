@@ -1,16 +1,16 @@
 """`data=cldr`: real text in a hundred languages, without a network, from Unicode CLDR.
 
-The package Babel carries CLDR: what each locale calls territories, languages, scripts, currencies
-and units, and how it writes dates, times, durations, amounts and measures. Three layers:
+The package Babel contains CLDR: each locale's names of territories, languages, scripts, currencies
+and units, and its formats of dates, times, durations, amounts and measures. Three layers:
 
     items_of("sv")      Item(key=("territory", "SE"), text="Sverige"), …
-    split_of("Sverige") "train": by the text alone, so that splits never share a name or phrase
+    split_of("Sverige") "train": depends on the text alone, so splits share no name or phrase
     documents("train")  Row {"text": "Sverige; 17 maj 2031; 3 dagar", "label": "sv"}, …
 
-Keys are the same in all locales: join on them to translate, read them to tag. A single name is
-often the same in related languages; several joined can be told apart. TF-IDF (character 1-3 grams)
-with logistic regression gets, by `items` to a document: 2-6 0.905, 4-8 0.962, 5-9 0.975 (the
-default; 93 characters on average), 6-10 0.983 of the test documents right.
+Keys are the same in all locales. A single name is often the same in related languages; several
+joined names identify the locale. TF-IDF (character 1-3 grams) with logistic regression has this
+test accuracy by `items` per document: 2-6 0.905, 4-8 0.962, 5-9 0.975 (the default; 93 characters
+on average), 6-10 0.983.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ from zoo.data.readers import Row
 from zoo.errors import InputError
 
 SPLITS = ("train", "valid", "test")
-JOINERS = (", ", "; ", " – ", " / ", "\n")  # the same for all locales: they tell nothing
-LONGEST_ITEM = 60  # characters; the few longer ones are explanations or a translator's notes
+JOINERS = (
+    ", ",
+    "; ",
+    " – ",
+    " / ",
+    "\n",
+)  # the same for all locales, so that they carry no information
+LONGEST_ITEM = 60  # characters; the few longer texts are explanations or translator's notes
 NAMES = ("territory", "language", "script", "currency")
 
-FEWEST_NAMES, MOST_SHARED = 950, 0.4
-# The rule behind the list (with Babel 2.18): locales without a territory that have FEWEST_NAMES
-# distinct NAMES, beginning with the language of the most regional variants (then the shorter id,
-# then by alphabet). One that shares more than MOST_SHARED of its names (of the smaller set) with
-# one taken before is left out: Danish (Swedish), Croatian (Serbian), Indonesian (English), ….
-# Written out, because labels must not change with Babel.
+FEWEST_NAMES = 950
+MOST_SHARED = 0.4
+# The rule behind the list (with Babel 2.18): locales without a territory that have at least
+# FEWEST_NAMES distinct NAMES. They are considered by most regional variants first, then shorter id,
+# then alphabet. A locale is left out if it shares more than MOST_SHARED of its names (of the smaller
+# set) with an earlier one: Danish (Swedish), Croatian (Serbian), Indonesian (English), ….
+# The list is fixed, because labels must not change with Babel.
 LOCALES = tuple(
     """
     am ar ast az bal_Latn be bew bg bn br brx ca ccp cs cv cy de dsb ee el en es et eu fa
@@ -63,12 +70,14 @@ def documents(
     items: tuple[int, int] = (5, 9),
     seed: int = 0,
 ) -> Iterator[Row]:
-    """Rows {"text": …, "label": locale}, grouped by locale; places are cldr:train:1, 2, ….
+    """Yield rows {"text": …, "label": locale}, grouped by locale, with sources cldr:train:1, 2, ….
 
-    `documents` per locale in train, a tenth of that in valid and in test. Each joins `items`
-    (least, most) different items of its locale and split by one of JOINERS. The same arguments give
-    the same rows, and a locale's texts do not depend on which others are asked for.
-    Raises InputError: settings at once, a locale with too little text when its turn comes.
+    Train has `documents` rows per locale, valid and test a tenth of that. A row joins `items`
+    (minimum, maximum) different items of its locale and split by one of JOINERS. The same arguments
+    give the same rows, and the texts of a locale do not depend on the other locales.
+
+    Raises InputError at once for wrong settings, and while iterating for a locale with too little
+    text.
     """
     check_split(split)
     least, most = items
@@ -90,10 +99,10 @@ def _rows(
             found = f"{len(pool)} names and phrases for {split}"
             raise InputError(f"cldr: locale {locale} has {found}, too few for {items[1]} each")
         draw = random.Random(f"{seed}:{split}:{locale}")
-        deck: list[str] = []
+        deck: list[str] = []  # shuffled items that are still to be used
         for _ in range(size):
             count = draw.randint(*items)
-            if len(deck) < count:  # every item is used once before any is used again
+            if len(deck) < count:  # every item is used once before any is repeated
                 deck = draw.sample(pool, len(pool))
             number += 1
             text = draw.choice(JOINERS).join(deck[-count:])
@@ -102,22 +111,24 @@ def _rows(
 
 
 def split_of(text: str) -> str:
-    """The same for the same text (case aside) anywhere: one in ten "test", one in ten "valid"."""
+    """Return the split of a text, by a hash that ignores case: a tenth each for valid and test."""
     return {0: "test", 1: "valid"}.get(zlib.crc32(text.casefold().encode()) % 10, "train")
 
 
 @cache
 def _pool(locale: str, split: str) -> tuple[str, ...]:
+    """Return the distinct item texts of a locale that belong to a split."""
     texts = dict.fromkeys(item.text for item in items_of(locale))  # one text may have two keys
     return tuple(text for text in texts if split_of(text) == split)
 
 
 @cache
 def items_of(locale: str) -> tuple[Item, ...]:
-    """All names and phrases that CLDR has for this locale in its own words, in a fixed order.
+    """Return all names and phrases that CLDR has in a locale's own words, in a fixed order.
 
-    Left out is what stands in for a missing translation: a code ("SEK"), and text with letters that
-    is the same in CLDR's root ("3 d"), which every locale falls back to.
+    Placeholders for a missing translation are left out: codes ("SEK"), and text with letters that
+    is the same in CLDR's root ("3 d"), the fallback of every locale. Raises InputError for an
+    unknown locale.
     """
     check_locale(locale)
     fallback = _texts(phrases.FALLBACK)
@@ -132,6 +143,7 @@ def items_of(locale: str) -> tuple[Item, ...]:
 
 @cache
 def _texts(locale: str) -> dict[tuple[str, ...], str]:
+    """Return every name and phrase of a locale by its key, with fallbacks and codes."""
     found = phrases.locale_of(locale)
     texts: dict[tuple[str, ...], str] = {}
     named = (found.territories, found.languages, found.scripts, found.currencies)
@@ -144,7 +156,10 @@ def _texts(locale: str) -> dict[tuple[str, ...], str]:
 
 
 def choose(locales: Iterable[str] | None) -> tuple[str, ...]:
-    """Locales, each once, or the default ones. Raises InputError for one that CLDR does not have."""
+    """Return the distinct locales, or the default ones for None.
+
+    Raises InputError for no locale and for one that CLDR does not have.
+    """
     chosen = tuple(dict.fromkeys(LOCALES if locales is None else locales))
     if not chosen:
         raise InputError("cldr: no locale chosen; leave `locales` out for the default ones")
@@ -154,13 +169,13 @@ def choose(locales: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def check_split(split: str) -> None:
-    """Raises InputError for a split that is none."""
+    """Raise InputError for an unknown split."""
     if split not in SPLITS:
         raise InputError(f"cldr: split {split!r} is none of {', '.join(SPLITS)}")
 
 
 def check_locale(locale: str) -> None:
-    """Raises InputError for a locale that CLDR does not have."""
+    """Raise InputError for a locale that CLDR does not have."""
     known = localedata.locale_identifiers()
     if locale in known:
         return

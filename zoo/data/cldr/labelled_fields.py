@@ -1,12 +1,12 @@
-"""`data=cldr data.form=fields`: sentences whose dates, amounts and measures are labelled.
+"""`data=cldr data.form=fields`: sentences with labelled dates, amounts and measures.
 
     fields("train", ["en"])   Row {"words": ["Saturday", ",", "May", "17", ",", "2031", …],
                                    "labels": ["B-weekday", "O", "B-month", "B-day", "O", "B-year", …]}
 
-Unicode CLDR says what each part of a pattern is: in "EEEE, MMMM d, y" the weekday, the month, the day
-and the year. So every label is known, in any locale, and a script without blanks is labelled too:
-土 曜 日 are three words, B-weekday I-weekday I-weekday. What is between the fields is O, and so are the
-names of territories, languages and scripts that stand among the phrases. No phrase is in two splits.
+A pattern of Unicode CLDR names its fields: "EEEE, MMMM d, y" has weekday, month, day and year. So
+every label is known in any locale, also in scripts without blanks: 土 曜 日 are three words, B-weekday
+I-weekday I-weekday. Text between the fields is O, as are the names of territories, languages and
+scripts, which are phrases too. No phrase is in two splits.
 """
 
 from __future__ import annotations
@@ -36,26 +36,33 @@ from zoo.errors import InputError
 from zoo.text.word_splitter import split as split_words
 
 FIELDS = ("weekday", "day", "month", "year", "time", "number", "currency", "unit")
-LETTERS = {  # of CLDR's patterns
-    "E": "weekday", "c": "weekday", "d": "day", "M": "month", "L": "month", "y": "year", "Y": "year",
-} | dict.fromkeys("hHkKmsSabBzv", "time")  # fmt: skip
+LETTERS = {  # letter of a CLDR pattern -> field
+    "E": "weekday",
+    "c": "weekday",
+    "d": "day",
+    "M": "month",
+    "L": "month",
+    "y": "year",
+    "Y": "year",
+} | dict.fromkeys("hHkKmsSabBzv", "time")
 SKELETONS = ("MMMd", "MMMEd", "MMMMd", "yMMM", "yMMMM", "yMMMd", "yMMMEd", "Ed")
 KINDS = ("date", "date", "date", "time", "both", "number", "amount", "amount", "measure", "name")
 UNITS = (*MEASURES, *(f"duration-{period}" for period in PERIODS))
-PATIENCE = 500  # draws in a row that bring nothing, before a locale is given up
-OPEN, SHUT = 0xE000, "\uf8ff"  # private characters: a field's beginning by its number, and its end
+PATIENCE = 500  # consecutive draws without a phrase before a locale is given up
+OPEN = 0xE000  # private character that begins field 0; field n begins with OPEN + n
+SHUT = "\uf8ff"  # private character that ends a field
 
-Part = tuple[str, str]  # text, and its field or ""
+Part = tuple[str, str]  # text and its field, which is "" outside the fields
 
 
 def fields(
     split: str, locales: Iterable[str] | None = None, sentences: int = 150, seed: int = 0
 ) -> Iterator[Row]:
-    """Rows {"words", "labels", "locale"}: `sentences` of each locale in train, a tenth of that in
-    valid and in test, of one to three phrases each.
+    """Yield rows {"words", "labels", "locale"} of one to three phrases each.
 
-    The same arguments give the same rows. Raises InputError: settings at once, a locale with too
-    little to say when its turn comes.
+    Train has `sentences` rows per locale, valid and test a tenth of that. The same arguments give
+    the same rows. Raises InputError at once for wrong settings, and while iterating for a locale
+    with too few phrases.
     """
     check_split(split)
     size = sentences if split == "train" else max(1, sentences // 10)
@@ -70,8 +77,8 @@ def _rows(split: str, locales: Iterable[str], size: int, seed: int) -> Iterator[
             joiner = draw.choice((" ", *JOINERS)).replace("\n", " ")
             words: list[str] = []
             labels: list[str] = []
-            for place in range(draw.randint(1, 3)):
-                between = split_words(joiner) if place else []
+            for position in range(draw.randint(1, 3)):
+                between = split_words(joiner) if position else []
                 phrase = _phrase(draw, locale, split)
                 words += between + [word for word, _ in phrase]
                 labels += ["O"] * len(between) + [label for _, label in phrase]
@@ -81,7 +88,7 @@ def _rows(split: str, locales: Iterable[str], size: int, seed: int) -> Iterator[
 
 
 def _phrase(draw: random.Random, locale: str, split: str) -> list[Part]:
-    """Words and labels of a phrase that belongs to this split."""
+    """Draw a phrase of this split, as words and labels."""
     found = locale_of(locale)
     for _ in range(PATIENCE):
         labelled = label(*said(_parts(draw, found, split)))
@@ -91,7 +98,7 @@ def _phrase(draw: random.Random, locale: str, split: str) -> list[Part]:
 
 
 def _parts(draw: random.Random, locale: Locale, split: str) -> list[Part]:
-    """A phrase of any kind in its parts; nothing where the locale has no pattern for it."""
+    """Draw a phrase of any kind, as parts; none if the locale has no pattern for it."""
     kind = draw.choice(KINDS)
     day = FIRST_DAY + datetime.timedelta(draw.randrange(DAYS))
     moment = datetime.datetime.combine(day, datetime.time(draw.randrange(24), draw.randrange(60)))
@@ -119,50 +126,50 @@ def _parts(draw: random.Random, locale: Locale, split: str) -> list[Part]:
 
 
 def date(locale: Locale, moment: datetime.datetime, style: str) -> list[Part]:
-    """A date, by a width of CLDR's ("full") or a skeleton ("yMMMd"). Raises KeyError where the
-    locale has none."""
+    """Return a date in a CLDR width ("full") or skeleton ("yMMMd").
+
+    Raises KeyError if the locale has no such pattern.
+    """
     patterns = locale.datetime_skeletons if style in SKELETONS else locale.date_formats
     return _dated(locale, moment, patterns[style].pattern)
 
 
 def time(locale: Locale, moment: datetime.datetime, width: str) -> list[Part]:
-    """A time of day: one field, from its first part to its last."""
+    """Return a time of day as one field, from its first part to its last."""
     parts = _dated(locale, moment, locale.time_formats[width].pattern)
-    places = [place for place, (_, field) in enumerate(parts) if field]
-    if not places:
+    positions = [position for position, (_, field) in enumerate(parts) if field]
+    if not positions:
         return []
-    inside = parts[places[0] : places[-1] + 1]
-    return [
-        *parts[: places[0]],
-        ("".join(text for text, _ in inside), "time"),
-        *parts[places[-1] + 1 :],
-    ]
+    first = positions[0]
+    end = positions[-1] + 1
+    inside = "".join(text for text, _ in parts[first:end])
+    return [*parts[:first], (inside, "time"), *parts[end:]]
 
 
 def _dated(locale: Locale, moment: datetime.datetime, pattern: str) -> list[Part]:
-    values, root = (
-        dates.DateTimeFormat(moment, locale),
-        dates.DateTimeFormat(moment, locale_of(FALLBACK)),
-    )
+    """Fill a date pattern; no parts if the locale borrows a text from CLDR's root."""
+    values = dates.DateTimeFormat(moment, locale)
+    root = dates.DateTimeFormat(moment, locale_of(FALLBACK))
     parts: list[Part] = []
     for _, value in dates.tokenize_pattern(pattern):
-        if isinstance(value, str):  # what stands between the fields
+        if isinstance(value, str):  # text between the fields
             parts.append((value, ""))
             continue
-        letter, count = value[0], int(value[1])
+        letter = value[0]
+        count = int(value[1])
         text = values[letter * count]
         if locale.language != "en" and borrowed(text, root[letter * count]):
-            return []  # not the locale's own: what CLDR's root says
+            return []
         parts.append((text, LETTERS.get(letter, "")))
     return parts
 
 
 def amount(locale: Locale, number: int, code: str, style: str) -> list[Part]:
-    """An amount of money, with the currency's name or its symbol."""
+    """Return an amount of money with the currency's name or its symbol."""
     if style == "name":
-        pattern, money = "#,##0", numbers.get_currency_name(code, number, locale)
+        money = numbers.get_currency_name(code, number, locale)
         text = numbers.format_currency(
-            number, code, pattern, locale, currency_digits=False, format_type="name"
+            number, code, "#,##0", locale, currency_digits=False, format_type="name"
         )
     else:
         money = numbers.get_currency_symbol(code, locale)
@@ -171,40 +178,44 @@ def amount(locale: Locale, number: int, code: str, style: str) -> list[Part]:
 
 
 def measure(locale: Locale, number: int, unit: str) -> list[Part]:
-    """A number of units."""
+    """Return a number of units; no parts if the locale has no words of its own for them."""
     text = units.format_unit(number, unit, locale=locale)
     if unit in text or text == units.format_unit(number, unit, locale=locale_of(FALLBACK)):
-        return []  # the locale has no words of its own for it
+        return []
     return _around(text, numbers.format_decimal(number, locale=locale), "number", "unit")
 
 
 def _around(text: str, inner: str, field: str, outer: str) -> list[Part]:
-    """A text in which `inner` is one field, and what stands around it the other."""
+    """Split a text into `inner`, labelled `field`, and its surroundings, labelled `outer`."""
     before, there, behind = text.partition(inner)
     return [(before, outer), (inner, field), (behind, outer)] if there else []
 
 
 def _filled(pattern: str, inner: dict[str, list[Part]]) -> list[Part]:
-    """A pattern "{1} at {0}" with parts in its places."""
-    places = sorted((pattern.index(name), name) for name in inner)
-    parts, end = [], 0
-    for place, name in places:
-        parts += [(pattern[end:place], ""), *inner[name]]
-        end = place + len(name)
+    """Fill the placeholders of a pattern such as "{1} at {0}" with parts."""
+    placeholders = sorted((pattern.index(name), name) for name in inner)
+    parts = []
+    end = 0
+    for start, name in placeholders:
+        parts += [(pattern[end:start], ""), *inner[name]]
+        end = start + len(name)
     return [*parts, (pattern[end:], "")]
 
 
 def said(parts: Iterable[Part]) -> tuple[str, list[tuple[int, int, str]]]:
-    """The text of parts, blanks and invisible marks in it made plain, and where in it each field
-    begins and ends."""
+    """Join parts to a text, normalised by `plain`, and the spans (start, end, field) in it."""
     marked = "".join(
         f"{chr(OPEN + FIELDS.index(field))}{text}{SHUT}" if field and text.strip() else text
         for text, field in parts
     )
-    text, spans, start, field = "", [], 0, ""
+    text = ""
+    spans = []
+    start = 0
+    field = ""
     for character in plain(marked):
         if OPEN <= ord(character) < OPEN + len(FIELDS):
-            start, field = len(text), FIELDS[ord(character) - OPEN]
+            start = len(text)
+            field = FIELDS[ord(character) - OPEN]
         elif character == SHUT:
             spans.append((start, len(text), field))
         else:
@@ -213,19 +224,20 @@ def said(parts: Iterable[Part]) -> tuple[str, list[tuple[int, int, str]]]:
 
 
 def label(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Part]:
-    """Words of a text, and their labels in BIO; nothing when a word is only in part in a field."""
-    inside = [(-1, "")] * len(text)  # of each character the span it is in
+    """Split a text into (word, BIO label); nothing if a word is only partly in a field."""
+    inside = [(-1, "")] * len(text)  # span number and field of each character
     for number, (start, end, field) in enumerate(spans):
         inside[start:end] = [(number, field)] * (end - start)
     labelled: list[Part] = []
-    end, before = 0, -1
+    end = 0
+    before = -1  # the span number of the last word
     for word in split_words(text):
         start = text.index(word, end)
         end = start + len(word)
-        of = {*inside[start:end]}
-        if len(of) > 1:
+        word_spans = {*inside[start:end]}
+        if len(word_spans) > 1:
             return []
-        ((number, field),) = of
+        ((number, field),) = word_spans
         labelled.append((word, f"{'I' if number == before else 'B'}-{field}" if field else "O"))
         before = number
     return labelled
@@ -233,9 +245,10 @@ def label(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Part]:
 
 @cache
 def _names(locale: str, split: str) -> tuple[str, ...]:
-    """What the locale calls territories, languages and scripts."""
+    """Return the locale's names of territories, languages and scripts in a split."""
     kinds = ("territory", "language", "script")
     return tuple(
-        item.text for item in items_of(locale)
+        item.text
+        for item in items_of(locale)
         if item.key[0] in kinds and split_of(item.text) == split
-    )  # fmt: skip
+    )

@@ -1,8 +1,8 @@
-"""Phrases: dates, times, durations, amounts, measures and lists, said in the words of any locale.
+"""Phrases: dates, times, durations, amounts, measures and lists in the words of any locale.
 
-A key says what is to be said, (kind, value, unit or style): ("date", "2031-05-17", "full") is
-"Saturday, May 17, 2031" in English and "2031年5月17日土曜日" in Japanese. The patterns are those of
-Unicode CLDR, which the package Babel carries.
+A key (kind, value, unit or style) names the content: ("date", "2031-05-17", "full") is "Saturday,
+May 17, 2031" in English and "2031年5月17日土曜日" in Japanese. The patterns are those of Unicode CLDR,
+which the package Babel contains.
 """
 
 from __future__ import annotations
@@ -20,26 +20,43 @@ from babel import Locale, dates, lists, localedata, numbers, units
 
 Key = tuple[str, ...]
 
-FALLBACK = "root"  # whose data every locale falls back to
-FIRST_DAY, DAYS = datetime.date(1950, 1, 1), 36525  # to the end of 2049
+FALLBACK = "root"  # the locale that every other one falls back to
+FIRST_DAY = datetime.date(1950, 1, 1)
+DAYS = 36525  # to the end of 2049
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "INR", "CNY", "BRL", "ZAR", "TRY", "MXN")
 MEASURES = (
-    "length-kilometer", "length-meter", "length-centimeter", "length-mile", "mass-kilogram",
-    "mass-gram", "volume-liter", "area-hectare", "area-square-kilometer", "digital-megabyte",
-    "speed-kilometer-per-hour", "temperature-celsius", "power-watt", "energy-joule",
-)  # fmt: skip
-PERIODS = {  # seconds, and the highest count that Babel does not turn into the next longer period
-    "year": (365 * 86400, 80), "month": (30 * 86400, 11), "week": (7 * 86400, 4),
-    "day": (86400, 6), "hour": (3600, 23), "minute": (60, 59), "second": (1, 59),
-}  # fmt: skip
+    "length-kilometer",
+    "length-meter",
+    "length-centimeter",
+    "length-mile",
+    "mass-kilogram",
+    "mass-gram",
+    "volume-liter",
+    "area-hectare",
+    "area-square-kilometer",
+    "digital-megabyte",
+    "speed-kilometer-per-hour",
+    "temperature-celsius",
+    "power-watt",
+    "energy-joule",
+)
+PERIODS = {  # seconds, and the highest count that Babel does not turn into a longer period
+    "year": (365 * 86400, 80),
+    "month": (30 * 86400, 11),
+    "week": (7 * 86400, 4),
+    "day": (86400, 6),
+    "hour": (3600, 23),
+    "minute": (60, 59),
+    "second": (1, 59),
+}
 
 
 @cache
 def locale_of(name: str) -> Locale:
-    """A locale with its data to itself.
+    """Return a locale with its own copy of its data.
 
-    Babel resolves references inside its data where they stand, and locales share what they inherit:
-    what one says would depend on which were asked before it, and on what.
+    Babel resolves references in place, in data that locales share. Without the copy the text of a
+    locale would depend on earlier calls for other locales.
     """
     locale = Locale.parse(name)
     own = _copied(localedata.load(str(locale)))
@@ -48,33 +65,33 @@ def locale_of(name: str) -> Locale:
 
 
 def _copied(data: Any) -> Any:
+    """Copy nested dicts and tuples."""
     if isinstance(data, dict):
         return {key: _copied(value) for key, value in data.items()}
     return tuple(map(_copied, data)) if isinstance(data, tuple) else data
 
 
 def say(locale: Locale, key: Key) -> str:
-    """A key's text, "" where the locale has no words of its own for it."""
+    """Return the text of a key, "" if the locale has no words of its own for it."""
     with suppress(LookupError):  # this locale and its parents have no pattern for it
         return plain(PHRASES[key[0]](locale, *key[1:]))
     return ""
 
 
 def borrowed(text: str, root: str | None) -> bool:
-    """Whether a text is only what CLDR's `root` says, which every locale falls back to ("3 d").
-    Digits and signs alone are anybody's."""
+    """Return whether a text has letters and is the same in CLDR's root ("3 d")."""
     return text == root and any(map(str.isalpha, text))
 
 
 def plain(text: str) -> str:
-    """Spaces that a reader cannot tell apart become one; invisible direction marks go."""
+    """Normalise a text: NFC, single plain blanks, no invisible direction marks."""
     text = unicodedata.normalize("NFC", text)
     return " ".join(re.sub("[\u061c\u200e\u200f]", "", text).split())
 
 
 @cache
 def some() -> tuple[Key, ...]:
-    """A few hundred keys, always the same ones."""
+    """Return a few hundred keys, always the same ones."""
     draw = random.Random("cldr")
     keys: list[Key] = []
     for width in ("full", "long", "medium"):
@@ -110,7 +127,7 @@ def _amount(locale: Locale, count: str, code: str) -> str:
     text = numbers.format_currency(
         int(count), code, "#,##0", locale, currency_digits=False, format_type="name"
     )
-    return "" if code in text else text  # the code stands for a missing name
+    return "" if code in text else text  # the code replaces a missing name
 
 
 def _measure(locale: Locale, count: str, unit: str) -> str:
@@ -124,6 +141,11 @@ def _list(locale: Locale, kind: str, codes: str) -> str:
 
 
 PHRASES: dict[str, Callable[..., str]] = {
-    "date": _date, "time": _time, "amount": _amount, "measure": _measure,
-    "list": _list, "duration": _duration, "relative": partial(_duration, relative=True),
-}  # fmt: skip
+    "date": _date,
+    "time": _time,
+    "amount": _amount,
+    "measure": _measure,
+    "list": _list,
+    "duration": _duration,
+    "relative": partial(_duration, relative=True),
+}

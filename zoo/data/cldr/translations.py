@@ -3,10 +3,10 @@
     pairs("train", "en", "ja")   Row {"source": "Saturday, May 17, 2031",
                                       "target": "2031年5月17日土曜日"}, …
 
-Dates, times, durations, amounts, measures and lists of names, drawn by chance. The splits are made
-by the source text: no phrase is in two of them, though its words are. A phrase that is said alike
-in two styles or units which the other locale tells apart (in English "May 3, 2031" is long and
-medium, in Japanese not) is taken in the first of them only, so that a source has one right answer.
+The phrases are random dates, times, durations, amounts, measures and lists of names. The source
+text decides the split: no phrase is in two splits, though its words are. The source locale may write
+two styles or units alike which the target locale distinguishes: English "May 3, 2031" is both long
+and medium, Japanese is not. Only the first of them is used, so that a source has one right answer.
 """
 
 from __future__ import annotations
@@ -35,24 +35,28 @@ from zoo.data.cldr.phrases import (
 from zoo.data.readers import Row
 from zoo.errors import InputError
 
-STYLES: dict[str, tuple[str, ...]] = {  # kind -> how, or in which unit, a value can be said
-    "date": ("full", "long", "medium"), "time": ("short", "medium"), "amount": CURRENCIES,
-    "measure": MEASURES, "duration": tuple(PERIODS), "relative": tuple(PERIODS),
-}  # fmt: skip
+STYLES: dict[str, tuple[str, ...]] = {  # kind -> the styles or units of a value
+    "date": ("full", "long", "medium"),
+    "time": ("short", "medium"),
+    "amount": CURRENCIES,
+    "measure": MEASURES,
+    "duration": tuple(PERIODS),
+    "relative": tuple(PERIODS),
+}
 LISTED = ("territories", "languages", "currencies")
-NAMES = 60  # of each kind, that lists are made of
-SHORTEST = 4  # names that a kind must have; lists are of two to so many
+NAMES = 60  # names of each kind that lists are made of
+SHORTEST = 4  # minimum names of a kind; a list has two names up to this many
 KINDS = ("date", "date", "time", "duration", "relative", "amount", "measure", "list", "list")
-PATIENCE = 2000  # draws in a row that bring nothing new, before a locale is given up
+PATIENCE = 2000  # consecutive draws without a new phrase before the locales are given up
 
 
 def pairs(
     split: str, source: str, target: str, phrases: int = 20_000, seed: int = 0
 ) -> Iterator[Row]:
-    """Rows {"source", "target"}: `phrases` of them in train, a twentieth of that in valid and test.
+    """Yield rows {"source", "target"}: `phrases` in train, a twentieth of that in valid and test.
 
-    The same arguments give the same rows. Raises InputError: settings at once, locales that have
-    too little to say to each other when that is found out.
+    The same arguments give the same rows. Raises InputError at once for wrong settings, and while
+    iterating for locales with too few common phrases.
     """
     check_split(split)
     for locale in (source, target):
@@ -65,14 +69,17 @@ def pairs(
 
 def _rows(split: str, source: str, target: str, size: int, seed: int) -> Iterator[Row]:
     draw = random.Random(f"{seed}:{split}:{source}:{target}")
-    here, there = locale_of(source), locale_of(target)
+    source_locale = locale_of(source)
+    target_locale = locale_of(target)
     seen: set[str] = set()
     idle = 0
     while len(seen) < size:
         key = _draw(draw, source, target)
-        text, said = _own(here, key), _own(there, key)
+        text = _own(source_locale, key)
+        said = _own(target_locale, key)
         fits = text and said and max(len(text), len(said)) <= 2 * LONGEST_ITEM
-        if not fits or split_of(text) != split or text in seen or _ambiguous(here, key, text):
+        unusable = split_of(text) != split or text in seen
+        if not fits or unusable or _ambiguous(source_locale, key, text):
             idle += 1
             if idle > PATIENCE:
                 raise InputError(
@@ -86,9 +93,11 @@ def _rows(split: str, source: str, target: str, size: int, seed: int) -> Iterato
 
 
 def _draw(draw: random.Random, source: str, target: str) -> Key:
+    """Draw a key; a list becomes a date if the locales have too few common names."""
     kind = draw.choice(KINDS)
     if kind == "list":
-        if listable := _listable(source, target):
+        listable = _listable(source, target)
+        if listable:
             listed = draw.choice(listable)
             names = draw.sample(_names(source, target, listed), draw.randint(2, SHORTEST))
             return kind, listed, " ".join(names)
@@ -97,7 +106,8 @@ def _draw(draw: random.Random, source: str, target: str) -> Key:
     if kind == "date":
         value = str(FIRST_DAY + datetime.timedelta(draw.randrange(DAYS)))
     elif kind == "time":
-        minute, second = draw.randrange(1440), draw.randrange(60) if style == "medium" else 0
+        minute = draw.randrange(1440)
+        second = draw.randrange(60) if style == "medium" else 0
         value = f"{minute // 60:02}:{minute % 60:02}:{second:02}"
     elif kind in ("amount", "measure"):
         value = str(draw.randint(2, 10 ** draw.randint(1, 5)))
@@ -108,34 +118,35 @@ def _draw(draw: random.Random, source: str, target: str) -> Key:
 
 
 def _own(locale: Locale, key: Key) -> str:
-    """What a locale says in its own words: not those of CLDR's root."""
+    """Return a key's text in the locale's own words, "" if they are those of CLDR's root."""
     text = say(locale, key)
     return "" if borrowed(text, say(locale_of(FALLBACK), key)) else text
 
 
 def _listable(source: str, target: str) -> list[str]:
-    """The kinds of which both locales have enough names; there may be none."""
+    """Return the kinds for which both locales have enough names; there may be none."""
     return [kind for kind in LISTED if len(_names(source, target, kind)) >= SHORTEST]
 
 
 @cache
 def _names(source: str, target: str, kind: str) -> tuple[str, ...]:
-    """Codes of things that both locales have names for, always the same ones."""
+    """Return codes that both locales have names for, always the same ones."""
     both = [getattr(locale_of(locale), kind) for locale in (source, target)]
     codes = [c for c in sorted(both[0]) if c in both[1] and not {both[0][c], both[1][c]} & {c}]
-    once = Counter(both[0].values())  # one name may be that of two things
-    short = [c for c in codes if len(both[0][c]) <= 16 and " " not in c and once[both[0][c]] == 1]
+    counts = Counter(both[0].values())  # two codes may have the same name
+    short = [c for c in codes if len(both[0][c]) <= 16 and " " not in c and counts[both[0][c]] == 1]
     return tuple(random.Random(kind).sample(short, min(NAMES, len(short))))
 
 
 def _ambiguous(locale: Locale, key: Key, text: str) -> bool:
-    """Whether the same is said of the value in a style, unit or direction before this one."""
+    """Return whether an earlier style, unit or direction of the value has the same text."""
     kind, value, style = key
     if kind == "list":
         return False
-    every = [(kind, value, other) for other in STYLES[kind]]
+    keys = [(kind, value, other) for other in STYLES[kind]]
     if kind in ("duration", "relative"):
         count = value.removeprefix("-")
         ways = (("duration", count), ("relative", count), ("relative", f"-{count}"))
-        every = [(*way, period) for way in ways for period in PERIODS]
-    return any(say(locale, other) == text for other in every[: every.index((kind, value, style))])
+        keys = [(*way, period) for way in ways for period in PERIODS]
+    earlier = keys[: keys.index((kind, value, style))]
+    return any(say(locale, other) == text for other in earlier)

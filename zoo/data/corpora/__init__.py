@@ -1,6 +1,6 @@
-"""Named corpora: `data=NAME` is the function NAME, its arguments are the settings of `data`.
+"""Named corpora: `data=NAME` calls the function NAME with the settings of `data`.
 
-Each returns Splits.
+Each function returns Splits.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ CORPORA: dict[str, Callable[..., Splits]] = {
 
 
 def open_corpus(settings: dict[str, Any], by: str = "text") -> Splits:
-    """The corpus of `data`'s settings. Raises InputError for a wrong name or argument.
+    """Open the corpus that the settings of `data` name.
 
-    `by` is the column that a task reads: where rows must be held out, it says which are the same.
+    `by` is the column that the task reads. A corpus that holds rows out splits them by it, so equal
+    inputs stay in one split. Raises InputError for a wrong name or argument.
     """
     rest = dict(settings)
     name = str(rest.pop("name", None))
     if name not in CORPORA:
         raise InputError(f"data={name}: no such corpus; there are: {', '.join(CORPORA)}")
     corpus = CORPORA[name]
-    holds_out = {"by"} & inspect.signature(corpus).parameters.keys()
-    checked = arguments(corpus, rest, "data", holds_out)
-    return corpus(**checked, **dict.fromkeys(holds_out, by))
+    split_column = {"by"} & inspect.signature(corpus).parameters.keys()
+    checked = arguments(corpus, rest, "data", split_column)
+    return corpus(**checked, **dict.fromkeys(split_column, by))

@@ -1,4 +1,4 @@
-"""Text that comes with the package, from Unicode CLDR through Babel, or with Python itself."""
+"""Built-in corpora: Unicode CLDR, which Babel contains, and Python's own reference."""
 
 from __future__ import annotations
 
@@ -15,33 +15,42 @@ from zoo.errors import InputError
 
 
 def cldr(
-    locales: list[str] | None, documents: Count, items: tuple[Count, Count], seed: int,
-    form: Literal["documents", "pairs", "fields"] = "documents", source: str = "en",
-    target: str = "ja", phrases: Count = 20_000, sentences: Count = 150,
-) -> Splits:  # fmt: skip
-    """Names, dates and amounts of the world's locales, from Unicode CLDR.
+    locales: list[str] | None,
+    documents: Count,
+    items: tuple[Count, Count],
+    seed: int,
+    form: Literal["documents", "pairs", "fields"] = "documents",
+    source: str = "en",
+    target: str = "ja",
+    phrases: Count = 20_000,
+    sentences: Count = 150,
+) -> Splits:
+    """Open names, dates and amounts of the world's locales, from Unicode CLDR.
 
-    `form=documents`: which locale wrote this? `form=pairs`: the same phrase in two locales.
-    `form=fields`: which words are the weekday, the month, the number, …?
+    form=documents  texts labelled with their locale, to classify
+    form=pairs      the same phrase in two locales, to translate
+    form=fields     words labelled as weekday, month, number, …, to tag
     """
 
     def read(split: str) -> Callable[[], Iterator[Row]]:
         if form == "pairs":
             return partial(translations.pairs, split, source, target, phrases, seed)
         if form == "fields":
-            kept = cache(lambda: list(labelled_fields.fields(split, locales, sentences, seed)))
-            return lambda: iter(kept())
+            cached_rows = cache(
+                lambda: list(labelled_fields.fields(split, locales, sentences, seed))
+            )
+            return lambda: iter(cached_rows())
         return partial(_cldr.documents, split, locales, documents, items, seed)
 
     return Splits(*(Rows(read(split), f"cldr:{split}") for split in _cldr.SPLITS))
 
 
 def pydoc() -> Splits:
-    """Python's own reference, as `help()` shows it (65,000 words; a little more or less in each
-    version of Python): a row per line. Of ten topics one is for validation and one for the test.
+    """Open Python's own reference, as `help()` shows it: a row per line.
 
-    Topics quote each other at length, so a paragraph stands in one split only, and there once: what
-    is tested has not been seen.
+    It has about 65,000 words, depending on the version of Python. One topic in ten is for
+    validation and one for the test. Topics quote each other at length, so a repeated paragraph is
+    kept only once: no paragraph is in two splits.
     """
 
     def read(split: str) -> Iterator[Row]:

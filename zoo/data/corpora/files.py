@@ -1,4 +1,4 @@
-"""Your own files: rows with columns, two files whose lines belong together, or running text."""
+"""Corpora of local files: rows with columns, line-aligned files, or running text."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ log = logging.getLogger("zoo")
 
 
 def files(
-    train: str, valid: str | None, test: str | None, text: str, label: str,
-    source: str = "source", target: str = "target", words: str = "words", column: str = "labels",
+    train: str,
+    valid: str | None,
+    test: str | None,
+    text: str,
+    label: str,
+    source: str = "source",
+    target: str = "target",
+    words: str = "words",
+    column: str = "labels",
     by: str = "text",
-) -> Splits:  # fmt: skip
-    """Local files in any format of `zoo.data.readers`; the other settings name the columns, `by` the one
-    that rows are held out by."""
+) -> Splits:
+    """Open local files in any format of `zoo.data.readers`.
+
+    `text` to `column` name the columns of the files. Missing splits are held out by column `by`.
+    Raises InputError for a file that does not exist.
+    """
     names = named(text, label, source, target, words, column)
     parts = {"train": _file(train, names)}
     for part, path in (("valid", valid), ("test", test)):
@@ -34,8 +44,11 @@ def files(
 
 
 def parallel(train: str, valid: str | None, test: str | None, source: str, target: str) -> Splits:
-    """Two text files for each split, line by line: `train=corpus/train source=en target=de` are
-    corpus/train.en and corpus/train.de; each may be gzip'ed."""
+    """Open two line-aligned text files for each split, which may be gzip'ed.
+
+    `train=corpus/train source=en target=de` reads corpus/train.en and corpus/train.de.
+    Raises InputError for a file that does not exist.
+    """
     parts = {}
     for part, stem in (("train", train), ("valid", valid), ("test", test)):
         if stem is not None:
@@ -45,8 +58,11 @@ def parallel(train: str, valid: str | None, test: str | None, source: str, targe
 
 
 def text(train: str, valid: str | None, test: str | None) -> Splits:
-    """Text that is read from its first line to its last: a .txt file, or all of a folder in the
-    order of their names; each may be gzip'ed. A row per line."""
+    """Open running text, a row per line: a .txt file, or all those of a folder sorted by name.
+
+    Each file may be gzip'ed. A missing split is a tenth at the end of the training text. Raises
+    InputError for a missing file and for a folder without .txt files.
+    """
     parts = {"train": _text(train)}
     missing = []
     for part, path in (("valid", valid), ("test", test)):
@@ -61,6 +77,7 @@ def text(train: str, valid: str | None, test: str | None) -> Splits:
 
 
 def _text(name: str) -> Rows:
+    """Open the lines of a text file, or of all text files of a folder."""
     path = Path(name)
     if not path.is_dir():
         find(path.parent, path.name, ("",))
@@ -78,20 +95,29 @@ def _text(name: str) -> Rows:
 
 
 def pairs(folder: Path, stem: str, source: str, target: str) -> Rows:
-    """The rows of FOLDER/STEM.SOURCE and FOLDER/STEM.TARGET."""
+    """Open the line-aligned files FOLDER/STEM.SOURCE and FOLDER/STEM.TARGET.
+
+    Raises InputError if one is missing.
+    """
     sides = [find(folder, f"{stem}.{side}", ("", ".gz")) for side in (source, target)]
     return Rows(partial(readers.parallel, *sides), f"{folder / stem}.{source}-{target}")
 
 
 def columns(train: str, valid: str | None, test: str | None, column: str) -> Splits:
-    """Files with a word to a line and its label behind it, blank lines between sentences, whatever
-    they are called; each may be gzip'ed. `column` is the labels', "labels" the last one."""
+    """Open column files of any name: a word and its label per line, blank lines between sentences.
+
+    Each file may be gzip'ed. `column` holds the labels; "labels" is the last column. Raises
+    InputError for a file that does not exist.
+    """
     parts = {"train": train, "valid": valid, "test": test}
     return complete({p: sentences(Path(f), column) for p, f in parts.items() if f}, "words")
 
 
 def sentences(path: Path, column: str, read: Reader = readers.sentences) -> Rows:
-    """The sentences of a file, `column` under the name "labels"."""
+    """Open the sentences of a file with `column` renamed to "labels".
+
+    Raises InputError if the file is missing.
+    """
     find(path.parent, path.name, ("",))
     return Rows(
         partial(renamed, partial(read, path), {"words": "words", "labels": column}), str(path)
@@ -101,21 +127,29 @@ def sentences(path: Path, column: str, read: Reader = readers.sentences) -> Rows
 def named(
     text: str, label: str, source: str, target: str, words: str, column: str
 ) -> dict[str, str]:
-    """What tasks call a column -> what a file calls it."""
-    return {"text": text, "label": label, "source": source, "target": target, "words": words,
-            "labels": column}  # fmt: skip
+    """Map the column names of the tasks to those of a file."""
+    return {
+        "text": text,
+        "label": label,
+        "source": source,
+        "target": target,
+        "words": words,
+        "labels": column,
+    }
 
 
 def _file(path: str, names: dict[str, str]) -> Rows:
+    """Open a file with its columns renamed. Raises InputError if it is missing."""
     if not Path(path).exists():
         raise InputError(f"{path}: No such file or directory")
     return Rows(partial(renamed, partial(readers.read, path), names), str(path))
 
 
 def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterator[Row]:
-    """Rows with the columns that `names` chooses (name -> column) under these names.
+    """Yield the rows with their columns renamed; `names` maps new name -> column.
 
-    `translation.en` is the entry `en` of the column `translation`.
+    `translation.en` is the entry `en` of the column `translation`. Other columns are kept. Raises
+    RowError for a missing column, unless `names` maps its name to itself.
     """
     for row in read():
         chosen = {}
@@ -132,6 +166,7 @@ def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterato
 
 
 def _lookup(row: Row, name: str) -> tuple[Any] | None:
+    """Return the value of a column or of its entry in a 1-tuple, None if there is none."""
     if name in row:
         return (row[name],)
     column, dot, entry = name.partition(".")
@@ -141,9 +176,10 @@ def _lookup(row: Row, name: str) -> tuple[Any] | None:
 
 
 def find(folder: Path, stem: str, suffixes: tuple[str, ...] | None = None) -> Path:
-    """FOLDER/STEM with one of the suffixes, by default those of all readers, or a folder.
+    """Return the path of FOLDER/STEM with the first of the suffixes that exists.
 
-    Raises InputError that lists what is there.
+    By default the suffixes are those of all readers, and FOLDER/STEM may be a folder. Raises
+    InputError, which lists the files of the folder.
     """
     known = ("", *(s + gz for s in readers.READERS for gz in ("", ".gz")))
     for suffix in known if suffixes is None else suffixes:

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub."""
+"""The corpus `hub`: data sets of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,23 @@ from zoo.errors import InputError
 
 
 def hub(
-    id: str, config: str | None, train: str, valid: str | None, test: str | None,
-    text: str, label: str, source: str = "source", target: str = "target", words: str = "words",
-    column: str = "labels", by: str = "text",
-) -> Splits:  # fmt: skip
-    """A data set of the Hugging Face hub, or a local folder that `datasets` can load."""
+    id: str,
+    config: str | None,
+    train: str,
+    valid: str | None,
+    test: str | None,
+    text: str,
+    label: str,
+    source: str = "source",
+    target: str = "target",
+    words: str = "words",
+    column: str = "labels",
+    by: str = "text",
+) -> Splits:
+    """Open a data set of the Hugging Face hub, or a local folder that `datasets` can load.
+
+    Raises InputError if it cannot be loaded or `datasets` is not installed.
+    """
     try:
         import datasets
     except ImportError:
@@ -29,10 +41,12 @@ def hub(
             continue
         try:
             builder = datasets.load_dataset_builder(id, config)
-            csv = hasattr(builder.config, "keep_default_na")  # would read the text "NA" as None
+            csv = hasattr(
+                builder.config, "keep_default_na"
+            )  # the default reads the text "NA" as None
             options = {"keep_default_na": False} if csv else {}
             loaded = datasets.load_dataset(id, config, split=split, **options)
-        except Exception as error:  # datasets raises its own, the hub's and pyarrow's kinds
+        except Exception as error:  # of datasets, of the hub or of pyarrow
             raise InputError(f"data.id={id}: {' '.join(str(error).split())[:300]}") from None
         place = f"{id}:{split}"
         parts[part] = Rows(partial(renamed, partial(_hub_rows, loaded, place), names), place)
@@ -40,16 +54,16 @@ def hub(
 
 
 def _hub_rows(loaded: Any, place: str) -> Iterator[Row]:
-    """Rows of a loaded split, class numbers as the names they stand for, in lists too."""
+    """Yield the rows of a loaded split; class numbers, also in lists, become class names."""
     parts = {name: getattr(f, "feature", f) for name, f in loaded.features.items()}
-    known = {name: f.int2str for name, f in parts.items() if hasattr(f, "int2str")}
+    class_names = {name: f.int2str for name, f in parts.items() if hasattr(f, "int2str")}
     for number, columns in enumerate(loaded, 1):
-        for name, spelt in known.items():
+        for name, to_name in class_names.items():
             value = columns[name]
-            several = isinstance(value, list)
-            found = [
-                one if one is None or one < 0 else spelt(one)
-                for one in (value if several else [value])
+            is_list = isinstance(value, list)
+            named_values = [
+                number if number is None or number < 0 else to_name(number)
+                for number in (value if is_list else [value])
             ]
-            columns[name] = found if several else found[0]
+            columns[name] = named_values if is_list else named_values[0]
         yield Row(columns, f"{place}:{number}")

@@ -1,4 +1,4 @@
-"""Public data sets by name, each from its own folder: `data=imdb data.path=FOLDER`."""
+"""Public data sets by name, each read from a folder: `data=imdb data.path=FOLDER`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zoo.errors import RowError
 
 
 def imdb(path: str) -> Splits:
-    """The film reviews of Maas et al. (2011): `train` and `test`, as jsonl or as aclImdb's folders.
+    """Open the film reviews of Maas et al. (2011): `train` and `test`, as jsonl or as aclImdb.
 
     The test reviews are of other films than the training reviews, so the validation reviews must
-    be too: chosen one by one they would look two points easier than the test is. Reviews of one
-    film stand close together, hence whole blocks of neighbours are held out.
+    be too: a random sample is two points easier than the test. Reviews of one film are close
+    together, so whole blocks of neighbours are held out.
     """
     train, test = (
         Rows(partial(_reviews, source), str(source))
@@ -30,14 +30,14 @@ def imdb(path: str) -> Splits:
 
 
 def _blocks(source: Rows, size: int, held: bool) -> Iterator[Row]:
-    """Every tenth block of `size` rows, or all the others."""
+    """Yield every tenth block of `size` rows, or with `held` False all others."""
     for number, row in enumerate(source):
         if (number // size % 10 == 4) == held:
             yield row
 
 
 def sst2(path: str) -> Splits:
-    """Sentences of film reviews (Socher et al. 2013): stsa.binary.train, .dev and .test."""
+    """Open sentences of film reviews (Socher et al. 2013): stsa.binary.train, .dev and .test."""
     parts = {}
     for part, file in (("train", "train"), ("valid", "dev"), ("test", "test")):
         source = find(Path(path), f"stsa.binary.{file}", ("", ".gz"))
@@ -46,14 +46,16 @@ def sst2(path: str) -> Splits:
 
 
 def multi30k(path: str, source: str, target: str, test: str) -> Splits:
-    """Captions of pictures (Elliott et al. 2016), raw: train, val and `test` in each language."""
+    """Open raw image captions (Elliott et al. 2016): train, val and `test` in each language."""
     return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
 
 
 def wikitext2(path: str) -> Splits:
-    """Articles of Wikipedia (Merity et al. 2016), in their own tokens: train, valid and test, as
-    .txt or .tokens. With `tokenizer.kind=whitespace` and a line end after each line there are
-    33,278 kinds of them, `<unk>` included."""
+    """Open tokenized Wikipedia articles (Merity et al. 2016): train, valid and test.
+
+    The files end in .txt or .tokens. With `tokenizer.kind=whitespace` and an end-of-line token the
+    vocabulary has 33,278 entries, `<unk>` included.
+    """
     parts = {}
     for part in ("train", "valid", "test"):
         names = [f"{stem}.{end}" for stem in (part, f"wiki.{part}") for end in ("txt", "tokens")]
@@ -65,8 +67,11 @@ def wikitext2(path: str) -> Splits:
 
 
 def ud_ewt(path: str, column: str = "upos") -> Splits:
-    """English sentences from the web, word by word (Silveira et al. 2014), or the folder of any
-    other treebank of Universal Dependencies: *-ud-train.conllu, -dev and -test."""
+    """Open English web sentences with labelled words (Silveira et al. 2014).
+
+    The folder may also hold any other treebank of Universal Dependencies: *-ud-train.conllu, -dev
+    and -test. `column` holds the labels.
+    """
     parts = {}
     for part, name in (("train", "train"), ("valid", "dev"), ("test", "test")):
         found = sorted(Path(path).glob(f"*-ud-{name}.conllu*"))
@@ -76,6 +81,7 @@ def ud_ewt(path: str, column: str = "upos") -> Splits:
 
 
 def _stripped(path: Path) -> Iterator[Row]:
+    """Read the lines of a text without leading and trailing blanks."""
     for row in readers.text(path):
         yield Row({"text": row["text"].strip()}, row.source)
 
@@ -84,7 +90,7 @@ SENTIMENT = {"1": "positive", "pos": "positive", "0": "negative", "neg": "negati
 
 
 def _reviews(path: Path) -> Iterator[Row]:
-    """Reviews with their line breaks as such; the unlabelled ones of aclImdb are left out."""
+    """Read reviews with <br /> as a line break; unlabelled reviews are left out."""
     for row in readers.read(path):
         if row.get("text") is None or row.get("label") is None:
             raise RowError(row.source, "columns text and label are needed; see data=files")
@@ -95,7 +101,7 @@ def _reviews(path: Path) -> Iterator[Row]:
 
 
 def _sentences(path: Path) -> Iterator[Row]:
-    """Lines `label sentence`."""
+    """Read lines `label sentence`. Raises RowError for another label than 0 and 1."""
     for number, line in enumerate(readers.lines(path), 1):
         label, _, text = line.partition(" ")
         if label not in ("0", "1"):

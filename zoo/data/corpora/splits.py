@@ -1,7 +1,7 @@
-"""Splits: the rows to learn from, to choose by, and to report; what is missing is held out.
+"""Splits of a corpus: training, validation and test rows; missing splits are held out.
 
-What a corpus does not hold out itself is held out here, by a hash of what is read: the same rows on
-every machine, and a text that occurs twice stays on one side.
+A hash of the task's input assigns each row to a split: the same one on every machine and for equal
+inputs. Running text is cut at its end instead.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from zoo.errors import InputError
 
 log = logging.getLogger("zoo")
 
-SETTINGS = {"labels": "column"}  # settings that are not called as the column they choose
+SETTINGS = {"labels": "column"}  # column -> its setting, where the names differ
 TENTH = 0.1
-MOST_HELD_OUT = 20_000  # rows; of a large corpus more than that are not needed to measure well
+MOST_HELD_OUT = 20_000  # rows of a held-out split; more are not needed for a precise score
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows to learn from, to choose by, and to report once."""
+    """The training rows, the validation rows, and the test rows, which are scored once."""
 
     train: Rows
     valid: Rows
@@ -34,7 +34,7 @@ class Splits:
 
 
 def complete(parts: dict[str, Rows], by: str) -> Splits:
-    """Hold a tenth of the training rows out for each split that is missing."""
+    """Hold out about a tenth of the training rows, by column `by`, for each missing split."""
     missing = [part for part in ("test", "valid") if part not in parts]
     source = parts["train"]
     for part in missing:
@@ -48,8 +48,11 @@ def complete(parts: dict[str, Rows], by: str) -> Splits:
 
 
 def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
-    """A text that is one: each split that is missing is a piece of its end, a tenth of its rows at
-    most MOST_HELD_OUT, and what stands before them is the training text."""
+    """Hold out pieces at the end of a running text for the missing splits.
+
+    Each piece is a tenth of the rows, at most MOST_HELD_OUT; the rest is the training text. Reading
+    raises InputError if the text has fewer than ten rows.
+    """
 
     @cache
     def count() -> int:
@@ -60,8 +63,10 @@ def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
         if not held:
             raise InputError(f"{source.name}: {count()} rows are too few to hold some out")
         left = count() - held * len(missing)
-        place = missing.index(part) if part in missing else -1
-        return (0, left) if place < 0 else (left + held * place, left + held * (place + 1))
+        if part not in missing:
+            return 0, left
+        start = left + held * missing.index(part)
+        return start, start + held
 
     def read(part: str) -> Iterator[Row]:
         return islice(source, *bounds(part))
@@ -71,6 +76,7 @@ def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
 
 
 def _held(source: Rows, missing: list[str], wanted: str, by: str) -> Iterator[Row]:
+    """Yield the rows of the split `wanted`."""
     held: dict[str, set[int]] = {part: set() for part in missing}
     for row in source:
         text = json.dumps(row.get(by, row), sort_keys=True, default=str)

@@ -1,0 +1,202 @@
+"""Public data sets: their files, splits and labels, and one-line errors."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import re
+
+import pytest
+
+from zoo.data.corpora import open_corpus
+from zoo.errors import InputError
+
+PARTS = ("train", "valid", "test")
+PAIRS = [("one bird", "ein Vogel"), ("two cats", "zwei Katzen"), ("a, b", "„c“\t, d")]
+
+
+def sides(folder, stem, rows, end="", names=("en", "de")):
+    """A file STEM.NAME for each name, with a line of each row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in zip(names, zip(*rows, strict=True), strict=True):
+        data = "".join(text + "\n" for text in texts).encode()
+        (folder / f"{stem}.{name}{end}").write_bytes(gzip.compress(data) if end else data)
+
+
+def pairs_of(rows):
+    return [(row["source"], row["target"]) for row in rows]
+
+
+def texts(splits):
+    """The texts of train, valid and test."""
+    return [[row["text"] for row in getattr(splits, part)] for part in PARTS]
+
+
+def refused(settings):
+    """The one line of the error that a corpus ends in, when it is opened or when it is read."""
+
+    def read():
+        splits = open_corpus(settings)
+        for part in PARTS:
+            list(getattr(splits, part))
+
+    with pytest.raises(InputError) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def imdb_folder(write):
+    for part in ("train", "test"):
+        write(f"aclImdb/{part}/pos/0_9.txt", f"Fine {part}<br /><br />film")
+        write(f"aclImdb/{part}/neg/1_2.txt", f"Bad {part}")
+        write(f"aclImdb/{part}/urls_pos.txt", "http://")
+    write("aclImdb/train/unsup/3_0.txt", "Unlabelled")
+    return "aclImdb"
+
+
+def imdb_jsonl(write):
+    for part in ("train", "test"):
+        rows = [(f"Fine {part}<br /><br />film", 1), (f"Bad {part}", 0)]
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        write(f"imdb/{part}.jsonl", "\n".join(lines))
+    return "imdb"
+
+
+@pytest.mark.parametrize("make", [imdb_folder, imdb_jsonl])
+def test_imdb_is_read_from_folders_and_from_jsonl(write, make):
+    splits = open_corpus({"name": "imdb", "path": make(write)})
+    found = {row["text"]: row["label"] for row in splits.test}
+    assert found == {"Bad test": "negative", "Fine test\n\nfilm": "positive"}
+    learned = {r["text"]: r["label"] for part in (splits.train, splits.valid) for r in part}
+    assert learned == {"Bad train": "negative", "Fine train\n\nfilm": "positive"}
+
+
+def test_imdb_holds_whole_neighbourhoods_out(write):
+    """Reviews of one film stand together; one film must not be on both sides."""
+    for part in ("train", "test"):
+        for number in range(300):
+            write(f"imdb/{part}/{('neg', 'pos')[number % 2]}/{number // 2}_1.txt", f"{number}")
+    splits = open_corpus({"name": "imdb", "path": "imdb"})
+    everything = [*splits.train, *splits.valid]
+    assert len({row["text"] for row in everything}) == len(everything) == 300
+    places = [int(row["text"]) for row in splits.valid]
+    assert len(places) == 30
+    neighbours = [b - a for a, b in itertools.pairwise(places)]
+    assert neighbours.count(2) == 30 - 1 - 9  # ten blocks of three, in the order of their numbers
+
+
+@pytest.mark.parametrize("row", ['{"text": "a"}', '{"review": "a", "label": 1}', '{"text": null}'])
+def test_imdb_without_a_column_is_an_error(write, row):
+    write("imdb/train.jsonl", row)
+    write("imdb/test.jsonl", row)
+    said = refused({"name": "imdb", "path": "imdb"})
+    assert said == "imdb/train.jsonl:1: columns text and label are needed; see data=files"
+
+
+def test_sst2_is_read_with_its_own_splits(write):
+    for file, part in (("train", "train"), ("dev", "valid"), ("test", "test")):
+        write(f"sst/stsa.binary.{file}", f"1 a fine {part} , 0 flaws\n0 bad .\n")
+    splits = open_corpus({"name": "sst2", "path": "sst"})
+    for part in PARTS:
+        first, second = getattr(splits, part)
+        assert first == {"text": f"a fine {part} , 0 flaws", "label": "positive"}
+        assert second == {"text": "bad .", "label": "negative"}
+    assert second.source == "sst/stsa.binary.test:2"
+
+
+def test_sst2_refuses_a_line_without_a_label(write):
+    for file in ("train", "dev", "test"):
+        write(f"sst/stsa.binary.{file}", "1 fine\nand so on\n")
+    assert refused({"name": "sst2", "path": "sst"}).startswith(
+        "sst/stsa.binary.train:2: label 'and'"
+    )
+
+
+@pytest.mark.parametrize(("name", "stem"), [("imdb", "train"), ("sst2", r"stsa\.binary\.train")])
+def test_a_wrong_folder_says_what_is_missing(write, name, stem):
+    write("other/a.txt", "a")
+    for folder in ("other", "none"):
+        said = refused({"name": name, "path": folder})
+        assert re.match(rf"{folder}: no {stem} in it", said)
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_multi30k_is_read_from_its_own_files(tmp_path, monkeypatch, end):
+    monkeypatch.chdir(tmp_path)
+    sets = ("train", "val", "test_2016_flickr", "test_2017_mscoco")
+    for stem in sets:
+        rows = [(a, b, a + "!") for a, b in [*PAIRS, (stem, stem)]]
+        sides(tmp_path / "raw", stem, rows, end, ("en", "de", "fr"))
+    made = {"name": "multi30k", "path": "raw", "source": "en", "target": "de", "test": sets[2]}
+    for test in sets[2:]:
+        splits = open_corpus(made | {"test": test})
+        last = [pairs_of(getattr(splits, part))[-1][0] for part in PARTS]
+        assert last == [sets[0], sets[1], test]
+    french = pairs_of(open_corpus(made | {"source": "fr", "target": "en"}).valid)
+    assert french[0] == ("one bird!", "one bird")
+    assert re.match(
+        r"raw: no train\.cs in it; there are: .*train\.de", refused(made | {"target": "cs"})
+    )
+    assert refused(made | {"test": "test_2018"}).startswith(
+        "raw: no test_2018.en in it; there are: te"
+    )
+    assert refused(made | {"path": "nowhere"}) == "nowhere: no train.en in it"
+
+
+@pytest.mark.parametrize("name", ["{}.txt", "wiki.{}.tokens", "{}.txt.gz", "wiki.{}.tokens.gz"])
+def test_wikitext_is_read_under_its_names_and_stripped(tmp_path, name):
+    for part in PARTS:
+        lines = f" \n = {part} = \n \n a <unk> @-@ b \n".encode()
+        path = tmp_path / name.format(part)
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    splits = open_corpus({"name": "wikitext2", "path": str(tmp_path)})
+    assert texts(splits) == [["", f"= {part} =", "", "a <unk> @-@ b"] for part in PARTS]
+    assert next(iter(splits.test)).source == f"{tmp_path / name.format('test')}:1"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_part_of_wikitext_is_named(tmp_path, part):
+    for other in {*PARTS} - {part}:
+        (tmp_path / f"wiki.{other}.tokens").write_text("line\n" * 3)
+    with pytest.raises(InputError, match=rf"no {part}\.txt in it; there are: wiki") as caught:
+        open_corpus({"name": "wikitext2", "path": str(tmp_path)})
+    assert "\n" not in str(caught.value)
+
+
+def word(number, form="a", upos="NOUN", xpos="NN"):
+    return "\t".join([str(number), form, form.lower(), upos, xpos, "_", "0", "root", "_", "_"])
+
+
+TREES = "\n".join(
+    [
+        "# sent_id = 1",
+        word("1-2", "vámonos", "_", "_"),
+        word(1, "vamos", "VERB"),
+        word(2, "nos", "PRON"),
+        "",
+        word(1, "#", "SYM"),
+        word(2, "sí", "INTJ", "UH"),
+        word(3, "n k", "NUM"),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", ["en_ewt-ud-{}.conllu", "xx-ud-{}.conllu.gz", "{}.conllu"])
+@pytest.mark.parametrize("column", ["upos", "xpos", "deprel"])
+def test_the_corpus_ud_ewt_takes_any_column(write, tmp_path, name, column):
+    for part in ("train", "dev", "test"):
+        write("t/" + name.format(part), TREES.replace("INTJ", part).replace("UH", part))
+    splits = open_corpus({"name": "ud_ewt", "path": str(tmp_path / "t"), "column": column})
+    for part, found in (("train", splits.train), ("dev", splits.valid), ("test", splits.test)):
+        _, row = found
+        wanted = {"upos": ["SYM", part, "NUM"], "xpos": ["NN", part, "NN"], "deprel": ["root"] * 3}
+        assert (row["words"], row["labels"]) == (["#", "sí", "n k"], wanted[column])
+        assert {"upos", "xpos", "deprel"} - {*row} == {column}
+
+
+def test_a_missing_treebank_is_named(write, tmp_path):
+    write("a.txt", "a X\n")
+    with pytest.raises(InputError, match=r"no train\.conllu in it; there are: a\.txt"):
+        open_corpus({"name": "ud_ewt", "path": str(tmp_path)})
