@@ -81,8 +81,10 @@ def test_gradients_reach_the_embedding_both_as_what_is_read_and_as_what_scores(o
         "score": F.cross_entropy(tokens(vectors, backbone), target),
     }
     embedding, scores = matrices(both)
-    ways = {way: torch.autograd.grad(loss, embedding, allow_unused=True)[0]
-            for way, loss in losses.items()}  # fmt: skip
+    ways = {
+        way: torch.autograd.grad(loss, embedding, allow_unused=True)[0]
+        for way, loss in losses.items()
+    }
     assert ways["read"].any(1).nonzero().flatten().tolist() == [4, 5]  # no padding
     assert (ways["score"] is not None) == tied
     found = tokens(tokens.embed(ids, backbone).squeeze(0), backbone)

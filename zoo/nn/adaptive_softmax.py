@@ -34,9 +34,13 @@ class AdaptiveOutputLayer(OutputLayer):
     """
 
     def __init__(
-        self, vocabulary: int, size: int, cutoffs: Sequence[int], own: bool = False,
+        self,
+        vocabulary: int,
+        size: int,
+        cutoffs: Sequence[int],
+        own: bool = False,
         tied: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`cutoffs`: the first id of each cluster, ascending. Raises ValueError for others."""
         if (
             not cutoffs

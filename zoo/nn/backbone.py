@@ -60,23 +60,39 @@ class Backbone(nn.Module):
         if (vocabulary_size is None) == (input_size is None):
             raise ValueError("a backbone reads ids or features: give vocabulary_size or input_size")
         self.options: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size, "input_size": input_size,
-            "embedding_size": embedding_size, "hidden_size": hidden_size,
-            "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
-            "input_dropout": input_dropout, "word_dropout": word_dropout,
-            "output_dropout": output_dropout, "weight_dropout": weight_dropout,
-            "locked_dropout": locked_dropout, "layer_norm": layer_norm,
-            "learned_state": learned_state, "embedding_dropout": embedding_dropout,
-        }  # fmt: skip
+            "vocabulary_size": vocabulary_size,
+            "input_size": input_size,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bidirectional": bidirectional,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "word_dropout": word_dropout,
+            "output_dropout": output_dropout,
+            "weight_dropout": weight_dropout,
+            "locked_dropout": locked_dropout,
+            "layer_norm": layer_norm,
+            "learned_state": learned_state,
+            "embedding_dropout": embedding_dropout,
+        }
         self.embedding = None
         if vocabulary_size is not None:
             self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PAD)
         self.lstm = LSTM(
-            input_size or embedding_size, hidden_size, num_layers, batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
-            layer_norm=layer_norm, weight_dropout=weight_dropout, locked_dropout=locked_dropout,
-            output_dropout=output_dropout, learned_state=learned_state, forget_bias=1.0,
-        )  # fmt: skip
+            input_size or embedding_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            layer_norm=layer_norm,
+            weight_dropout=weight_dropout,
+            locked_dropout=locked_dropout,
+            output_dropout=output_dropout,
+            learned_state=learned_state,
+            forget_bias=1.0,
+        )
         self.input_dropout, self.word_dropout = input_dropout, word_dropout
         self.embedding_dropout = embedding_dropout
         self.reset_parameters()

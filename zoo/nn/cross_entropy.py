@@ -48,9 +48,14 @@ def linear_losses(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Te
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float,
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        target: Tensor,
+        smoothing: float,
         wanted: bool,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         low, count = compute_dtype(x), max(1, len(x))
         wide = torch.promote_types(x.dtype, torch.float32)
         ctx.kinds = x.dtype, weight.dtype, bias.dtype
@@ -115,9 +120,14 @@ def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: PackedWeight | N
 
 
 def _gradients(
-    powers: Tensor, sums: Tensor, rows: Tensor, weight: Tensor, target: Tensor,
-    share: tuple[float, float], count: int,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    powers: Tensor,
+    sums: Tensor,
+    rows: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    share: tuple[float, float],
+    count: int,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Of x, weight and bias, divided by `count`; `share` of every token, and of the target."""
     every, right = share
     wide = sums.dtype

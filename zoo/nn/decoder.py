@@ -39,9 +39,13 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: Backbone, hidden_size: int, attention: AttentionKind | Literal["none"] = "none",
-        input_feeding: bool = False, dropout: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        encoder: Backbone,
+        hidden_size: int,
+        attention: AttentionKind | Literal["none"] = "none",
+        input_feeding: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         """The options are those of `encoder`, which reads ids; its embeddings and this one's
         vectors are of the same size. `dropout` of the vectors."""
         super().__init__()
@@ -49,9 +53,12 @@ class Decoder(nn.Module):
         self.size, read = encoder.embedding.embedding_dim, encoder.output_size
         self.input_feeding, self.dropout = input_feeding, dropout
         options = encoder.options | {
-            "vocabulary_size": None, "input_size": self.size * (2 if input_feeding else 1),
-            "hidden_size": hidden_size, "bidirectional": False, "learned_state": False,
-        }  # fmt: skip
+            "vocabulary_size": None,
+            "input_size": self.size * (2 if input_feeding else 1),
+            "hidden_size": hidden_size,
+            "bidirectional": False,
+            "learned_state": False,
+        }
         self.backbone = Backbone(**options)
         self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
         self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
@@ -113,9 +120,13 @@ class DecoderStepModel:
     ends_itself = True
 
     def __init__(
-        self, decoder: Decoder, state: DecoderState, memory: Memory | None, tokens: OutputLayer,
+        self,
+        decoder: Decoder,
+        state: DecoderState,
+        memory: Memory | None,
+        tokens: OutputLayer,
         encoder: Backbone,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`encoder` is the backbone that `tokens` may be tied to."""
         self.decoder, self.state, self.memory = decoder, state, memory
         self.tokens, self.encoder = tokens, encoder

@@ -9,9 +9,14 @@ from zoo.nn.backbone import Backbone
 from zoo.rnn.stack import State
 
 DROPOUTS = (  # a training's own, whatever its backbone was trained with before
-    "dropout", "input_dropout", "word_dropout", "embedding_dropout", "output_dropout",
-    "weight_dropout", "locked_dropout",
-)  # fmt: skip
+    "dropout",
+    "input_dropout",
+    "word_dropout",
+    "embedding_dropout",
+    "output_dropout",
+    "weight_dropout",
+    "locked_dropout",
+)
 
 
 def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
@@ -50,8 +55,10 @@ def forward_alone(state: State | None) -> State | None:
 def _same(lstm: nn.LSTM, made: nn.LSTM) -> None:
     less = lstm.bidirectional and not made.bidirectional
     if less and lstm.num_layers > 1:
-        raise ValueError("in a bidirectional LSTM of several layers the forward direction reads "
-                         "what the backward one has seen: it cannot do without")  # fmt: skip
+        raise ValueError(
+            "in a bidirectional LSTM of several layers the forward direction reads "
+            "what the backward one has seen: it cannot do without"
+        )
     for name, _ in [*made.named_parameters()]:
         if less and name in ("h_0", "c_0"):
             raise ValueError("a learned first state of both directions cannot be shared with one")

@@ -119,9 +119,15 @@ def describe(device: torch.device) -> Device:
     if not torch.cuda.is_available():
         return H100
     found = torch.cuda.get_device_properties(device)
-    return Device("cuda", found.name, (found.major, found.minor), found.multi_processor_count,
-                  torch.backends.cudnn.version() or 0, torch.cuda.is_bf16_supported(),
-                  triton=lstm_cuda.has_triton())  # fmt: skip
+    return Device(
+        "cuda",
+        found.name,
+        (found.major, found.minor),
+        found.multi_processor_count,
+        torch.backends.cudnn.version() or 0,
+        torch.cuda.is_bf16_supported(),
+        triton=lstm_cuda.has_triton(),
+    )
 
 
 def _pointwise(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
@@ -131,13 +137,17 @@ def _pointwise(shape: Shape, device: Device, dtype: torch.dtype) -> list[Conditi
     oldest = ".".join(map(str, lstm_cuda.CAPABILITY))
     return [
         Condition("Triton can be imported", device.triton),
-        Condition(f"compute capability {oldest} or newer", device.capability >= lstm_cuda.CAPABILITY),
+        Condition(
+            f"compute capability {oldest} or newer", device.capability >= lstm_cuda.CAPABILITY
+        ),
         Condition("float32, float16 or bfloat16", dtype in lstm_cuda.DTYPES),
         Condition("no projection (proj_size=0)", shape.proj_size == 0),
-        Condition(f"hidden_size at most {lstm_cuda.WIDEST} with layer norm",
-                  not shape.layer_norm or shape.hidden_size <= lstm_cuda.WIDEST),
+        Condition(
+            f"hidden_size at most {lstm_cuda.WIDEST} with layer norm",
+            not shape.layer_norm or shape.hidden_size <= lstm_cuda.WIDEST,
+        ),
         Condition(f"buffers of at most {MOST_BYTES >> 20} MiB", case.nbytes <= MOST_BYTES),
-    ]  # fmt: skip
+    ]
 
 
 def _hoisted(device: Device, covered: list[Condition]) -> str:
@@ -174,8 +184,12 @@ def _onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
 def _cudnn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
     if dtype == torch.bfloat16 and (device.cudnn < 91300 or device.capability < (8, 0)):
         wants = Condition("bfloat16 wants cuDNN 9.13 and compute capability 8.0", False)
-        return Explanation("torch", "torch's own loop, several kernels a step", [wants],
-                           ["float16: cuDNN takes it everywhere"])  # fmt: skip
+        return Explanation(
+            "torch",
+            "torch's own loop, several kernels a step",
+            [wants],
+            ["float16: cuDNN takes it everywhere"],
+        )
     shape = replace(shape, split=shape.split or shape.lengths)
     conditions = _persistent(shape, device, dtype)
     small = dtype != torch.float64 and device.capability >= (6, 0) and not shape.proj_size
@@ -195,15 +209,21 @@ def _persistent(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condit
         Condition("no projection (proj_size=0)", shape.proj_size == 0),
         Condition("one layer in a call", shape.num_layers == 1 or shape.split),
         Condition("one direction in a call", not shape.bidirectional or shape.split),
-        Condition("hidden_size a multiple of 128, at most 1024",
-                  shape.hidden_size % ALIGNED == 0 and shape.hidden_size <= 1024),
-        Condition("each layer's input_size a multiple of 128"
-                  + (" with the column that marks padding" if shape.lengths else ""),
-                  all(size % ALIGNED == 0 for size in _inputs(shape))),
+        Condition(
+            "hidden_size a multiple of 128, at most 1024",
+            shape.hidden_size % ALIGNED == 0 and shape.hidden_size <= 1024,
+        ),
+        Condition(
+            "each layer's input_size a multiple of 128"
+            + (" with the column that marks padding" if shape.lengths else ""),
+            all(size % ALIGNED == 0 for size in _inputs(shape)),
+        ),
         Condition(_asked(device), _fits(shape.batch, shape.time, device)),
-        Condition("Volta, or compute capability 8.0 or newer but 8.6 with 98 processors",
-                  _has_persistent(device)),
-    ]  # fmt: skip
+        Condition(
+            "Volta, or compute capability 8.0 or newer but 8.6 with 98 processors",
+            _has_persistent(device),
+        ),
+    ]
 
 
 def _has_persistent(device: Device) -> bool:
@@ -215,8 +235,10 @@ def _has_persistent(device: Device) -> bool:
 
 def _asked(device: Device) -> str:
     if device.capability[0] == 7:
-        return ("batch 8, or a multiple of 16 but 80 and 112; 40 steps up to 128 rows, 20 up to "
-                "96, 10 up to 32")  # fmt: skip
+        return (
+            "batch 8, or a multiple of 16 but 80 and 112; 40 steps up to 128 rows, 20 up to "
+            "96, 10 up to 32"
+        )
     return "batch a multiple of 8, at most 128"
 
 

@@ -70,9 +70,17 @@ class LSTM(nn.LSTM):
         if engine == "torch" and layer_norm:
             raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            proj_size, device, dtype,
-        )  # fmt: skip
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
         self.layer_norm, self.learned_state = layer_norm, learned_state
         self.weight_dropout, self.output_dropout = weight_dropout, output_dropout
         self.locked_dropout, self.forget_bias = locked_dropout, forget_bias
@@ -125,8 +133,13 @@ class LSTM(nn.LSTM):
 
     def extra_repr(self) -> str:
         """What is not at its default."""
-        names = ("layer_norm", "weight_dropout", "output_dropout", "locked_dropout",
-                 "learned_state")  # fmt: skip
+        names = (
+            "layer_norm",
+            "weight_dropout",
+            "output_dropout",
+            "locked_dropout",
+            "learned_state",
+        )
         given = {name: getattr(self, name) for name in names}
         own = [f"{name}={value}" for name, value in given.items() if value]
         own += [] if self.forget_bias is None else [f"forget_bias={self.forget_bias}"]
@@ -146,9 +159,17 @@ class LSTM(nn.LSTM):
         Nothing is run. `lengths`: whether rows are of different lengths. See `zoo.rnn.kernels`.
         """
         shape = kernels.Shape(
-            self.input_size, self.hidden_size, self.num_layers, self.bidirectional, self.proj_size,
-            self.layer_norm, not self._one_fused_call, batch, time, lengths,
-        )  # fmt: skip
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bidirectional,
+            self.proj_size,
+            self.layer_norm,
+            not self._one_fused_call,
+            batch,
+            time,
+            lengths,
+        )
         return kernels.explain(shape, device, dtype, self.engine)
 
     def forward(
@@ -174,8 +195,10 @@ class LSTM(nn.LSTM):
         """
         if isinstance(input, PackedSequence):
             if lengths is not None or return_gates:
-                raise ValueError("a PackedSequence has its own lengths: pad it to give lengths "
-                                 "or to see the gates")  # fmt: skip
+                raise ValueError(
+                    "a PackedSequence has its own lengths: pad it to give lengths "
+                    "or to see the gates"
+                )
             return self._packed(input, hx)
         if input.dim() == 2:
             if lengths is not None:

@@ -125,10 +125,19 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, h_0: Tensor, c_0: Tensor, w_ih: Tensor, w_hh: Tensor,
-        bias: Tensor | None, w_hr: Tensor | None, scale: Tensor | None, shift: Tensor | None,
-        pad: Tensor | None, low: torch.dtype,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        ctx: Any,
+        x: Tensor,
+        h_0: Tensor,
+        c_0: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        bias: Tensor | None,
+        w_hr: Tensor | None,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        pad: Tensor | None,
+        low: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         (time, batch, _), size = x.shape, c_0.size(1)
         gates = matmul(x.flatten(0, 1), w_ih, low).view(time, batch, 4 * size)
         if bias is not None:

@@ -121,9 +121,14 @@ def weights_of(lstm: Layers, suffix: str) -> Weights:
         lstm.get_parameter("weight_hh" + suffix), lstm.weight_dropout, lstm.training
     )
     return Weights(
-        lstm.get_parameter("weight_ih" + suffix), w_hh, find("bias_ih"), find("bias_hh"),
-        find("weight_hr"), find("norm_weight"), find("norm_bias"),
-    )  # fmt: skip
+        lstm.get_parameter("weight_ih" + suffix),
+        w_hh,
+        find("bias_ih"),
+        find("bias_hh"),
+        find("weight_hr"),
+        find("norm_weight"),
+        find("norm_bias"),
+    )
 
 
 def _clear(x: Tensor, padding: Padding | None) -> Tensor:

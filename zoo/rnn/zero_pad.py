@@ -28,11 +28,22 @@ def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None 
         raise ValueError("layer norm averages over all units: more of them change its results")
     first = next(lstm.parameters())
     wide = LSTM(
-        inputs, hidden, lstm.num_layers, lstm.bias, lstm.batch_first, lstm.dropout,
-        lstm.bidirectional, lstm.proj_size, first.device, first.dtype, engine=lstm.engine,
-        weight_dropout=lstm.weight_dropout, locked_dropout=lstm.locked_dropout,
-        output_dropout=lstm.output_dropout, learned_state=lstm.learned_state,
-    )  # fmt: skip
+        inputs,
+        hidden,
+        lstm.num_layers,
+        lstm.bias,
+        lstm.batch_first,
+        lstm.dropout,
+        lstm.bidirectional,
+        lstm.proj_size,
+        first.device,
+        first.dtype,
+        engine=lstm.engine,
+        weight_dropout=lstm.weight_dropout,
+        locked_dropout=lstm.locked_dropout,
+        output_dropout=lstm.output_dropout,
+        learned_state=lstm.learned_state,
+    )
     directions = 2 if lstm.bidirectional else 1
     with torch.no_grad():
         for name, old in lstm.named_parameters():

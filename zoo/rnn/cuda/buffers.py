@@ -113,9 +113,13 @@ def forward_buffers(given: Given) -> ForwardBuffers:
         read=like.new_empty(case.batch, 4 * case.hidden),
         h=like.new_empty(case.time + 1, case.batch, case.hidden),
         c=given.c_0.new_empty(case.time + 1, case.batch, case.hidden),
-        w_hh=given.w_hh, bias=given.bias, scale=given.scale, shift=given.shift, pad=given.pad,
+        w_hh=given.w_hh,
+        bias=given.bias,
+        scale=given.scale,
+        shift=given.shift,
+        pad=given.pad,
         stats=given.c_0.new_empty(case.time, case.batch, 10) if case.layer_norm else None,
-    )  # fmt: skip
+    )
 
 
 def backward_buffers(given: Given, kept: Kept, shared: bool = False) -> BackwardBuffers:
@@ -127,13 +131,21 @@ def backward_buffers(given: Given, kept: Kept, shared: bool = False) -> Backward
     assert kept.sums is not None
     shares = [like.new_empty(case.batch, 5, case.hidden) if case.layer_norm else None for _ in "ab"]
     return BackwardBuffers(
-        sums=kept.sums, d_sums=kept.sums if shared else torch.empty_like(kept.sums), c=kept.c,
-        d_output=kept.h[1:] if shared else torch.empty_like(kept.h[1:]), read=torch.empty_like(kept.h[0]),
-        d_c=torch.empty_like(kept.c[0]), w_hh=given.w_hh, scale=given.scale, shift=given.shift,
-        pad=given.pad, stats=kept.stats,
+        sums=kept.sums,
+        d_sums=kept.sums if shared else torch.empty_like(kept.sums),
+        c=kept.c,
+        d_output=kept.h[1:] if shared else torch.empty_like(kept.h[1:]),
+        read=torch.empty_like(kept.h[0]),
+        d_c=torch.empty_like(kept.c[0]),
+        w_hh=given.w_hh,
+        scale=given.scale,
+        shift=given.shift,
+        pad=given.pad,
+        stats=kept.stats,
         passed=torch.empty_like(kept.c[0]) if case.padded else None,
-        d_scale=shares[0], d_shift=shares[1],
-    )  # fmt: skip
+        d_scale=shares[0],
+        d_shift=shares[1],
+    )
 
 
 def fill_forward(buffers: ForwardBuffers, given: Given) -> None:
@@ -159,9 +171,13 @@ def zeros(case: Case, device: torch.device) -> Given:
 
     low, size = case.dtype, case.hidden
     return Given(
-        make(case.time, case.batch, 1, dtype=low), make(case.batch, size, dtype=low),
-        make(case.batch, size), make(4 * size, 1, dtype=low), make(4 * size, size, dtype=low),
-        make(4 * size) if case.bias else None, make(5, size) if case.layer_norm else None,
+        make(case.time, case.batch, 1, dtype=low),
+        make(case.batch, size, dtype=low),
+        make(case.batch, size),
+        make(4 * size, 1, dtype=low),
+        make(4 * size, size, dtype=low),
+        make(4 * size) if case.bias else None,
+        make(5, size) if case.layer_norm else None,
         make(5, size) if case.layer_norm else None,
         make(case.time, case.batch, dtype=torch.uint8) if case.padded else None,
-    )  # fmt: skip
+    )

@@ -34,10 +34,24 @@ def forward_step(buffers: ForwardBuffers, t: int) -> None:
     bias, scale, shift, pad, stats = (buffers.c if each is None else each for each in given)
     block, grid, warps = _launch(batch, hidden, buffers.scale is not None)
     _forward_kernel[grid](
-        buffers.sums, buffers.read, bias, scale, shift, pad, buffers.h, buffers.c, stats, t, batch,
-        HIDDEN=hidden, BLOCK=block, HAS_BIAS=buffers.bias is not None,
-        HAS_NORM=buffers.scale is not None, HAS_PAD=buffers.pad is not None, num_warps=warps,
-    )  # fmt: skip
+        buffers.sums,
+        buffers.read,
+        bias,
+        scale,
+        shift,
+        pad,
+        buffers.h,
+        buffers.c,
+        stats,
+        t,
+        batch,
+        HIDDEN=hidden,
+        BLOCK=block,
+        HAS_BIAS=buffers.bias is not None,
+        HAS_NORM=buffers.scale is not None,
+        HAS_PAD=buffers.pad is not None,
+        num_warps=warps,
+    )
 
 
 def backward_step(buffers: BackwardBuffers, t: int) -> None:
@@ -48,16 +62,40 @@ def backward_step(buffers: BackwardBuffers, t: int) -> None:
     `d_scale` and `d_shift`. `d_sums` may be the same tensor as `sums`.
     """
     batch, hidden = buffers.d_c.shape
-    given = (buffers.scale, buffers.shift, buffers.pad, buffers.stats, buffers.passed,
-             buffers.d_scale, buffers.d_shift)  # fmt: skip
+    given = (
+        buffers.scale,
+        buffers.shift,
+        buffers.pad,
+        buffers.stats,
+        buffers.passed,
+        buffers.d_scale,
+        buffers.d_shift,
+    )
     rest = (buffers.c if each is None else each for each in given)
     scale, shift, pad, stats, passed, d_scale, d_shift = rest
     block, grid, warps = _launch(batch, hidden, buffers.scale is not None)
     _backward_kernel[grid](
-        buffers.sums, buffers.d_sums, buffers.c, stats, scale, shift, pad, buffers.d_output,
-        buffers.read, passed, buffers.d_c, d_scale, d_shift, t, batch, HIDDEN=hidden, BLOCK=block,
-        HAS_NORM=buffers.scale is not None, HAS_PAD=buffers.pad is not None, num_warps=warps,
-    )  # fmt: skip
+        buffers.sums,
+        buffers.d_sums,
+        buffers.c,
+        stats,
+        scale,
+        shift,
+        pad,
+        buffers.d_output,
+        buffers.read,
+        passed,
+        buffers.d_c,
+        d_scale,
+        d_shift,
+        t,
+        batch,
+        HIDDEN=hidden,
+        BLOCK=block,
+        HAS_NORM=buffers.scale is not None,
+        HAS_PAD=buffers.pad is not None,
+        num_warps=warps,
+    )
 
 
 def _launch(batch: int, hidden: int, layer_norm: bool) -> tuple[int, tuple[int, int], int]:
@@ -115,10 +153,19 @@ def _add(pointer: tensor, value: tensor, inside: tensor) -> None:
 
 @triton.jit
 def _gate_sum(
-    GATE: constexpr, sums: tensor, read: tensor, bias: tensor, scale: tensor, shift: tensor,
-    stats: tensor, column: tensor, inside: tensor, HIDDEN: constexpr, HAS_BIAS: constexpr,
+    GATE: constexpr,
+    sums: tensor,
+    read: tensor,
+    bias: tensor,
+    scale: tensor,
+    shift: tensor,
+    stats: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
+    HAS_BIAS: constexpr,
     HAS_NORM: constexpr,
-) -> tensor:  # fmt: skip
+) -> tensor:
     """One gate's sum, normalised where asked for. Stores the sum itself for the backward."""
     place = GATE * HIDDEN + column
     x = tl.load(sums + place, inside, 0.0).to(tl.float32)
@@ -136,10 +183,23 @@ def _gate_sum(
 
 @triton.jit(do_not_specialize=["t", "batch"])
 def _forward_kernel(
-    sums: tensor, read: tensor, bias: tensor, scale: tensor, shift: tensor, pad: tensor, h: tensor,
-    c: tensor, stats: tensor, t: tensor, batch: tensor, HIDDEN: constexpr, BLOCK: constexpr,
-    HAS_BIAS: constexpr, HAS_NORM: constexpr, HAS_PAD: constexpr,
-) -> None:  # fmt: skip
+    sums: tensor,
+    read: tensor,
+    bias: tensor,
+    scale: tensor,
+    shift: tensor,
+    pad: tensor,
+    h: tensor,
+    c: tensor,
+    stats: tensor,
+    t: tensor,
+    batch: tensor,
+    HIDDEN: constexpr,
+    BLOCK: constexpr,
+    HAS_BIAS: constexpr,
+    HAS_NORM: constexpr,
+    HAS_PAD: constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < HIDDEN
@@ -188,9 +248,16 @@ def _forward_kernel(
 
 @triton.jit
 def _gate_again(
-    GATE: constexpr, sums: tensor, scale: tensor, shift: tensor, stats: tensor, column: tensor,
-    inside: tensor, HIDDEN: constexpr, HAS_NORM: constexpr,
-) -> tuple[tensor, tensor, tensor]:  # fmt: skip
+    GATE: constexpr,
+    sums: tensor,
+    scale: tensor,
+    shift: tensor,
+    stats: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
+    HAS_NORM: constexpr,
+) -> tuple[tensor, tensor, tensor]:
     """From the stored sum: what the gate's function reads, the normalised sum and 1 / deviation."""
     place = GATE * HIDDEN + column
     x = tl.load(sums + place, inside, 0.0).to(tl.float32)
@@ -205,10 +272,19 @@ def _gate_again(
 
 @triton.jit
 def _through_gate(
-    GATE: constexpr, d_x: tensor, normed: tensor, rstd: tensor, d_sums: tensor, scale: tensor,
-    d_scale: tensor, d_shift: tensor, column: tensor, inside: tensor, HIDDEN: constexpr,
+    GATE: constexpr,
+    d_x: tensor,
+    normed: tensor,
+    rstd: tensor,
+    d_sums: tensor,
+    scale: tensor,
+    d_scale: tensor,
+    d_shift: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
     HAS_NORM: constexpr,
-) -> None:  # fmt: skip
+) -> None:
     """Store the gradient of a gate's sum, from that of what the gate's function reads."""
     place = GATE * HIDDEN + column
     if HAS_NORM:
@@ -221,11 +297,26 @@ def _through_gate(
 
 @triton.jit(do_not_specialize=["t", "batch"])
 def _backward_kernel(
-    sums: tensor, d_sums: tensor, c: tensor, stats: tensor, scale: tensor, shift: tensor,
-    pad: tensor, d_output: tensor, read: tensor, passed: tensor, d_c: tensor, d_scale: tensor,
-    d_shift: tensor, t: tensor, batch: tensor, HIDDEN: constexpr, BLOCK: constexpr,
-    HAS_NORM: constexpr, HAS_PAD: constexpr,
-) -> None:  # fmt: skip
+    sums: tensor,
+    d_sums: tensor,
+    c: tensor,
+    stats: tensor,
+    scale: tensor,
+    shift: tensor,
+    pad: tensor,
+    d_output: tensor,
+    read: tensor,
+    passed: tensor,
+    d_c: tensor,
+    d_scale: tensor,
+    d_shift: tensor,
+    t: tensor,
+    batch: tensor,
+    HIDDEN: constexpr,
+    BLOCK: constexpr,
+    HAS_NORM: constexpr,
+    HAS_PAD: constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < HIDDEN
