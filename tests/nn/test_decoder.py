@@ -75,18 +75,18 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
         targets = torch.randint(EOS, len(task.output_tokenizer), (2, 4, 6))
         along = [masked(task(replace(source, target=target))) for target in targets]
         expected, targets = torch.stack(along, 1), targets.transpose(0, 1)  # (texts, 2, steps, …)
-        writer, ids = writing(task, source), torch.full((4, 1), BOS)
+        step_model, ids = writing(task, source), torch.full((4, 1), BOS)
         texts, order = torch.arange(4), torch.tensor([0])
         for step in range(6):
             wanted = expected[texts][:, order, step]
-            torch.testing.assert_close(writer.step(ids), wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(step_model.step(ids), wanted, atol=1e-5, rtol=1e-5)
             kept, prefixes = torch.arange(len(texts)), torch.arange(2)
             if step == 0:
                 order, prefixes = torch.tensor([0, 1]), torch.tensor([0, 0])
             if step == 2:
                 kept, prefixes = torch.tensor([0, 2, 3]), torch.tensor([1, 0])
                 order = order[prefixes]
-            writer.reorder(kept, prefixes.expand(len(kept), 2))
+            step_model.reorder(kept, prefixes.expand(len(kept), 2))
             texts = texts[kept]
             ids = targets[texts][:, order, step]
 
