@@ -1,7 +1,7 @@
-"""The drawer for what is private in torch: no other file names it, and each has a guard.
+"""Every use of torch's private interfaces. No other file names one.
 
-What begins with an underscore may change with any version. These are as torch 2.11 to 2.13 have
-them. Where one is gone, what stands here does without it, or says so.
+Names that begin with an underscore may change with any version. These match torch 2.11 to 2.13.
+If one is missing, the function here does without it or raises an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def has_bf16_instructions() -> bool:
-    """Whether the processor has bf16 instructions (AVX512-BF16 or AMX); False if torch hides it."""
+    """Whether the CPU has bf16 instructions (AVX512-BF16 or AMX); False if torch cannot tell."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
@@ -23,30 +23,30 @@ def has_bf16_instructions() -> bool:
 def has_onednn_linear() -> bool:
     """Whether `onednn_linear` and `onednn_weight` can be called."""
     names = ("_linear_pointwise", "_reorder_linear_weight")
-    there = all(hasattr(torch.ops.mkldnn, name) for name in names)
-    return there and torch.backends.mkldnn.is_available()
+    found = all(hasattr(torch.ops.mkldnn, name) for name in names)
+    return found and torch.backends.mkldnn.is_available()
 
 
 def onednn_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """rows @ weight.T + bias by oneDNN, on a processor."""
+    """Return rows @ weight.T + bias, computed by oneDNN on a CPU."""
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
 def onednn_weight(weight: Tensor) -> Tensor:
-    """A weight in the layout that `onednn_linear` would otherwise bring it into at each call."""
+    """Reorder a weight for `onednn_linear`, which would otherwise reorder it at each call."""
     return torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
 def layer_norm_backward(d_normed: Tensor, rows: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-    """The gradient of rows whose last dimension was normalised, without scale and shift."""
+    """Return the gradient of rows whose last dimension was normalised without scale and shift."""
     backward = torch.ops.aten.native_layer_norm_backward
     shape = rows.shape[-1:]
     return backward(d_normed, rows, shape, mean, rstd, None, None, [True, False, False])[0]
 
 
 def lerp_(kept: list[Tensor], others: list[Tensor], share: float) -> None:
-    """Bring every tensor by `share` of the way nearer to its other one, in place."""
-    if hasattr(torch, "_foreach_lerp_"):  # in one call: many small tensors take no longer than one
+    """Move every tensor by `share` of the way towards its counterpart in `others`, in place."""
+    if hasattr(torch, "_foreach_lerp_"):  # one call: many small tensors take no longer than one
         torch._foreach_lerp_(kept, others, share)
         return
     for one, other in zip(kept, others, strict=True):
@@ -54,9 +54,9 @@ def lerp_(kept: list[Tensor], others: list[Tensor], share: float) -> None:
 
 
 def lstm_as_loop() -> AbstractContextManager[None]:
-    """A context in which torch.export writes an LSTM as a loop over time, whatever its length.
+    """Return a context in which torch.export writes an LSTM as a loop over a dynamic time.
 
-    Raises ImportError where this version of torch has no such switch.
+    Raises ImportError if this version of torch has no such switch.
     """
     from torch.export._patches import register_lstm_while_loop_decomposition
 

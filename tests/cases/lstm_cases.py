@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from zoo import device
+from zoo.device import runs_bf16
 from zoo.rnn.lstm import LSTM
 
 ENGINES = ("torch", "hoisted", "reference")
@@ -31,7 +31,7 @@ grid = pytest.mark.parametrize(
     ("layers", "both", "bias", "batch_first", "proj_size", "lengths", "stateful"), GRID
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_bf16 = pytest.mark.skipif(not device.runs_bf16(), reason="no bf16 on this processor")
+needs_bf16 = pytest.mark.skipif(not runs_bf16(), reason="no bf16 on this processor")
 unfused = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
 

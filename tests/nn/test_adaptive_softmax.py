@@ -1,4 +1,4 @@
-"""AdaptiveTokenLayer: torch's own adaptive softmax, value and gradients; losses token by token."""
+"""AdaptiveOutputLayer: torch's own adaptive softmax, value and gradients; losses token by token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ targets = pytest.mark.parametrize("name", TARGETS)
 
 
 def model(cuts, tied=True, own=False, dtype=torch.float64):
-    """A backbone and a token layer, with biases that are not zero."""
+    """A backbone and an output layer, with biases that are not zero."""
     torch.manual_seed(0)
     tokens = (
         AdaptiveOutputLayer(VOCABULARY, INPUTS, cuts, own, tied)

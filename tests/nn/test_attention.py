@@ -45,8 +45,9 @@ def score(made: Attention, q: list[float], m: list[float]) -> float:
         return dot(q, m)
     if made.kind == "general":
         return dot(q, times(made.key.weight, m))
-    parts = zip(times(made.query.weight, q), times(made.key.weight, m), made.key.bias.tolist(),
-                strict=True)  # fmt: skip
+    parts = zip(
+        times(made.query.weight, q), times(made.key.weight, m), made.key.bias.tolist(), strict=True
+    )
     return dot(made.score.weight[0].tolist(), [math.tanh(sum(part)) for part in parts])
 
 
@@ -75,12 +76,15 @@ def test_a_kind_computes_its_formula(kind):
 
 
 def test_the_parameters_are_those_of_the_formulas():
-    names = {kind: {name for name, _ in attention(kind).named_parameters()}
-             for kind in ("dot", "general", "additive")}  # fmt: skip
+    names = {
+        kind: {name for name, _ in attention(kind).named_parameters()}
+        for kind in ("dot", "general", "additive")
+    }
     assert names == {
-        "dot": set(), "general": {"key.weight"},
+        "dot": set(),
+        "general": {"key.weight"},
         "additive": {"key.weight", "key.bias", "query.weight", "score.weight"},
-    }  # fmt: skip
+    }
 
 
 @KINDS

@@ -116,11 +116,22 @@ def test_the_forget_gate_starts_open(layer_norm):
 
 def test_options_rebuild_an_equal_backbone():
     options = {
-        "vocabulary_size": 9, "input_size": None, "embedding_size": 5, "hidden_size": 7,
-        "num_layers": 2, "bidirectional": False, "dropout": 0.1, "input_dropout": 0.2,
-        "word_dropout": 0.3, "output_dropout": 0.4, "weight_dropout": 0.5, "locked_dropout": True,
-        "layer_norm": True, "learned_state": True, "embedding_dropout": 0.6,
-    }  # fmt: skip
+        "vocabulary_size": 9,
+        "input_size": None,
+        "embedding_size": 5,
+        "hidden_size": 7,
+        "num_layers": 2,
+        "bidirectional": False,
+        "dropout": 0.1,
+        "input_dropout": 0.2,
+        "word_dropout": 0.3,
+        "output_dropout": 0.4,
+        "weight_dropout": 0.5,
+        "locked_dropout": True,
+        "layer_norm": True,
+        "learned_state": True,
+        "embedding_dropout": 0.6,
+    }
     for chosen in (options, options | {"vocabulary_size": None, "input_size": 3}):
         first = Backbone(**chosen)
         second = Backbone(**first.options)

@@ -57,8 +57,10 @@ def test_a_layer_starts_from_both_directions_of_the_same_layer(
     for layer in range(num_layers):
         forward = layer * directions  # torch's order: _l0, _l0_reverse, _l1, …
         for row in range(BATCH):
-            h, c = ((last[forward, row], last[forward + 1, row] if directions == 2 else None)
-                    for last in (h_n, c_n))  # fmt: skip
+            h, c = (
+                (last[forward, row], last[forward + 1, row] if directions == 2 else None)
+                for last in (h_n, c_n)
+            )
             expected = torch.tensor(affine(made.h[layer].weight, made.h[layer].bias, *h)).tanh()
             torch.testing.assert_close(h_0[layer, row], expected.float(), atol=1e-6, rtol=1e-6)
             expected = torch.tensor(affine(made.c[layer].weight, made.c[layer].bias, *c))
@@ -68,8 +70,12 @@ def test_a_layer_starts_from_both_directions_of_the_same_layer(
 @SHAPES
 def test_every_layer_has_its_own_matrices(num_layers, directions, hidden_size, size):
     made = bridge(num_layers, directions, hidden_size, size)
-    names = {f"{state}.{layer}.{part}" for state in "hc" for layer in range(num_layers)
-             for part in ("weight", "bias")}  # fmt: skip
+    names = {
+        f"{state}.{layer}.{part}"
+        for state in "hc"
+        for layer in range(num_layers)
+        for part in ("weight", "bias")
+    }
     assert {name for name, _ in made.named_parameters()} == names
     for name, weight in made.named_parameters():
         wanted = (size, directions * hidden_size) if name.endswith("weight") else (size,)

@@ -63,24 +63,30 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
 ):
     """Two prefixes of each text, which change places half-way, when a text is over."""
     for layers, norm, both in product((1, 2), (False, True), (True, False)):
-        task = translate(attention=attention, input_feeding=input_feeding, init=init,
-                         num_layers=layers, layer_norm=norm, bidirectional=both)  # fmt: skip
+        task = translate(
+            attention=attention,
+            input_feeding=input_feeding,
+            init=init,
+            num_layers=layers,
+            layer_norm=norm,
+            bidirectional=both,
+        )
         source = asked(task)
         targets = torch.randint(EOS, len(task.output_tokenizer), (2, 4, 6))
         along = [masked(task(replace(source, target=target))) for target in targets]
         expected, targets = torch.stack(along, 1), targets.transpose(0, 1)  # (texts, 2, steps, …)
-        writer, ids = writing(task, source), torch.full((4, 1), BOS)
+        step_model, ids = writing(task, source), torch.full((4, 1), BOS)
         texts, order = torch.arange(4), torch.tensor([0])
         for step in range(6):
             wanted = expected[texts][:, order, step]
-            torch.testing.assert_close(writer.step(ids), wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(step_model.step(ids), wanted, atol=1e-5, rtol=1e-5)
             kept, prefixes = torch.arange(len(texts)), torch.arange(2)
             if step == 0:
                 order, prefixes = torch.tensor([0, 1]), torch.tensor([0, 0])
             if step == 2:
                 kept, prefixes = torch.tensor([0, 2, 3]), torch.tensor([1, 0])
                 order = order[prefixes]
-            writer.reorder(kept, prefixes.expand(len(kept), 2))
+            step_model.reorder(kept, prefixes.expand(len(kept), 2))
             texts = texts[kept]
             ids = targets[texts][:, order, step]
 
@@ -165,8 +171,11 @@ def test_padding_changes_neither_loss_nor_gradients(attention, input_feeding):
         == task.count_tokens(together)
         == sum(len(t.split()) + 1 for t in GERMAN)
     )
-    wider = replace(together, ids=F.pad(together.ids, (0, 5), value=PAD),
-                    target=F.pad(together.target, (0, 4), value=IGNORE_INDEX))  # fmt: skip
+    wider = replace(
+        together,
+        ids=F.pad(together.ids, (0, 5), value=PAD),
+        target=F.pad(together.target, (0, 4), value=IGNORE_INDEX),
+    )
     expected = sums([batch(task, [row]) for row in ROWS])
     for found in (sums([together]), sums([wider])):
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
@@ -179,8 +188,12 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(input_feeding, smoothing):
     some = batch(task)
     for mode in (task.eval, task.train):
         logits = mode()(some).flatten(0, 1)
-        expected = F.cross_entropy(logits, some.target.flatten(), ignore_index=IGNORE_INDEX,
-                                   label_smoothing=smoothing if task.training else 0.0)  # fmt: skip
+        expected = F.cross_entropy(
+            logits,
+            some.target.flatten(),
+            ignore_index=IGNORE_INDEX,
+            label_smoothing=smoothing if task.training else 0.0,
+        )
         torch.testing.assert_close(task.loss(some), expected)
     assert task.count_targets(some) == int((some.target >= 0).sum())
 

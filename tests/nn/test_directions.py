@@ -19,15 +19,23 @@ TOY = DATA / "classify.jsonl"
 LENGTHS = torch.tensor([5, 1, 7, 3])
 IDS = torch.arange(28).view(4, 7) % 9 + 2
 SHARES = {name: 0.1 * place for place, name in enumerate(DROPOUTS, 1)} | {"locked_dropout": True}
-QUICK = ["device=cpu", "precision=fp32", "baseline=false", "train.epochs=1", "train.learning_rate=1e-9",
-         "train.init_embeddings=false", "train.ema_decay=0"]  # fmt: skip
+QUICK = [
+    "device=cpu",
+    "precision=fp32",
+    "baseline=false",
+    "train.epochs=1",
+    "train.learning_rate=1e-9",
+    "train.init_embeddings=false",
+    "train.ema_decay=0",
+]
 
 
 def backbone(layers=1, both=True, **options) -> Backbone:
     """A backbone with large random weights."""
     torch.manual_seed(layers)
-    made = Backbone(12, embedding_size=5, hidden_size=4, num_layers=layers, bidirectional=both,
-                    **options)  # fmt: skip
+    made = Backbone(
+        12, embedding_size=5, hidden_size=4, num_layers=layers, bidirectional=both, **options
+    )
     with torch.no_grad():
         for weight in made.parameters():
             weight.normal_(std=0.7)
@@ -96,10 +104,20 @@ def test_a_direction_that_is_added_has_weights_of_its_own():
     old = backbone(2, both=False)
     made = with_directions(old, True)
     assert made.embedding is old.embedding
-    shared = {name for name, weight in made.lstm.named_parameters()
-              if any(weight is other for other in old.parameters())}  # fmt: skip
-    assert shared == {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hh_l1",
-                      "bias_ih_l1", "bias_hh_l1"}  # fmt: skip
+    shared = {
+        name
+        for name, weight in made.lstm.named_parameters()
+        if any(weight is other for other in old.parameters())
+    }
+    assert shared == {
+        "weight_ih_l0",
+        "weight_hh_l0",
+        "bias_ih_l0",
+        "bias_hh_l0",
+        "weight_hh_l1",
+        "bias_ih_l1",
+        "bias_hh_l1",
+    }
     before = old(IDS, LENGTHS).output.clone()
     for name, weight in made.lstm.named_parameters():
         if name.endswith("_reverse"):
@@ -195,13 +213,16 @@ def words(out, *given) -> list[str]:
     return ["data=files", f"data.train={TOY}", *QUICK, f"out={out}", *map(str, given)]
 
 
-@pytest.mark.parametrize(("layers", "both", "asked", "after", "said"), [
-    (1, True, [], True, "in both directions"),
-    (1, False, ["directions=kept"], False, "to the right alone; directions=both adds"),
-    (1, True, ["directions=forward"], False, "to the right alone"),
-    (2, False, ["directions=both"], True, "in both directions"),
-    (2, True, ["directions=both"], True, "in both directions"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layers", "both", "asked", "after", "said"),
+    [
+        (1, True, [], True, "in both directions"),
+        (1, False, ["directions=kept"], False, "to the right alone; directions=both adds"),
+        (1, True, ["directions=forward"], False, "to the right alone"),
+        (2, False, ["directions=both"], True, "in both directions"),
+        (2, True, ["directions=both"], True, "in both directions"),
+    ],
+)
 def test_a_training_begins_in_the_directions_that_are_asked_for(
     capsys, tmp_path, begun, layers, both, asked, after, said
 ):

@@ -1,4 +1,4 @@
-"""TokenLayer: which matrix embeds, which scores, what is saved, and where gradients go."""
+"""OutputLayer: which matrix embeds, which scores, what is saved, and where gradients go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ties = pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 
 
 def model(own, tied, dtype=torch.float64):
-    """A backbone and a token layer, with a bias that is not zero."""
+    """A backbone and an output layer, with a bias that is not zero."""
     torch.manual_seed(0)
     parts = {
         "backbone": Backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3),
@@ -36,7 +36,7 @@ def matrices(both):
 
 @layers
 @ties
-def test_a_token_layer_has_the_parameters_of_its_kind_and_shares_the_rest(own, tied):
+def test_an_output_layer_has_the_parameters_of_its_kind_and_shares_the_rest(own, tied):
     both = model(own, tied)
     both["tokens"](both["tokens"].embed(torch.tensor([[4]]), both["backbone"]), both["backbone"])
     names = {"bias"} | ({"embedding.weight"} if own else set()) | (set() if tied else {"weight"})
@@ -58,7 +58,7 @@ def test_matrices_of_its_own_start_at_a_scale_that_gives_logits_of_the_size_of_t
 
 @layers
 @ties
-def test_a_token_layer_embeds_and_scores_with_the_right_matrix(own, tied):
+def test_an_output_layer_embeds_and_scores_with_the_right_matrix(own, tied):
     both, ids = model(own, tied), torch.arange(VOCABULARY).view(1, -1)
     embedding, scores = matrices(both)
     assert torch.equal(both["tokens"].embed(ids, both["backbone"]), embedding[None])
@@ -81,8 +81,10 @@ def test_gradients_reach_the_embedding_both_as_what_is_read_and_as_what_scores(o
         "score": F.cross_entropy(tokens(vectors, backbone), target),
     }
     embedding, scores = matrices(both)
-    ways = {way: torch.autograd.grad(loss, embedding, allow_unused=True)[0]
-            for way, loss in losses.items()}  # fmt: skip
+    ways = {
+        way: torch.autograd.grad(loss, embedding, allow_unused=True)[0]
+        for way, loss in losses.items()
+    }
     assert ways["read"].any(1).nonzero().flatten().tolist() == [4, 5]  # no padding
     assert (ways["score"] is not None) == tied
     found = tokens(tokens.embed(ids, backbone).squeeze(0), backbone)

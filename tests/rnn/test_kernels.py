@@ -38,13 +38,14 @@ def test_the_base_gets_the_persistent_kernel(device):
         ({"hidden_size": 200}, "hidden_size a multiple of 128, at most 1024"),
         ({"hidden_size": 1152}, "hidden_size a multiple of 128, at most 1024"),
         ({"input_size": 100}, "each layer's input_size a multiple of 128"),
-        ({"batch": 60}, "batch "), ({"batch": 136}, "batch "),
+        ({"batch": 60}, "batch "),
+        ({"batch": 136}, "batch "),
         ({"num_layers": 2}, "one layer in a call"),
         ({"bidirectional": True}, "one direction in a call"),
         ({"proj_size": 64}, "no projection (proj_size=0)"),
         ({"lengths": True}, "each layer's input_size a multiple of 128 with the column that marks"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_condition_is_the_only_one_named(device, changes, wants):
     found = kernels.explain(replace(BASE, **changes), device, HALF)
     assert found.kernel == STANDARD
@@ -58,9 +59,12 @@ PASCAL, KEPLER = Device("cuda", "P100", (6, 0), 56), Device("cuda", "K80", (3, 7
 
 @pytest.mark.parametrize(
     ("device", "dtype", "wants"),
-    [*((H100, dtype, "float16") for dtype in (SINGLE, BF16, DOUBLE)),
-     *((device, HALF, VOLTA) for device in (T4, A30, A40, FEW, PASCAL))], ids=str,
-)  # fmt: skip
+    [
+        *((H100, dtype, "float16") for dtype in (SINGLE, BF16, DOUBLE)),
+        *((device, HALF, VOLTA) for device in (T4, A30, A40, FEW, PASCAL)),
+    ],
+    ids=str,
+)
 def test_a_device_or_dtype_that_is_left_out_is_the_only_one_named(device, dtype, wants):
     found = kernels.explain(BASE, device, dtype)
     assert found.kernel == STANDARD
@@ -71,13 +75,27 @@ def test_a_device_or_dtype_that_is_left_out_is_the_only_one_named(device, dtype,
 @pytest.mark.parametrize(
     ("device", "batch", "time", "fast"),
     [
-        (V100, 8, 10, True), (V100, 16, 10, True), (V100, 32, 10, True), (V100, 32, 9, False),
-        (V100, 24, 40, False), (V100, 48, 19, False), (V100, 48, 20, True), (V100, 96, 20, True),
-        (V100, 96, 19, False), (V100, 80, 40, False), (V100, 112, 40, False),
-        (V100, 128, 39, False), (V100, 128, 40, True), (V100, 144, 99, False), (V100, 4, 99, False),
-        (A100, 8, 1, True), (A100, 24, 1, True), (A100, 80, 999, True), (A100, 4, 999, False),
+        (V100, 8, 10, True),
+        (V100, 16, 10, True),
+        (V100, 32, 10, True),
+        (V100, 32, 9, False),
+        (V100, 24, 40, False),
+        (V100, 48, 19, False),
+        (V100, 48, 20, True),
+        (V100, 96, 20, True),
+        (V100, 96, 19, False),
+        (V100, 80, 40, False),
+        (V100, 112, 40, False),
+        (V100, 128, 39, False),
+        (V100, 128, 40, True),
+        (V100, 144, 99, False),
+        (V100, 4, 99, False),
+        (A100, 8, 1, True),
+        (A100, 24, 1, True),
+        (A100, 80, 999, True),
+        (A100, 4, 999, False),
     ],
-)  # fmt: skip
+)
 def test_volta_has_a_table_of_batch_and_time_and_newer_devices_look_at_the_batch_alone(
     device, batch, time, fast
 ):
@@ -89,9 +107,14 @@ def test_volta_has_a_table_of_batch_and_time_and_newer_devices_look_at_the_batch
 @pytest.mark.parametrize("dtype", [HALF, BF16, SINGLE], ids=str)
 @pytest.mark.parametrize(
     ("hidden", "kernel"),
-    [(1, SMALL), (128, SMALL), (129, f"{SMALL} forward, {STANDARD} backward"),
-     (192, f"{SMALL} forward, {STANDARD} backward"), (193, STANDARD)],
-)  # fmt: skip
+    [
+        (1, SMALL),
+        (128, SMALL),
+        (129, f"{SMALL} forward, {STANDARD} backward"),
+        (192, f"{SMALL} forward, {STANDARD} backward"),
+        (193, STANDARD),
+    ],
+)
 def test_few_units_have_a_kernel_of_their_own(dtype, hidden, kernel):
     shape = replace(BASE, hidden_size=hidden, num_layers=2)
     found = kernels.explain(shape, H100, dtype)
@@ -104,9 +127,14 @@ def test_few_units_have_a_kernel_of_their_own(dtype, hidden, kernel):
 
 @pytest.mark.parametrize(
     ("device", "fused"),
-    [(replace(H100, cudnn=91200), False), (replace(H100, cudnn=91300), True), (A100, True),
-     (V100, False), (T4, False)],
-)  # fmt: skip
+    [
+        (replace(H100, cudnn=91200), False),
+        (replace(H100, cudnn=91300), True),
+        (A100, True),
+        (V100, False),
+        (T4, False),
+    ],
+)
 def test_bfloat16_wants_a_new_cudnn_and_a_new_device(device, fused):
     found = kernels.explain(replace(BASE, hidden_size=96), device, BF16)
     assert (found.kernel == SMALL) == fused
@@ -118,11 +146,13 @@ def test_bfloat16_wants_a_new_cudnn_and_a_new_device(device, fused):
 @pytest.mark.parametrize("device", [H100, Device("cpu")], ids=lambda d: d.kind)
 @pytest.mark.parametrize(
     ("norm", "asked", "engine", "wants"),
-    [(True, "auto", "hoisted", "no layer norm: the fused kernels have none"),
-     (True, "reference", "reference", "no layer norm: the fused kernels have none"),
-     (False, "hoisted", "hoisted", "engine='auto' or 'torch', not 'hoisted'"),
-     (False, "reference", "reference", "engine='auto' or 'torch', not 'reference'")],
-)  # fmt: skip
+    [
+        (True, "auto", "hoisted", "no layer norm: the fused kernels have none"),
+        (True, "reference", "reference", "no layer norm: the fused kernels have none"),
+        (False, "hoisted", "hoisted", "engine='auto' or 'torch', not 'hoisted'"),
+        (False, "reference", "reference", "engine='auto' or 'torch', not 'reference'"),
+    ],
+)
 def test_other_engines_say_why(device, norm, asked, engine, wants):
     found = kernels.explain(replace(BASE, layer_norm=norm), device, HALF, asked)
     assert (found.engine, found.failing) == (engine, [wants])
@@ -135,17 +165,23 @@ NORM = replace(BASE, layer_norm=True)
 @pytest.mark.parametrize(
     ("shape", "device", "dtype", "kernel", "wants"),
     [
-        (NORM, H100, HALF, GRAPH, None), (NORM, A100, BF16, GRAPH, None),
+        (NORM, H100, HALF, GRAPH, None),
+        (NORM, A100, BF16, GRAPH, None),
         (NORM, replace(H100, triton=False), HALF, "calls", "Triton can be imported"),
         (NORM, V100, HALF, "calls", "compute capability 8.0 or newer"),
         (NORM, H100, DOUBLE, "calls", "float32, float16 or bfloat16"),
         (replace(NORM, proj_size=64), H100, HALF, "calls", "no projection (proj_size=0)"),
-        (replace(NORM, hidden_size=4097), H100, HALF, "calls",
-         "hidden_size at most 4096 with layer norm"),
+        (
+            replace(NORM, hidden_size=4097),
+            H100,
+            HALF,
+            "calls",
+            "hidden_size at most 4096 with layer norm",
+        ),
         (replace(NORM, time=10**5), H100, HALF, "Triton kernel", "buffers of at most 1024 MiB"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_on_cuda_the_hoisted_engine_says_what_runs_its_steps(shape, device, dtype, kernel, wants):
     found = kernels.explain(shape, device, dtype)
     assert kernel in found.kernel
@@ -166,14 +202,18 @@ MANY = {"num_layers": 3, "bidirectional": True, "lengths": True}
 @pytest.mark.parametrize(
     ("device", "dtype", "changes", "wants"),
     [
-        (CPU, SINGLE, {}, None), (CPU, SINGLE, MANY, None), (AMX, SINGLE, {}, None),
-        (AMX, BF16, {}, None), (AMX, DOUBLE, {}, "float32 or bfloat16"),
+        (CPU, SINGLE, {}, None),
+        (CPU, SINGLE, MANY, None),
+        (AMX, SINGLE, {}, None),
+        (AMX, BF16, {}, None),
+        (AMX, DOUBLE, {}, "float32 or bfloat16"),
         (CPU, BF16, {}, "bf16 instructions (AVX512-BF16 or AMX): it crawls without"),
-        (CPU, DOUBLE, {}, "float32 or bfloat16"), (CPU, HALF, {}, "float32 or bfloat16"),
+        (CPU, DOUBLE, {}, "float32 or bfloat16"),
+        (CPU, HALF, {}, "float32 or bfloat16"),
         (CPU, SINGLE, {"proj_size": 8}, "no projection (proj_size=0)"),
         (replace(CPU, onednn=False), SINGLE, {}, "torch built with oneDNN"),
     ],
-)  # fmt: skip
+)
 def test_a_processor_runs_onednn_or_torchs_own_loop(device, dtype, changes, wants):
     found = kernels.explain(replace(BASE, **changes), device, dtype)
     assert found.kernel.startswith("oneDNN" if wants is None else LOOP)
@@ -206,15 +246,18 @@ def rewritten(shape, dtype, rewrite):
 @pytest.mark.parametrize(
     ("changes", "device"),
     [
-        ({"hidden_size": 150}, H100), ({"hidden_size": 1000, "input_size": 300}, V100),
-        ({"num_layers": 2}, A100), ({"lengths": True}, H100),
+        ({"hidden_size": 150}, H100),
+        ({"hidden_size": 1000, "input_size": 300}, V100),
+        ({"num_layers": 2}, A100),
+        ({"lengths": True}, H100),
         ({"num_layers": 2, "bidirectional": True, "hidden_size": 200, "input_size": 1}, A100),
         ({"lengths": True, "input_size": 127, "bidirectional": True}, H100),
         ({"lengths": True, "batch": 61, "hidden_size": 300}, A100),
-        ({"batch": 60}, H100), ({"batch": 36, "time": 40, "lengths": True}, V100),
+        ({"batch": 60}, H100),
+        ({"batch": 36, "time": 40, "lengths": True}, V100),
         ({"batch": 70, "time": 40}, V100),
     ],
-)  # fmt: skip
+)
 def test_rewrites_meet_their_conditions_and_give_the_persistent_kernel(changes, device, dtype):
     shape = replace(BASE, **changes)
     for rewrite in kernels.explain(shape, device, dtype).rewrites:
@@ -247,8 +290,17 @@ def test_in_print_every_condition_has_a_line():
 
 
 def test_an_lstm_passes_its_sizes_and_options_on_and_runs_nothing(monkeypatch):
-    lstm = LSTM(3, 5, 2, bidirectional=True, proj_size=4, dropout=0.1, weight_dropout=0.1,
-                engine="torch", device="meta")  # fmt: skip
+    lstm = LSTM(
+        3,
+        5,
+        2,
+        bidirectional=True,
+        proj_size=4,
+        dropout=0.1,
+        weight_dropout=0.1,
+        engine="torch",
+        device="meta",
+    )
     monkeypatch.setattr(LSTM, "forward", None)
     monkeypatch.setattr(kernels, "explain", lambda *given: given)
     shape = Shape(3, 5, 2, True, 4, False, True, 7, 9, True)

@@ -21,10 +21,15 @@ def arguments(bias=True, size=0, layer_norm=False, pad=None, zero=False):
     """Those of Recurrence.apply, all different; with `zero` from a state of zeros."""
     like = torch.empty(0, dtype=torch.float64)
     shapes = [
-        (STEPS, BATCH, INPUT), (BATCH, size or HIDDEN), (BATCH, HIDDEN), (4 * HIDDEN, INPUT),
-        (4 * HIDDEN, size or HIDDEN), (4 * HIDDEN,) if bias else None,
-        (size, HIDDEN) if size else None, *[(5, HIDDEN) if layer_norm else None] * 2,
-    ]  # fmt: skip
+        (STEPS, BATCH, INPUT),
+        (BATCH, size or HIDDEN),
+        (BATCH, HIDDEN),
+        (4 * HIDDEN, INPUT),
+        (4 * HIDDEN, size or HIDDEN),
+        (4 * HIDDEN,) if bias else None,
+        (size, HIDDEN) if size else None,
+        *[(5, HIDDEN) if layer_norm else None] * 2,
+    ]
     tensors = [
         None if shape is None else (1 - 0.15 * place) * normal(*shape, like=like)
         for place, shape in enumerate(shapes)

@@ -152,8 +152,16 @@ def test_an_lstm_captures_its_second_call_and_trains_like_the_loop(monkeypatch, 
             lstm_hoisted, "run", lambda *given, steps=steps: original(*given, steps)
         )
         torch.manual_seed(3)
-        lstm = LSTM(32, 64, 2, bidirectional=True, batch_first=True, engine="hoisted",
-                    layer_norm=layer_norm, device="cuda")  # fmt: skip
+        lstm = LSTM(
+            32,
+            64,
+            2,
+            bidirectional=True,
+            batch_first=True,
+            engine="hoisted",
+            layer_norm=layer_norm,
+            device="cuda",
+        )
         optimizer = torch.optim.SGD(lstm.parameters(), lr=0.05)
         scaler = torch.amp.GradScaler("cuda", init_scale=1024.0)
         losses[steps] = []
@@ -175,8 +183,10 @@ def test_an_lstm_captures_its_second_call_and_trains_like_the_loop(monkeypatch, 
 
 @norms
 def test_a_caller_can_capture_the_kernels_in_a_graph_of_its_own(layer_norm):
-    leaves = {name: None if leaf is None else leaf.detach()
-              for name, leaf in make(layer_norm=layer_norm).items()}  # fmt: skip
+    leaves = {
+        name: None if leaf is None else leaf.detach()
+        for name, leaf in make(layer_norm=layer_norm).items()
+    }
     wanted = run(leaves, "fused")
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -27,10 +27,10 @@ from lstm_cases import (
 )
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from zoo import device as machine
+from zoo.device import runs_bf16
 
 pytestmark = unfused
-needs_bf16 = pytest.mark.skipif(not machine.runs_bf16(), reason="no bf16 on this processor")
+needs_bf16 = pytest.mark.skipif(not runs_bf16(), reason="no bf16 on this processor")
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 some_lengths = st.lists(st.integers(0, TIME), min_size=ROWS, max_size=ROWS).map(torch.tensor)
 some_case = {"layers": st.integers(1, 2), "stateful": st.booleans(), "lengths": some_lengths}

@@ -15,11 +15,17 @@ INPUTS, UNITS = 4, 5  # of the LSTM
 WIDE = {"input_size": 6, "hidden_size": 8}
 BATCH, TIME = 3, 5
 CASES = [
-    {"num_layers": layers, "bidirectional": both, "bias": bias, "proj_size": size,
-     "learned_state": learned}
-    for layers, both, bias, size, learned in product((1, 2), *[(False, True)] * 2, (0, 3),
-                                                     (False, True))
-]  # fmt: skip
+    {
+        "num_layers": layers,
+        "bidirectional": both,
+        "bias": bias,
+        "proj_size": size,
+        "learned_state": learned,
+    }
+    for layers, both, bias, size, learned in product(
+        (1, 2), *[(False, True)] * 2, (0, 3), (False, True)
+    )
+]
 cases = pytest.mark.parametrize("options", CASES, ids=lambda o: "-".join(map(str, o.values())))
 rows = pytest.mark.parametrize("lengths", [None, (5, 0, 2)], ids=["full", "ragged"])
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -61,10 +67,15 @@ def parts(tensor, name, lstm):
     sides = [way * (lstm.proj_size or new) + i for way in range(1 + lstm.bidirectional) for i in h]
     gates = [gate * new + unit for gate in range(4) for unit in units]
     meanings = {
-        "weight_ih_l0": (gates, range(INPUTS)), "weight_ih": (gates, sides),
-        "weight_hh": (gates, h), "weight_hr": (h, units), "bias": (gates,),
-        "output": (every, every, sides), "h_": (every, every, h), "c_": (every, every, units),
-    }  # fmt: skip
+        "weight_ih_l0": (gates, range(INPUTS)),
+        "weight_ih": (gates, sides),
+        "weight_hh": (gates, h),
+        "weight_hr": (h, units),
+        "bias": (gates,),
+        "output": (every, every, sides),
+        "h_": (every, every, h),
+        "c_": (every, every, units),
+    }
     places = next(place for start, place in meanings.items() if name.startswith(start))
     found = [torch.tensor(p[:n]) for p, n in zip(places, tensor.shape, strict=True)]
     grid = torch.meshgrid(*found, indexing="ij")
@@ -146,7 +157,9 @@ def test_one_size_alone_can_grow(sizes):
     lstm, _ = pair(bidirectional=True)
     wide = zero_pad(lstm, **sizes)
     assert (wide.input_size, wide.hidden_size) == (
-        sizes.get("input_size", INPUTS), sizes.get("hidden_size", UNITS))  # fmt: skip
+        sizes.get("input_size", INPUTS),
+        sizes.get("hidden_size", UNITS),
+    )
     x, more = inputs()
     new = wide(more if "input_size" in sizes else x)[0]
     old = lstm(x)[0]
@@ -162,10 +175,11 @@ def test_one_size_alone_can_grow(sizes):
         {"input_size": INPUTS - 1},
         {"hidden_size": 100, "input_size": 1},
         {"hidden_size": -8},
-        {"hidden_size": 0}, {"input_size": 0},
+        {"hidden_size": 0},
+        {"input_size": 0},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_smaller_size_is_refused(sizes):
     with pytest.raises(ValueError, match="less than the LSTM has"):
         zero_pad(LSTM(INPUTS, UNITS), **sizes)
@@ -179,10 +193,18 @@ def test_layer_norm_is_refused():
 @pytest.mark.parametrize("training", [False, True])
 def test_options_dtype_and_mode_are_kept_and_the_old_one_stays_as_it_was(training):
     options = {
-        "num_layers": 2, "bias": False, "batch_first": True, "dropout": 0.1, "bidirectional": True,
-        "proj_size": 3, "weight_dropout": 0.2, "locked_dropout": True, "output_dropout": 0.3,
-        "learned_state": True, "engine": "hoisted",
-    }  # fmt: skip
+        "num_layers": 2,
+        "bias": False,
+        "batch_first": True,
+        "dropout": 0.1,
+        "bidirectional": True,
+        "proj_size": 3,
+        "weight_dropout": 0.2,
+        "locked_dropout": True,
+        "output_dropout": 0.3,
+        "learned_state": True,
+        "engine": "hoisted",
+    }
     lstm = LSTM(INPUTS, UNITS, dtype=torch.float64, **options).train(training)
     before = {name: weight.clone() for name, weight in lstm.state_dict().items()}
     wide = zero_pad(lstm, **WIDE)

@@ -1,1 +1,1 @@
-"""Every other layer, and the backbone that all tasks share."""
+"""The layers around the LSTM, and the backbone that all tasks share."""

@@ -1,4 +1,4 @@
-"""Adaptive softmax: a large vocabulary in clusters, the rare words looked at only where needed."""
+"""Adaptive softmax: rare words form clusters, whose logits are computed only when needed."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.text.special_ids import EOS
 
-PARTS = 16, 4  # of a vocabulary that the clusters begin after, where nothing else is said
+PARTS = 16, 4  # by default the clusters begin after 1/16 and 1/4 of the vocabulary
 
 
 def default_cutoffs(vocabulary: int) -> list[int]:
-    """The usual cutoffs: the first ids of the clusters."""
+    """Return the default cutoffs: the first id of each cluster."""
     return sorted({max(EOS + 1, vocabulary // part) for part in PARTS})
 
 
 class AdaptiveOutputLayer(OutputLayer):
-    """A TokenLayer whose softmax goes two steps for rare tokens (Grave et al. 2017).
+    """An OutputLayer whose softmax takes two steps for rare tokens (Grave et al. 2017).
 
         P(token) = P_head(token)                            for an id below the first cutoff
         P(token) = P_head(cluster) * P_cluster(token)       for the others
 
-    Ids must stand in the order of their frequency, as in a vocabulary of words. Most tokens are
-    frequent, so most of them cost a softmax over the head alone. Each cluster compares with rows of
-    the same matrix as a full softmax: it can be tied to the embedding, and nothing is projected.
-    What comes out are log-probabilities, all of them exact.
+    Ids must be in the order of their frequency, as in a vocabulary of words. Most tokens are
+    frequent, so most of them need a softmax over the head only. The clusters split the output
+    matrix of a full softmax by rows. So it can be tied to the embedding, and there is no
+    projection. The results are exact log-probabilities.
     """
 
     def __init__(
-        self, vocabulary: int, size: int, cutoffs: Sequence[int], own: bool = False,
+        self,
+        vocabulary: int,
+        size: int,
+        cutoffs: Sequence[int],
+        own: bool = False,
         tied: bool = True,
-    ) -> None:  # fmt: skip
-        """`cutoffs`: the first id of each cluster, ascending. Raises ValueError for others."""
+    ) -> None:
+        """`cutoffs`: the first id of each cluster, ascending. Raises ValueError otherwise."""
         if (
             not cutoffs
             or [*cutoffs] != sorted({*cutoffs})
@@ -50,7 +54,7 @@ class AdaptiveOutputLayer(OutputLayer):
         self.cluster_bias = nn.Parameter(torch.zeros(len(cutoffs)))
 
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
-        """Log-probabilities (…, vocabulary) of vectors (…, size)."""
+        """Return log-probabilities (…, vocabulary) of vectors (…, size)."""
         (weight, bias), *tails = self._parts(backbone)
         head = nn.functional.linear(vectors, weight, bias).float().log_softmax(-1)
         parts = [head[..., : self.edges[0]]]
@@ -62,27 +66,34 @@ class AdaptiveOutputLayer(OutputLayer):
     def loss(
         self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
-        """Mean cross entropy of vectors (n, size) and target ids (n,). Smoothing has no meaning
-        here: ValueError."""
+        """Return the mean cross entropy of vectors (n, size) and target ids (n,).
+
+        Raises ValueError for label smoothing, which an adaptive softmax does not have.
+        """
         if label_smoothing:
             raise ValueError("an adaptive softmax has no label smoothing")
-        vectors, total = at_least_float32(vectors), vectors.new_zeros((), dtype=torch.float32)
-        for rows, (weight, bias), inside in self._steps(backbone, target):
+        total = vectors.new_zeros((), dtype=torch.float32)
+        vectors = at_least_float32(vectors)
+        for rows, (weight, bias), inside in self._split_target(backbone, target):
             share = len(inside) / max(1, len(target))
             total = total + share * linear_cross_entropy(vectors[rows], weight, bias, inside)
         return total
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
-        vectors, found = at_least_float32(vectors), torch.zeros(len(target), device=target.device)
-        for rows, (weight, bias), inside in self._steps(backbone, target):
+        """Return the cross entropies (n,) of vectors (n, size) and target ids (n,), no gradient."""
+        found = torch.zeros(len(target), device=target.device)
+        vectors = at_least_float32(vectors)
+        for rows, (weight, bias), inside in self._split_target(backbone, target):
             found[rows] += linear_losses(vectors[rows], weight, bias, inside)
         return found
 
-    def _steps(
+    def _split_target(
         self, backbone: Backbone, target: Tensor
     ) -> Iterator[tuple[Tensor | slice, tuple[Tensor, Tensor], Tensor]]:
-        """Of the head and of each cluster: rows of the target that are looked for there, weight and
-        bias, and the target's place in it."""
+        """Yield, for the head and each cluster, the target rows that belong to it.
+
+        Each item has these rows, the part's weight and bias, and the rows' targets within the part.
+        """
         head, *tails = self._parts(backbone)
         edges = torch.tensor(self.edges, device=target.device)
         cluster = torch.searchsorted(edges, target, right=True)  # 0: in the head
@@ -92,9 +103,11 @@ class AdaptiveOutputLayer(OutputLayer):
             yield rows, tail, target[rows] - self.edges[number - 1]
 
     def _parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
-        """Weight and bias of the head, the clusters' own entries at its end, and of each cluster.
+        """Return weight and bias of the head and of each cluster.
 
-        One split for all: its backward is one copy, where slices would each fill a whole matrix.
+        The head ends with one row for each cluster.
+
+        One split makes all parts. Its backward is one copy; that of a slice fills a whole matrix.
         """
         edges = [0, *self.edges]
         sizes = [high - low for low, high in itertools.pairwise(edges)]

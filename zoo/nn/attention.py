@@ -1,4 +1,4 @@
-"""Attention: where a decoder looks in the encoder's `output`, step by step."""
+"""Attention of a decoder over the steps of the encoder's `output`."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ AttentionKind = Literal["dot", "general", "additive"]
 
 @dataclass(frozen=True)
 class Memory:
-    """An encoder's output, made ready to be looked at."""
+    """An encoder's output, prepared for attention."""
 
     values: Tensor  # (batch, read, size)
-    keys: Tensor  # (batch, read, query size): what queries are compared with
-    padding: Tensor  # (batch, read) bool: steps that are none
+    keys: Tensor  # (batch, read, query size): the vectors that queries are compared with
+    padding: Tensor  # (batch, read) bool: True on padding
 
     def select(self, rows: Tensor) -> Memory:
-        """The memory of some rows: indices (kept,)."""
+        """Return the memory of the rows with these indices (kept,)."""
         return Memory(self.values[rows], self.keys[rows], self.padding[rows])
 
 
 class Attention(nn.Module):
-    """A weight for every step that was read, and the mean of what was read there.
+    """Weight every step of the memory, and average the memory with these weights.
 
     The score of a step m for a query q (Luong et al. 2015; `additive` is Bahdanau et al. 2015):
 
-        dot        q . m                     sizes must be the same
+        dot        q . m                     needs equal sizes
         general    q . W m
         additive   v . tanh(U q + W m + b)
 
-    It is applied to all queries at once, after the recurrent layer: the LSTM keeps its fused kernel.
+    It processes all queries at once, after the recurrent layer, so the LSTM keeps its fused kernel.
     """
 
     def __init__(self, kind: AttentionKind, query_size: int, memory_size: int) -> None:
@@ -52,16 +52,19 @@ class Attention(nn.Module):
             self.score = nn.Linear(query_size, 1, bias=False)
 
     def encode_memory(self, output: Tensor, lengths: Tensor) -> Memory:
-        """Memory of output (batch, read, memory_size) with lengths (batch,)."""
+        """Prepare output (batch, read, memory_size) with lengths (batch,) as memory."""
         steps = torch.arange(output.size(1), device=output.device)
         padding = steps >= lengths.to(output.device).unsqueeze(1)
-        padding[:, 0] = False  # of an empty row: its zeros
+        padding[:, 0] = False  # an empty row attends to its first step, which is zero
         keys = output if self.key is None else self.key(output)
         return Memory(output, keys, padding)
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Contexts (batch, written, memory_size) of queries (batch, written, query_size), and the
-        weights (batch, written, read) in float32, which add up to 1 and are 0 on padding."""
+        """Return contexts (batch, written, memory_size) of queries (batch, written, query_size).
+
+        The second result is the weights (batch, written, read) in float32. Each query's weights
+        sum to 1 and are 0 on padding.
+        """
         if self.kind == "additive":
             sums = self.query(queries).unsqueeze(2) + memory.keys.unsqueeze(1)
             scores = self.score(sums.tanh()).squeeze(-1)  # (batch, written, read)

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from zoo.config import Count, Share
 from zoo.nn import token_dropout
-from zoo.rnn import dropout as dropouts
+from zoo.rnn.dropout import locked_dropout as apply_locked_dropout
+from zoo.rnn.dropout import types as drop_types
 from zoo.rnn.lstm import LSTM
 from zoo.text.special_ids import PAD
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an LSTM leaves behind. Which of the three a task reads is the zoo's question."""
+    """The results of an LSTM. Tasks differ in which of the three they use."""
 
     output: Tensor  # (batch, time, directions * hidden): the top layer's h at every step
     h_n: Tensor  # (layers * directions, batch, hidden): h after each row's last step
@@ -30,12 +31,17 @@ class Encoded:
 class Backbone(nn.Module):
     """An embedding and an LSTM.
 
-    Give `vocabulary_size` for ids, or `input_size` for float features. Dropout is drawn outside
-    the fused kernel: `word_dropout` turns that share of the tokens into UNK, `embedding_dropout`
-    zeroes that share of the vocabulary's vectors, `input_dropout` zeroes features of the embedding,
-    the same ones at every step of a row (locked dropout), `dropout` acts between layers,
-    `output_dropout` on the last one's `output`, `weight_dropout` on the recurrent weights; what
-    they and the rest do is said at `zoo.LSTM`.
+    Give `vocabulary_size` for ids, or `input_size` for float features. All dropout masks are drawn
+    outside the fused kernel:
+
+    word_dropout: this share of the tokens becomes UNK.
+    embedding_dropout: this share of the vocabulary's vectors is zero.
+    input_dropout: this share of the LSTM's input features is zero, the same ones at every step of
+        a row (locked dropout).
+    dropout, output_dropout, weight_dropout: between layers, on the last layer's `output`, and on
+        the recurrent weights.
+
+    `zoo.LSTM` describes these three and the other options.
     """
 
     def __init__(
@@ -60,34 +66,51 @@ class Backbone(nn.Module):
         if (vocabulary_size is None) == (input_size is None):
             raise ValueError("a backbone reads ids or features: give vocabulary_size or input_size")
         self.options: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size, "input_size": input_size,
-            "embedding_size": embedding_size, "hidden_size": hidden_size,
-            "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
-            "input_dropout": input_dropout, "word_dropout": word_dropout,
-            "output_dropout": output_dropout, "weight_dropout": weight_dropout,
-            "locked_dropout": locked_dropout, "layer_norm": layer_norm,
-            "learned_state": learned_state, "embedding_dropout": embedding_dropout,
-        }  # fmt: skip
+            "vocabulary_size": vocabulary_size,
+            "input_size": input_size,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bidirectional": bidirectional,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "word_dropout": word_dropout,
+            "output_dropout": output_dropout,
+            "weight_dropout": weight_dropout,
+            "locked_dropout": locked_dropout,
+            "layer_norm": layer_norm,
+            "learned_state": learned_state,
+            "embedding_dropout": embedding_dropout,
+        }
         self.embedding = None
         if vocabulary_size is not None:
             self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PAD)
         self.lstm = LSTM(
-            input_size or embedding_size, hidden_size, num_layers, batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
-            layer_norm=layer_norm, weight_dropout=weight_dropout, locked_dropout=locked_dropout,
-            output_dropout=output_dropout, learned_state=learned_state, forget_bias=1.0,
-        )  # fmt: skip
-        self.input_dropout, self.word_dropout = input_dropout, word_dropout
+            input_size or embedding_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            layer_norm=layer_norm,
+            weight_dropout=weight_dropout,
+            locked_dropout=locked_dropout,
+            output_dropout=output_dropout,
+            learned_state=learned_state,
+            forget_bias=1.0,
+        )
+        self.input_dropout = input_dropout
+        self.word_dropout = word_dropout
         self.embedding_dropout = embedding_dropout
         self.reset_parameters()
 
     @property
     def output_size(self) -> int:
-        """Size of one step of `output`: both directions side by side."""
+        """The size of one step of `output`: both directions concatenated."""
         return self.lstm.hidden_size * (2 if self.lstm.bidirectional else 1)
 
     def reset_parameters(self) -> None:
-        """Orthogonal recurrence, and a forget gate that starts open (Jozefowicz et al. 2015)."""
+        """Draw new weights: orthogonal recurrence, and forget bias 1 (Jozefowicz et al. 2015)."""
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
             with torch.no_grad():
@@ -110,29 +133,32 @@ class Backbone(nn.Module):
     ) -> Encoded:
         """Read whole rows.
 
-        x: ids (batch, time) int64, or features (batch, time, input_size), in place of ids vectors
-        (batch, time, embedding_size); lengths: (batch,), all steps when None; state: h_0 and c_0,
-        (layers * directions, batch, hidden) each. Raises ValueError for ids outside the vocabulary.
+        x: ids (batch, time) int64, or float vectors (batch, time, size) of the embedding size or
+        `input_size`. lengths: (batch,); None means all steps. state: h_0 and c_0, each
+        (layers * directions, batch, hidden). Raises ValueError for ids outside the vocabulary.
         """
         x = self.embed_inputs(x)
-        x = dropouts.locked_dropout(x.transpose(0, 1), self.input_dropout, self.training).transpose(
-            0, 1
-        )
+        by_time = x.transpose(0, 1)  # (time, batch, size)
+        x = apply_locked_dropout(by_time, self.input_dropout, self.training).transpose(0, 1)
         output, (h_n, c_n) = self.lstm(x, state, lengths)
         if lengths is None:
             lengths = torch.full((x.size(0),), x.size(1))
         return Encoded(output, h_n, c_n, lengths)
 
     def embed_inputs(self, x: Tensor) -> Tensor:
-        """What the LSTM reads, (batch, time, size): of ids their embeddings, all else as it is."""
+        """Return the LSTM's input (batch, time, size): embed ids, keep float vectors."""
         return x if self.embedding is None or x.is_floating_point() else self.embed(x)
 
     def embed(self, ids: Tensor, embedding: nn.Embedding | None = None) -> Tensor:
-        """Vectors (batch, time, embedding_size) of ids (batch, time), by this or another table."""
+        """Return vectors (batch, time, embedding_size) of ids (batch, time).
+
+        `embedding` replaces the backbone's own. Word and embedding dropout apply. Raises ValueError
+        for ids outside the vocabulary; on CUDA the kernel asserts instead.
+        """
         embedding = self.embedding if embedding is None else embedding
         assert embedding is not None
-        looked_at = ids.device.type == "cpu" and not torch.compiler.is_exporting()
-        if looked_at and ids.numel():  # on CUDA the kernel itself asserts
+        checked = ids.device.type == "cpu" and not torch.compiler.is_exporting()
+        if checked and ids.numel():  # on CUDA the kernel itself asserts
             low, high = (int(i) for i in ids.aminmax())
             if low < 0 or high >= embedding.num_embeddings:
                 wrong = low if low < 0 else high
@@ -141,15 +167,16 @@ class Backbone(nn.Module):
                 )
         ids = token_dropout.words(ids, self.word_dropout, self.training)
         vectors = embedding(ids)  # (batch, time, embedding_size)
-        return dropouts.types(vectors, ids, embedding.weight, self.embedding_dropout, self.training)
+        return drop_types(vectors, ids, embedding.weight, self.embedding_dropout, self.training)
 
 
 @contextmanager
 def once(backbone: Backbone) -> Iterator[list[Encoded]]:
-    """Inside, a backbone reads the same ids once only; the list holds every pass it made."""
+    """In this context, the backbone reads equal ids only once. Yields the list of its passes."""
     passes: list[Encoded] = []
     known: dict[tuple, Encoded] = {}
-    real, outer = backbone.forward, backbone.__dict__.get("forward")
+    real = backbone.forward
+    outer = backbone.__dict__.get("forward")
 
     def forward(x: Tensor, lengths: Tensor | None = None, state: Any = None) -> Encoded:
         if x.is_floating_point() or lengths is None or state is not None:
@@ -165,6 +192,6 @@ def once(backbone: Backbone) -> Iterator[list[Encoded]]:
     try:
         yield passes
     finally:
-        del backbone.forward  # the class's own shows again
+        del backbone.forward  # the class's own method is visible again
         if outer is not None:
             backbone.forward = outer  # type: ignore[method-assign]

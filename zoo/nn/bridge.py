@@ -1,4 +1,4 @@
-"""What an encoder hands to a decoder: h_n and c_n of one LSTM as the first state of another."""
+"""The bridge from encoder to decoder: h_n and c_n of one LSTM give another's initial state."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ Init = Literal["h_n_c_n", "h_n", "zero"]
 class Bridge(nn.Module):
     """h_n and c_n (layers * directions, batch, hidden) -> h_0 and c_0 (layers, batch, size).
 
-    The decoder's layer l starts from the encoder's layer l. Its directions, each of which has read
-    the whole row, are put side by side and mapped to the decoder's size:
+    The decoder's layer l starts from the encoder's layer l. The states of its directions, each of
+    which has read the whole row, are concatenated and mapped to the decoder's size:
 
         h_0[l] = tanh(W_l [h_n[l, forward]; h_n[l, backward]] + b_l)
         c_0[l] =      V_l [c_n[l, forward]; c_n[l, backward]] + d_l
 
-    tanh, because h of an LSTM lies within (-1, 1); none for c, because a cell is not bounded.
-    `init=h_n` hands over h alone, c_0 is zero; `init=zero` nothing at all. Those are for
-    comparison (Sutskever et al. 2014 hand over both; Bahdanau et al. 2015 a tanh of the state).
+    h_0 needs tanh, because h of an LSTM lies within (-1, 1). c_0 has none, because a cell is not
+    bounded. With `init=h_n`, c_0 is zero. With `init=zero`, both are zero. These two are for
+    comparison. Sutskever et al. (2014) pass both; Bahdanau et al. (2015) pass a tanh of the state.
     """
 
     def __init__(
         self, num_layers: int, directions: int, hidden_size: int, size: int, init: Init = "h_n_c_n"
     ) -> None:
         super().__init__()
-        self.num_layers, self.directions, self.size, self.init = num_layers, directions, size, init
+        self.num_layers = num_layers
+        self.directions = directions
+        self.size = size
+        self.init = init
 
-        def maps(wanted: bool) -> nn.ModuleList:
+        def make_maps(wanted: bool) -> nn.ModuleList:
             count = num_layers if wanted else 0
             return nn.ModuleList(nn.Linear(directions * hidden_size, size) for _ in range(count))
 
-        self.h, self.c = maps(init != "zero"), maps(init == "h_n_c_n")
+        self.h = make_maps(init != "zero")
+        self.c = make_maps(init == "h_n_c_n")
 
     def forward(self, h_n: Tensor, c_n: Tensor) -> State:
-        """The decoder's h_0 and c_0, each (layers, batch, size), in float32."""
+        """Return the decoder's h_0 and c_0, each (layers, batch, size), in float32."""
         zero = h_n.new_zeros(self.num_layers, h_n.size(1), self.size, dtype=torch.float32)
-        h_0 = self._mapped(self.h, h_n).tanh() if self.h else zero
-        c_0 = self._mapped(self.c, c_n) if self.c else zero
+        h_0 = self._map(self.h, h_n).tanh() if self.h else zero
+        c_0 = self._map(self.c, c_n) if self.c else zero
         return h_0, c_0
 
-    def _mapped(self, maps: nn.ModuleList, last: Tensor) -> Tensor:
+    def _map(self, maps: nn.ModuleList, last: Tensor) -> Tensor:
+        """Map last states (layers * directions, batch, hidden) to (layers, batch, size)."""
         each = last.unflatten(0, (self.num_layers, self.directions))  # (layers, directions, …)
         beside = each.transpose(1, 2).flatten(2)  # (layers, batch, directions * hidden)
         return torch.stack([m(layer) for m, layer in zip(maps, beside, strict=True)]).float()

@@ -1,7 +1,7 @@
-"""Words as characters: what can be said of a word that was never seen.
+"""A character encoder: it makes vectors for words that were never seen in training.
 
-A word is to its characters what a document is to its words: one vector that has read all of it, the
-final `h_n` of both directions. A batch's distinct words are read once each.
+A small LSTM reads a word's characters, as a classifier reads a document's words. The word's vector
+comes from the final `h_n` of both directions. Each distinct word of a batch is read once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from zoo.text.characters import CharBatch
 
 
 class CharEncoder(nn.Module):
-    """Vectors of words from their characters: merged final `h_n` of a small LSTM -> linear."""
+    """Vectors of words from characters: final `h_n` of a small bidirectional LSTM -> linear."""
 
     def __init__(
         self, alphabet: int, embedding_size: Count, hidden_size: Count, size: Count, dropout: Share
     ) -> None:
-        """`alphabet`: how many characters; `size` of the vectors; `dropout`: share of the characters
-        that become UNK in training."""
+        """alphabet: the number of characters; size: that of the vectors.
+
+        dropout: this share of the characters becomes UNK in training.
+        """
         super().__init__()
         self.backbone = Backbone(
             alphabet, embedding_size=embedding_size, hidden_size=hidden_size, word_dropout=dropout
@@ -29,7 +31,7 @@ class CharEncoder(nn.Module):
         self.project = nn.Linear(self.backbone.output_size, size, bias=False)
 
     def forward(self, spellings: CharBatch) -> Tensor:
-        """(batch, time, size); what stands on padding is of no word in particular."""
-        read = [self.backbone(ids, lengths).h_n for ids, lengths in spellings.blocks]
-        merged = torch.cat([torch.cat([*h_n], -1) for h_n in read])  # (words, 2 * hidden)
+        """Return word vectors (batch, time, size). Their values on padding have no meaning."""
+        states = [self.backbone(ids, lengths).h_n for ids, lengths in spellings.blocks]
+        merged = torch.cat([torch.cat([*h_n], -1) for h_n in states])  # (words, 2 * hidden)
         return nn.functional.embedding(spellings.word_index, self.project(merged))

@@ -1,11 +1,12 @@
-"""A linear-chain conditional random field: the best sequence of labels, not the best label of each
-step (Lafferty, McCallum and Pereira 2001; over an LSTM: Huang, Xu and Yu 2015).
+"""A linear-chain conditional random field, which scores whole sequences of labels.
+
+Sources: Lafferty, McCallum and Pereira 2001; over an LSTM: Huang, Xu and Yu 2015.
 
     score(path) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_t, y_t+1] + end[y_T]
     P(path)     = exp(score(path)) / sum over all paths of exp(score)
 
-The sum over all paths is computed exactly, step by step: a path is known by its last label alone.
-All rows of a batch are computed together; `real` (batch, time) is True up to a row's end.
+The forward algorithm computes the sum over all paths exactly, one step at a time. All rows of a
+batch are computed together. `real` (batch, time) is True up to a row's end.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-APART = 16  # steps after which what all paths share is put aside
-FORBIDDEN_SCORE = -1e4  # added to what is ruled out; exp of it is exactly 0
+RESCALE_STEPS = 16  # after so many steps the common part of all paths' scores is moved out
+FORBIDDEN_SCORE = -1e4  # the score of a forbidden transition; exp of it is exactly 0
 
 
 class CRF(nn.Module):
-    """Transitions between `size` labels, and their first and last ones.
+    """Scores of transitions between `size` labels, and of first and last labels.
 
-    barred: (size + 1, size) bool, True where label j must not follow label i; the last row is for
-    labels that must not come first. None rules nothing out.
+    barred: (size + 1, size) bool, True at [i, j] where label j must not follow label i. The last
+    row is True for labels that must not come first. None forbids nothing.
     """
 
     forbidden: Tensor
@@ -34,22 +35,25 @@ class CRF(nn.Module):
         self.end = nn.Parameter(torch.empty(size))
         if barred is None:
             barred = torch.zeros(size + 1, size, dtype=torch.bool)
-        self.register_buffer("forbidden", barred | _unreached(barred), persistent=False)
+        self.register_buffer("forbidden", barred | _unreachable(barred), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Small and random: nearly every sequence is as good as any other."""
+        """Draw small random scores, so that at first nearly all sequences are equally likely."""
         for weight in self.parameters():
             nn.init.uniform_(weight, -0.1, 0.1)
 
     def allowed(self) -> tuple[Tensor, Tensor]:
-        """`start` (size,) and `transitions` (size, size) without what is ruled out."""
+        """Return `start` (size,) and `transitions` (size, size) with forbidden entries masked."""
         start = self.start.masked_fill(self.forbidden[-1], FORBIDDEN_SCORE)
         return start, self.transitions.masked_fill(self.forbidden[:-1], FORBIDDEN_SCORE)
 
     def score(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
-        """(batch,): of one path a row. emissions (batch, time, size), labels (batch, time) int64;
-        what stands beyond a row's end is not looked at."""
+        """Return the score (batch,) of one path for each row.
+
+        emissions (batch, time, size), labels (batch, time) int64. Values beyond a row's end are
+        ignored.
+        """
         start, transitions = self.allowed()
         labels = labels.masked_fill(~real, 0)
         steps = emissions.gather(2, labels.unsqueeze(2)).squeeze(2)  # (batch, time)
@@ -59,52 +63,55 @@ class CRF(nn.Module):
         return ends + (steps * real).sum(1) + (moves * real[:, 1:]).sum(1)
 
     def log_partition(self, emissions: Tensor, real: Tensor) -> Tensor:
-        """(batch,): the logarithm of the sum over all paths of exp(score); 0 for an empty row."""
+        """Return the log (batch,) of the sum of exp(score) over all paths; 0 for an empty row."""
         start, transitions = self.allowed()
-        so_far = start + emissions[:, 0]  # (batch, size): of all paths that end in this label
-        total = so_far.new_zeros(len(so_far), 1)  # kept apart: in a large sum small ones are lost
+        so_far = start + emissions[:, 0]  # (batch, size): all paths that end in this label
+        total = so_far.new_zeros(len(so_far), 1)  # separate: a large sum loses small differences
         steps = zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True)
         for number, (step, now) in enumerate(steps, 1):
             longer = (so_far.unsqueeze(2) + transitions).logsumexp(1) + step
             so_far = torch.where(now.unsqueeze(1), longer, so_far)
-            if number % APART == 0:
+            if number % RESCALE_STEPS == 0:
                 share = so_far.logsumexp(1, keepdim=True)
                 total, so_far = total + share, so_far - share
         return torch.where(real[:, 0], total[:, 0] + (so_far + self.end).logsumexp(1), 0)
 
     def loss(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
-        """(batch,): -log P of the labels."""
+        """Return -log P (batch,) of the labels."""
         return self.log_partition(emissions, real) - self.score(emissions, labels, real)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, real: Tensor) -> Tensor:
-        """The best path of each row, (batch, time), 0 beyond its end (Viterbi 1967)."""
+        """Return the best path of each row (Viterbi 1967): (batch, time), 0 beyond its end."""
         start, transitions = self.allowed()
-        best = start + emissions[:, 0]  # (batch, size): of the best path that ends in this label
-        size, stay = best.size(1), torch.arange(best.size(1), device=best.device)
-        origins = []  # (batch, size) each: the label before, on that path
+        best = start + emissions[:, 0]  # (batch, size): the best path that ends in this label
+        size = best.size(1)
+        stay = torch.arange(size, device=best.device)
+        origins = []  # each (batch, size): the previous label on that path
         for step, now in zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True):
             longer, origin = (best.unsqueeze(2) + transitions).max(1)
             best = torch.where(now.unsqueeze(1), longer + step, best)
             origins.append(torch.where(now.unsqueeze(1), origin, stay.expand(len(best), size)))
         label = (best + self.end).argmax(1, keepdim=True)  # (batch, 1)
         path = [label]
-        for origin in reversed(origins):  # beyond a row's end the label stays what it is
+        for origin in reversed(origins):  # beyond a row's end the label does not change
             label = origin.gather(1, label)
             path.append(label)
         return torch.cat(path[::-1], 1).masked_fill(~real, 0)
 
     def marginals(self, emissions: Tensor, real: Tensor) -> Tensor:
-        """(batch, time, size): the probability of each label at each step, all paths considered;
-        it is the gradient of the log-partition. 0 beyond a row's end."""
+        """Return each label's marginal probability at each step, (batch, time, size).
+
+        It is the gradient of the log-partition by the emissions. It is 0 beyond a row's end.
+        """
         with torch.enable_grad():
             free = emissions.detach().requires_grad_()
             (found,) = torch.autograd.grad(self.log_partition(free, real).sum(), free)
         return found
 
 
-def _unreached(barred: Tensor) -> Tensor:
-    """(size,): labels that no allowed path comes to; what leads from one to another is barred too."""
+def _unreachable(barred: Tensor) -> Tensor:
+    """Return a mask (size,) of the labels that no allowed path reaches."""
     reached = ~barred[-1]
     for _ in range(len(reached)):
         reached = reached | (reached.unsqueeze(1) & ~barred[:-1]).any(0)
@@ -112,14 +119,14 @@ def _unreached(barred: Tensor) -> Tensor:
 
 
 class IndependentLabels(nn.Module):
-    """What a CRF does, without transitions: the best label of each step for itself."""
+    """The interface of a CRF without transitions: each step's label is predicted independently."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing  # of the loss, in training
+        self.label_smoothing = label_smoothing  # applies to the loss in training
 
     def loss(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
-        """(batch,): the sum over a row's steps of the cross entropy."""
+        """Return the cross entropy (batch,), summed over each row's steps."""
         smoothing = self.label_smoothing if self.training else 0.0
         labels = labels.masked_fill(~real, 0)
         each = F.cross_entropy(
@@ -128,9 +135,9 @@ class IndependentLabels(nn.Module):
         return (each * real).sum(1)  # (batch, time) to (batch,)
 
     def decode(self, emissions: Tensor, real: Tensor) -> Tensor:
-        """The best label of each step, (batch, time), 0 beyond a row's end."""
+        """Return the best label of each step, (batch, time), 0 beyond a row's end."""
         return emissions.argmax(-1).masked_fill(~real, 0)
 
     def marginals(self, emissions: Tensor, real: Tensor) -> Tensor:
-        """(batch, time, size): the probability of each label at each step, 0 beyond a row's end."""
+        """Return label probabilities (batch, time, size), 0 beyond a row's end."""
         return emissions.softmax(-1) * real.unsqueeze(-1)

@@ -1,13 +1,13 @@
-"""The last layer over a large vocabulary together with its loss, without a pass too many.
+"""The output layer over a large vocabulary fused with its loss.
 
-Over 33,000 words a step's logits are hundreds of times as large as what they are made of, so what
-counts is how often they are walked over. The derivative by the logits is
+Over 33,000 words a step's logits are hundreds of times as large as the vector they come from. So
+the number of passes over them decides the time. The derivative by the logits is
 
     P - (1 - smoothing) * onehot(target) - smoothing / vocabulary,   P = E / sum(E), E = exp(logits)
 
-All but E is of low rank. So E alone is kept, in 16 bits where the products are, and goes into the
-two products that carry the gradient back; what else there is, the sums of P included, is put right
-on their small factors.
+All terms but E have low rank. So only E is stored, in 16 bits if the products are in 16 bits. It
+enters the two products of the backward. The other terms, and the division by sum(E), are applied
+to the small factors of these products.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor
 
 from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 
-ELEMENTS = 1 << 22  # of logits that are held at a time, on a processor
+ELEMENTS = 1 << 22  # the most logits held at a time on a CPU
 KEPT = 1 << 27  # bytes; a larger E is allocated anew each time
 
 
 def linear_cross_entropy(
     x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Mean cross entropy of `F.linear(x, weight, bias)`, like torch's `F.cross_entropy` of it.
+    """Return the mean cross entropy of `F.linear(x, weight, bias)`, as `F.cross_entropy` does.
 
     x (n, size), weight (vocabulary, size), bias (vocabulary,), target (n,) int64. Products are
-    taken in the precision of the autocast around; sums are float32 (float64 of float64). Zero,
-    with zero gradients, for no rows.
+    computed in the precision of the enclosing autocast, sums in float32 (float64 for float64 x).
+    Without rows the loss and its gradients are zero. A second derivative raises RuntimeError.
     """
     wanted = torch.is_grad_enabled()
     return _LinearCrossEntropy.apply(x, weight, bias, target, label_smoothing, wanted)
@@ -38,20 +38,27 @@ def linear_cross_entropy(
 
 @torch.no_grad()
 def linear_losses(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-    """The cross entropy of each row (n,): `linear_cross_entropy` is its mean. Without gradient."""
-    low, kind = compute_dtype(x), torch.promote_types(x.dtype, torch.float32)
+    """Return the cross entropy of each row (n,), without gradient."""
+    low = compute_dtype(x)
+    wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
-        _, sums, tops = _powers(x.to(low), weight.to(low), bias.to(low), kind, keep=False)
-        return sums.log() + tops - _hits(x.to(kind), weight, bias, target)
+        _, sums, tops = _powers(x.to(low), weight.to(low), bias.to(low), wide, keep=False)
+        return sums.log() + tops - _hits(x.to(wide), weight, bias, target)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float,
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        target: Tensor,
+        smoothing: float,
         wanted: bool,
-    ) -> Tensor:  # fmt: skip
-        low, count = compute_dtype(x), max(1, len(x))
+    ) -> Tensor:
+        low = compute_dtype(x)
+        count = max(1, len(x))
         wide = torch.promote_types(x.dtype, torch.float32)
         ctx.kinds = x.dtype, weight.dtype, bias.dtype
         with torch.autocast(x.device.type, enabled=False):
@@ -82,11 +89,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _powers(
     rows: Tensor, weight: Tensor, bias: Tensor, wide: torch.dtype, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(logits - top) (n, vocabulary), its sums (n,) and the tops (n,), each row's highest logit.
+    """Return exp(logits - top) (n, vocabulary), its sums (n,) and the tops (n,).
 
-    Without `keep` the first is only what is left of the last rows.
+    The top is a row's highest logit. Without `keep`, the first result holds only the last rows.
     """
-    count, size = len(rows), len(weight)
+    count = len(rows)
+    size = len(weight)
     some = max(1, ELEMENTS // size) if rows.device.type == "cpu" else max(1, count)
     factor = PackedWeight(weight, rows.dtype) if count > some else None  # once for several products
     kept = _scratch(rows, count if keep else min(some, count), size)
@@ -103,31 +111,40 @@ def _powers(
 
 
 def _hits(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-    """The targets' logits (n,), in the precision of x."""
+    """Return the targets' logits (n,), in the precision of x."""
     return (x * weight[target].to(x)).sum(1) + bias[target].to(x)
 
 
 def _logits(rows: Tensor, weight: Tensor, bias: Tensor, factor: PackedWeight | None) -> Tensor:
-    """A new tensor (rows, vocabulary)."""
+    """Return the logits of rows, a new tensor (rows, vocabulary)."""
     if factor is None:
         return matmul(rows, weight, rows.dtype).add_(bias)
     return factor(rows, bias)
 
 
 def _gradients(
-    powers: Tensor, sums: Tensor, rows: Tensor, weight: Tensor, target: Tensor,
-    share: tuple[float, float], count: int,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Of x, weight and bias, divided by `count`; `share` of every token, and of the target."""
+    powers: Tensor,
+    sums: Tensor,
+    rows: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    share: tuple[float, float],
+    count: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight and bias, divided by `count`.
+
+    `share` is the target probability that smoothing gives to every token, and the rest, which the
+    target gets in addition.
+    """
     every, right = share
     wide = sums.dtype
-    part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): what makes E to P, over the count
+    part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): the factor from E to P / count
     of_rows = matmul(powers, weight.t(), rows.dtype).to(wide) * part
     of_rows -= weight[target].to(wide) * (right / count)
     given = torch.cat([rows.to(wide) * part, part], 1)  # (n, size + 1)
     lift = _lift(given, rows.dtype)
     given = (given if lift is None else given * lift).to(rows.dtype)
-    if rows.dtype == torch.float32:  # oneDNN's, which turns its second factor: the smaller one here
+    if rows.dtype == torch.float32:  # oneDNN transposes the second factor: here the smaller one
         made = matmul(given.t(), powers.t(), rows.dtype).t()
     else:
         made = powers.t() @ given  # (vocabulary, size + 1)
@@ -144,10 +161,10 @@ def _gradients(
 
 
 def _lift(given: Tensor, low: torch.dtype) -> Tensor | None:
-    """What `given` (n, size) is multiplied by before it is cast to `low`; None for nothing.
+    """Return the factor that scales `given` (n, size) before the cast to `low`; None for none.
 
-    float16 has no numbers below 6e-8, and over 33,000 words these are smaller. The largest is
-    lifted so far that a sum of n of them cannot overflow.
+    float16 has no numbers below 6e-8, and over 33,000 words these values are smaller. The factor
+    is so large that a sum of n of them just cannot overflow.
     """
     if low != torch.float16 or not given.numel():
         return None
@@ -158,8 +175,11 @@ _kept: dict[torch.dtype, Tensor] = {}
 
 
 def _scratch(like: Tensor, rows: int, size: int) -> Tensor:
-    """Memory (rows, size) for this call alone. On a processor it is kept from call to call: pages
-    that are new to the process take longer than the product that fills them."""
+    """Return uninitialised memory (rows, size) for this call.
+
+    On a CPU it is reused by later calls, because first touching new pages takes longer than the
+    product that fills them.
+    """
     elements = rows * size
     if like.device.type != "cpu" or elements * like.itemsize > KEPT:
         return like.new_empty(rows, size)

@@ -1,4 +1,4 @@
-"""Decoder: an LSTM that writes, from the state it is handed and what it may look at."""
+"""Decoder: an LSTM that writes text from an initial state and, with attention, from a memory."""
 
 from __future__ import annotations
 
@@ -10,54 +10,65 @@ from torch import Tensor, nn
 from zoo.nn.attention import Attention, AttentionKind, Memory
 from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import OutputLayer
-from zoo.rnn import dropout as dropouts
+from zoo.rnn.dropout import dropout as apply_dropout
 from zoo.text.special_ids import BOS, PAD, UNK
 
 
 class DecoderState(NamedTuple):
-    """Where a decoder stands after a token."""
+    """The state of a decoder after a token."""
 
     h: Tensor  # (layers, batch, hidden)
     c: Tensor  # (layers, batch, hidden)
-    fed_vector: Tensor | None  # (batch, size): the vector of the step before, with input feeding
+    fed_vector: Tensor | None  # (batch, size): the previous step's vector, with input feeding
 
     def select(self, rows: Tensor) -> DecoderState:
-        """The state of some rows: indices (kept,)."""
+        """Return the state of the rows with these indices (kept,)."""
         fed = None if self.fed_vector is None else self.fed_vector[rows]
         return DecoderState(self.h[:, rows], self.c[:, rows], fed)
 
 
 class Decoder(nn.Module):
-    """Vectors of the tokens so far -> LSTM -> attention -> one vector for the token to come.
+    """Vectors of the tokens so far -> LSTM -> attention -> one vector for the next token.
 
         vector = tanh(M [context; h])           (Luong et al. 2015), tanh(M h) without attention
 
     Without input feeding all steps of all rows go through the LSTM in one call, then through the
-    attention in one product. With it the vector of a step is part of the next step's input, so
-    that the steps have to be computed one after the other: several times slower, and every dropout
-    mask is drawn anew at each step.
+    attention in one product. With it, a step's vector is part of the next step's input. The steps
+    are then computed one after the other, which is several times slower, and every dropout mask is
+    drawn anew at each step.
     """
 
     def __init__(
-        self, encoder: Backbone, hidden_size: int, attention: AttentionKind | Literal["none"] = "none",
-        input_feeding: bool = False, dropout: float = 0.0,
-    ) -> None:  # fmt: skip
-        """The options are those of `encoder`, which reads ids; its embeddings and this one's
-        vectors are of the same size. `dropout` of the vectors."""
+        self,
+        encoder: Backbone,
+        hidden_size: int,
+        attention: AttentionKind | Literal["none"] = "none",
+        input_feeding: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        """Take the options of `encoder`, which reads ids, except for those given here.
+
+        The vectors have the size of its embeddings. `dropout` applies to the vectors.
+        """
         super().__init__()
         assert encoder.embedding is not None
-        self.size, read = encoder.embedding.embedding_dim, encoder.output_size
-        self.input_feeding, self.dropout = input_feeding, dropout
+        self.size = encoder.embedding.embedding_dim
+        self.input_feeding = input_feeding
+        self.dropout = dropout
+        read = encoder.output_size
         options = encoder.options | {
-            "vocabulary_size": None, "input_size": self.size * (2 if input_feeding else 1),
-            "hidden_size": hidden_size, "bidirectional": False, "learned_state": False,
-        }  # fmt: skip
+            "vocabulary_size": None,
+            "input_size": self.size * (2 if input_feeding else 1),
+            "hidden_size": hidden_size,
+            "bidirectional": False,
+            "learned_state": False,
+        }
         self.backbone = Backbone(**options)
         self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
         self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
 
     def start(self, h_0: Tensor, c_0: Tensor) -> DecoderState:
-        """The state before the first token, from h_0 and c_0 (layers, batch, hidden)."""
+        """Return the state before the first token, from h_0 and c_0 (layers, batch, hidden)."""
         fed = h_0.new_zeros(h_0.size(1), self.size) if self.input_feeding else None
         return DecoderState(h_0, c_0, fed)
 
@@ -97,41 +108,51 @@ class Decoder(nn.Module):
         return vectors, weights, DecoderState(encoded.h_n, encoded.c_n, fed)
 
     def _attend(self, output: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
-        """Vectors and weights for output (batch, steps, hidden)."""
+        """Return vectors and attention weights for output (batch, steps, hidden)."""
         weights = None
         if self.attention is not None:
             assert memory is not None
             context, weights = self.attention(output, memory)
             output = torch.cat([context.to(output.dtype), output], -1)
         vectors = self.mix(output).tanh()
-        return dropouts.dropout(vectors, self.dropout, self.training), weights
+        return apply_dropout(vectors, self.dropout, self.training), weights
 
 
 class DecoderStepModel:
-    """A `zoo.generation.step_model.Writer` of a decoder: what was read is computed once, states are only sorted."""
+    """A decoder as a `zoo.generation.step_model.StepModel`.
+
+    The memory is computed once. Later steps only reorder it and the states.
+    """
 
     ends_itself = True
 
     def __init__(
-        self, decoder: Decoder, state: DecoderState, memory: Memory | None, tokens: OutputLayer,
+        self,
+        decoder: Decoder,
+        state: DecoderState,
+        memory: Memory | None,
+        tokens: OutputLayer,
         encoder: Backbone,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`encoder` is the backbone that `tokens` may be tied to."""
-        self.decoder, self.state, self.memory = decoder, state, memory
-        self.tokens, self.encoder = tokens, encoder
-        self.width = 1  # prefixes of each text
+        self.decoder = decoder
+        self.state = state
+        self.memory = memory
+        self.tokens = tokens
+        self.encoder = encoder
+        self.width = 1  # the number of prefixes of each text
 
     def step(self, ids: Tensor) -> Tensor:
-        """Log-probabilities (texts, prefixes, vocabulary) after ids (texts, prefixes)."""
+        """Return log-probabilities (texts, prefixes, vocabulary) after ids (texts, prefixes)."""
         self.width = ids.size(1)
         embedded = self.tokens.embed(ids, self.encoder)
         vectors, _, self.state = self.decoder.step(embedded, self.state, self.memory)
         found = self.tokens(vectors, self.encoder).float().log_softmax(-1)
-        found[..., [PAD, UNK, BOS]] = -torch.inf  # never written, and no other gains by that
+        found[..., [PAD, UNK, BOS]] = -torch.inf  # never written; the others are not renormalised
         return found
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
-        """Go on with these texts, and of each with these prefixes."""
+        """Continue with these texts, and with these prefixes of each."""
         if self.memory is not None and len(texts) < len(self.memory.values):
             self.memory = self.memory.select(texts)
         self.state = self.state.select((texts.unsqueeze(1) * self.width + prefixes).flatten())

@@ -1,4 +1,4 @@
-"""One direction or both: a backbone that was trained one way, under a task that reads the other."""
+"""Conversion of a trained backbone from one direction to both, or from both to one."""
 
 from __future__ import annotations
 
@@ -8,50 +8,59 @@ from torch import Tensor, nn
 from zoo.nn.backbone import Backbone
 from zoo.rnn.stack import State
 
-DROPOUTS = (  # a training's own, whatever its backbone was trained with before
-    "dropout", "input_dropout", "word_dropout", "embedding_dropout", "output_dropout",
-    "weight_dropout", "locked_dropout",
-)  # fmt: skip
+DROPOUTS = (  # each training sets these itself; a loaded backbone does not bring its own
+    "dropout",
+    "input_dropout",
+    "word_dropout",
+    "embedding_dropout",
+    "output_dropout",
+    "weight_dropout",
+    "locked_dropout",
+)
 
 
 def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
-    """A backbone that reads in one direction or in both, made of `backbone`'s own parameters.
+    """Return a backbone that reads in one direction or in both, with `backbone`'s parameters.
 
-    False leaves the backward direction out. A single layer allows that and computes the same
-    forward half; in a deeper one the forward direction reads what the backward one has seen, and
-    ValueError says so.
+    False leaves the backward direction out. One layer then computes the same forward half. With
+    more layers the forward direction reads the backward one's output, so ValueError is raised.
 
-    True adds a backward direction. It starts as the forward one's mirror, and between layers each
-    direction starts reading itself alone: two stacks, one to the right and one to the left.
+    True adds a backward direction, a copy of the forward one. At first, each direction reads only
+    its own output between layers, so both form separate stacks.
 
-    What is the same in both stays one parameter: training the one trains the other. `dropouts` are
-    those of DROPOUTS that are to be others.
+    Parameters that are equal in both are shared: training one backbone trains the other.
+    `dropouts` replaces options named in DROPOUTS.
     """
     made = Backbone(**backbone.options | {"bidirectional": bidirectional} | dropouts)
     like = next(backbone.lstm.parameters())
     made.lstm.to(like.device, like.dtype)
     made.embedding = backbone.embedding
     if bidirectional and not backbone.lstm.bidirectional:
-        _both(backbone.lstm, made.lstm)
+        _add_backward(backbone.lstm, made.lstm)
     else:
-        _same(backbone.lstm, made.lstm)
+        _share(backbone.lstm, made.lstm)
     return made.train(backbone.training)
 
 
 def forward_alone(state: State | None) -> State | None:
-    """The first state of two directions, (2, batch, hidden) each, of which only the forward one
-    goes on from something, (1, batch, hidden): the backward one starts at the end, from nothing."""
+    """Extend a forward state to both directions; the backward direction starts from zero.
+
+    h and c (1, batch, hidden) become (2, batch, hidden). None stays None.
+    """
     if state is None:
         return None
     h, c = (torch.cat([part, torch.zeros_like(part)]) for part in state)
     return h, c
 
 
-def _same(lstm: nn.LSTM, made: nn.LSTM) -> None:
+def _share(lstm: nn.LSTM, made: nn.LSTM) -> None:
+    """Give `made` the parameters of `lstm`, in all directions that `made` has."""
     less = lstm.bidirectional and not made.bidirectional
     if less and lstm.num_layers > 1:
-        raise ValueError("in a bidirectional LSTM of several layers the forward direction reads "
-                         "what the backward one has seen: it cannot do without")  # fmt: skip
+        raise ValueError(
+            "in a bidirectional LSTM of several layers the forward direction reads "
+            "what the backward one has seen: it cannot do without"
+        )
     for name, _ in [*made.named_parameters()]:
         if less and name in ("h_0", "c_0"):
             raise ValueError("a learned first state of both directions cannot be shared with one")
@@ -59,21 +68,22 @@ def _same(lstm: nn.LSTM, made: nn.LSTM) -> None:
 
 
 @torch.no_grad()
-def _both(lstm: nn.LSTM, made: nn.LSTM) -> None:
+def _add_backward(lstm: nn.LSTM, made: nn.LSTM) -> None:
+    """Share or copy the parameters of `lstm` into `made`, which has both directions."""
     for name, weight in [*made.named_parameters()]:
         own = lstm.get_parameter(name.removesuffix("_reverse"))
         mirror = name.endswith("_reverse")
         if name in ("h_0", "c_0"):
-            weight.copy_(own.repeat_interleave(2, 0))  # of each layer both directions
+            weight.copy_(own.repeat_interleave(2, 0))  # both directions of each layer
         elif own.shape != weight.shape:  # (gates, size) -> (gates, 2 size): above the first layer
-            weight.copy_(_beside(own, mirror))
+            weight.copy_(_widen(own, mirror))
         elif mirror:
             weight.copy_(own)
         else:
             setattr(made, name, own)
 
 
-def _beside(weight: Tensor, mirror: bool) -> Tensor:
-    """Weights (gates, size) that read their own half of (forward, backward) and not the other."""
-    none = torch.zeros_like(weight)
-    return torch.cat([none, weight] if mirror else [weight, none], 1)
+def _widen(weight: Tensor, mirror: bool) -> Tensor:
+    """Widen weights (gates, size) to (gates, 2 * size) with zeros for the other direction."""
+    zeros = torch.zeros_like(weight)
+    return torch.cat([zeros, weight] if mirror else [weight, zeros], 1)

@@ -1,4 +1,4 @@
-"""The tokens that a model writes: as vectors that go in, and as logits and a loss that come out."""
+"""The output layer of a model that writes tokens: their embeddings, logits and loss."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from zoo.text.special_ids import PAD
 
 
 class OutputLayer(nn.Module):
-    """Ids -> vectors of the backbone's embedding size, and vectors (…, size) -> logits
-    (…, vocabulary).
+    """Map ids to vectors (…, size), and vectors (…, size) to logits (…, vocabulary).
 
-    Tied, logits compare a vector with the very embeddings of the tokens (Press and Wolf 2017; Inan
-    et al. 2017): one matrix less to learn. What is written shares the backbone's embedding unless
-    it has its `own`. The backbone is handed in at each call: a Parameter that stood in two modules
-    could not be saved.
+    `tied`: the output matrix is the embedding (Press and Wolf 2017; Inan et al. 2017), which saves
+    one matrix. `own`: the layer has an embedding of its own; otherwise it uses the backbone's. The
+    backbone is an argument of each call, because a Parameter in two modules could not be saved.
     """
 
     weight: Tensor | None
@@ -30,22 +28,22 @@ class OutputLayer(nn.Module):
             nn.init.normal_(self.embedding.weight, std=size**-0.5)
             with torch.no_grad():
                 self.embedding.weight[PAD] = 0
-        scores = None if tied else nn.Parameter(torch.randn(vocabulary, size) * size**-0.5)
-        self.register_parameter("weight", scores)
+        weight = None if tied else nn.Parameter(torch.randn(vocabulary, size) * size**-0.5)
+        self.register_parameter("weight", weight)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     def embed(self, ids: Tensor, backbone: Backbone) -> Tensor:
-        """Vectors (batch, time, size) of ids (batch, time), after the backbone's word dropout."""
+        """Return vectors (batch, time, size) of ids (batch, time), after the backbone's dropout."""
         return backbone.embed(ids, self.embedding)
 
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
-        """Logits (…, vocabulary) of vectors (…, size)."""
+        """Return logits (…, vocabulary) of vectors (…, size)."""
         return F.linear(vectors, self.output_weight(backbone), self.bias)
 
     def loss(
         self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
-        """Mean cross entropy of vectors (n, size) and target ids (n,)."""
+        """Return the mean cross entropy of vectors (n, size) and target ids (n,)."""
         return linear_cross_entropy(
             at_least_float32(vectors),
             self.output_weight(backbone),
@@ -55,13 +53,13 @@ class OutputLayer(nn.Module):
         )
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
-        """The cross entropy of each of vectors (n, size) and target ids (n,), without gradient."""
+        """Return the cross entropies (n,) of vectors (n, size) and target ids (n,), no gradient."""
         return linear_losses(
             at_least_float32(vectors), self.output_weight(backbone), self.bias, target
         )
 
     def output_weight(self, backbone: Backbone) -> Tensor:
-        """What vectors are compared with (vocabulary, size)."""
+        """Return the output matrix (vocabulary, size)."""
         if self.weight is not None:
             return self.weight
         embedding = self.embedding if self.embedding is not None else backbone.embedding
@@ -70,5 +68,5 @@ class OutputLayer(nn.Module):
 
 
 def at_least_float32(vectors: Tensor) -> Tensor:
-    """Vectors in float32 at least: sums over them are taken in that."""
+    """Return vectors in float32 or wider, the precision for sums over them."""
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

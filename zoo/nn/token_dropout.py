@@ -9,7 +9,7 @@ from zoo.text.special_ids import EOS, UNK
 
 
 def words(ids: Tensor, p: float, training: bool = True) -> Tensor:
-    """Ids with `share` of the tokens turned into UNK, in training; PAD, BOS and EOS stay."""
+    """In training, replace each id by UNK with probability `p`; PAD, BOS and EOS stay."""
     if not (training and p):
         return ids
     dropped = torch.rand(ids.shape, device=ids.device) < p
@@ -17,8 +17,10 @@ def words(ids: Tensor, p: float, training: bool = True) -> Tensor:
 
 
 def some(ids: Tensor, chosen: Tensor, p: float, training: bool = True) -> Tensor:
-    """Ids with `share` of those that are `chosen`, (vocabulary,) bool, turned into UNK, in
-    training."""
+    """In training, replace each `chosen` id by UNK with probability `p`.
+
+    chosen: (vocabulary,) bool.
+    """
     if not (training and p):
         return ids
     return ids.masked_fill(chosen[ids] & (torch.rand(ids.shape, device=ids.device) < p), UNK)

@@ -1,1 +1,1 @@
-"""Recurrent layers: a drop-in for `torch.nn.LSTM`, and what computes it."""
+"""Recurrent layers: a drop-in for `torch.nn.LSTM` and the engines that compute it."""

@@ -1,8 +1,8 @@
-"""Which engine, and which kernel inside torch, computes an LSTM – and which condition decides it.
+"""Predict which engine and which kernel inside torch compute an LSTM, and explain why.
 
-The conditions are torch's own (2.11 to 2.13), read in its sources: `aten/src/ATen/native/RNN.cpp`
-chooses oneDNN or cuDNN, `aten/src/ATen/native/cudnn/RNN.cpp` chooses cuDNN's algorithm. Nothing
-here runs or needs a device: it is arithmetic on shapes.
+The conditions come from the sources of torch 2.11 to 2.13: `aten/src/ATen/native/RNN.cpp` chooses
+oneDNN or cuDNN, and `aten/src/ATen/native/cudnn/RNN.cpp` chooses cuDNN's algorithm. The prediction
+is arithmetic on shapes: it runs no kernel and needs no device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from zoo import device as machine
+from zoo.device import native_bf16
 from zoo.rnn.cuda import lstm_cuda
 from zoo.rnn.cuda.buffers import Case
 from zoo.rnn.cuda.cuda_graph import MOST_BYTES
@@ -20,12 +20,12 @@ from zoo.rnn.stack import choose
 STANDARD = "CUDNN_RNN_ALGO_STANDARD"
 PERSISTENT = "CUDNN_RNN_ALGO_PERSIST_STATIC"
 SMALL = "CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H"
-ALIGNED = 128  # what the persistent kernel wants hidden_size and input_size to be multiples of
+ALIGNED = 128  # the persistent kernel needs hidden_size and input_size to be multiples of this
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides about a kernel: an LSTM's sizes and a batch's."""
+    """The sizes of an LSTM and of a batch, which decide the kernel."""
 
     input_size: int
     hidden_size: int
@@ -33,23 +33,23 @@ class Shape:
     bidirectional: bool = False
     proj_size: int = 0
     layer_norm: bool = False
-    split: bool = False  # one call per layer and direction, also where no row is padded
+    split: bool = False  # whether each layer and direction is a call of its own, even unpadded
     batch: int = 1
     time: int = 1
-    lengths: bool = False  # rows of different lengths
+    lengths: bool = False  # whether the rows have different lengths
 
 
 @dataclass(frozen=True)
 class Device:
-    """What torch asks a device before it chooses."""
+    """The properties of a device that torch's choice depends on."""
 
     kind: str  # "cpu" or "cuda"
     name: str = ""
     capability: tuple[int, int] = (9, 0)
     processors: int = 132  # streaming multiprocessors
-    cudnn: int = 91300  # its version
-    bf16: bool = True  # a processor's bf16 instructions (AVX512-BF16 or AMX), a GPU's
-    onednn: bool = True
+    cudnn: int = 91300  # the version of cuDNN
+    bf16: bool = True  # whether it has bf16 instructions (on a CPU: AVX512-BF16 or AMX)
+    onednn: bool = True  # whether torch is built with oneDNN
     triton: bool = True  # whether Triton can be imported
 
 
@@ -61,7 +61,7 @@ H100 = Device("cuda", "H100", (9, 0), 132)
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that a kernel asks for, and whether it is so."""
+    """One requirement of a kernel and whether it is met."""
 
     requirement: str
     holds: bool
@@ -69,16 +69,16 @@ class Condition:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What would run. `str()` of it is for people."""
+    """The engine and the kernel that would run, with reasons. `str()` gives a readable report."""
 
     engine: str
-    kernel: str  # forward; what runs backward is said where it differs
-    conditions: list[Condition]  # of the fastest kernel there is for the device
-    rewrites: list[str] = field(default_factory=list)  # lossless ones that would help
+    kernel: str  # the forward kernel; the backward kernel is named where it differs
+    conditions: list[Condition]  # of the fastest kernel that the device has
+    rewrites: list[str] = field(default_factory=list)  # lossless changes that would help
 
     @property
     def failing(self) -> list[str]:
-        """What the fastest kernel wants and does not get."""
+        """The unmet requirements of the fastest kernel."""
         return [condition.requirement for condition in self.conditions if not condition.holds]
 
     def __str__(self) -> str:
@@ -90,70 +90,88 @@ class Explanation:
 def explain(
     shape: Shape, device: Device | torch.device | str, dtype: torch.dtype, engine: str = "auto"
 ) -> Explanation:
-    """What runs a batch of `shape` in `dtype` on a device.
+    """Explain which engine and kernel would run a batch of `shape` in `dtype` on a device.
 
-    `device` is a Device, or the name of one: "cuda" is the one at hand, or an H100 where there is
-    none.
+    `device` is a Device, or a name such as "cpu" or "cuda". "cuda" means this machine's GPU, or an
+    H100 on a machine without one.
     """
     if not isinstance(device, Device):
         device = describe(torch.device(device))
     engine = choose(engine, shape.layer_norm)
     if engine != "torch":
-        asked = [Condition("no layer norm: the fused kernels have none", not shape.layer_norm)]
+        fused = [Condition("no layer norm: the fused kernels have none", not shape.layer_norm)]
         if not shape.layer_norm:
-            asked = [Condition(f"engine='auto' or 'torch', not {engine!r}", False)]
+            fused = [Condition(f"engine='auto' or 'torch', not {engine!r}", False)]
         if engine == "reference":
-            return Explanation(engine, "one gate at a time, backward by autograd", asked)
-        covered = _pointwise(shape, device, dtype) if device.kind == "cuda" else []
-        return Explanation(engine, _hoisted(device, covered), asked + covered)
+            return Explanation(engine, "one gate at a time, backward by autograd", fused)
+        triton = _triton_conditions(shape, device, dtype) if device.kind == "cuda" else []
+        return Explanation(engine, _hoisted_kernel(device, triton), fused + triton)
     if device.kind == "cuda":
-        return _cudnn(shape, device, dtype)
-    return _onednn(shape, device, dtype)
+        return _explain_cudnn(shape, device, dtype)
+    return _explain_onednn(shape, device, dtype)
 
 
 def describe(device: torch.device) -> Device:
-    """The conditions that this machine fulfils."""
+    """Describe a device of this machine. Without a GPU, "cuda" is described as an H100."""
     if device.type != "cuda":
-        bf16 = machine.native_bf16()
-        return Device("cpu", "cpu", bf16=bf16, onednn=torch.backends.mkldnn.is_available())
+        onednn = torch.backends.mkldnn.is_available()
+        return Device("cpu", "cpu", bf16=native_bf16(), onednn=onednn)
     if not torch.cuda.is_available():
         return H100
     found = torch.cuda.get_device_properties(device)
-    return Device("cuda", found.name, (found.major, found.minor), found.multi_processor_count,
-                  torch.backends.cudnn.version() or 0, torch.cuda.is_bf16_supported(),
-                  triton=lstm_cuda.has_triton())  # fmt: skip
+    return Device(
+        "cuda",
+        found.name,
+        (found.major, found.minor),
+        found.multi_processor_count,
+        torch.backends.cudnn.version() or 0,
+        torch.cuda.is_bf16_supported(),
+        triton=lstm_cuda.has_triton(),
+    )
 
 
-def _pointwise(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
-    """What the hoisted engine asks for on a CUDA device before it leaves its loop."""
-    has = (True, shape.layer_norm, shape.lengths)
-    case = Case(shape.time, shape.batch, shape.hidden_size, dtype, *has)
+def _triton_conditions(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
+    """Return the conditions under which the hoisted engine runs Triton kernels on a CUDA device."""
+    case = Case(
+        shape.time,
+        shape.batch,
+        shape.hidden_size,
+        dtype,
+        bias=True,
+        layer_norm=shape.layer_norm,
+        padded=shape.lengths,
+    )
     oldest = ".".join(map(str, lstm_cuda.CAPABILITY))
     return [
         Condition("Triton can be imported", device.triton),
-        Condition(f"compute capability {oldest} or newer", device.capability >= lstm_cuda.CAPABILITY),
+        Condition(
+            f"compute capability {oldest} or newer", device.capability >= lstm_cuda.CAPABILITY
+        ),
         Condition("float32, float16 or bfloat16", dtype in lstm_cuda.DTYPES),
         Condition("no projection (proj_size=0)", shape.proj_size == 0),
-        Condition(f"hidden_size at most {lstm_cuda.WIDEST} with layer norm",
-                  not shape.layer_norm or shape.hidden_size <= lstm_cuda.WIDEST),
+        Condition(
+            f"hidden_size at most {lstm_cuda.WIDEST} with layer norm",
+            not shape.layer_norm or shape.hidden_size <= lstm_cuda.WIDEST,
+        ),
         Condition(f"buffers of at most {MOST_BYTES >> 20} MiB", case.nbytes <= MOST_BYTES),
-    ]  # fmt: skip
+    ]
 
 
-def _hoisted(device: Device, covered: list[Condition]) -> str:
-    """What the hoisted engine runs, given the conditions of its kernels on a CUDA device."""
+def _hoisted_kernel(device: Device, conditions: list[Condition]) -> str:
+    """Describe what the hoisted engine runs; `conditions` are those of its Triton kernels."""
     loop = "one product and some calls on whole gates a step, backward by hand"
     if device.kind != "cuda":
         return loop
-    if not all(condition.holds for condition in covered[:-1]):
+    if not all(condition.holds for condition in conditions[:-1]):
         return f"{loop}, each launched by Python"
     steps = "one product and one Triton kernel a step, backward by hand"
-    if not covered[-1].holds:
+    if not conditions[-1].holds:
         return f"{steps}, each launched by Python"
     return f"{steps}; from a shape's second call on, a CUDA graph launches all steps at once"
 
 
-def _onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
+def _explain_onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
+    """Explain the `torch` engine on a CPU."""
     conditions = [
         Condition("torch built with oneDNN", device.onednn),
         Condition("float32 or bfloat16", dtype in (torch.float32, torch.bfloat16)),
@@ -171,13 +189,18 @@ def _onednn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
     return Explanation("torch", kernel, conditions, rewrites)
 
 
-def _cudnn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
+def _explain_cudnn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
+    """Explain the `torch` engine on a CUDA device."""
     if dtype == torch.bfloat16 and (device.cudnn < 91300 or device.capability < (8, 0)):
         wants = Condition("bfloat16 wants cuDNN 9.13 and compute capability 8.0", False)
-        return Explanation("torch", "torch's own loop, several kernels a step", [wants],
-                           ["float16: cuDNN takes it everywhere"])  # fmt: skip
+        return Explanation(
+            "torch",
+            "torch's own loop, several kernels a step",
+            [wants],
+            ["float16: cuDNN takes it everywhere"],
+        )
     shape = replace(shape, split=shape.split or shape.lengths)
-    conditions = _persistent(shape, device, dtype)
+    conditions = _persistent_conditions(shape, device, dtype)
     small = dtype != torch.float64 and device.capability >= (6, 0) and not shape.proj_size
     if small and shape.hidden_size <= 128:
         kernel = SMALL
@@ -188,56 +211,65 @@ def _cudnn(shape: Shape, device: Device, dtype: torch.dtype) -> Explanation:
     return Explanation("torch", kernel, conditions, _rewrites(shape, device, dtype, kernel))
 
 
-def _persistent(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
-    """What torch asks for before it takes cuDNN's persistent kernel."""
+def _persistent_conditions(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
+    """Return the conditions under which torch chooses cuDNN's persistent kernel."""
     return [
         Condition("float16", dtype == torch.float16),
         Condition("no projection (proj_size=0)", shape.proj_size == 0),
         Condition("one layer in a call", shape.num_layers == 1 or shape.split),
         Condition("one direction in a call", not shape.bidirectional or shape.split),
-        Condition("hidden_size a multiple of 128, at most 1024",
-                  shape.hidden_size % ALIGNED == 0 and shape.hidden_size <= 1024),
-        Condition("each layer's input_size a multiple of 128"
-                  + (" with the column that marks padding" if shape.lengths else ""),
-                  all(size % ALIGNED == 0 for size in _inputs(shape))),
-        Condition(_asked(device), _fits(shape.batch, shape.time, device)),
-        Condition("Volta, or compute capability 8.0 or newer but 8.6 with 98 processors",
-                  _has_persistent(device)),
-    ]  # fmt: skip
+        Condition(
+            "hidden_size a multiple of 128, at most 1024",
+            shape.hidden_size % ALIGNED == 0 and shape.hidden_size <= 1024,
+        ),
+        Condition(
+            "each layer's input_size a multiple of 128"
+            + (" with the column that marks padding" if shape.lengths else ""),
+            all(size % ALIGNED == 0 for size in _input_sizes(shape)),
+        ),
+        Condition(_batch_requirement(device), _batch_fits(shape.batch, shape.time, device)),
+        Condition(
+            "Volta, or compute capability 8.0 or newer but 8.6 with 98 processors",
+            _has_persistent(device),
+        ),
+    ]
 
 
 def _has_persistent(device: Device) -> bool:
-    """Of the devices, torch leaves out Turing, small ones, and sm_86."""
+    """Whether torch uses the persistent kernel here: not on Turing, sm_86 or small GPUs."""
     if device.capability[0] == 7:
         return device.capability != (7, 5)
     return device.capability >= (8, 0) and device.capability[1] != 6 and device.processors >= 98
 
 
-def _asked(device: Device) -> str:
+def _batch_requirement(device: Device) -> str:
+    """Describe the batches that the persistent kernel takes on the device."""
     if device.capability[0] == 7:
-        return ("batch 8, or a multiple of 16 but 80 and 112; 40 steps up to 128 rows, 20 up to "
-                "96, 10 up to 32")  # fmt: skip
+        return (
+            "batch 8, or a multiple of 16 but 80 and 112; 40 steps up to 128 rows, 20 up to "
+            "96, 10 up to 32"
+        )
     return "batch a multiple of 8, at most 128"
 
 
-def _fits(batch: int, time: int, device: Device) -> bool:
-    """Whether a batch has the rows that the persistent kernel wants."""
+def _batch_fits(batch: int, time: int, device: Device) -> bool:
+    """Whether the persistent kernel takes a batch of this size and length."""
     if device.capability[0] != 7:
         return batch % 8 == 0 and batch <= 128
-    rows = batch == 8 or (batch % 16 == 0 and batch not in (80, 112))
+    size_fits = batch == 8 or (batch % 16 == 0 and batch not in (80, 112))
     most = 128 if time >= 40 else 96 if time >= 20 else 32 if time >= 10 else 0
-    return rows and batch <= most
+    return size_fits and batch <= most
 
 
-def _inputs(shape: Shape) -> list[int]:
-    """The input sizes of the first layer and of the others, as the kernel sees them."""
+def _input_sizes(shape: Shape) -> list[int]:
+    """Return the input sizes of the first and of the other layers, with any padding column."""
     below = shape.proj_size or shape.hidden_size
     sizes = [shape.input_size, *[below * (2 if shape.bidirectional else 1)][: shape.num_layers - 1]]
     return [size + 1 if shape.lengths else size for size in sizes]
 
 
 def _rewrites(shape: Shape, device: Device, dtype: torch.dtype, kernel: str) -> list[str]:
-    """What would make the persistent kernel possible without changing a result."""
+    """List the changes that would allow the persistent kernel and keep every result."""
     if kernel in (PERSISTENT, SMALL) or dtype == torch.float64 or not _has_persistent(device):
         return []
     if shape.proj_size or shape.hidden_size > 1024:
@@ -250,12 +282,14 @@ def _rewrites(shape: Shape, device: Device, dtype: torch.dtype, kernel: str) -> 
     units = shape.hidden_size + -shape.hidden_size % ALIGNED
     if shape.hidden_size < units <= 1024:
         found.append(f"zero-pad hidden_size to {units}: zoo.rnn.zero_pad")
-    first = _inputs(shape)[0]
+    first = _input_sizes(shape)[0]
     if first % ALIGNED:
         found.append(
             f"zero-pad the input to {shape.input_size + -first % ALIGNED}: zoo.rnn.zero_pad"
         )
-    enough = next((n for n in range(shape.batch, 129) if _fits(n, shape.time, device)), shape.batch)
+    enough = next(
+        (n for n in range(shape.batch, 129) if _batch_fits(n, shape.time, device)), shape.batch
+    )
     if enough > shape.batch:
         found.append(f"pad the batch to {enough} rows, of any content")
     return found

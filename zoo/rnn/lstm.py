@@ -1,7 +1,7 @@
-"""LSTM: `torch.nn.LSTM`'s arguments, parameters and results, and what it lacks.
+"""LSTM: `torch.nn.LSTM`'s arguments, parameters and results, with additions.
 
-What an LSTM computes stands gate by gate in `zoo/rnn/lstm_reference.py`; this file puts layers, directions,
-dropout and initial states around it, and chooses what computes it.
+`zoo/rnn/lstm_reference.py` writes out the computation gate by gate. This file adds layers,
+directions, dropout and initial states, and chooses the engine.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class LSTM(nn.LSTM):
     output_dropout: this share of `output` is zero in training; `dropout`, as torch has it, acts
         between layers and never on the last one.
     locked_dropout: `dropout` and `output_dropout` zero the same features at all steps of a row.
-    learned_state: the state where none is given is learned, not zero: `h_0`, `c_0`
+    learned_state: the default initial state is learned instead of zero: parameters `h_0`, `c_0`
         (layers * directions, 1, size).
-    forget_bias: the forget gate's bias at the start; None leaves torch's random one.
-    engine: `torch`, the fused kernel; `reference`, gate by gate; `hoisted`, the reference made
-        fast; `auto`, the fused kernel where it can compute the function, else `hoisted`. `explain`
-        tells which one runs, and how fast it can be.
+    forget_bias: the initial bias of the forget gate; None leaves torch's random one.
+    engine: `torch`, the fused kernel; `reference`, gate by gate; `hoisted`, a faster form of the
+        reference; `auto`, the fused kernel, or `hoisted` with layer norm. `explain` names the
+        engine that runs and its kernel.
 
-    With `lengths` the padding has no influence, whatever it holds: `output` is zero there, `h_n`,
-    `c_n` are those after each row's last real step, and the backward direction starts at that
-    step. Results and gradients are those of `pack_padded_sequence`, without its cost.
+    With `lengths`, padding has no influence, whatever it contains. `output` is zero on padding.
+    `h_n` and `c_n` are taken after each row's last real step. The backward direction starts at
+    that step. Results and gradients are those of `pack_padded_sequence`, without its cost.
 
-    Dropout masks are drawn outside the fused kernel: a seed gives the same bits on every device.
+    Dropout masks are drawn outside the fused kernel, so a seed repeats them.
     """
 
     def __init__(
@@ -70,34 +70,43 @@ class LSTM(nn.LSTM):
         if engine == "torch" and layer_norm:
             raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            proj_size, device, dtype,
-        )  # fmt: skip
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
         self.layer_norm, self.learned_state = layer_norm, learned_state
         self.weight_dropout, self.output_dropout = weight_dropout, output_dropout
         self.locked_dropout, self.forget_bias = locked_dropout, forget_bias
         self.engine: stack.Engine = engine
-        for suffix in self.suffixes if layer_norm else ():
-            self._add("norm_weight" + suffix, 5, hidden_size)
-            self._add("norm_bias" + suffix, 5, hidden_size)
+        if layer_norm:
+            for suffix in self.suffixes:
+                self._add_parameter("norm_weight" + suffix, 5, hidden_size)
+                self._add_parameter("norm_bias" + suffix, 5, hidden_size)
         if learned_state:
-            self._add("h_0", len(self.suffixes), 1, proj_size or hidden_size)
-            self._add("c_0", len(self.suffixes), 1, hidden_size)
+            self._add_parameter("h_0", len(self.suffixes), 1, proj_size or hidden_size)
+            self._add_parameter("c_0", len(self.suffixes), 1, hidden_size)
         self._reset_own_parameters()
 
-    def _add(self, name: str, *shape: int) -> None:
+    def _add_parameter(self, name: str, *shape: int) -> None:
         self.register_parameter(name, nn.Parameter(next(self.parameters()).new_empty(shape)))
 
     @property
     def suffixes(self) -> list[str]:
-        """What ends the parameters' names, in the order of h_n: _l0, _l0_reverse, _l1, …"""
+        """The endings of the parameters' names, in the order of h_n: _l0, _l0_reverse, _l1, …"""
         directions = ("", "_reverse") if self.bidirectional else ("",)
         return [f"_l{layer}{way}" for layer in range(self.num_layers) for way in directions]
 
     def reset_parameters(self) -> None:
-        """torch's uniform weights; norms that change nothing, zero states, and `forget_bias`."""
+        """Draw torch's uniform weights, reset norms and learned states, and set `forget_bias`."""
         super().reset_parameters()
-        if hasattr(self, "engine"):  # torch's constructor calls this before ours is through
+        if hasattr(self, "engine"):  # torch's constructor calls this before ours has finished
             self._reset_own_parameters()
 
     @torch.no_grad()
@@ -112,10 +121,13 @@ class LSTM(nn.LSTM):
 
     @torch.no_grad()
     def set_forget_bias(self, value: float) -> None:
-        """Let the forget gates start at sigmoid(value) (Jozefowicz et al. 2015 advise 1)."""
+        """Set the bias of every forget gate to `value` (Jozefowicz et al. 2015 advise 1).
+
+        Raises ValueError if the LSTM has neither biases nor layer norm.
+        """
         rows = slice(self.hidden_size, 2 * self.hidden_size)
         for suffix in self.suffixes:
-            if self.layer_norm:  # a bias in front of the norm would be normalised away
+            if self.layer_norm:  # the norm would remove a bias before it
                 self.get_parameter("norm_bias" + suffix)[1] = value
             elif not self.bias:
                 raise ValueError("forget_bias needs bias=True or layer_norm=True")
@@ -124,9 +136,14 @@ class LSTM(nn.LSTM):
                 self.get_parameter("bias_hh" + suffix)[rows] = 0
 
     def extra_repr(self) -> str:
-        """What is not at its default."""
-        names = ("layer_norm", "weight_dropout", "output_dropout", "locked_dropout",
-                 "learned_state")  # fmt: skip
+        """Name the arguments that are not at their defaults."""
+        names = (
+            "layer_norm",
+            "weight_dropout",
+            "output_dropout",
+            "locked_dropout",
+            "learned_state",
+        )
         given = {name: getattr(self, name) for name in names}
         own = [f"{name}={value}" for name, value in given.items() if value]
         own += [] if self.forget_bias is None else [f"forget_bias={self.forget_bias}"]
@@ -141,14 +158,22 @@ class LSTM(nn.LSTM):
         dtype: torch.dtype = torch.float32,
         lengths: bool = False,
     ) -> kernels.Explanation:
-        """Which engine and kernel would run a batch of this shape, why, and what would help.
+        """Explain which engine and kernel would run such a batch, why, and what would help.
 
-        Nothing is run. `lengths`: whether rows are of different lengths. See `zoo.rnn.kernels`.
+        It runs nothing. `lengths`: whether the rows have different lengths. See `zoo.rnn.kernels`.
         """
         shape = kernels.Shape(
-            self.input_size, self.hidden_size, self.num_layers, self.bidirectional, self.proj_size,
-            self.layer_norm, not self._one_fused_call, batch, time, lengths,
-        )  # fmt: skip
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bidirectional,
+            self.proj_size,
+            self.layer_norm,
+            not self._one_fused_call,
+            batch,
+            time,
+            lengths,
+        )
         return kernels.explain(shape, device, dtype, self.engine)
 
     def forward(
@@ -161,21 +186,23 @@ class LSTM(nn.LSTM):
         """Run all layers over all steps.
 
         input: (time, batch, input_size), (batch, time, input_size) with `batch_first`, or
-        (time, input_size) for one sequence; or a PackedSequence, as torch takes it.
+        (time, input_size) for one sequence; or a PackedSequence.
         hx: h_0 (layers * directions, batch, proj_size or hidden_size) and
-        c_0 (layers * directions, batch, hidden_size); zeros, or what was learned, when None.
+        c_0 (layers * directions, batch, hidden_size); None: zeros, or the learned state.
         lengths: (batch,) integers from 0 to time, on any device; rows need no order.
 
-        Returns output (time, batch, directions * size) or batch first, and h_n, c_n shaped as
-        h_0, c_0. With `return_gates` also the gates and cells of every step, `Gates(i, f, g, o,
-        c)`, each (layers * directions, time, batch, hidden_size) or batch before time, zero on
-        padding; they are computed by the reference engine. Raises ValueError when `lengths` does
-        not fit `input`.
+        Returns output (time, batch, directions * size), or (batch, time, …) with `batch_first`,
+        and h_n, c_n shaped as h_0, c_0. With `return_gates` the reference engine runs, and a third
+        result is `Gates(i, f, g, o, c)` of every step. Each is (layers * directions, time, batch,
+        hidden_size), or batch before time with `batch_first`, and zero on padding. Raises
+        ValueError when `lengths` does not fit `input`.
         """
         if isinstance(input, PackedSequence):
             if lengths is not None or return_gates:
-                raise ValueError("a PackedSequence has its own lengths: pad it to give lengths "
-                                 "or to see the gates")  # fmt: skip
+                raise ValueError(
+                    "a PackedSequence has its own lengths: pad it to give lengths "
+                    "or to see the gates"
+                )
             return self._packed(input, hx)
         if input.dim() == 2:
             if lengths is not None:
@@ -185,32 +212,35 @@ class LSTM(nn.LSTM):
         x = input.transpose(0, 1) if self.batch_first else input  # (time, batch, input_size)
         if x.size(0) == 0:
             raise RuntimeError("expected a sequence of at least one step")
-        found = padding.find_padding(x, lengths)
+        padded = padding.find_padding(x, lengths)
         if (
-            found is None
+            padded is None
             and self._one_fused_call
             and not return_gates
             and not self._needs_grad_in_eval
         ):
             return super().forward(input, hx)  # one call for all layers and directions
-        zero = hx is None and not self.learned_state
-        state = self._first_state(x) if hx is None else hx
+        from_zero = hx is None and not self.learned_state
+        state = self._initial_state(x) if hx is None else hx
         self.check_forward_args(input, state, None)
         engine = "reference" if return_gates else stack.choose(self.engine, self.layer_norm)
-        output, last, seen = stack.run(self, x, state, found, zero, engine)
+        output, last, gates = stack.run(self, x, state, padded, from_zero, engine)
         output = output.transpose(0, 1) if self.batch_first else output
         if not return_gates:
             return output, last
-        return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in seen))
+        return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in gates))
 
     @property
     def _needs_grad_in_eval(self) -> bool:
-        """torch tells its kernel by the mode, not by the gradient, and cuDNN then keeps nothing."""
+        """Whether gradients are needed in evaluation mode.
+
+        torch passes `training` to its kernel, and in evaluation cuDNN saves nothing for a backward.
+        """
         return torch.is_grad_enabled() and not self.training
 
     @property
     def _one_fused_call(self) -> bool:
-        """Whether one call of torch's kernel computes all that is asked for, given full rows."""
+        """Whether one call of torch's kernel computes all layers and directions of full rows."""
         between = self.dropout > 0 and self.num_layers > 1
         masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
         fused = self.engine in ("auto", "torch") and not self.layer_norm
@@ -219,7 +249,7 @@ class LSTM(nn.LSTM):
     def _packed(self, input: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
         if self._one_fused_call:
             return super().forward(input, hx)
-        # In the packing's own order, longest row first; time first.
+        # x is (time, batch, size), its rows in the packing's order: longest first.
         x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
         batch = 0 if self.batch_first else 1
         if hx is not None:
@@ -233,7 +263,7 @@ class LSTM(nn.LSTM):
         return packed, self.permute_hidden(state, input.unsorted_indices)
 
     def _unbatched(self, x: Tensor, hx: State | None, return_gates: bool) -> tuple:
-        batch = 0 if self.batch_first else 1  # the dimension: one sequence is a batch of one
+        batch = 0 if self.batch_first else 1  # the dimension of the batch, here of one sequence
         if hx is not None and any(part.dim() != 2 for part in hx):
             raise RuntimeError("for an unbatched 2-D input, hx and cx should also be 2-D")
         state = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
@@ -245,7 +275,7 @@ class LSTM(nn.LSTM):
             *(Gates(*(g.squeeze(batch + 1) for g in each)) for each in gates),
         )
 
-    def _first_state(self, x: Tensor) -> State:
+    def _initial_state(self, x: Tensor) -> State:
         batch = x.size(1)
         if self.learned_state:
             learned = (self.get_parameter(name) for name in ("h_0", "c_0"))

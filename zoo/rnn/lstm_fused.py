@@ -1,8 +1,8 @@
 """torch's fused kernel (oneDNN, cuDNN) over a dense batch, exact for rows of any length.
 
-The kernel knows nothing of padding, and packing is slow. So one input feature more is 1 on padding,
-and its weights shut the input gate and open the forget gate there: the kernel itself then carries
-each cell over the padding, and its own `c_n` is the right one.
+The kernel does not know padding, and packing is slow. An extra input feature is therefore 1 on
+padding, and its weights close the input gate and open the forget gate there. So the kernel itself
+carries each cell over the padding, and its `c_n` is correct.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
 
-# Added to the forget gate and taken from the input gate on padding. sigmoid(±1e4) is exactly 1 or 0
-# in every float format, so a padding step copies the cell bit by bit and has no gradient.
+# On padding it is added to the forget gate and subtracted from the input gate. sigmoid(±1e4) is
+# exactly 1 or 0 in every float format, so a padding step copies the cell and has no gradient.
 HOLD = 1e4
 
 
@@ -26,10 +26,10 @@ def run(
     reverse: bool,
     from_zero: bool,  # whether the state is all zeros
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (time, batch, size) and the last h and c of one layer and direction."""
-    # Turned around as a whole, a row has its padding first. From a zero state that does no
-    # harm: the held cell stays 0, and so does h = o * tanh(0). From any other state, h would
-    # be lost on the way, so each row is turned within its own length, at the price of a gather.
+    """Run one layer and direction: output (time, batch, size) and the last h and c."""
+    # Reversed as a whole, a row has its padding first. From a zero state that does no harm: the
+    # held cell stays 0, and so does h = o * tanh(0). From any other state the padding would
+    # overwrite h, so each row is reversed within its own length, at the price of a gather.
     ends_last = padding is None or (reverse and from_zero)
     if reverse:
         x = x.flip(0) if ends_last else padding.reverse(x)  # type: ignore[union-attr]
@@ -37,7 +37,7 @@ def run(
         mask = padding.mask.flip(0) if reverse and ends_last else padding.mask
         x = torch.cat([x, mask.to(x)], -1)
     h_0, c_0 = state
-    flat = _flat(weights, hold=padding is not None)
+    flat = _flatten(weights, hold=padding is not None)
     output, last_h, last_c = torch.lstm(
         x,
         (h_0[None], c_0[None]),
@@ -57,8 +57,8 @@ def run(
     return output, h, c
 
 
-def _flat(weights: Weights, hold: bool) -> list[Tensor]:
-    """The weights as the kernel takes them, with the column that holds the cell on padding."""
+def _flatten(weights: Weights, hold: bool) -> list[Tensor]:
+    """List the weights as the kernel takes them; `hold` adds the column that holds the cell."""
     w_ih = weights.w_ih
     if hold:
         column = w_ih.new_zeros(4, w_ih.size(0) // 4, 1)  # gates i, f, g, o

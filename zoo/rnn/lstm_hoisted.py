@@ -1,14 +1,16 @@
-"""The reference, fast: what does not wait for the last step is done for all steps at once.
+"""The hoisted engine: a faster form of the reference that moves work out of the loop over steps.
 
-Of a step's work only the product with the last h, and what follows it, has to be done in turn. The
-product with the input is taken over all steps before the loop; backward, the derivatives of the
-gates before it, and the gradients of the weights after it. Inside the loop each step is a handful
-of calls on whole gates. The backward is written by hand for that.
+Only the product with the last h, and what follows it, must run step by step. The product with the
+input is computed for all steps before the loop. In the backward, the derivatives of the gates are
+computed before the loop, and the gradients of the weights after it. A step of the loop is a few
+calls on whole gates. For that the backward is written by hand.
 
-It computes what `zoo.rnn.lstm_reference` computes, layer normalisation included, which no fused kernel has.
+The function is that of `zoo.rnn.lstm_reference`. It includes layer normalisation, which no fused
+kernel has.
 
-On a GPU, launching those calls takes longer than what they do. There one kernel does all of a step
-but its product (`zoo.rnn.cuda.lstm_cuda`), and a CUDA graph launches all steps at once (`zoo.rnn.cuda.cuda_graph`).
+On a GPU, launching these calls takes longer than running them. There one kernel does a whole step
+except its product (`zoo.rnn.cuda.lstm_cuda`). A CUDA graph launches all steps at once
+(`zoo.rnn.cuda.cuda_graph`).
 """
 
 from __future__ import annotations
@@ -37,15 +39,16 @@ def run(
     reverse: bool,
     steps: Steps = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments and results as of `zoo.rnn.lstm_reference.run`, without the gates.
+    """Run one layer and direction. Arguments and results: `zoo.rnn.lstm_reference.run`, no gates.
 
     steps: `loop`, some twenty calls a step; `fused`, a product and a Triton kernel a step;
     `captured`, the same in a CUDA graph that launches all steps at once. `auto` is the loop on a
     CPU. On a CUDA device it launches a shape's first call as `fused` and captures its second one.
-    What the kernels do not cover runs in the loop: see `choose_steps`. ValueError for other words.
+    Cases that the kernels do not cover run in the loop: see `choose_steps`. Raises ValueError for
+    other values of `steps`.
 
-    Under autocast, or for weights of 16 bits, the products are taken in 16 bits and the gates,
-    cells and their sums in 32.
+    Under autocast, or with 16-bit weights, products are computed in 16 bits. Gates, cells and
+    their sums are computed in 32 bits.
     """
     low = compute_dtype(x)
     chosen = choose_steps(steps, x, weights, padding)
@@ -66,11 +69,12 @@ def run(
 
 
 def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | None) -> str:
-    """What runs the steps: `loop`, `fused` or `captured`. Arguments as of `run`.
+    """Choose how the steps run: `loop`, `fused` or `captured`. Arguments as of `run`.
 
-    The kernels cover float32, float16 and bfloat16 on CUDA devices of compute capability 8.0 or
-    newer, where Triton can be imported. They cover no projection, no batch without rows, and no
-    layer norm of more than 4096 units. Where torch compiles or exports, the loop runs.
+    The kernels need Triton, a CUDA device of compute capability 8.0 or newer, and float32, float16
+    or bfloat16. They cover no projection, no empty batch, and no layer norm of more than 4096
+    units. While torch compiles or exports, the loop runs. Raises ValueError for other values of
+    `steps`.
     """
     if steps not in get_args(Steps):
         raise ValueError(f"steps must be one of {', '.join(get_args(Steps))}, not {steps!r}")
@@ -78,11 +82,18 @@ def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | Non
         return "loop"
     if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return "loop"
-    # A subclass of Tensor may hold no numbers, or hold them elsewhere.
+    # A subclass of Tensor may hold no data, or hold it elsewhere.
     plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
     time, batch, _ = x.shape
-    has = (weights.b_ih is not None, weights.scale is not None, padding is not None)
-    case = Case(time, batch, weights.w_hh.size(0) // 4, compute_dtype(x), *has)
+    case = Case(
+        time,
+        batch,
+        weights.w_hh.size(0) // 4,
+        compute_dtype(x),
+        bias=weights.b_ih is not None,
+        layer_norm=weights.scale is not None,
+        padded=padding is not None,
+    )
     if not plain or weights.w_hr is not None or not lstm_cuda.covers(case, x.device):
         return "loop"
     if steps == "fused" or cuda_graph.graphs(x.device) is None:
@@ -98,9 +109,10 @@ def _run_kernels(
     pad: Tensor | None,
     steps: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The kernels' results in the order of x; pad (time, batch, 1)."""
+    """Run the Triton kernels over x as it is ordered; pad (time, batch, 1)."""
     low = compute_dtype(x)
-    (h_0, c_0), wide = state, torch.float32
+    wide = torch.float32
+    h_0, c_0 = state
     with torch.autocast(x.device.type, enabled=False):
         w_ih, w_hh = (part.to(low).contiguous() for part in (weights.w_ih, weights.w_hh))
         bias, scale, shift = (
@@ -115,32 +127,45 @@ def _run_kernels(
 
 
 class Recurrence(torch.autograd.Function):
-    """All steps of one direction: (x, h_0, c_0, weights, pad, low) -> output, h_n, c_n.
+    """Run all steps of one direction: (x, h_0, c_0, weights, pad, low) -> output, h_n, c_n.
 
-    Shapes as in `zoo.rnn.lstm_reference`, biases added up: x (time, batch, input), h_0 (batch, size), c_0
-    (batch, hidden), w_ih (4 * hidden, input), w_hh (4 * hidden, size), bias (4 * hidden,), w_hr
-    (size, hidden), scale and shift (5, hidden), pad (time, batch, 1). Products are taken in `low`.
-    On padding h and c are carried on, also in `output`.
+    Shapes are those of `zoo.rnn.lstm_reference`, with one bias, the sum of both: x (time, batch,
+    input), h_0 (batch, size), c_0 (batch, hidden), w_ih (4 * hidden, input), w_hh (4 * hidden,
+    size), bias (4 * hidden,), w_hr (size, hidden), scale and shift (5, hidden), pad (time, batch,
+    1). Products are computed in `low`. On padding h and c keep their values, also in `output`.
+    A second derivative raises RuntimeError.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, h_0: Tensor, c_0: Tensor, w_ih: Tensor, w_hh: Tensor,
-        bias: Tensor | None, w_hr: Tensor | None, scale: Tensor | None, shift: Tensor | None,
-        pad: Tensor | None, low: torch.dtype,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        (time, batch, _), size = x.shape, c_0.size(1)
+        ctx: Any,
+        x: Tensor,
+        h_0: Tensor,
+        c_0: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        bias: Tensor | None,
+        w_hr: Tensor | None,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        pad: Tensor | None,
+        low: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        time, batch, _ = x.shape
+        size = c_0.size(1)
         gates = matmul(x.flatten(0, 1), w_ih, low).view(time, batch, 4 * size)
         if bias is not None:
             gates += bias
-        h, c = x.new_empty(time + 1, *h_0.shape), x.new_empty(time + 1, *c_0.shape)
-        h[0], c[0] = h_0, c_0  # h[t] and c[t] stand before step t
-        shown = torch.empty_like(c[1:])  # tanh(c), or of its norm
+        h = x.new_empty(time + 1, *h_0.shape)  # h[t] and c[t] are the state before step t
+        c = x.new_empty(time + 1, *c_0.shape)
+        h[0] = h_0
+        c[0] = c_0
+        shown = torch.empty_like(c[1:])  # tanh of the cell, normalised with layer norm
         recur = PackedWeight(w_hh, low)
         project = None if w_hr is None else PackedWeight(w_hr, low)
         norms = None if scale is None or shift is None else StepLayerNorm(scale, shift)
-        held = _held(pad, time)
-        # Views are made at once: one by one, they would cost a small LSTM as much as its products.
+        held = _steps_with_padding(pad, time)
+        # All views are made at once: one by one, they take as long as a small LSTM's products.
         of_gates = gates.view(time, batch, 4, size).unbind(2)
         views = (gates, *of_gates, h[:-1], h[1:], c[:-1], c[1:], shown)
         for t, (z, i, f, g, o, h_t, new_h, c_t, new_c, out) in enumerate(_steps(*views)):
@@ -171,7 +196,8 @@ class Recurrence(torch.autograd.Function):
             )
         x, w_ih, w_hh, w_hr, bias, pad, h, c, gates, shown = ctx.saved_tensors
         norms, held, low = ctx.norms, ctx.held, ctx.low
-        (time, batch, _), size = x.shape, c.size(2)
+        time, batch, _ = x.shape
+        size = c.size(2)
         slopes, inner = _slopes(gates.view(time, batch, 4, size), c[:-1], shown)
         f = gates[..., size : 2 * size]
         d_sums = slopes if norms is None else torch.empty_like(slopes)
@@ -184,7 +210,7 @@ class Recurrence(torch.autograd.Function):
             list(enumerate(_steps(*views)))
         ):
             d_h += d_out
-            if held[t]:  # on padding the gradients pass by as the states do
+            if held[t]:  # padding carries the states over a step, so it carries their gradients
                 past_h, past_c = d_h * pad[t], d_c * pad[t]
                 d_h, d_c = d_h * ~pad[t], d_c * ~pad[t]
             d_m = d_h  # of o * tanh(c)
@@ -204,7 +230,7 @@ class Recurrence(torch.autograd.Function):
                 d_h, d_c = d_h + past_h, d_c + past_c
         flat = d_sums.view(time * batch, 4 * size)
         d_x = matmul(flat, w_ih.t(), low).view_as(x) if ctx.needs_input_grad[0] else None
-        # Turned around, the smaller factor is the one that is copied.
+        # The products are transposed, so that the smaller factor is the one that is copied.
         d_w_ih = matmul(x.flatten(0, 1).t(), flat.t(), low).t()
         d_w_hh = matmul(h[:-1].flatten(0, 1).t(), flat.t(), low).t()
         d_bias = None if bias is None else flat.sum(0)
@@ -217,25 +243,27 @@ class Recurrence(torch.autograd.Function):
 
 
 def _slopes(gates: Tensor, c: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
-    """What a gate's sum does to the new cell, o's to o * tanh(c), and what tanh's argument does.
+    """Return the local derivatives of all steps.
 
-    gates (time, batch, 4, hidden), c before each step and shown = tanh of the one after (time,
-    batch, hidden) -> (time, batch, 4, hidden) and (time, batch, hidden).
+    The first result (time, batch, 4, hidden) has the derivatives by the gates' sums: of the new
+    cell by those of i, f and g, and of o * tanh(c) by that of o. The second (time, batch, hidden)
+    is the derivative of o * tanh(c) by the argument of tanh. gates (time, batch, 4, hidden); c, the
+    cells before each step, and shown, the tanh of the cells after it, are (time, batch, hidden).
     """
     i, _, g, o = gates.unbind(2)
-    slopes = torch.addcmul(gates, gates, gates, value=-1)  # of a sigmoid: s (1 - s)
+    slopes = torch.addcmul(gates, gates, gates, value=-1)  # the derivative of a sigmoid: s (1 - s)
     slopes[:, :, 0] *= g
     slopes[:, :, 1] *= c
-    torch.addcmul(i, i * g, g, value=-1, out=slopes[:, :, 2])  # of tanh: 1 - g²
+    torch.addcmul(i, i * g, g, value=-1, out=slopes[:, :, 2])  # that of tanh: 1 - g²
     slopes[:, :, 3] *= shown
     return slopes, torch.addcmul(o, o * shown, shown, value=-1)
 
 
 def _steps(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The parts' views of each step (time, …), made at once."""
+    """Iterate over the steps of parts (time, …). All views are made at once."""
     return zip(*(part.unbind() for part in parts), strict=True)
 
 
-def _held(pad: Tensor | None, time: int) -> list[bool]:
-    """Of each step, whether any row is on padding there."""
+def _steps_with_padding(pad: Tensor | None, time: int) -> list[bool]:
+    """Return for each step whether it is padding in any row."""
     return [False] * time if pad is None else pad.flatten(1).any(1).tolist()

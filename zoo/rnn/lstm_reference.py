@@ -1,9 +1,9 @@
-"""The LSTM, one gate at a time: what the faster engines compute, written to be read.
+"""The reference engine: the LSTM one gate at a time, written to be read.
 
-An LSTM carries two things from step to step: the cell `c`, a memory that is only ever scaled and
-added to, and `h`, the part of it that is shown. Four gates look at the input and at the last `h`.
-Three of them are shares from 0 to 1 – how much of the old cell to forget, how much of the new
-candidate to let in, how much of the cell to put out – and the fourth is the candidate itself.
+An LSTM carries two tensors from step to step. The cell `c` is a memory that is only scaled and
+added to. The hidden state `h` is the part of it that is shown. Four gates read the input and the
+last `h`. Three of them are shares from 0 to 1: f keeps a share of the old cell, i lets in a share
+of the candidate, o shows a share of the new cell. The fourth, g, is the candidate itself.
 
 Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; projection as in
 Sak et al. 2014, layer normalisation as in Ba et al. 2016, on each gate and on the cell.
@@ -19,7 +19,7 @@ from torch.nn.functional import layer_norm, linear
 
 from zoo.rnn.padding import Padding
 
-EPSILON = 1e-5  # in the variance of layer normalisation, as in torch
+EPSILON = 1e-5  # added to the variance in layer normalisation, as in torch
 
 
 class Weights(NamedTuple):
@@ -30,12 +30,12 @@ class Weights(NamedTuple):
     b_ih: Tensor | None  # (4 * hidden,)
     b_hh: Tensor | None
     w_hr: Tensor | None  # (proj_size, hidden)
-    scale: Tensor | None  # (5, hidden): of the layer norms of i, f, g, o and the cell
+    scale: Tensor | None  # (5, hidden): layer norms of i, f, g, o and the cell
     shift: Tensor | None  # (5, hidden)
 
 
 class Gates(NamedTuple):
-    """What happened inside: one tensor each, shares for i, f and o; -1 to 1 for g."""
+    """The gates and the cell: i, f and o from 0 to 1, g from -1 to 1."""
 
     i: Tensor
     f: Tensor
@@ -45,7 +45,10 @@ class Gates(NamedTuple):
 
 
 def step(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Gates]:
-    """One step of one layer: x (batch, input), h (batch, size), c (batch, hidden) -> new h, gates."""
+    """Run one step of one layer.
+
+    x (batch, input), h (batch, size), c (batch, hidden) -> the new h, and the gates with the new c.
+    """
 
     def product(gate: int) -> Tensor:  # W_i x + b_i + W_h h + b_h, one gate's share of the rows
         rows = slice(gate * c.size(1), (gate + 1) * c.size(1))
@@ -54,7 +57,9 @@ def step(x: Tensor, h: Tensor, c: Tensor, weights: Weights) -> tuple[Tensor, Gat
         read = linear(x, weights.w_ih[rows], b_ih) + linear(h, weights.w_hh[rows], b_hh)
         return norm(read, gate)
 
-    def norm(values: Tensor, which: int) -> Tensor:  # (batch, hidden); as it is without layer norm
+    def norm(
+        values: Tensor, which: int
+    ) -> Tensor:  # (batch, hidden); the identity without layer norm
         if weights.scale is None or weights.shift is None:
             return values
         scale, shift = weights.scale[which], weights.shift[which]
@@ -84,12 +89,12 @@ def run(
     padding: Padding | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, list[Gates]]:
-    """All steps of one layer and direction.
+    """Run all steps of one layer and direction.
 
     x: (time, batch, input); state: h_0 (batch, size) and c_0 (batch, hidden). Returns h of every
     step (time, batch, size), the last h and c, and the gates of every step. On padding, h and c
-    stay what they are: a row's last state is that of its last real step, and in `reverse` its
-    first real step is read from the initial state.
+    keep their values. So a row's last state is that of its last real step. In `reverse`, its last
+    real step is read first, from the initial state.
     """
     h, c = state
     shown: dict[int, Tensor] = {}

@@ -9,7 +9,7 @@ from zoo import torch_private
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What products of x are taken in: its own precision, or that of the autocast around."""
+    """Return the precision of products of x: that of the enclosing autocast, else its own."""
     kind = x.device.type
     if torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(kind)
@@ -17,10 +17,10 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def matmul(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
-    """rows @ weight.T, taken in precision `low`.
+    """Return rows @ weight.T, computed in precision `low`, in the dtype of `rows`.
 
-    In fp32 on a processor it is oneDNN's, as in the fused kernel: on some processors that is twice
-    as fast as what torch calls for a matrix product.
+    In fp32 on a CPU, oneDNN computes it, as in the fused kernel. On some CPUs that is twice as
+    fast as the routine behind torch.mm.
     """
     if not rows.numel():
         return rows.new_zeros(len(rows), len(weight))
@@ -30,16 +30,18 @@ def matmul(rows: Tensor, weight: Tensor, low: torch.dtype) -> Tensor:
 
 
 class PackedWeight:
-    """`product` with one weight, brought into the kernel's own layout once for many calls."""
+    """`matmul` with one weight, reordered into the kernel's layout once for many calls."""
 
     def __init__(self, weight: Tensor, low: torch.dtype) -> None:
-        self.low, self.wide = low, weight.dtype
-        self.weight, self.packed = weight.to(low).t(), None
+        self.low = low
+        self.wide = weight.dtype
+        self.weight = weight.to(low).t()
+        self.packed = None
         if _takes_onednn(weight, low) and weight.numel():
             self.packed = torch_private.onednn_weight(weight.to(low).contiguous())
 
     def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
-        """rows @ weight.T + bias, a new tensor; the bias (size,) is in precision `low`."""
+        """Return rows @ weight.T + bias, a new tensor. The bias (size,) is in precision `low`."""
         rows = rows.to(self.low)
         if self.packed is None or not len(rows):
             made = torch.mm(rows, self.weight)

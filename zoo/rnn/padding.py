@@ -1,4 +1,4 @@
-"""Padding: where a batch holds no real step, and how to read around it."""
+"""Padding: the steps of a batch beyond each row's length."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from torch import Tensor
 
 
 class Padding:
-    """Where a (time, batch) block holds no real step, and how to read around it."""
+    """The padding of a (time, batch) block: its mask, reversal and last real steps."""
 
     def __init__(self, lengths: Tensor, time: int) -> None:
         """lengths: (batch,) int64 on the block's device, each from 0 to `time`."""
         steps = torch.arange(time, device=lengths.device).unsqueeze(1)  # (time, 1)
         self.lengths = lengths
         self.mask = (steps >= lengths).unsqueeze(-1)  # (time, batch, 1), True on padding
-        turned = torch.where(steps < lengths, lengths - 1 - steps, steps)
-        self.reversed_index = turned.unsqueeze(-1)  # (time, batch, 1)
+        index = torch.where(steps < lengths, lengths - 1 - steps, steps)
+        self.reversed_index = index.unsqueeze(-1)  # (time, batch, 1)
 
     def reverse(self, x: Tensor) -> Tensor:
-        """Reverse each row's real steps and leave its padding in place: (time, batch, size)."""
+        """Reverse each row's real steps of x (time, batch, size); its padding stays in place."""
         return x.gather(0, self.reversed_index.expand_as(x))
 
     def last_step(self, x: Tensor, before: Tensor) -> Tensor:
-        """Each row's last real step of x (time, batch, size), or `before` where it has none."""
+        """Return each row's last real step of x (time, batch, size), or `before` if it has none."""
         index = (self.lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, x.size(2))
         return torch.where(self.lengths.unsqueeze(1) > 0, x.gather(0, index)[0], before.to(x))
 
 
 def find_padding(x: Tensor, lengths: Tensor | None) -> Padding | None:
-    """The padding of x (time, batch, size), or None when every row fills its length.
+    """Return the padding of x (time, batch, size), or None when every row is full.
 
-    Raises ValueError when `lengths` are not `batch` integers from 0 to `time`. In a graph that is
-    being exported the numbers are not known yet: there all rows count as padded, unchecked.
+    Raises ValueError unless `lengths` are `batch` integers from 0 to `time`. During export their
+    values are unknown: they go unchecked, and the result is never None.
     """
     if lengths is None:
         return None

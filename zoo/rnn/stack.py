@@ -1,4 +1,4 @@
-"""Layers and directions on top of each other, the dropout between them, and what computes each."""
+"""Stacked layers and directions of an LSTM, the dropout between them, and the choice of engine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NAMES = get_args(Engine)
 
 
 class Result(NamedTuple):
-    """Of one layer and direction."""
+    """The results of one layer and direction."""
 
     output: Tensor  # (time, batch, size)
     h: Tensor  # (batch, size)
     c: Tensor  # (batch, hidden)
-    gates: Gates | None = None  # each (time, batch, hidden)
+    gates: Gates | None = None  # each (time, batch, hidden); from the reference engine only
 
 
 def choose(engine: str, layer_norm: bool) -> str:
-    """The engine that runs: `auto` is the fused kernel wherever that computes the function."""
+    """Return the engine that runs: `auto` is `torch`, or `hoisted` with layer norm."""
     if engine != "auto":
         return engine
     return "hoisted" if layer_norm else "torch"
@@ -43,17 +43,19 @@ def run_layer(
     reverse: bool,
     from_zero: bool,
 ) -> Result:
-    """One layer and direction; `from_zero` says that the state is all zeros.
+    """Run one layer and direction; `from_zero` says that the state is all zeros.
 
-    x: (time, batch, input); state: h_0 (batch, size) and c_0 (batch, hidden). The reference alone
-    returns its gates, zero on padding.
+    x: (time, batch, input); state: h_0 (batch, size) and c_0 (batch, hidden). Only the reference
+    engine returns gates. They are zero on padding.
     """
     if engine == "torch":
         return Result(*lstm_fused.run(x, state, weights, padding, reverse, from_zero))
     if engine == "hoisted":
         return Result(*lstm_hoisted.run(x, state, weights, padding, reverse))
-    low, kind = compute_dtype(x), x.device.type
-    with torch.autocast(kind, enabled=False):  # it computes in the weights' precision
+    low = compute_dtype(x)
+    with torch.autocast(
+        x.device.type, enabled=False
+    ):  # the reference computes in the weights' precision
         given = [part.to(weights.w_ih) for part in (x, *state)]
         output, h, c, steps = lstm_reference.run(
             given[0], (given[1], given[2]), weights, padding, reverse
@@ -66,7 +68,7 @@ def run_layer(
 
 
 class Layers(Protocol):
-    """An LSTM as this file reads it: how many layers, which dropouts, parameters by name."""
+    """The attributes of an LSTM that this file reads."""
 
     num_layers: int
     bidirectional: bool
@@ -78,41 +80,44 @@ class Layers(Protocol):
 
     @property
     def suffixes(self) -> list[str]:
-        """What ends the parameters' names, in the order of h_n."""
+        """The endings of the parameters' names, in the order of h_n."""
 
     def get_parameter(self, target: str) -> nn.Parameter:
-        """A parameter by its name."""
+        """Return a parameter by its name."""
 
 
 def run(
     lstm: Layers, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
 ) -> tuple[Tensor, State, list[Tensor]]:
-    """Every layer reads the output of the one below, from a state of its own.
+    """Run all layers and directions; each layer reads the output of the layer below.
 
-    x: (time, batch, input); state: h_0 and c_0 (layers * directions, batch, size), `from_zero`
-    when they are all zeros. Returns output (time, batch, directions * size), zero on padding, h_n
-    and c_n, and, of the reference engine, five gates (layers * directions, time, batch, hidden).
+    x: (time, batch, input); state: h_0 and c_0 (layers * directions, batch, size). `from_zero`
+    says that the state is all zeros. Returns output (time, batch, directions * size), zero on
+    padding, then h_n and c_n. The reference engine adds five gates, each (layers * directions,
+    time, batch, hidden); for other engines the list is empty.
     """
     results: list[Result] = []
     directions = 2 if lstm.bidirectional else 1
-    x = _clear(x, padding)  # even NaN in the padding is without influence
+    x = _clear(x, padding)  # so even NaN in the padding has no influence
     for layer in range(lstm.num_layers):
         if layer > 0:
             x = _drop(lstm, x, lstm.dropout)
         for direction in range(directions):
             index = len(results)
-            first = (state[0][index], state[1][index])
+            initial = (state[0][index], state[1][index])
             weights = weights_of(lstm, lstm.suffixes[index])
-            results.append(run_layer(engine, x, first, weights, padding, direction == 1, from_zero))
+            results.append(
+                run_layer(engine, x, initial, weights, padding, direction == 1, from_zero)
+            )
         outputs = [result.output for result in results[-directions:]]
         x = _clear(torch.cat(outputs, -1) if lstm.bidirectional else outputs[0], padding)
     last = torch.stack([each.h for each in results]), torch.stack([each.c for each in results])
-    seen = zip(*(each.gates for each in results if each.gates is not None), strict=True)
-    return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in seen]
+    gates = zip(*(each.gates for each in results if each.gates is not None), strict=True)
+    return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in gates]
 
 
 def weights_of(lstm: Layers, suffix: str) -> Weights:
-    """The weights of one layer and direction; in training some recurrent ones are dropped."""
+    """Return the weights of one layer and direction, in training with weight dropout applied."""
 
     def find(name: str) -> Tensor | None:
         return getattr(lstm, name + suffix, None)
@@ -121,16 +126,22 @@ def weights_of(lstm: Layers, suffix: str) -> Weights:
         lstm.get_parameter("weight_hh" + suffix), lstm.weight_dropout, lstm.training
     )
     return Weights(
-        lstm.get_parameter("weight_ih" + suffix), w_hh, find("bias_ih"), find("bias_hh"),
-        find("weight_hr"), find("norm_weight"), find("norm_bias"),
-    )  # fmt: skip
+        lstm.get_parameter("weight_ih" + suffix),
+        w_hh,
+        find("bias_ih"),
+        find("bias_hh"),
+        find("weight_hr"),
+        find("norm_weight"),
+        find("norm_bias"),
+    )
 
 
 def _clear(x: Tensor, padding: Padding | None) -> Tensor:
+    """Set the padding of x (time, batch, size) to zero."""
     return x if padding is None else x.masked_fill(padding.mask, 0)
 
 
-def _drop(lstm: Layers, x: Tensor, share: float) -> Tensor:
-    """Dropout of x (time, batch, size) in training."""
+def _drop(lstm: Layers, x: Tensor, p: float) -> Tensor:
+    """Apply dropout to x (time, batch, size), locked if the LSTM asks for it."""
     kind = dropout.locked_dropout if lstm.locked_dropout else dropout.dropout
-    return kind(x, share, lstm.training)
+    return kind(x, p, lstm.training)

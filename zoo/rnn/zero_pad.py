@@ -1,8 +1,7 @@
-"""A wider LSTM with the same results: more units and inputs, all of their weights zero.
+"""Zero padding of an LSTM: more units and inputs with zero weights, and the same results.
 
-A unit without weights keeps its cell at zero for ever, so nothing it is connected to changes; its
-weights get no gradient from the others either. GPUs have kernels that want round sizes: see
-`LSTM.explain`.
+A unit with zero weights keeps its cell at zero, so it changes no other unit. Its weights get no
+gradient from the others either. Some GPU kernels need round sizes: see `LSTM.explain`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from zoo.rnn.lstm import LSTM
 
 
 def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None = None) -> LSTM:
-    """A copy of `lstm` with `hidden_size` units and `input_size` inputs, zero beyond its own.
+    """Return a copy of `lstm` with `hidden_size` units and `input_size` inputs.
 
-    Give it inputs with zeros (or anything) behind; of each direction's part of `output`, h_n and
-    c_n the first units are those of `lstm`, the others are 0. Raises ValueError for smaller sizes,
-    and with layer norm, which would see the new units.
+    All added weights are zero. Append the additional input features at the end; their values do
+    not matter. In each direction's part of `output`, h_n and c_n, the first units are those of
+    `lstm`, and the others are 0. Raises ValueError for smaller sizes, and for layer norm, which
+    would include the new units.
     """
     hidden = lstm.hidden_size if hidden_size is None else hidden_size
     inputs = lstm.input_size if input_size is None else input_size
@@ -28,11 +28,22 @@ def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None 
         raise ValueError("layer norm averages over all units: more of them change its results")
     first = next(lstm.parameters())
     wide = LSTM(
-        inputs, hidden, lstm.num_layers, lstm.bias, lstm.batch_first, lstm.dropout,
-        lstm.bidirectional, lstm.proj_size, first.device, first.dtype, engine=lstm.engine,
-        weight_dropout=lstm.weight_dropout, locked_dropout=lstm.locked_dropout,
-        output_dropout=lstm.output_dropout, learned_state=lstm.learned_state,
-    )  # fmt: skip
+        inputs,
+        hidden,
+        lstm.num_layers,
+        lstm.bias,
+        lstm.batch_first,
+        lstm.dropout,
+        lstm.bidirectional,
+        lstm.proj_size,
+        first.device,
+        first.dtype,
+        engine=lstm.engine,
+        weight_dropout=lstm.weight_dropout,
+        locked_dropout=lstm.locked_dropout,
+        output_dropout=lstm.output_dropout,
+        learned_state=lstm.learned_state,
+    )
     directions = 2 if lstm.bidirectional else 1
     with torch.no_grad():
         for name, old in lstm.named_parameters():
@@ -46,5 +57,5 @@ def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None 
 
 
 def _corner(wide: Tensor, like: Tensor) -> Tensor:
-    """The first elements of `wide` in each dimension, as many as `like` has."""
+    """Return the view of the first elements of `wide` in each dimension, of the shape of `like`."""
     return wide[tuple(slice(size) for size in like.shape)]

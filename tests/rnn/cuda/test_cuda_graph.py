@@ -165,8 +165,11 @@ def automatic(leaves):
 
     given = Given(
         *(leaves[name] for name in ("x", "h_0", "c_0", "w_ih", "w_hh")),
-        leaves["b_ih"] + leaves["b_hh"], leaves["scale"], leaves["shift"], None,
-    )  # fmt: skip
+        leaves["b_ih"] + leaves["b_hh"],
+        leaves["scale"],
+        leaves["shift"],
+        None,
+    )
     results = lstm_cuda.run(given, cuda_graph.graphs(CPU), at_once=False)
     names = zip(("output", "h_n", "c_n"), results, strict=True)
     return {name: part.detach() for name, part in names} | gradients(results, leaves)
@@ -189,8 +192,9 @@ def test_the_cases_used_longest_ago_are_dropped(install):
 @interpreted
 def test_the_bytes_of_all_buffers_are_bounded(install):
     shapes = [tensors(time, 1, 3) for time in (1, 2, 3, 20)]
-    sizes = [cuda_graph.Case(time, 1, 3, torch.float32, True, False, False).nbytes
-             for time in (1, 2, 3)]  # fmt: skip
+    sizes = [
+        cuda_graph.Case(time, 1, 3, torch.float32, True, False, False).nbytes for time in (1, 2, 3)
+    ]
     cache = install(most_bytes=sizes[1] + sizes[2])
     for leaves in shapes:
         assert_same(outcome(leaves, "captured"), outcome(leaves, "fused"))
@@ -204,8 +208,11 @@ def test_the_bytes_are_counted_about_right(layer_norm):
     case = cuda_graph.Case(50, 8, 32, torch.float16, True, layer_norm, True)
     entry = cuda_graph.Entry(case, CPU)
     parts = [*entry.given, *vars(entry.forward).values(), *vars(entry.backward).values()]
-    storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
-                for part in parts if part is not None}  # fmt: skip
+    storages = {
+        part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
+        for part in parts
+        if part is not None
+    }
     assert case.nbytes == pytest.approx(sum(storages.values()), rel=0.05)
 
 
@@ -296,8 +303,10 @@ def test_a_first_call_in_inference_mode_spoils_no_training(install):
     for mode in (torch.inference_mode, torch.no_grad, nullcontext):
         with mode():
             results = run(leaves, "captured", RAGGED)
-            assert_same([part.detach() for part in results],
-                        [wanted[name] for name in ("output", "h_n", "c_n")])  # fmt: skip
+            assert_same(
+                [part.detach() for part in results],
+                [wanted[name] for name in ("output", "h_n", "c_n")],
+            )
     with torch.no_grad():
         output, h_n, _ = run(leaves, "captured")
         run(tensors(layer_norm=True, seed=2), "captured")
@@ -406,9 +415,14 @@ def test_work_is_warmed_up_on_the_side_stream_that_captures_it(monkeypatch):
         replay = recorder.record(lambda: cuda.log.append(f"work on {cuda.now}"))
         replay()
     assert cuda.log == [
-        "side waits for main", "work on side", "capture", "work on side", "main waits for side",
-        "replay", "event on main",
-    ]  # fmt: skip
+        "side waits for main",
+        "work on side",
+        "capture",
+        "work on side",
+        "main waits for side",
+        "replay",
+        "event on main",
+    ]
     assert not recorder.busy()
 
 
@@ -421,9 +435,18 @@ def test_another_stream_waits_for_the_last_turn(monkeypatch):
             cuda.log.append("turn")
     recorder.finish()
     assert cuda.log == [
-        "turn", "event on main", "turn", "event on main", "second waits for the event", "turn",
-        "event on second", "main waits for the event", "turn", "event on main", "synchronize",
-    ]  # fmt: skip
+        "turn",
+        "event on main",
+        "turn",
+        "event on main",
+        "second waits for the event",
+        "turn",
+        "event on second",
+        "main waits for the event",
+        "turn",
+        "event on main",
+        "synchronize",
+    ]
 
 
 def test_a_failed_capture_gives_the_stream_back(monkeypatch):

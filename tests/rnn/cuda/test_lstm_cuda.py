@@ -52,10 +52,13 @@ def test_in_the_interpreter():
     """Triton reads TRITON_INTERPRET when it is imported, so a process of its own runs the tests."""
     paths = [str(ROOT / "tests" / name) for name in FILES]
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *paths], cwd=ROOT,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *paths],
+        cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True, text=True, timeout=800,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
     assert found.returncode == 0, found.stdout + found.stderr
 
 
@@ -265,8 +268,9 @@ def test_a_whole_lstm_runs_on_the_kernels(monkeypatch, layer_norm):
 @pytest.mark.parametrize("steps", ["fused", "captured"])
 def test_what_the_kernels_do_not_cover_runs_in_the_loop(steps):
     def chosen(leaves, w_hr=None):
-        weights = lstm_hoisted.Weights(leaves["w_ih"], leaves["w_hh"], None, None, w_hr,
-                                  leaves["scale"], leaves["shift"])  # fmt: skip
+        weights = lstm_hoisted.Weights(
+            leaves["w_ih"], leaves["w_hh"], None, None, w_hr, leaves["scale"], leaves["shift"]
+        )
         return lstm_hoisted.choose_steps(steps, leaves["x"], weights, None)
 
     usual = tensors(bias=False)

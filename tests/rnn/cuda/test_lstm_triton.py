@@ -46,10 +46,14 @@ print("compiled")
 @pytest.mark.parametrize(
     ("low", "hidden", "layer_norm", "padded"),
     [
-        ("fp16", 512, True, True), ("fp16", 512, False, False), ("bf16", 100, True, False),
-        ("fp32", 4096, True, True), ("fp32", 1030, False, True), ("fp16", 3, True, True),
+        ("fp16", 512, True, True),
+        ("fp16", 512, False, False),
+        ("bf16", 100, True, False),
+        ("fp32", 4096, True, True),
+        ("fp32", 1030, False, True),
+        ("fp16", 3, True, True),
     ],
-)  # fmt: skip
+)
 def test_the_kernels_compile_without_atomic_sums(
     tmp_path, monkeypatch, low, hidden, layer_norm, padded
 ):

@@ -1,1 +1,1 @@
-"""The hoisted LSTM on a GPU: Triton kernels, and all steps as a CUDA graph."""
+"""The hoisted LSTM on a GPU: Triton kernels, and a CUDA graph of all steps."""

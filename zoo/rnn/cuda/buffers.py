@@ -1,4 +1,4 @@
-"""What the steps on a GPU read and write: one set of tensors for each call, or for each graph."""
+"""The buffers of the steps on a GPU: one set of tensors for each call, or for each graph."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from torch import Tensor
 
 
 class Case(NamedTuple):
-    """What decides about the buffers and the kernels of one layer and direction."""
+    """What determines the buffers and the kernels of one layer and direction."""
 
     time: int
     batch: int
     hidden: int
-    dtype: torch.dtype  # of x, of h and of the products
+    dtype: torch.dtype  # the dtype of x, h and the products
     bias: bool
     layer_norm: bool
     padded: bool
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes a graph's buffers hold."""
-        low, rows = self.dtype.itemsize, self.batch * self.hidden
-        step = rows * (4 * low + low + 4) + self.batch * 40 * self.layer_norm  # sums, h, c, stats
-        once = rows * (5 * low + 8 + 40 * self.layer_norm) + 4 * self.hidden**2 * low
+        """The approximate size of a graph's buffers, in bytes."""
+        low = self.dtype.itemsize
+        units = self.batch * self.hidden
+        step = units * (4 * low + low + 4) + self.batch * 40 * self.layer_norm  # sums, h, c, stats
+        once = units * (5 * low + 8 + 40 * self.layer_norm) + 4 * self.hidden**2 * low
         return self.time * step + once
 
 
 class Given(NamedTuple):
-    """What one layer and direction reads, in the precisions that the kernels want."""
+    """The inputs of one layer and direction, in the precisions that the kernels need."""
 
     x: Tensor  # (time, batch, input)
-    h_0: Tensor  # (batch, hidden), as x
+    h_0: Tensor  # (batch, hidden), dtype of x
     c_0: Tensor  # (batch, hidden), float32
-    w_ih: Tensor  # (4 * hidden, input), as x
-    w_hh: Tensor  # (4 * hidden, hidden), as x
+    w_ih: Tensor  # (4 * hidden, input), dtype of x
+    w_hh: Tensor  # (4 * hidden, hidden), dtype of x
     bias: Tensor | None  # (4 * hidden,), float32
     scale: Tensor | None  # (5, hidden), float32
     shift: Tensor | None  # (5, hidden), float32
@@ -46,17 +47,24 @@ class Given(NamedTuple):
     def case(self) -> Case:
         """The case of these tensors."""
         time, batch, _ = self.x.shape
-        has = (self.bias is not None, self.scale is not None, self.pad is not None)
-        return Case(time, batch, self.c_0.size(1), self.x.dtype, *has)
+        return Case(
+            time,
+            batch,
+            self.c_0.size(1),
+            self.x.dtype,
+            bias=self.bias is not None,
+            layer_norm=self.scale is not None,
+            padded=self.pad is not None,
+        )
 
 
 @dataclass(frozen=True)
 class ForwardBuffers:
-    """What the steps forward read and write."""
+    """The tensors that the forward steps read and write."""
 
-    sums: Tensor  # (time, batch, 4 * hidden): before a step x's part, after it the whole sums
+    sums: Tensor  # (time, batch, 4 * hidden): before a step the product with x, then the whole sum
     read: Tensor  # (batch, 4 * hidden): the product with the last h
-    h: Tensor  # (time + 1, batch, hidden): h[t] and c[t] stand before step t
+    h: Tensor  # (time + 1, batch, hidden): h[t] and c[t] are the state before step t
     c: Tensor  # (time + 1, batch, hidden), float32
     w_hh: Tensor
     bias: Tensor | None
@@ -68,76 +76,90 @@ class ForwardBuffers:
 
 @dataclass(frozen=True)
 class BackwardBuffers:
-    """What the steps backward read and write."""
+    """The tensors that the backward steps read and write."""
 
     sums: Tensor  # (time, batch, 4 * hidden)
     d_sums: Tensor  # (time, batch, 4 * hidden); may be `sums`
     c: Tensor  # (time + 1, batch, hidden), float32
     d_output: Tensor  # (time, batch, hidden)
-    read: Tensor  # (batch, hidden): at first the gradient of h_n, then of each step's h
+    read: Tensor  # (batch, hidden): first the gradient of h_n, then that of each step's h
     d_c: Tensor  # (batch, hidden), float32
     w_hh: Tensor
     scale: Tensor | None
     shift: Tensor | None
     pad: Tensor | None
     stats: Tensor | None
-    passed: Tensor | None  # (batch, hidden), float32: gradients of h that pass by on padding
+    passed: Tensor | None  # (batch, hidden), float32: gradients of h that padding carries over
     d_scale: Tensor | None  # (batch, 5, hidden), float32: each row's sum over the steps
     d_shift: Tensor | None  # (batch, 5, hidden), float32
 
 
 class Kept(NamedTuple):
-    """What the steps forward leave behind. It belongs to one call."""
+    """The results of the forward steps. They belong to one call."""
 
     h: Tensor  # (time + 1, batch, hidden)
     c: Tensor  # (time + 1, batch, hidden)
-    sums: Tensor | None  # (time, batch, 4 * hidden), where a backward will follow
-    stats: Tensor | None  # (time, batch, 10), there too, with layer norm
+    sums: Tensor | None  # (time, batch, 4 * hidden); None if no backward follows
+    stats: Tensor | None  # (time, batch, 10), with layer norm; None if no backward follows
 
 
 class Gradients(NamedTuple):
-    """What the steps backward leave behind. It belongs to one call."""
+    """The results of the backward steps. They belong to one call."""
 
-    d_sums: Tensor  # (time, batch, 4 * hidden), as x
-    d_h: Tensor  # (batch, hidden), of h_0
-    d_c: Tensor  # (batch, hidden), float32, of c_0
+    d_sums: Tensor  # (time, batch, 4 * hidden), dtype of x
+    d_h: Tensor  # (batch, hidden), float32, the gradient of h_0
+    d_c: Tensor  # (batch, hidden), float32, the gradient of c_0
     d_scale: Tensor | None  # (5, hidden), float32
     d_shift: Tensor | None  # (5, hidden), float32
 
 
 def forward_buffers(given: Given) -> ForwardBuffers:
-    """New buffers for the steps forward, not yet filled; the weights are those given."""
-    case, like = given.case, given.x
+    """Allocate buffers for the forward steps, not yet filled. The weights are those of `given`."""
+    case = given.case
+    like = given.x
     return ForwardBuffers(
         sums=like.new_empty(case.time, case.batch, 4 * case.hidden),
         read=like.new_empty(case.batch, 4 * case.hidden),
         h=like.new_empty(case.time + 1, case.batch, case.hidden),
         c=given.c_0.new_empty(case.time + 1, case.batch, case.hidden),
-        w_hh=given.w_hh, bias=given.bias, scale=given.scale, shift=given.shift, pad=given.pad,
+        w_hh=given.w_hh,
+        bias=given.bias,
+        scale=given.scale,
+        shift=given.shift,
+        pad=given.pad,
         stats=given.c_0.new_empty(case.time, case.batch, 10) if case.layer_norm else None,
-    )  # fmt: skip
+    )
 
 
 def backward_buffers(given: Given, kept: Kept, shared: bool = False) -> BackwardBuffers:
-    """New buffers for the steps backward, not yet filled.
+    """Allocate buffers for the backward steps, not yet filled.
 
     `kept` is read and not written. If it is `shared`, the gradients overwrite its sums and h.
     """
-    case, like = given.case, given.c_0
+    case = given.case
+    like = given.c_0
     assert kept.sums is not None
     shares = [like.new_empty(case.batch, 5, case.hidden) if case.layer_norm else None for _ in "ab"]
     return BackwardBuffers(
-        sums=kept.sums, d_sums=kept.sums if shared else torch.empty_like(kept.sums), c=kept.c,
-        d_output=kept.h[1:] if shared else torch.empty_like(kept.h[1:]), read=torch.empty_like(kept.h[0]),
-        d_c=torch.empty_like(kept.c[0]), w_hh=given.w_hh, scale=given.scale, shift=given.shift,
-        pad=given.pad, stats=kept.stats,
+        sums=kept.sums,
+        d_sums=kept.sums if shared else torch.empty_like(kept.sums),
+        c=kept.c,
+        d_output=kept.h[1:] if shared else torch.empty_like(kept.h[1:]),
+        read=torch.empty_like(kept.h[0]),
+        d_c=torch.empty_like(kept.c[0]),
+        w_hh=given.w_hh,
+        scale=given.scale,
+        shift=given.shift,
+        pad=given.pad,
+        stats=kept.stats,
         passed=torch.empty_like(kept.c[0]) if case.padded else None,
-        d_scale=shares[0], d_shift=shares[1],
-    )  # fmt: skip
+        d_scale=shares[0],
+        d_shift=shares[1],
+    )
 
 
 def fill_forward(buffers: ForwardBuffers, given: Given) -> None:
-    """Put x's part of the sums and the first state into the buffers."""
+    """Put the product with x and the initial state into the buffers."""
     flat = buffers.sums.view(-1, buffers.sums.size(2))
     torch.mm(given.x.flatten(0, 1), given.w_ih.t(), out=flat)
     buffers.h[0].copy_(given.h_0)
@@ -152,16 +174,21 @@ def fill_backward(buffers: BackwardBuffers, d_output: Tensor, d_h: Tensor, d_c: 
 
 
 def zeros(case: Case, device: torch.device) -> Given:
-    """Tensors of a case, all zero, with one input feature."""
+    """Make the inputs of a case, all zero, with one input feature."""
 
     def make(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    low, size = case.dtype, case.hidden
+    low = case.dtype
+    size = case.hidden
     return Given(
-        make(case.time, case.batch, 1, dtype=low), make(case.batch, size, dtype=low),
-        make(case.batch, size), make(4 * size, 1, dtype=low), make(4 * size, size, dtype=low),
-        make(4 * size) if case.bias else None, make(5, size) if case.layer_norm else None,
+        make(case.time, case.batch, 1, dtype=low),
+        make(case.batch, size, dtype=low),
+        make(case.batch, size),
+        make(4 * size, 1, dtype=low),
+        make(4 * size, size, dtype=low),
+        make(4 * size) if case.bias else None,
+        make(5, size) if case.layer_norm else None,
         make(5, size) if case.layer_norm else None,
         make(case.time, case.batch, dtype=torch.uint8) if case.padded else None,
-    )  # fmt: skip
+    )

@@ -1,16 +1,16 @@
 """CUDA graphs of an LSTM's steps: captured once for each case, replayed without Python.
 
-A graph reads and writes fixed buffers. So each call copies what it gives into them, replays, and
-copies the results out: what a call holds is never overwritten by another one. Forward and backward
+A graph reads and writes fixed buffers. Each call copies its inputs into them, replays the graph,
+and copies the results out. So no call overwrites the results of another one. Forward and backward
 are two graphs on the same buffers.
 
-The buffers stay in GPU memory between calls. A device keeps those of at most `MOST_CASES` cases
-and `MOST_BYTES` bytes, the last used; `clear` frees them all. A case is a batch's time and batch
-size, the hidden size, the precision, and which of bias, layer norm and padding there are. Layers
-and directions of the same case share their graphs. A larger case runs without a graph.
+The buffers stay in GPU memory between calls. A device keeps the most recently used ones, of at
+most `MOST_CASES` cases and `MOST_BYTES` bytes. `clear` frees them all. A case is the time and batch
+size, the hidden size, the dtype, and whether there are biases, layer norm and padding. Layers and
+directions of the same case share their graphs. A case above `MOST_BYTES` runs without a graph.
 
-One lock and one event for each device order all calls, so that threads and streams can share the
-graphs: they even share cuBLAS's workspace.
+One lock and one event for each device order all calls. So threads and streams can share the
+graphs, which also share cuBLAS's workspace.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger("zoo")
 
 MOST_CASES = 16
 MOST_BYTES = 1 << 30
-MOST_SEEN = 1024  # cases whose calls are counted
+MOST_SEEN = 1024  # the most cases whose calls are counted
 
 Key = tuple[Case, tuple[object, ...]]
 Work = Callable[[], None]
@@ -54,10 +54,10 @@ class Recorder(Protocol):
     """Capture and replay on one device."""
 
     def record(self, work: Work) -> Work:
-        """Capture `work`; what is returned replays it. Called inside `turn`."""
+        """Capture `work` and return a function that replays it. Call it inside `turn`."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """Order what is inside after all earlier turns, on the device."""
+        """Run the body of the context after all earlier turns on the device."""
 
     def finish(self) -> None:
         """Wait until the device has finished all turns."""
@@ -99,7 +99,7 @@ class CudaRecorder:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Let the current stream wait for the stream of the last turn, if that is another one."""
+        """Make the current stream wait for the stream of the last turn, if that is another one."""
         current = torch.cuda.current_stream(self.device)
         if self.last is not None and self.last != current:
             current.wait_event(self.event)
@@ -128,17 +128,17 @@ class Entry:
         self.backward: BackwardBuffers = backward_buffers(self.given, kept, shared=True)
         for part in (*vars(self.forward).values(), *vars(self.backward).values()):
             if part is not None:
-                part.zero_()  # the first run, before the capture, computes with finite numbers
+                part.zero_()  # so the run before the capture computes with finite numbers
         self.nbytes = case.nbytes
         self.run_forward: Work | None = None
         self.run_backward: Work | None = None
 
     def copy_weights(self, given: Given) -> None:
-        """Copy into the buffers what both graphs read."""
+        """Copy the inputs that both graphs read into the buffers."""
         pairs = zip(self.given[4:], given[4:], strict=True)  # w_hh, bias, scale, shift, pad
-        for mine, other in pairs:
-            if mine is not None and other is not None:
-                mine.copy_(other)
+        for buffer, source in pairs:
+            if buffer is not None and source is not None:
+                buffer.copy_(source)
 
 
 class GraphCache:
@@ -151,11 +151,13 @@ class GraphCache:
         most_cases: int = MOST_CASES,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        self.device, self.recorder = device, recorder
-        self.most_cases, self.most_bytes = most_cases, most_bytes
+        self.device = device
+        self.recorder = recorder
+        self.most_cases = most_cases
+        self.most_bytes = most_bytes
         self.failed = False  # after a failure nothing more is captured
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
-        # Of each case: the calls since it was last dropped, and how many lead to a capture.
+        # For each case: the calls since its last eviction, and the number that triggers a capture.
         self._calls: OrderedDict[Key, tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -164,14 +166,14 @@ class GraphCache:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all buffers."""
+        """The size of all buffers in bytes."""
         return sum(entry.nbytes for entry in self._entries.values())
 
     def forward(self, given: Given, at_once: bool, keep: bool) -> Kept | None:
-        """Run all steps, or return None where no graph is to be had.
+        """Run all steps, or return None if there is no graph for them.
 
         A case is captured at its second call, or `at_once`. `keep` says that a backward may
-        follow. What is returned belongs to the caller.
+        follow. The results belong to the caller.
         """
         if self.recorder.busy():
             return None
@@ -191,7 +193,7 @@ class GraphCache:
     def backward(
         self, given: Given, kept: Kept, d_output: Tensor, d_h: Tensor, d_c: Tensor
     ) -> Gradients | None:
-        """Run all steps backward, or return None where no graph is to be had."""
+        """Run all steps backward, or return None if there is no graph for them."""
         if self.recorder.busy():
             return None
         with self._lock, self.recorder.turn():
@@ -204,24 +206,24 @@ class GraphCache:
             if entry.run_backward is None:
                 return None
             entry.copy_weights(given)
-            for mine, other in ((buffers.sums, kept.sums), (buffers.c, kept.c)):
-                assert other is not None
-                mine.copy_(other)
+            for buffer, source in ((buffers.sums, kept.sums), (buffers.c, kept.c)):
+                assert source is not None
+                buffer.copy_(source)
             if buffers.stats is not None and kept.stats is not None:
                 buffers.stats.copy_(kept.stats)
             fill_backward(buffers, d_output, d_h, d_c)
             entry.run_backward()
-            found = gradients(buffers)
-            return found._replace(d_sums=found.d_sums.clone(), d_c=found.d_c.clone())
+            made = gradients(buffers)
+            return made._replace(d_sums=made.d_sums.clone(), d_c=made.d_c.clone())
 
     def clear(self) -> None:
         """Free all graphs and buffers, once the device has finished with them."""
         with self._lock:
-            self._keep(0, 0)
+            self._evict(0, 0)
             self._calls.clear()
 
     def _find(self, key: Key, at_once: bool) -> Entry | None:
-        """The entry of a case, captured now if it is time to."""
+        """Return the entry of a case, and capture it first if that is due."""
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
@@ -230,7 +232,7 @@ class GraphCache:
             return None
         if not at_once and not self._due(key):
             return None
-        self._keep(self.most_cases - 1, self.most_bytes - case.nbytes)
+        self._evict(self.most_cases - 1, self.most_bytes - case.nbytes)
         try:
             with torch.inference_mode(False):  # other calls write into these buffers too
                 entry = Entry(case, self.device)
@@ -243,18 +245,18 @@ class GraphCache:
         return entry
 
     def _due(self, key: Key) -> bool:
-        """Count a call that has no graph; whether it is time to capture one."""
+        """Count a call without a graph, and return whether to capture one now."""
         calls, wanted = self._calls.pop(key, (0, 2))
         self._calls[key] = calls + 1, wanted
         while len(self._calls) > MOST_SEEN:
             self._calls.popitem(last=False)
         return calls + 1 >= wanted
 
-    def _keep(self, most_cases: int, most_bytes: int) -> None:
-        """Drop the cases that were used longest ago until the others are within the limits.
+    def _evict(self, most_cases: int, most_bytes: int) -> None:
+        """Drop the least recently used cases until the others are within the limits.
 
-        A dropped case waits twice as long as before. So a run through more cases than fit does not
-        capture all the time.
+        A dropped case then needs twice as many calls before it is captured. So a loop over more
+        cases than fit does not capture all the time.
         """
         if len(self._entries) > most_cases or self.nbytes > most_bytes:
             self.recorder.finish()
@@ -264,7 +266,10 @@ class GraphCache:
             self._calls[key] = 0, 2 * wanted
 
     def _record(self, work: Work) -> Work | None:
-        """Capture work, or return None. After a failure that is not one of memory, never again."""
+        """Capture work, or return None if that fails.
+
+        After a failure other than a lack of memory, the cache captures nothing more.
+        """
         try:
             return self.recorder.record(work)
         except torch.OutOfMemoryError:
@@ -281,7 +286,7 @@ _lock = threading.Lock()
 
 
 def graphs(device: torch.device) -> GraphCache | None:
-    """The graphs of a tensor's device, or None for a kind of device that has none."""
+    """Return the graphs of a device, or None for a type of device without graphs."""
     if device.type not in RECORDERS:
         return None
     with _lock:
@@ -298,7 +303,7 @@ def clear() -> None:
 
 
 def _settings() -> tuple[object, ...]:
-    """What a graph freezes of torch's settings for matrix products."""
+    """Return torch's settings for matrix products, which a graph freezes."""
     matmul: Any = torch.backends.cuda.matmul
     return (
         matmul.fp32_precision,

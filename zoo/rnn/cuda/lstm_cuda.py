@@ -1,10 +1,10 @@
 """The hoisted LSTM on a GPU: a step is one matrix product and one kernel.
 
-The kernel does the pointwise part of a step, which `zoo.rnn.lstm_hoisted` does in some twenty calls. Its
-backward is a kernel and a product as well. `zoo.rnn.cuda.lstm_triton` holds the kernels. `zoo.rnn.cuda.cuda_graph`
-records all steps in a CUDA graph, so that a step costs no Python.
+The kernel does the pointwise part of a step, for which `zoo.rnn.lstm_hoisted` needs some twenty
+calls. A backward step is a kernel and a product as well. `zoo.rnn.cuda.lstm_triton` holds the
+kernels. `zoo.rnn.cuda.cuda_graph` captures all steps in a CUDA graph, which runs without Python.
 
-Products are taken in the precision of x. Cells, biases and norms are float32, and so is all
+Products are computed in the precision of x. Cells, biases and norms are float32, and so is all
 arithmetic inside a kernel.
 """
 
@@ -40,13 +40,12 @@ CAPABILITY = (8, 0)  # the oldest devices that Triton compiles for
 
 
 class PointwiseRecurrence(torch.autograd.Function):
-    """All steps of one direction, by kernels: what is given -> output, h_n, c_n.
+    """Run all steps of one direction with kernels: the fields of `Given` -> output, h_n, c_n.
 
-    The tensors are those of `Given`, in its order. Then follow a cache of CUDA graphs or None,
-    whether a graph is captured at first sight, and whether a backward may follow. Returns output
-    (time, batch, hidden) and h_n (batch, hidden) in x's precision, and c_n (batch, hidden) in
-    float32. On padding h and c are carried on, also in `output`. A second derivative is a
-    RuntimeError.
+    Three arguments follow the tensors: a cache of CUDA graphs or None, whether to capture at the
+    first call, and whether a backward may follow. Returns output (time, batch, hidden) and h_n
+    (batch, hidden) in x's precision, and c_n (batch, hidden) in float32. On padding h and c keep
+    their values, also in `output`. A second derivative raises RuntimeError.
     """
 
     @staticmethod
@@ -71,27 +70,28 @@ class PointwiseRecurrence(torch.autograd.Function):
                 "the hoisted engine has no second derivative: engine='reference' has"
             )
         saved = ctx.saved_tensors
-        given, kept = Given(*saved[:9]), Kept(*saved[9:])
+        given = Given(*saved[:9])
+        kept = Kept(*saved[9:])
         device = given.x.device
         with _on(device), torch.autocast(device.type, enabled=False):
-            found = None if ctx.graphs is None else ctx.graphs.backward(given, kept, *d_results)
-            if found is None:
+            made = None if ctx.graphs is None else ctx.graphs.backward(given, kept, *d_results)
+            if made is None:
                 buffers = backward_buffers(given, kept)
                 fill_backward(buffers, *d_results)
                 run_backward(buffers)
-                found = gradients(buffers)
-            flat = found.d_sums.flatten(0, 1)
+                made = gradients(buffers)
+            flat = made.d_sums.flatten(0, 1)
             wanted = ctx.needs_input_grad
             d_x = torch.mm(flat, given.w_ih).view_as(given.x) if wanted[0] else None
             d_w_ih = torch.mm(flat.t(), given.x.flatten(0, 1)) if wanted[3] else None
             d_w_hh = torch.mm(flat.t(), kept.h[:-1].flatten(0, 1)) if wanted[4] else None
             d_bias = flat.sum(0, dtype=torch.float32) if wanted[5] else None
-        weights = (d_w_ih, d_w_hh, d_bias, found.d_scale, found.d_shift)
-        return d_x, found.d_h, found.d_c, *weights, None, None, None, None
+        weights = (d_w_ih, d_w_hh, d_bias, made.d_scale, made.d_shift)
+        return d_x, made.d_h, made.d_c, *weights, None, None, None, None
 
 
 def run(given: Given, graphs: GraphCache | None, at_once: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one layer and direction; see `PointwiseRecurrence` for the results."""
+    """Run one layer and direction. `PointwiseRecurrence` describes the results."""
     keep = torch.is_grad_enabled() and any(
         part is not None and part.requires_grad for part in given
     )
@@ -99,15 +99,15 @@ def run(given: Given, graphs: GraphCache | None, at_once: bool) -> tuple[Tensor,
 
 
 def has_triton() -> bool:
-    """Whether Triton can be imported. This does not import it."""
+    """Whether Triton can be imported. This check does not import it."""
     return find_spec("triton") is not None
 
 
 def covers(case: Case, device: torch.device) -> bool:
-    """Whether the kernels compute a case on a device. They are compiled for it at first sight.
+    """Whether the kernels can compute a case on a device. The first call compiles them.
 
     A CPU is covered only in Triton's interpreter (TRITON_INTERPRET=1), which is for tests. If
-    Triton fails on a device, a warning says so once, and that case is not covered.
+    Triton fails on a device, one warning is logged, and that case is not covered.
     """
     if case.dtype not in DTYPES or not case.batch or not case.time or not has_triton():
         return False
@@ -131,7 +131,7 @@ def _interpreted() -> bool:
 
 @cache
 def _compiles(case: Case, device: torch.device) -> bool:
-    """Whether both kernels run on one step of one row."""
+    """Whether both kernels run one step of one row."""
     try:
         with torch.no_grad(), _on(device):
             given = zeros(case, device)
@@ -151,5 +151,5 @@ def _compiles(case: Case, device: torch.device) -> bool:
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Make the device the current one: Triton launches there."""
+    """Return a context in which the device is the current one, where Triton launches."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

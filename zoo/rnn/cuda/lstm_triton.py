@@ -1,9 +1,8 @@
 """Triton kernels for the pointwise part of an LSTM step, forward and backward.
 
-A kernel does all of a step but the product with the last h. It computes in fp32. It loads and
-stores each tensor in that tensor's own precision. A program handles the columns of one row: all of
-them with layer norm, a block of them without. Nothing is added atomically, so results repeat bit
-for bit.
+A kernel does a whole step except the product with the last h. It computes in fp32, and loads and
+stores each tensor in that tensor's own dtype. With layer norm, a program handles all columns of
+one row, otherwise a block of them. No addition is atomic, so results repeat bit for bit.
 
 This module imports Triton. `zoo.rnn.cuda.lstm_cuda` imports it when a kernel is needed.
 """
@@ -17,7 +16,7 @@ from triton.language import constexpr, tensor
 from zoo.rnn.cuda.buffers import BackwardBuffers, ForwardBuffers
 from zoo.rnn.lstm_reference import EPSILON
 
-COLUMNS = 512  # the widest block of a program where no row must be normalised as a whole
+COLUMNS = 512  # the widest block of a program without layer norm
 INTERPRETED: bool = triton.knobs.runtime.interpret  # on the CPU, by TRITON_INTERPRET=1
 VARIANCE_EPSILON: constexpr = constexpr(EPSILON)
 
@@ -30,14 +29,28 @@ def forward_step(buffers: ForwardBuffers, t: int) -> None:
     """
     batch, hidden = buffers.c.shape[1:]
     given = (buffers.bias, buffers.scale, buffers.shift, buffers.pad, buffers.stats)
-    # A flag tells the kernel that a tensor is missing; another one stands in for its pointer.
+    # A flag tells the kernel that a tensor is missing; the pointer of `c` takes its place.
     bias, scale, shift, pad, stats = (buffers.c if each is None else each for each in given)
     block, grid, warps = _launch(batch, hidden, buffers.scale is not None)
     _forward_kernel[grid](
-        buffers.sums, buffers.read, bias, scale, shift, pad, buffers.h, buffers.c, stats, t, batch,
-        HIDDEN=hidden, BLOCK=block, HAS_BIAS=buffers.bias is not None,
-        HAS_NORM=buffers.scale is not None, HAS_PAD=buffers.pad is not None, num_warps=warps,
-    )  # fmt: skip
+        buffers.sums,
+        buffers.read,
+        bias,
+        scale,
+        shift,
+        pad,
+        buffers.h,
+        buffers.c,
+        stats,
+        t,
+        batch,
+        HIDDEN=hidden,
+        BLOCK=block,
+        HAS_BIAS=buffers.bias is not None,
+        HAS_NORM=buffers.scale is not None,
+        HAS_PAD=buffers.pad is not None,
+        num_warps=warps,
+    )
 
 
 def backward_step(buffers: BackwardBuffers, t: int) -> None:
@@ -48,20 +61,44 @@ def backward_step(buffers: BackwardBuffers, t: int) -> None:
     `d_scale` and `d_shift`. `d_sums` may be the same tensor as `sums`.
     """
     batch, hidden = buffers.d_c.shape
-    given = (buffers.scale, buffers.shift, buffers.pad, buffers.stats, buffers.passed,
-             buffers.d_scale, buffers.d_shift)  # fmt: skip
+    given = (
+        buffers.scale,
+        buffers.shift,
+        buffers.pad,
+        buffers.stats,
+        buffers.passed,
+        buffers.d_scale,
+        buffers.d_shift,
+    )
     rest = (buffers.c if each is None else each for each in given)
     scale, shift, pad, stats, passed, d_scale, d_shift = rest
     block, grid, warps = _launch(batch, hidden, buffers.scale is not None)
     _backward_kernel[grid](
-        buffers.sums, buffers.d_sums, buffers.c, stats, scale, shift, pad, buffers.d_output,
-        buffers.read, passed, buffers.d_c, d_scale, d_shift, t, batch, HIDDEN=hidden, BLOCK=block,
-        HAS_NORM=buffers.scale is not None, HAS_PAD=buffers.pad is not None, num_warps=warps,
-    )  # fmt: skip
+        buffers.sums,
+        buffers.d_sums,
+        buffers.c,
+        stats,
+        scale,
+        shift,
+        pad,
+        buffers.d_output,
+        buffers.read,
+        passed,
+        buffers.d_c,
+        d_scale,
+        d_shift,
+        t,
+        batch,
+        HIDDEN=hidden,
+        BLOCK=block,
+        HAS_NORM=buffers.scale is not None,
+        HAS_PAD=buffers.pad is not None,
+        num_warps=warps,
+    )
 
 
 def _launch(batch: int, hidden: int, layer_norm: bool) -> tuple[int, tuple[int, int], int]:
-    """The block of columns, the grid (rows, blocks) and the warps of a program."""
+    """Return the columns of a block, the grid (rows, blocks) and the warps of a program."""
     block = max(16, triton.next_power_of_2(hidden))
     if not layer_norm:
         block = min(block, COLUMNS)
@@ -70,7 +107,7 @@ def _launch(batch: int, hidden: int, layer_norm: bool) -> tuple[int, tuple[int, 
 
 @triton.jit
 def _tanh(x: tensor) -> tensor:
-    """tanh(x) to the precision of fp32, near 0 as well: there a series replaces exp."""
+    """Return tanh(x) to the precision of fp32. Near 0 a series replaces exp."""
     e = tl.exp(-2 * tl.abs(x))
     far = (1 - e) / (1 + e)
     square = x * x
@@ -83,14 +120,14 @@ def _tanh(x: tensor) -> tensor:
 
 @triton.jit
 def _sigmoid(x: tensor) -> tensor:
-    """1 / (1 + exp(-x)), from an exponential that cannot overflow."""
+    """Return 1 / (1 + exp(-x)), computed from an exponential that cannot overflow."""
     e = tl.exp(-tl.abs(x))
     return tl.where(x < 0, e, 1.0) / (1 + e)
 
 
 @triton.jit
 def _normalize(x: tensor, inside: tensor, HIDDEN: constexpr) -> tuple[tensor, tensor, tensor]:
-    """The normalised row (BLOCK,), its mean and its 1 / standard deviation."""
+    """Return the normalised row (BLOCK,), its mean and its 1 / standard deviation."""
     mean = tl.sum(tl.where(inside, x, 0.0), 0) / HIDDEN
     centred = tl.where(inside, x - mean, 0.0)
     rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / HIDDEN + VARIANCE_EPSILON)
@@ -101,7 +138,7 @@ def _normalize(x: tensor, inside: tensor, HIDDEN: constexpr) -> tuple[tensor, te
 def _normalize_backward(
     d_normed: tensor, normed: tensor, rstd: tensor, HIDDEN: constexpr
 ) -> tensor:
-    """The gradient of a row from that of the normalised row, which must be zero outside."""
+    """Return the gradient of a row from that of the normalised row, which must be 0 outside."""
     mean = tl.sum(d_normed, 0) / HIDDEN
     along = tl.sum(d_normed * normed, 0) / HIDDEN
     return (d_normed - mean - normed * along) * rstd
@@ -109,17 +146,26 @@ def _normalize_backward(
 
 @triton.jit
 def _add(pointer: tensor, value: tensor, inside: tensor) -> None:
-    """Add to the numbers at `pointer`, which belong to this program alone."""
+    """Add `value` at `pointer`. No other program may write there."""
     tl.store(pointer, tl.load(pointer, inside, 0.0) + value, inside)
 
 
 @triton.jit
 def _gate_sum(
-    GATE: constexpr, sums: tensor, read: tensor, bias: tensor, scale: tensor, shift: tensor,
-    stats: tensor, column: tensor, inside: tensor, HIDDEN: constexpr, HAS_BIAS: constexpr,
+    GATE: constexpr,
+    sums: tensor,
+    read: tensor,
+    bias: tensor,
+    scale: tensor,
+    shift: tensor,
+    stats: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
+    HAS_BIAS: constexpr,
     HAS_NORM: constexpr,
-) -> tensor:  # fmt: skip
-    """One gate's sum, normalised where asked for. Stores the sum itself for the backward."""
+) -> tensor:
+    """Return one gate's sum, normalised with HAS_NORM. Stores the raw sum for the backward."""
     place = GATE * HIDDEN + column
     x = tl.load(sums + place, inside, 0.0).to(tl.float32)
     x += tl.load(read + place, inside, 0.0).to(tl.float32)
@@ -136,14 +182,27 @@ def _gate_sum(
 
 @triton.jit(do_not_specialize=["t", "batch"])
 def _forward_kernel(
-    sums: tensor, read: tensor, bias: tensor, scale: tensor, shift: tensor, pad: tensor, h: tensor,
-    c: tensor, stats: tensor, t: tensor, batch: tensor, HIDDEN: constexpr, BLOCK: constexpr,
-    HAS_BIAS: constexpr, HAS_NORM: constexpr, HAS_PAD: constexpr,
-) -> None:  # fmt: skip
+    sums: tensor,
+    read: tensor,
+    bias: tensor,
+    scale: tensor,
+    shift: tensor,
+    pad: tensor,
+    h: tensor,
+    c: tensor,
+    stats: tensor,
+    t: tensor,
+    batch: tensor,
+    HIDDEN: constexpr,
+    BLOCK: constexpr,
+    HAS_BIAS: constexpr,
+    HAS_NORM: constexpr,
+    HAS_PAD: constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < HIDDEN
-    before = row + tl.cast(t, tl.int64) * batch  # the row's place in tensors (time, batch, …)
+    before = row + tl.cast(t, tl.int64) * batch  # the row's index in tensors (time, batch, …)
     after = before + batch
     sums += before * (4 * HIDDEN)
     read += row * (4 * HIDDEN)
@@ -188,10 +247,17 @@ def _forward_kernel(
 
 @triton.jit
 def _gate_again(
-    GATE: constexpr, sums: tensor, scale: tensor, shift: tensor, stats: tensor, column: tensor,
-    inside: tensor, HIDDEN: constexpr, HAS_NORM: constexpr,
-) -> tuple[tensor, tensor, tensor]:  # fmt: skip
-    """From the stored sum: what the gate's function reads, the normalised sum and 1 / deviation."""
+    GATE: constexpr,
+    sums: tensor,
+    scale: tensor,
+    shift: tensor,
+    stats: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
+    HAS_NORM: constexpr,
+) -> tuple[tensor, tensor, tensor]:
+    """From the stored sum, return the gate's argument, the normalised sum and 1 / deviation."""
     place = GATE * HIDDEN + column
     x = tl.load(sums + place, inside, 0.0).to(tl.float32)
     normed = x
@@ -205,11 +271,20 @@ def _gate_again(
 
 @triton.jit
 def _through_gate(
-    GATE: constexpr, d_x: tensor, normed: tensor, rstd: tensor, d_sums: tensor, scale: tensor,
-    d_scale: tensor, d_shift: tensor, column: tensor, inside: tensor, HIDDEN: constexpr,
+    GATE: constexpr,
+    d_x: tensor,
+    normed: tensor,
+    rstd: tensor,
+    d_sums: tensor,
+    scale: tensor,
+    d_scale: tensor,
+    d_shift: tensor,
+    column: tensor,
+    inside: tensor,
+    HIDDEN: constexpr,
     HAS_NORM: constexpr,
-) -> None:  # fmt: skip
-    """Store the gradient of a gate's sum, from that of what the gate's function reads."""
+) -> None:
+    """Store the gradient of a gate's sum, computed from that of the gate's argument."""
     place = GATE * HIDDEN + column
     if HAS_NORM:
         _add(d_scale + place, d_x * normed, inside)
@@ -221,11 +296,26 @@ def _through_gate(
 
 @triton.jit(do_not_specialize=["t", "batch"])
 def _backward_kernel(
-    sums: tensor, d_sums: tensor, c: tensor, stats: tensor, scale: tensor, shift: tensor,
-    pad: tensor, d_output: tensor, read: tensor, passed: tensor, d_c: tensor, d_scale: tensor,
-    d_shift: tensor, t: tensor, batch: tensor, HIDDEN: constexpr, BLOCK: constexpr,
-    HAS_NORM: constexpr, HAS_PAD: constexpr,
-) -> None:  # fmt: skip
+    sums: tensor,
+    d_sums: tensor,
+    c: tensor,
+    stats: tensor,
+    scale: tensor,
+    shift: tensor,
+    pad: tensor,
+    d_output: tensor,
+    read: tensor,
+    passed: tensor,
+    d_c: tensor,
+    d_scale: tensor,
+    d_shift: tensor,
+    t: tensor,
+    batch: tensor,
+    HIDDEN: constexpr,
+    BLOCK: constexpr,
+    HAS_NORM: constexpr,
+    HAS_PAD: constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < HIDDEN
@@ -259,7 +349,7 @@ def _backward_kernel(
     d_h += tl.load(read + own, inside, 0.0).to(tl.float32)
     d_cell = tl.load(d_c + own, inside, 0.0)
     kept = 0.0
-    if HAS_PAD:  # on padding the gradients pass by as the states do
+    if HAS_PAD:  # padding carries the states over a step, so it carries their gradients
         held = tl.load(pad + before) != 0
         d_h += tl.load(passed + own, inside, 0.0)
         tl.store(passed + own, tl.where(held, d_h, 0.0), inside)

@@ -1,4 +1,4 @@
-"""All steps on a GPU, forward and backward: a product and a kernel each."""
+"""The loop over the steps on a GPU, forward and backward: a product and a kernel each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoo.rnn.cuda.buffers import BackwardBuffers, ForwardBuffers, Gradients
 
 
 def run_forward(buffers: ForwardBuffers) -> None:
-    """Run all steps. It allocates nothing and waits for nothing, so a graph can capture it."""
+    """Run all steps. A CUDA graph can capture it: it neither allocates nor synchronises."""
     from zoo.rnn.cuda.lstm_triton import forward_step
 
     turned = buffers.w_hh.t()
@@ -18,9 +18,9 @@ def run_forward(buffers: ForwardBuffers) -> None:
 
 
 def run_backward(buffers: BackwardBuffers) -> None:
-    """Run all steps backward. A graph can capture it, as `run_forward`.
+    """Run all steps backward. A CUDA graph can capture it too.
 
-    At the end `read` and `passed` add up to the gradient of h_0, and `d_c` is that of c_0.
+    At the end, the gradient of h_0 is the sum of `read` and `passed`; that of c_0 is `d_c`.
     """
     from zoo.rnn.cuda.lstm_triton import backward_step
 
@@ -33,7 +33,7 @@ def run_backward(buffers: BackwardBuffers) -> None:
 
 
 def gradients(buffers: BackwardBuffers) -> Gradients:
-    """The gradients after `run_backward`; `d_sums` and `d_c` are the buffers' own tensors."""
+    """Return the gradients after `run_backward`. `d_sums` and `d_c` share the buffers' memory."""
     d_h = buffers.read.to(torch.float32, copy=True)  # the next call writes into `read`
     if buffers.passed is not None:
         d_h = d_h + buffers.passed
