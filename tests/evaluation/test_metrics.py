@@ -147,8 +147,12 @@ def test_a_memory_gives_the_target_of_the_same_source():
 
 
 def test_a_memory_gives_the_target_of_the_most_similar_source():
-    asked = [("two small birds stood there", GERMAN[0]), ("The old dogs sleep.", GERMAN[1]),
-             ("the houses", GERMAN[2]), ("I see it too", "etwas anderes")]  # fmt: skip
+    asked = [
+        ("two small birds stood there", GERMAN[0]),
+        ("The old dogs sleep.", GERMAN[1]),
+        ("the houses", GERMAN[2]),
+        ("I see it too", "etwas anderes"),
+    ]
     found = baselines.nearest_pair(TRAIN, rows(asked))
     assert found["exact_match"] == 3 / 4
     wanted = [target for _, target in asked]

@@ -35,19 +35,24 @@ def test_lines_end_at_line_ends_alone(text, wanted):
     assert lines(text) == wanted
 
 
-@pytest.mark.parametrize(("by_line", "words", "characters"), [
-    (True, 3 + 1 + 0 + 1 + 3 + 3 + 2 + 2, 11 + 1 + 0 + 1 + 4 + 3 + 9 + 2),
-    (False, 3 + 1 + 0 + 1 + 3 + 1 + 2 + 1, 11 + 1 + 0 + 1 + 7 + 1 + 10 + 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("by_line", "words", "characters"),
+    [
+        (True, 3 + 1 + 0 + 1 + 3 + 3 + 2 + 2, 11 + 1 + 0 + 1 + 4 + 3 + 9 + 2),
+        (False, 3 + 1 + 0 + 1 + 3 + 1 + 2 + 1, 11 + 1 + 0 + 1 + 7 + 1 + 10 + 1),
+    ],
+)
 def test_words_and_characters_are_counted_with_their_ends(by_line, words, characters):
     found = metrics.perplexity(answers(5.0, 1.0, 7.0, 2.5, tokens=4), TEXTS, by_line)
-    assert found == pytest.approx({
-        "perplexity": math.exp(15.5 / words),
-        "perplexity_twice": math.exp(31 / words),
-        "bits_per_character": 15.5 / LN2 / characters,
-        "loss": 15.5 / 16,
-        "unknown": 0,
-    })  # fmt: skip
+    assert found == pytest.approx(
+        {
+            "perplexity": math.exp(15.5 / words),
+            "perplexity_twice": math.exp(31 / words),
+            "bits_per_character": 15.5 / LN2 / characters,
+            "loss": 15.5 / 16,
+            "unknown": 0,
+        }
+    )
 
 
 def test_unknown_is_the_share_of_all_tokens():

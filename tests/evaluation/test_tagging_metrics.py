@@ -18,8 +18,10 @@ def test_words_sentences_and_unseen_words_are_counted():
     found = [["X", "Y", "Y"], ["Y"], ["Y", "X"]]
     unseen = [[False, True, True], [False], [True, True]]
     assert metrics.tagging(found, wanted, unseen, False) == {
-        "accuracy": 4 / 6, "accuracy_unseen": 2 / 4, "sentence_accuracy": 1 / 3,
-    }  # fmt: skip
+        "accuracy": 4 / 6,
+        "accuracy_unseen": 2 / 4,
+        "sentence_accuracy": 1 / 3,
+    }
 
 
 def test_without_unseen_words_or_without_any_their_accuracy_is_zero():
@@ -121,9 +123,11 @@ def test_a_span_has_one_colour_and_one_name():
     assert text == " Ann Lee  P saw the  Rome  L"
     (person, colour), (place, other) = tagged_text.COLOURS[1::-1], tagged_text.COLOURS[:1] * 2
     assert styles == [
-        (" Ann Lee ", f"black on {person}"), (" P", person),
-        (" Rome ", f"black on {place}"), (" L", other),
-    ]  # fmt: skip
+        (" Ann Lee ", f"black on {person}"),
+        (" P", person),
+        (" Rome ", f"black on {place}"),
+        (" L", other),
+    ]
     assert colour == place
 
 

@@ -154,8 +154,13 @@ print(torch.export.load(sys.argv[1]).module()(ids, torch.tensor([3, 1]))[0].toli
 def test_a_program_runs_without_this_package(tmp_path):
     task = classify().eval()
     path = saved(task, tmp_path / "task.pt2")
-    done = subprocess.run([sys.executable, "-c", ALONE, str(path)], capture_output=True, text=True,
-                          cwd=tmp_path, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     [logits] = eager(task)(torch.tensor([[4, 5, 6], [7, 0, 0]]), torch.tensor([3, 1]))
     assert_close(torch.tensor(json.loads(done.stdout)), logits, rtol=0, atol=1e-5)
@@ -232,10 +237,12 @@ def test_the_command_line_writes_a_trained_model(capsys, tmp_path, trained, endi
 
 @pytest.mark.parametrize(
     ("model", "name", "line"),
-    [("nowhere", "model.onnx", "nowhere: neither a model folder nor a shipped model"),
-     (None, "model.bin", "model.bin: the ending says what is written: .pt2 or .onnx"),
-     (None, "missing/model.onnx", "missing/model.onnx")],
-)  # fmt: skip
+    [
+        ("nowhere", "model.onnx", "nowhere: neither a model folder nor a shipped model"),
+        (None, "model.bin", "model.bin: the ending says what is written: .pt2 or .onnx"),
+        (None, "missing/model.onnx", "missing/model.onnx"),
+    ],
+)
 def test_the_command_line_says_what_is_wrong(capsys, tmp_path, trained, model, name, line):
     assert program.main([model or str(trained), str(tmp_path / name)]) == 2
     out, err = capsys.readouterr()

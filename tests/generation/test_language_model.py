@@ -117,8 +117,9 @@ def test_the_order_of_prompts_does_not_matter(stream, search):
 @pytest.mark.parametrize("n_best", [1, 3])
 def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
     task = language()
-    first, again, other = (GenerationConfig(sample=True, n_best=n_best, seed=seed, max_length=20)
-                           for seed in (8, 8, 9))  # fmt: skip
+    first, again, other = (
+        GenerationConfig(sample=True, n_best=n_best, seed=seed, max_length=20) for seed in (8, 8, 9)
+    )
     state = torch.get_rng_state()
     found = task.predict(PROMPTS, first)
     assert n_best == 1 or all(len({*texts}) == 3 for texts in found)

@@ -139,8 +139,11 @@ def not_pulled(source, place, message) -> None:
 def test_what_is_asked_of_the_hub_is_what_it_takes():
     """The fake above has parameters of the real ones alone."""
     api = huggingface_hub.HfApi
-    for real, name in ((api.model_info, "model_info"), (api.create_repo, "create_repo"),
-                       (api.upload_folder, "upload_folder")):  # fmt: skip
+    for real, name in (
+        (api.model_info, "model_info"),
+        (api.create_repo, "create_repo"),
+        (api.upload_folder, "upload_folder"),
+    ):
         assert {*parameters(getattr(Hub, name))} - {"repo"} <= {*parameters(real)}
         assert [*parameters(real)][:2] == ["self", "repo_id"]
     assert [*parameters(huggingface_hub.hf_hub_download)][:2] == ["repo_id", "filename"]
@@ -203,15 +206,18 @@ def test_a_file_that_was_changed_and_signed_is_refused_and_not_run(source, tmp_p
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("name", ["../private.txt", "/etc/hostname", "checkpoint/checkpoint.pt",
-                                  "..", "a\\b", "manifest.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["../private.txt", "/etc/hostname", "checkpoint/checkpoint.pt", "..", "a\\b", "manifest.json"],
+)
 def test_what_a_manifest_lists_elsewhere_is_not_even_asked_for(request, source, tmp_path, name):
     sign(source[1], name)
     not_pulled(source[0], tmp_path / "here", "lists it: no file of a model")
     if source[0] == REPOSITORY:
         assert [file for file, *_ in request.getfixturevalue("online").asked] == [
-            "model_info", "manifest.json",
-        ]  # fmt: skip
+            "model_info",
+            "manifest.json",
+        ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": ["config.json"]}', '{"files": {}}'])

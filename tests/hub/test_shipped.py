@@ -35,8 +35,15 @@ from zoo.training import build, pipeline
 
 RECIPES = json.loads(shelf.RECIPES.read_text("utf-8"))
 NAME = "classify/toy"
-QUICK = ["device=cpu", "precision=fp32", "baseline=false", "train.epochs=2", "train.batch_rows=8",
-         "train.batch_tokens=256", "train.ema_decay=0"]  # fmt: skip
+QUICK = [
+    "device=cpu",
+    "precision=fp32",
+    "baseline=false",
+    "train.epochs=2",
+    "train.batch_rows=8",
+    "train.batch_tokens=256",
+    "train.ema_decay=0",
+]
 SIZE = ["backbone.embedding_size=16", "backbone.hidden_size=16", "backbone.bidirectional=false"]
 TOY = {
     "steps": [
@@ -303,8 +310,16 @@ def test_its_card_says_all_that_is_known(made):
     card, said = (made / "model" / "README.md").read_text("utf-8"), facts(made / "model")
     assert card.startswith(f"# {NAME}\n\nReads `h_n` of the LSTM: ")
     source = SOURCES["imdb"]
-    for text in (source.about, source.licence, source.cite, TOY["limits"], TOY["languages"],
-                 FORMS["int8"], "`data=imdb`", f'zoo.load("{NAME}")'):  # fmt: skip
+    for text in (
+        source.about,
+        source.licence,
+        source.cite,
+        TOY["limits"],
+        TOY["languages"],
+        FORMS["int8"],
+        "`data=imdb`",
+        f'zoo.load("{NAME}")',
+    ):
         assert text in card
     commands = re.findall(r"```\n(.*?)\n```", card, re.DOTALL)
     shown = [[*step, "data.path=FOLDER"] for step in TOY["steps"]]
@@ -408,8 +423,16 @@ def test_settings_may_stand_behind_the_folder(toy, tmp_path, capsys):
 
 def test_figures_are_found_with_the_models_own_search(tmp_path):
     data = ["data=files", f"data.train={DATA / 'translate.jsonl'}"]
-    step = ["task=translate", *data, *QUICK, *SIZE[:2], "tokenizer.kind=characters",
-            "tokenizer.min_count=1", "generation.beam_size=1", "generation.max_length=2"]  # fmt: skip
+    step = [
+        "task=translate",
+        *data,
+        *QUICK,
+        *SIZE[:2],
+        "tokenizer.kind=characters",
+        "tokenizer.min_count=1",
+        "generation.beam_size=1",
+        "generation.max_length=2",
+    ]
     recipe = TOY | {"steps": [step], "weights": "fp32"}
     with shelved(tmp_path / "shelf", **{"translate/toy": recipe}):
         model = retrain("translate/toy", out=tmp_path / "out")
@@ -427,16 +450,27 @@ def test_the_list_shows_what_a_shipped_model_is(shipped, made, capsys):
     said, (model,) = facts(made / "model"), zoo.list_models()
     size = sum(path.stat().st_size for path in (made / "model").iterdir())
     assert asdict(model) == {
-        "name": NAME, "task": "classify", "reads": "h_n", "languages": TOY["languages"],
-        "size": size, "metric": "accuracy", "value": said["test"]["accuracy"],
-    }  # fmt: skip
+        "name": NAME,
+        "task": "classify",
+        "reads": "h_n",
+        "languages": TOY["languages"],
+        "size": size,
+        "metric": "accuracy",
+        "value": said["test"]["accuracy"],
+    }
     assert zoo.load(NAME).predict("Gulls follow the trawler home.")
     capsys.readouterr()
     assert cli.main(["list"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if NAME in line]
     cells = re.split(r"\s{2,}", row.strip(" │").replace("│", "  "))
-    assert cells == [NAME, "classify", "h_n", TOY["languages"], f"{size / 1e6:.1f}",
-                     f"accuracy {model.value:.4g}"]  # fmt: skip
+    assert cells == [
+        NAME,
+        "classify",
+        "h_n",
+        TOY["languages"],
+        f"{size / 1e6:.1f}",
+        f"accuracy {model.value:.4g}",
+    ]
     assert cli.main(["check"]) == 0
     assert capsys.readouterr().out == f"{NAME}: 3 of 3 answers as expected\n"
 
@@ -476,9 +510,13 @@ def test_a_check_fails_when_one_model_of_several_does(shipped, made, capsys):
 def test_a_search_is_kept_where_it_differs_from_the_default(tmp_path):
     folder = language(tmp_path, DREW)
     assert read_config(folder)["generation"] == {
-        "max_length": 9, "sample": True, "temperature": 0.9, "top_k": 7, "stop": ["dog", "\n\n"],
+        "max_length": 9,
+        "sample": True,
+        "temperature": 0.9,
+        "top_k": 7,
+        "stop": ["dog", "\n\n"],
         "seed": 3,
-    }  # fmt: skip
+    }
     assert zoo.load(folder).generation == DREW
     zoo.load(folder).save(tmp_path / "again")
     assert zoo.load(tmp_path / "again").generation == DREW

@@ -138,8 +138,11 @@ def test_the_folders_are_whole_before_they_are_harmed(copied):
     assert {path.name for path in copied("sea").iterdir()} == {*SEA, "manifest.json"}
     assert cli.main(["check", str(copied("sea"))]) == 0
     assert len(zoo.load(copied("pairs")).predict(TEXTS)) == 2
-    assert {path.name for path in copied("pairs").iterdir()} == {*PAIRS, "README.md",
-                                                                 "manifest.json"}  # fmt: skip
+    assert {path.name for path in copied("pairs").iterdir()} == {
+        *PAIRS,
+        "README.md",
+        "manifest.json",
+    }
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -368,8 +371,19 @@ def test_code_that_lies_in_the_folder_is_not_found(folder, marker, monkeypatch, 
     assert "no such task" in refused(Path("."), "config.json")
 
 
-OUTSIDE = ["../outside", "a/../../outside", "/outside", "sub/file", "a\\b", "..\\outside", "..", ".",
-           "./config.json", "config.json/", "manifest.json"]  # fmt: skip
+OUTSIDE = [
+    "../outside",
+    "a/../../outside",
+    "/outside",
+    "sub/file",
+    "a\\b",
+    "..\\outside",
+    "..",
+    ".",
+    "./config.json",
+    "config.json/",
+    "manifest.json",
+]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -513,8 +527,10 @@ def test_a_check_counts_what_is_answered_otherwise(folder, capsys):
     sign(folder)
     assert cli.main(["check", str(folder)]) == 1
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [f"{folder}: 1 of 2 answers as expected",
-                       f"  {TEXTS[1]}: harbour, now mountain"]  # fmt: skip
+    assert printed == [
+        f"{folder}: 1 of 2 answers as expected",
+        f"  {TEXTS[1]}: harbour, now mountain",
+    ]
 
 
 def test_the_run_reads_no_folder_without_a_manifest(folder, capsys):

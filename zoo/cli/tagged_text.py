@@ -11,10 +11,25 @@ from rich.text import Text
 from zoo.text import bio
 
 COLOURS = (
-    "bright_yellow", "bright_cyan", "bright_green", "bright_magenta", "bright_blue", "bright_red",
-    "dark_orange", "spring_green3", "deep_sky_blue1", "orchid", "gold3", "light_salmon1",
-    "turquoise2", "medium_purple1", "chartreuse3", "hot_pink", "wheat1", "light_steel_blue",
-)  # fmt: skip
+    "bright_yellow",
+    "bright_cyan",
+    "bright_green",
+    "bright_magenta",
+    "bright_blue",
+    "bright_red",
+    "dark_orange",
+    "spring_green3",
+    "deep_sky_blue1",
+    "orchid",
+    "gold3",
+    "light_salmon1",
+    "turquoise2",
+    "medium_purple1",
+    "chartreuse3",
+    "hot_pink",
+    "wheat1",
+    "light_steel_blue",
+)
 
 
 def conll(words: Sequence[str], labels: Sequence[str]) -> str:

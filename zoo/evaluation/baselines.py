@@ -37,8 +37,10 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     features = TfidfVectorizer(
         analyzer="word" if words else "char_wb",
         ngram_range=(1, 2) if words else (1, 3),
-        min_df=min(2, len(rows)), max_features=None if words else 30_000, sublinear_tf=True,
-    )  # fmt: skip
+        min_df=min(2, len(rows)),
+        max_features=None if words else 30_000,
+        sublinear_tf=True,
+    )
     if len(set(labels)) <= 10:
         regression = LogisticRegression(C=10.0, max_iter=1000)
     else:  # as accurate for many labels, and many times faster

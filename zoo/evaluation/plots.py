@@ -10,9 +10,12 @@ import numpy as np
 
 TOKENS = 60  # of a text whose gates are drawn
 GATES = {
-    "i": "what is let in", "f": "what is kept", "g": "the candidate", "o": "what is shown",
+    "i": "what is let in",
+    "f": "what is kept",
+    "g": "the candidate",
+    "o": "what is shown",
     "c": "the cell",
-}  # fmt: skip
+}
 CELLS = 12  # a confusion matrix of more labels is drawn without numbers in its cells
 
 
@@ -40,8 +43,13 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
         axes.plot(epochs, losses, "s--", label="validation loss")
     axes.set(xlabel="epoch", ylabel="loss", xticks=epochs[:: max(1, len(epochs) // 12)])
     right = axes.twinx()
-    right.plot(epochs, [entry["valid"][metric] for entry in history], "^:", color="tab:green",
-               label=f"validation {metric}")  # fmt: skip
+    right.plot(
+        epochs,
+        [entry["valid"][metric] for entry in history],
+        "^:",
+        color="tab:green",
+        label=f"validation {metric}",
+    )
     right.set_ylabel(metric)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(folder / "learning_curve.png")
@@ -96,9 +104,13 @@ def gates(
             signed = gate in ("g", "c")
             top = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
             image = axes[row, column].imshow(
-                cells, aspect="auto", interpolation="nearest", vmin=-top if signed else 0,
-                vmax=top, cmap="RdBu_r" if signed else "viridis",
-            )  # fmt: skip
+                cells,
+                aspect="auto",
+                interpolation="nearest",
+                vmin=-top if signed else 0,
+                vmax=top,
+                cmap="RdBu_r" if signed else "viridis",
+            )
             figure.colorbar(image, ax=axes[row, column])
             axes[row, column].set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
         labels = [_drawable(token, 12) for token in shown]

@@ -78,11 +78,12 @@ def write(model: LSTM | Backbone, path: Path) -> None:
     results: list[tuple[str, list[str | int]]] = [("output", [*first, directions * size])]
     results += [(name, [count, "batch", size]) for name in ("h_n", "c_n")]
     made = helper.make_graph(
-        graph.nodes, "lstm",
+        graph.nodes,
+        "lstm",
         [given, helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
         graph.constants,
-    )  # fmt: skip
+    )
     whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
     whole.ir_version = 8
     onnx.checker.check_model(whole, full_check=True)

@@ -64,12 +64,16 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
     if isinstance(model, Multitask):
         raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
     if isinstance(model, Task) and model.generates:
-        raise InputError(f"{model.name} searches for its answers, token by token: torch.export "
-                         "cannot take that; FILE.onnx holds its encoder")  # fmt: skip
+        raise InputError(
+            f"{model.name} searches for its answers, token by token: torch.export "
+            "cannot take that; FILE.onnx holds its encoder"
+        )
     lstm = _lstm(model)
     if lstm.layer_norm or lstm.engine in ("hoisted", "reference"):
-        raise InputError("layer_norm, and engines other than torch's, loop over time in Python, "
-                         "which fixes the number of steps: torch.export cannot take them")  # fmt: skip
+        raise InputError(
+            "layer_norm, and engines other than torch's, loop over time in Python, "
+            "which fixes the number of steps: torch.export cannot take them"
+        )
     x, lengths = example(model, 3, 6)
     batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
     where = (0, 1) if _batch_first(model) else (1, 0)
@@ -85,8 +89,10 @@ def _while_loops() -> Iterator[None]:
     try:
         loop = lstm_as_loop()
     except ImportError:
-        raise InputError(f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
-                         "2.11 to 2.13 have") from None  # fmt: skip
+        raise InputError(
+            f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
+            "2.11 to 2.13 have"
+        ) from None
     with loop:
         yield
 
@@ -128,8 +134,9 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     """
     path = Path(path)
     if isinstance(model, Task) and not model.by_ids:
-        raise InputError(f"{model.name} reads more of a word than its id: ids and lengths are not "
-                         "enough for it")  # fmt: skip
+        raise InputError(
+            f"{model.name} reads more of a word than its id: ids and lengths are not enough for it"
+        )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")

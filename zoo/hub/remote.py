@@ -40,9 +40,12 @@ def push(name: str | Path, to: str) -> str:
         api = hub.HfApi()
         api.create_repo(to, exist_ok=True)
         done = api.upload_folder(
-            repo_id=to, folder_path=folder, allow_patterns=files, delete_patterns="*",
+            repo_id=to,
+            folder_path=folder,
+            allow_patterns=files,
+            delete_patterns="*",
             commit_message=f"Model folder {folder.name}",
-        )  # fmt: skip
+        )
     return str(getattr(done, "commit_url", done))
 
 

@@ -73,12 +73,18 @@ def _finish(
     metadata = dict(task.metadata or {})
     del metadata["command"]  # the steps are in its place
     metadata |= {
-        "name": name, "languages": recipe.languages, "limits": recipe.limits,
-        "weights": FORMS[recipe.weights], "metric": task.metric, "steps": [[*step, *path] for step in recipe.steps],
+        "name": name,
+        "languages": recipe.languages,
+        "limits": recipe.limits,
+        "weights": FORMS[recipe.weights],
+        "metric": task.metric,
+        "steps": [[*step, *path] for step in recipe.steps],
         "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
-        "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
+        "evaluate": shlex.join(
+            ["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]
+        ),
         "test_precision": "fp32",
-    }  # fmt: skip
+    }
     if metadata["baseline"] is None:
         rows = open_rows(settings, type(task))
         metadata["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)

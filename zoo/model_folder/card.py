@@ -27,8 +27,7 @@ def card(
     data = str(metadata.get("data", "unnamed data"))
     lines = [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
     lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
-    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} "
-              f"{tokenizer.kind}"]  # fmt: skip
+    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} {tokenizer.kind}"]
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
         if name in metadata:
             lines.append(f"- {name.replace('_', ' ')}: {metadata[name]}")
@@ -44,9 +43,16 @@ def card(
 def _figures(metadata: Mapping[str, Any]) -> list[str]:
     """A table: this folder's figures, those of the weights before they were made smaller, and those
     of the yardstick."""
-    columns = [(name, metadata[key]) for key, name in
-               (("test", "test"), ("trained", "test, full weights"), ("valid", "validation"),
-                ("baseline", "test, baseline")) if metadata.get(key)]  # fmt: skip
+    columns = [
+        (name, metadata[key])
+        for key, name in (
+            ("test", "test"),
+            ("trained", "test, full weights"),
+            ("valid", "validation"),
+            ("baseline", "test, baseline"),
+        )
+        if metadata.get(key)
+    ]
     if not columns:
         return []
     names = dict.fromkeys(name for _, values in columns for name in values)
@@ -67,8 +73,16 @@ def _data(name: str) -> list[str]:
     source = SOURCES.get(name)
     if source is None:
         return []
-    return ["## Data", "", f"{source.about[0].upper()}{source.about[1:]} (`data={name}`).", "",
-            f"Licence: {source.licence}.", "", f"To cite: {source.cite}.", ""]  # fmt: skip
+    return [
+        "## Data",
+        "",
+        f"{source.about[0].upper()}{source.about[1:]} (`data={name}`).",
+        "",
+        f"Licence: {source.licence}.",
+        "",
+        f"To cite: {source.cite}.",
+        "",
+    ]
 
 
 def _commands(metadata: Mapping[str, Any]) -> list[str]:
