@@ -1,4 +1,4 @@
-"""What the tests of searching and of drawing share: a writer that checks how it is called."""
+"""What the tests of searching and of drawing share: a step_model that checks how it is called."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zoo.text.special_ids import BOS, EOS, PAD
 SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written
 TEXTS, LIMITS = range(7), (4, 0, 9, 1, 9, 14, 2)
 SEEDS = range(15)
-SEARCHES = [
+CONFIGS = [
     GenerationConfig(beam_size=1),
     GenerationConfig(beam_size=4, n_best=4),
     GenerationConfig(sample=True, n_best=4),
 ]
-searches = pytest.mark.parametrize("search", SEARCHES, ids=["greedy", "beam", "draws"])
+configs = pytest.mark.parametrize("config", CONFIGS, ids=["greedy", "beam", "draws"])
 
 
 @cache
@@ -33,7 +33,7 @@ def after(seed, text, prefix, size):
     return logits.log_softmax(0)
 
 
-class Writer:
+class RandomStepModel:
     """Writes with `after`, knows what it has read, and checks how it is called."""
 
     ends_itself = True
@@ -71,17 +71,19 @@ class Writer:
         self.texts = [self.texts[text] for text in kept]
 
 
-def search_for(search, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
+def hypotheses(config, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
     """What `find` finds, as (ids, log-probability, score)."""
-    found = generate(Writer(texts, seed, size), torch.tensor(limits, dtype=torch.int64), search)
+    found = generate(
+        RandomStepModel(texts, seed, size), torch.tensor(limits, dtype=torch.int64), config
+    )
     return [[(h.ids, h.log_probability, h.score) for h in each] for each in found]
 
 
-def choices(seed, text, ids, limit, search, size=SIZE):
+def choices(seed, text, ids, limit, config, size=SIZE):
     """{token: log-probability} of what may come after ids."""
     every = dict(enumerate(after(seed, text, (BOS, *ids), size).tolist()))
-    if len(ids) == min(limit, search.max_length):
+    if len(ids) == min(limit, config.max_length):
         return {EOS: every[EOS]}
-    if len(ids) < search.min_length:
+    if len(ids) < config.min_length:
         del every[EOS]
     return {token: value for token, value in every.items() if value > -math.inf}

@@ -16,7 +16,7 @@ GREEDY, DRAWN = (
     GenerationConfig(beam_size=1, max_length=12),
     GenerationConfig(sample=True, seed=3, max_length=12),
 )
-SEARCHES = [
+CONFIGS = [
     GREEDY,
     GenerationConfig(beam_size=4, n_best=3, max_length=12),
     DRAWN,
@@ -26,7 +26,7 @@ SEARCHES = [
         sample=True, seed=6, n_best=3, top_p=0.7, repetition_penalty=1.3, max_length=12
     ),
 ]
-searches = pytest.mark.parametrize("search", SEARCHES, ids=range(len(SEARCHES)))
+configs = pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
 looks = pytest.mark.parametrize(
     "options", [{"beam_size": 1}, {"beam_size": 3}, {"sample": True, "seed": 1}], ids=str
 )
@@ -59,18 +59,18 @@ def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
     task, generator = language(stream=stream, softmax=softmax), torch.Generator().manual_seed(1)
     batch, size = asked(task), len(task.tokenizer)
     read = [[row[:n]] for row, n in zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)]
-    writer, ids = LanguageModelStepModel(task, batch, stream), torch.full((len(batch), 1), BOS)
-    assert writer.ends_itself is not stream
+    step_model, ids = LanguageModelStepModel(task, batch, stream), torch.full((len(batch), 1), BOS)
+    assert step_model.ends_itself is not stream
     for width in (3, 2, 4, 1):
-        found = writer.step(ids)
+        found = step_model.step(ids)
         wanted = torch.stack([log_probabilities(task, p) for row in read for p in row])
-        if stream:  # its line ends are BOS to a search, and nothing ends it
+        if stream:  # its line ends are BOS to a config, and nothing ends it
             wanted[:, [BOS, EOS]] = wanted[:, [EOS, BOS]]
         assert found.shape == (len(read), len(read[0]), size)
         torch.testing.assert_close(found, wanted.view_as(found), rtol=0, atol=1e-5)
         kept = torch.arange(1, len(read))
         prefixes = torch.randint(len(read[0]), (len(kept), width), generator=generator)
-        writer.reorder(kept, prefixes)
+        step_model.reorder(kept, prefixes)
         ids = torch.randint(EOS + 1, size, (len(kept), width), generator=generator)
         if stream:
             ids[:, 0] = BOS
@@ -91,27 +91,27 @@ def test_greedy_is_what_reading_everything_again_finds(stream, kind):
 
 
 @streams
-@searches
-def test_a_prompt_gets_in_company_what_it_gets_alone(stream, search):
+@configs
+def test_a_prompt_gets_in_company_what_it_gets_alone(stream, config):
     task = language(stream=stream, end=4.0)
-    together = generate_texts(task, asked(task), search)
+    together = generate_texts(task, asked(task), config)
     for prompt, found in zip(PROMPTS, together, strict=True):
-        (alone,) = generate_texts(task, asked(task, [prompt]), search)
+        (alone,) = generate_texts(task, asked(task, [prompt]), config)
         assert [text for text, _ in alone] == [text for text, _ in found]
         assert [x for _, x in alone] == pytest.approx([x for _, x in found], abs=1e-5)
     assert len({found[0][0] for found in together}) == len(PROMPTS)
-    assert all(len(found) == search.n_best for found in together)
+    assert all(len(found) == config.n_best for found in together)
     assert all([x for _, x in f] == sorted((x for _, x in f), reverse=True) for f in together)
 
 
 @streams
-@searches
-def test_the_order_of_prompts_does_not_matter(stream, search):
+@configs
+def test_the_order_of_prompts_does_not_matter(stream, config):
     task = language(stream=stream, end=4.0)
-    found = task.predict(PROMPTS, search)
-    assert task.predict(PROMPTS[::-1], search) == found[::-1]
-    assert task.predict(PROMPTS * 2, search) == found * 2
-    assert task.predict([], search) == []
+    found = task.predict(PROMPTS, config)
+    assert task.predict(PROMPTS[::-1], config) == found[::-1]
+    assert task.predict(PROMPTS * 2, config) == found * 2
+    assert task.predict([], config) == []
 
 
 @pytest.mark.parametrize("n_best", [1, 3])
@@ -138,11 +138,11 @@ def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
 @pytest.mark.parametrize("options", [{}, {"sample": True, "seed": 1}, {"stop": ("a", "er")}])
 def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
     task, counts = language(kind, stream=stream), []
-    search = GenerationConfig(beam_size=1, max_length=20, **options)
+    config = GenerationConfig(beam_size=1, max_length=20, **options)
     for prompt in PROMPTS:
-        written = list(task.stream_text(prompt, search))
+        written = list(task.stream_text(prompt, config))
         given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + "".join(written) == task.predict(prompt, search)[0]
+        assert given + "".join(written) == task.predict(prompt, config)[0]
         counts.append(len(written))
     assert "stop" in options or max(counts) > 10
 
@@ -169,16 +169,16 @@ def watch(monkeypatch, task):
     return calls
 
 
-@searches
+@configs
 @streams
-def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, search, stream):
+def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, config, stream):
     task = language(stream=stream, end=-9.0)
     batch, calls = asked(task), watch(monkeypatch, task)
-    generate_texts(task, batch, search)
+    generate_texts(task, batch, config)
     first, *others = calls
     assert first == (*batch.ids.shape, True)
-    assert 0 < len(others) <= search.max_length
-    width = search.n_best if search.sample else search.beam_size
+    assert 0 < len(others) <= config.max_length
+    width = config.n_best if config.sample else config.beam_size
     for rows, steps, fresh in others:
         assert (steps, fresh) == (1, False)
         assert rows <= width * len(batch)
@@ -216,10 +216,10 @@ def test_a_row_ends_where_the_model_says_so(options):
 
 
 @streams
-@searches
-def test_nothing_that_is_no_text_is_ever_written(stream, search):
+@configs
+def test_nothing_that_is_no_text_is_ever_written(stream, config):
     task = language(stream=stream)
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
-    texts = [text for found in generate_texts(task, asked(task), search) for text, _ in found]
+    texts = [text for found in generate_texts(task, asked(task), config) for text, _ in found]
     assert not [text for text in texts if any(special in text for special in SPECIALS)]

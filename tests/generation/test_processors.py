@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 import torch
 from generate_cases import PROMPTS, asked, language, streams
-from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer
+from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
 from zoo.config import arguments
 from zoo.errors import InputError
@@ -45,7 +45,7 @@ def cut(text, stop):
 
 
 class Told:
-    """A writer of random log-probabilities, line ends among them, that remembers its prefixes."""
+    """A step_model of random log-probabilities, line ends among them, that remembers its prefixes."""
 
     ends_itself = False
 
@@ -69,10 +69,10 @@ class Told:
 @pytest.mark.parametrize("prompts", [(), [[4, 4, EOS], [], [1, 6, EOS, 5], [5]]], ids=["", "given"])
 def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, prompts):
     told, generator = Told(4), torch.Generator().manual_seed(2)
-    writer, ids = RepetitionPenalty(told, factor, prompts), torch.full((4, 1), BOS)
+    step_model, ids = RepetitionPenalty(told, factor, prompts), torch.full((4, 1), BOS)
     given, changed = prompts or [[]] * 4, 0
     for width in (3, 3, 2, 4):
-        found = writer.step(ids)
+        found = step_model.step(ids)
         for text, prefixes in enumerate(told.read):
             for place, prefix in enumerate(prefixes):
                 seen = {*given[text], *prefix} - {PAD, UNK, BOS, EOS}
@@ -84,7 +84,7 @@ def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, 
         kept = torch.arange(len(told.read))[width == 2 :]
         given = [given[text] for text in kept.tolist()]
         prefixes = torch.randint(ids.size(1), (len(kept), width), generator=generator)
-        writer.reorder(kept, prefixes)
+        step_model.reorder(kept, prefixes)
         ids = torch.randint(BOS, SIZE, prefixes.shape, generator=generator)
     assert changed > 20
 
@@ -93,16 +93,16 @@ def test_a_penalty_makes_texts_repeat_themselves_less():
     task = language()
 
     def repeated(penalty):
-        search = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
-        found = generate_texts(task, asked(task), search)
+        config = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
+        found = generate_texts(task, asked(task), config)
         words = [text.split() for each in found for text, _ in each]
         return sum(len(text) - len({*text}) for text in words)
 
     assert repeated(1.0) > 1.5 * repeated(100.0)
 
 
-class Plain(Writer):
-    """A writer that ends where a string stands in all that it has written."""
+class Plain(RandomStepModel):
+    """A step_model that ends where a string stands in all that it has written."""
 
     def __init__(self, texts, seed, stop):
         super().__init__(texts, seed)
@@ -122,7 +122,7 @@ class Plain(Writer):
 def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
     stopped = 0
     for seed in SEEDS[:6]:
-        found = generate(StopStrings(Writer(TEXTS, seed), stop, spell), LIMIT, look)
+        found = generate(StopStrings(RandomStepModel(TEXTS, seed), stop, spell), LIMIT, look)
         assert found == generate(Plain(TEXTS, seed, stop), LIMIT, look)
         for hypothesis in chain(*found):
             assert not any(string in spell(hypothesis.ids[:-1]) for string in stop)
@@ -148,8 +148,8 @@ def test_an_answer_is_cut_before_the_string(stream, kind, options):
 @pytest.mark.parametrize("sample", [False, True])
 def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
     task, calls = language("characters"), []
-    search = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
-    text = task.predict("a", search)[0][1:]
+    config = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
+    text = task.predict("a", config)[0][1:]
     place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
     follow = task.next_token_vectors
     monkeypatch.setattr(
@@ -163,8 +163,8 @@ def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
 
 
 def test_a_string_in_the_prompt_ends_nothing():
-    task, search = language("characters"), GenerationConfig(beam_size=1, max_length=9)
-    (text,) = task.predict("the old cat", search)
+    task, config = language("characters"), GenerationConfig(beam_size=1, max_length=9)
+    (text,) = task.predict("the old cat", config)
     stop = ("the", "cat" + text[11])
     assert task.predict("the old cat", GenerationConfig(beam_size=1, max_length=9, stop=stop)) == [
         text
@@ -173,8 +173,8 @@ def test_a_string_in_the_prompt_ends_nothing():
 
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "seed": 1}], ids=str)
 def test_a_string_ends_a_text_before_its_least_length(options):
-    search = GenerationConfig(stop=("?", "b"), min_length=4, **options)
-    found = generate(apply_processors(Writer(TEXTS), search, spell), LIMIT, search)
+    config = GenerationConfig(stop=("?", "b"), min_length=4, **options)
+    found = generate(apply_processors(RandomStepModel(TEXTS), config, spell), LIMIT, config)
     assert all(len(each) == 1 for each in found)
 
 
@@ -208,12 +208,12 @@ def test_a_string_within_a_string_is_cut_at_the_same_place():
 
 
 def test_without_restraints_the_writer_is_left_as_it_is():
-    writer = Writer(TEXTS)
-    assert apply_processors(writer, GenerationConfig(), spell) is writer
-    both = apply_processors(writer, GenerationConfig(repetition_penalty=2, stop=("a",)), spell)
+    step_model = RandomStepModel(TEXTS)
+    assert apply_processors(step_model, GenerationConfig(), spell) is step_model
+    both = apply_processors(step_model, GenerationConfig(repetition_penalty=2, stop=("a",)), spell)
     assert isinstance(both, StopStrings)
     assert isinstance(both.step_model, RepetitionPenalty)
-    assert both.step_model.step_model is writer
+    assert both.step_model.step_model is step_model
     assert both.ends_itself is both.step_model.ends_itself is True
     assert (
         apply_processors(
@@ -262,13 +262,13 @@ def test_what_a_search_can_use_is_taken():
 
 @pytest.mark.parametrize("least", [0, 3])
 def test_steps_that_are_not_drawn_are_those_of_greedy_search(least):
-    search = GenerationConfig(beam_size=1, min_length=least, max_length=9)
+    config = GenerationConfig(beam_size=1, min_length=least, max_length=9)
     for seed in SEEDS:
         ids, totals = [[] for _ in TEXTS], [0.0] * len(TEXTS)
-        for step in sampling.sample_steps(Writer(TEXTS, seed), LIMIT.clamp(max=9), search):
+        for step in sampling.sample_steps(RandomStepModel(TEXTS, seed), LIMIT.clamp(max=9), config):
             for text, (token,), (gain,) in zip(*(part.tolist() for part in step), strict=True):
                 ids[text].append(token)
                 totals[text] += gain
-        greedy = [each[0] for each in generate(Writer(TEXTS, seed), LIMIT, search)]
+        greedy = [each[0] for each in generate(RandomStepModel(TEXTS, seed), LIMIT, config)]
         assert ids == [[*each.ids, EOS] for each in greedy]
         assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)
