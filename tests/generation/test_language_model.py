@@ -1,4 +1,4 @@
-"""Continuation: what is written behind a prompt, alone and in company, at once and in pieces."""
+"""Continuation of prompts: alone and in a batch, at once and piece by piece."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from zoo.generation.language_model import LanguageModelStepModel, generate_texts
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS
 
-GREEDY, DRAWN = (
-    GenerationConfig(beam_size=1, max_length=12),
-    GenerationConfig(sample=True, seed=3, max_length=12),
-)
+GREEDY = GenerationConfig(beam_size=1, max_length=12)
 CONFIGS = [
     GREEDY,
     GenerationConfig(beam_size=4, n_best=3, max_length=12),
-    DRAWN,
+    GenerationConfig(sample=True, seed=3, max_length=12),
     GenerationConfig(sample=True, seed=4, n_best=3, temperature=1.5, max_length=12),
     GenerationConfig(sample=True, seed=5, n_best=3, top_k=5, max_length=12),
     GenerationConfig(
@@ -27,7 +24,7 @@ CONFIGS = [
     ),
 ]
 configs = pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
-looks = pytest.mark.parametrize(
+methods = pytest.mark.parametrize(
     "options", [{"beam_size": 1}, {"beam_size": 3}, {"sample": True, "seed": 1}], ids=str
 )
 kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
@@ -35,14 +32,14 @@ kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 
 @torch.no_grad()
 def log_probabilities(task, ids):
-    """Of each token (vocabulary,) after ids, all of which are read."""
+    """Return the log-probabilities (vocabulary,) after reading all ids again."""
     logits = task(Batch.collate([{"ids": ids}], [0]))[0, -1].float()
     logits[[PAD, UNK, BOS]] = -torch.inf
     return logits.log_softmax(0)
 
 
-def plainly(task, prompt, limit):
-    """The likeliest token each time, found by reading everything again."""
+def greedy_by_rereading(task, prompt, limit):
+    """Greedy search that reads the whole text again for each token."""
     ids = asked(task, [prompt]).ids[0].tolist()
     for _ in range(limit):
         token = int(log_probabilities(task, ids).argmax())
@@ -55,16 +52,19 @@ def plainly(task, prompt, limit):
 @streams
 @pytest.mark.parametrize("softmax", ["full", "adaptive"])
 @torch.no_grad()
-def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
-    task, generator = language(stream=stream, softmax=softmax), torch.Generator().manual_seed(1)
-    batch, size = asked(task), len(task.tokenizer)
+def test_a_step_gives_the_log_probabilities_of_reading_everything_again(stream, softmax):
+    task = language(stream=stream, softmax=softmax)
+    generator = torch.Generator().manual_seed(1)
+    batch = asked(task)
+    size = len(task.tokenizer)
     read = [[row[:n]] for row, n in zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)]
-    step_model, ids = LanguageModelStepModel(task, batch, stream), torch.full((len(batch), 1), BOS)
+    step_model = LanguageModelStepModel(task, batch, stream)
+    ids = torch.full((len(batch), 1), BOS)
     assert step_model.ends_itself is not stream
     for width in (3, 2, 4, 1):
         found = step_model.step(ids)
         wanted = torch.stack([log_probabilities(task, p) for row in read for p in row])
-        if stream:  # its line ends are BOS to a config, and nothing ends it
+        if stream:  # BOS stands for its line ends, and EOS has probability 0
             wanted[:, [BOS, EOS]] = wanted[:, [EOS, BOS]]
         assert found.shape == (len(read), len(read[0]), size)
         torch.testing.assert_close(found, wanted.view_as(found), rtol=0, atol=1e-5)
@@ -87,12 +87,14 @@ def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
 @kinds
 def test_greedy_is_what_reading_everything_again_finds(stream, kind):
     task = language(kind, stream=stream, end=2.0)
-    assert task.predict(PROMPTS, GREEDY) == [plainly(task, prompt, 12) for prompt in PROMPTS]
+    assert task.predict(PROMPTS, GREEDY) == [
+        greedy_by_rereading(task, prompt, 12) for prompt in PROMPTS
+    ]
 
 
 @streams
 @configs
-def test_a_prompt_gets_in_company_what_it_gets_alone(stream, config):
+def test_a_prompt_gets_in_a_batch_what_it_gets_alone(stream, config):
     task = language(stream=stream, end=4.0)
     together = generate_texts(task, asked(task), config)
     for prompt, found in zip(PROMPTS, together, strict=True):
@@ -137,7 +139,8 @@ def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
 @kinds
 @pytest.mark.parametrize("options", [{}, {"sample": True, "seed": 1}, {"stop": ("a", "er")}])
 def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
-    task, counts = language(kind, stream=stream), []
+    task = language(kind, stream=stream)
+    counts = []
     config = GenerationConfig(beam_size=1, max_length=20, **options)
     for prompt in PROMPTS:
         written = list(task.stream_text(prompt, config))
@@ -147,23 +150,24 @@ def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
     assert "stop" in options or max(counts) > 10
 
 
-def test_what_is_written_in_pieces_is_not_a_beams_but_the_likeliest_each_time():
+def test_pieces_are_those_of_greedy_search_whatever_the_beam_size():
     task = language()
     for prompt in PROMPTS:
         text = "".join(
             task.stream_text(prompt, GenerationConfig(beam_size=5, n_best=5, max_length=12))
         )
         given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + text == plainly(task, prompt, 12)
+        assert given + text == greedy_by_rereading(task, prompt, 12)
 
 
 def watch(monkeypatch, task):
-    """The shapes of what `follow` reads, and whether it begins without a state."""
-    calls, follow = [], task.next_token_vectors
+    """Record the batch shapes that `next_token_vectors` reads, and whether it has no state."""
+    calls = []
+    next_token_vectors = task.next_token_vectors
 
     def watched(batch, state):
         calls.append((*batch.ids.shape, state is None))
-        return follow(batch, state)
+        return next_token_vectors(batch, state)
 
     monkeypatch.setattr(task, "next_token_vectors", watched)
     return calls
@@ -195,7 +199,7 @@ def test_a_piece_costs_one_step_however_long_the_text_is(monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 17])
-@looks
+@methods
 def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
     task = language("characters", end=3.0)
     found = task.predict(PROMPTS, GenerationConfig(max_length=limit, **options))
@@ -204,7 +208,7 @@ def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
     assert limit < 17 or any("\n" in text[len(p) :] for text, p in zip(found, PROMPTS, strict=True))
 
 
-@looks
+@methods
 def test_a_row_ends_where_the_model_says_so(options):
     task = language("characters", stream=False, end=4.0)
     found = task.predict(PROMPTS, GenerationConfig(max_length=30, **options))
@@ -217,7 +221,7 @@ def test_a_row_ends_where_the_model_says_so(options):
 
 @streams
 @configs
-def test_nothing_that_is_no_text_is_ever_written(stream, config):
+def test_special_tokens_are_never_generated(stream, config):
     task = language(stream=stream)
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
