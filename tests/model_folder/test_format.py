@@ -159,10 +159,3 @@ def test_a_save_that_fails_leaves_no_folder_that_loads(folder, monkeypatch):
         task.save(folder)
     with pytest.raises(InputError, match=r"no manifest\.json"):
         zoo.load(folder)
-
-
-def test_the_card_says_what_is_read_and_how_to_use_it(folder):
-    card = (folder / "README.md").read_text()
-    assert "Reads `h_n` of the LSTM" in card
-    assert "| accuracy | " in card
-    assert "zoo.load" in card

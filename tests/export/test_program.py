@@ -1,4 +1,4 @@
-"""export: .pt2 and .onnx compute what the model computes, or are not left behind."""
+"""Exported programs compute what the model computes, or are not written."""
 
 from __future__ import annotations
 
