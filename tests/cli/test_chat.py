@@ -26,14 +26,14 @@ def model(config=DRAWN, kind="words"):
 
 
 def said(task, *lines):
-    """What a chat answers to lines."""
+    """Return the output of a chat for these lines."""
     out = io.StringIO()
     chat(task, io.StringIO("".join(line + "\n" for line in lines)), out)
     return out.getvalue()
 
 
 def answers(config, *lines):
-    """What is written behind each line, one seed further each time."""
+    """Return the continuation of each line, with the seed one higher each time."""
     task, found = model(config), ""
     for count, line in enumerate(lines):
         later = config if config.seed is None else replace(config, seed=config.seed + count)

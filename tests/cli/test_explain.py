@@ -1,4 +1,4 @@
-"""What is explained: a text's gates, in numbers and as a picture, and an LSTM's calls."""
+"""Explanations: the gates over a text, in numbers and as a plot, and the LSTM's kernel calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch(task, *texts):
 
 
 def classify(**options):
-    """An untrained task of a vocabulary of its own, with dropout everywhere."""
+    """Return an untrained task with a small vocabulary, and dropout everywhere."""
     torch.manual_seed(0)
     words = Words.train(["one two three four"], 50)
     shares = dict.fromkeys(("input_dropout", "word_dropout", "output_dropout"), 0.5)
@@ -139,7 +139,7 @@ def test_without_a_text_nothing_is_drawn(capsys, tmp_path, trained, text):
 
 
 class Calls(TorchFunctionMode):
-    """Notes how many layers and directions each call of torch's LSTM is for."""
+    """Records the layers and directions of each call of torch's LSTM."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__name__", "") == "lstm":

@@ -18,7 +18,7 @@ EVERY = ["B-L", "B-P", "I-L", "I-P", "O"]
 
 
 def shown(words, labels, every=EVERY):
-    """The text, and what stands in which style."""
+    """Return the plain text, and each styled part with its style."""
     text = tagged_text.coloured(words.split(), labels.split(), every)
     return text.plain, [(text.plain[s.start : s.end], str(s.style)) for s in text.spans]
 

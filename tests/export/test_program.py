@@ -25,7 +25,7 @@ WORDS = Words.train(["one two three four five six"], 50)
 
 
 def random(model):
-    """The model with weights that make each of its parts matter."""
+    """Set random weights, so that each part of the model matters."""
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -39,7 +39,7 @@ def classify(pool="merged", **options):
 
 
 def made(batch, time, size):
-    """Noise (batch, time, size) or, without size, ids (batch, time), and ragged lengths."""
+    """Return noise (batch, time, size), or ids (batch, time) without size, and ragged lengths."""
     torch.manual_seed(batch * time)
     lengths = torch.randint(1, time + 1, (batch,))
     lengths[batch // 2] = time
@@ -48,7 +48,7 @@ def made(batch, time, size):
 
 
 def loaded(path):
-    """The file as a function of (x or ids, lengths), by others' code alone."""
+    """Return the file as a function of (x or ids, lengths), without using this package."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -63,7 +63,7 @@ def loaded(path):
 
 
 def eager(model):
-    """What the model itself gives: a task its logits, the others output, h_n and c_n."""
+    """Return the model as a function: logits of a task, otherwise output, h_n and c_n."""
 
     def run(x, lengths):
         if isinstance(model, Classify):
@@ -78,7 +78,7 @@ def eager(model):
 
 
 def compare(path, model, size=None):
-    """At every shape the file gives what the model gives, whatever stands in the padding."""
+    """Check that file and model agree at every shape, whatever the padding holds."""
     run = loaded(path)
     for batch, time in SHAPES:
         x, lengths = made(batch, time, size)
@@ -97,7 +97,7 @@ def compare(path, model, size=None):
 
 
 def saved(model, path):
-    """Save, and see that there is one file that differs as little as it says."""
+    """Save; check the difference, and that there is one file."""
     difference = program.save(model, path)
     assert 0 <= difference <= program.TOLERANCE
     assert [*path.parent.iterdir()] == [path]
