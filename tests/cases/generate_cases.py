@@ -1,4 +1,4 @@
-"""What the tests of writing share: an untrained language model with large weights, and prompts."""
+"""What the language-model tests share: an untrained model with large weights, and prompts."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def learned(kind):
 
 
 def language(kind="words", end=0.0, **options) -> Generate:
-    """An untrained model with random weights, in float64; `end` is the bias of EOS."""
+    """Return an untrained float64 model with random weights. `end` is the bias of EOS."""
     torch.manual_seed(0)
-    tokenizer, shape = learned(kind), {"num_layers": 2, "bidirectional": False}
-    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=16, **shape)
+    tokenizer = learned(kind)
+    backbone = Backbone(
+        len(tokenizer), embedding_size=8, hidden_size=16, num_layers=2, bidirectional=False
+    )
     task = Generate(backbone, tokenizer, **options).double().eval()
     with torch.no_grad():
         for name, weight in task.named_parameters():

@@ -1,4 +1,4 @@
-"""What the tests of searching and of drawing share: a writer that checks how it is called."""
+"""What the generation tests share: a step model that checks how it is called."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.text.special_ids import BOS, EOS, PAD
 
-SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and the end can be written
-TEXTS, LIMITS = range(7), (4, 0, 9, 1, 9, 14, 2)
+SIZE = 7  # of the vocabulary: UNK, 4, 5, 6 and EOS can be generated
+TEXTS = range(7)
+LIMITS = (4, 0, 9, 1, 9, 14, 2)  # tokens of each text
 SEEDS = range(15)
-SEARCHES = [
+CONFIGS = [
     GenerationConfig(beam_size=1),
     GenerationConfig(beam_size=4, n_best=4),
     GenerationConfig(sample=True, n_best=4),
 ]
-searches = pytest.mark.parametrize("search", SEARCHES, ids=["greedy", "beam", "draws"])
+configs = pytest.mark.parametrize("config", CONFIGS, ids=["greedy", "beam", "samples"])
 
 
 @cache
 def after(seed, text, prefix, size):
-    """Random log-probabilities (size,) after a prefix, with BOS, of a text."""
+    """Return random log-probabilities (size,) after a prefix of a text. A prefix begins with BOS."""
     generator = torch.Generator().manual_seed(hash((seed, text, prefix)) & 0x7FFFFFFF)
     logits = 1.5 * torch.randn(size, dtype=torch.float64, generator=generator)
-    logits[EOS] += seed % 3 - 1.5  # writers of short and of long texts
+    logits[EOS] += seed % 3 - 1.5  # some seeds give short texts, others long ones
     logits[[PAD, BOS]] = -torch.inf
     return logits.log_softmax(0)
 
 
-class Writer:
-    """Writes with `after`, knows what it has read, and checks how it is called."""
+class RandomStepModel:
+    """A step model over `after` that records its prefixes and checks how it is called."""
 
     ends_itself = True
 
@@ -71,17 +72,19 @@ class Writer:
         self.texts = [self.texts[text] for text in kept]
 
 
-def search_for(search, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
-    """What `find` finds, as (ids, log-probability, score)."""
-    found = generate(Writer(texts, seed, size), torch.tensor(limits, dtype=torch.int64), search)
+def hypotheses(config, seed=0, texts=TEXTS, limits=LIMITS, size=SIZE):
+    """Generate texts; return each hypothesis as (ids, log-probability, score)."""
+    found = generate(
+        RandomStepModel(texts, seed, size), torch.tensor(limits, dtype=torch.int64), config
+    )
     return [[(h.ids, h.log_probability, h.score) for h in each] for each in found]
 
 
-def choices(seed, text, ids, limit, search, size=SIZE):
-    """{token: log-probability} of what may come after ids."""
+def choices(seed, text, ids, limit, config, size=SIZE):
+    """Return {token: log-probability} of the tokens allowed after ids."""
     every = dict(enumerate(after(seed, text, (BOS, *ids), size).tolist()))
-    if len(ids) == min(limit, search.max_length):
+    if len(ids) == min(limit, config.max_length):
         return {EOS: every[EOS]}
-    if len(ids) < search.min_length:
+    if len(ids) < config.min_length:
         del every[EOS]
     return {token: value for token, value in every.items() if value > -math.inf}

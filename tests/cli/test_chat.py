@@ -19,24 +19,24 @@ LINES = ["the old cat", "a", "the old cat", "my sister"]
 DRAWN = GenerationConfig(sample=True, seed=3, max_length=8)
 
 
-def model(search=DRAWN, kind="words"):
+def model(config=DRAWN, kind="words"):
     task = language(kind)
-    task.generation = search
+    task.generation = config
     return task
 
 
 def said(task, *lines):
-    """What a chat answers to lines."""
+    """Return the output of a chat for these lines."""
     out = io.StringIO()
     chat(task, io.StringIO("".join(line + "\n" for line in lines)), out)
     return out.getvalue()
 
 
-def answers(search, *lines):
-    """What is written behind each line, one seed further each time."""
-    task, found = model(search), ""
+def answers(config, *lines):
+    """Return the continuation of each line, with the seed one higher each time."""
+    task, found = model(config), ""
     for count, line in enumerate(lines):
-        later = search if search.seed is None else replace(search, seed=search.seed + count)
+        later = config if config.seed is None else replace(config, seed=config.seed + count)
         found += line + "".join(task.stream_text(line, later)) + "\n"
     return found
 
@@ -158,14 +158,14 @@ def test_settings_that_do_not_go_together_are_refused():
 
 
 def test_a_beam_is_shown_when_it_is_done():
-    search = GenerationConfig(beam_size=3, max_length=8)
-    assert said(model(search), "a") == model(search).predict("a")[0] + "\n"
+    config = GenerationConfig(beam_size=3, max_length=8)
+    assert said(model(config), "a") == model(config).predict("a")[0] + "\n"
 
 
 def test_of_several_texts_a_beam_shows_the_best():
-    search = GenerationConfig(beam_size=3, n_best=3, max_length=8)
-    found = said(model(search), "a")
-    assert found == model(search).predict("a")[0][0] + "\n"
+    config = GenerationConfig(beam_size=3, n_best=3, max_length=8)
+    found = said(model(config), "a")
+    assert found == model(config).predict("a")[0][0] + "\n"
 
 
 def test_an_answer_appears_in_pieces():

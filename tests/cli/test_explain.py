@@ -1,4 +1,4 @@
-"""What is explained: a text's gates, in numbers and as a picture, and an LSTM's calls."""
+"""Explanations: the gates over a text, in numbers and as a plot, and the LSTM's kernel calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch(task, *texts):
 
 
 def classify(**options):
-    """An untrained task of a vocabulary of its own, with dropout everywhere."""
+    """Return an untrained task with a small vocabulary, and dropout everywhere."""
     torch.manual_seed(0)
     words = Words.train(["one two three four"], 50)
     shares = dict.fromkeys(("input_dropout", "word_dropout", "output_dropout"), 0.5)
@@ -72,8 +72,9 @@ def test_gates_and_cells_are_those_that_the_model_runs_with(options):
     top = c[-sides:]  # (directions, time, hidden): the top layer's
     if lstm.layer_norm:
         scale = [getattr(lstm, "norm_weight" + suffix)[4] for suffix in lstm.suffixes[-sides:]]
-        top = torch.stack([torch.nn.functional.layer_norm(c_, (5,), s)
-                           for c_, s in zip(top, scale, strict=True)])  # fmt: skip
+        top = torch.stack(
+            [torch.nn.functional.layer_norm(c_, (5,), s) for c_, s in zip(top, scale, strict=True)]
+        )
     assert_close(torch.cat([*(o[-sides:] * top.tanh())], -1), encoded.output[0])
     ends = [3 if way == 0 else 0 for _ in range(layers) for way in range(sides)]
     assert_close(c[range(layers * sides), ends], encoded.c_n[:, 0])
@@ -138,7 +139,7 @@ def test_without_a_text_nothing_is_drawn(capsys, tmp_path, trained, text):
 
 
 class Calls(TorchFunctionMode):
-    """Notes how many layers and directions each call of torch's LSTM is for."""
+    """Records the layers and directions of each call of torch's LSTM."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__name__", "") == "lstm":
@@ -149,14 +150,17 @@ class Calls(TorchFunctionMode):
 @pytest.mark.parametrize(
     ("options", "training", "lengths"),
     [
-        ({}, True, None), ({}, True, [3, 5]), ({"dropout": 0.5}, True, None),
-        ({"weight_dropout": 0.5}, True, None), ({"weight_dropout": 0.5}, False, [3, 5]),
+        ({}, True, None),
+        ({}, True, [3, 5]),
+        ({"dropout": 0.5}, True, None),
+        ({"weight_dropout": 0.5}, True, None),
+        ({"weight_dropout": 0.5}, False, [3, 5]),
         ({"dropout": 0.5}, False, None),
         ({"weight_dropout": 0.5}, False, None),
         ({"output_dropout": 0.5}, True, None),
         ({"learned_state": True}, True, None),
     ],
-)  # fmt: skip
+)
 def test_calls_per_layer_are_explained_as_they_are_made(options, training, lengths):
     lstm = LSTM(2, 3, 2, bidirectional=True, **options).train(training)
     with torch.set_grad_enabled(training), Calls() as calls:

@@ -1,4 +1,4 @@
-"""Scores of translations: sacreBLEU's own numbers under their own signatures; and a memory's."""
+"""Metrics: translation against sacreBLEU, perplexity per word and tagging by hand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
-from zoo.data.readers import Row
-from zoo.evaluation import baselines, metrics
+from zoo.evaluation import metrics
+from zoo.text.special_ids import EOS, UNK
 
 ENGLISH = ["two small birds stand there", "The old Dog sleeps.", "a house", "I see it, too"]
 GERMAN = ["zwei kleine Vögel stehen da", "Der alte Hund schläft.", "ein Haus", "Ich seh's auch"]
@@ -128,59 +128,112 @@ def test_many_answers_that_end_in_a_full_stop_are_scored_without_a_word(caplog):
     assert not caplog.records
 
 
-def rows(pairs):
-    return [Row({"source": a, "target": b}, f"x:{i}") for i, (a, b) in enumerate(pairs, 1)]
+TEXTS = ["the cat sat", "", "a\n b\r\nc", " the  end\n"]
+LN2 = math.log(2)
 
 
-TRAIN = rows(zip(ENGLISH, GERMAN, strict=True))
+def answers(*nats, tokens=1, unknown=0):
+    """One for each text, under measures that cost 1, 2, … times as much."""
+    return [
+        {"nats": {"": one, "_twice": 2 * one}, "tokens": tokens, "unknown": unknown} for one in nats
+    ]
 
 
-def test_a_memory_gives_the_target_of_the_same_source():
-    found = baselines.nearest_pair(TRAIN, TRAIN[::-1])
-    assert found["bleu"] == pytest.approx(100)
-    assert found["exact_match"] == 1
-    assert found["rows"] == 4
-    assert found["method"] == "nearest training pair"
-    scored = set(metrics.translation(GERMAN, GERMAN))
-    assert set(found) == scored | {"method", "rows", "seconds"}
-    assert 0 <= found["seconds"] < 60
-
-
-def test_a_memory_gives_the_target_of_the_most_similar_source():
-    asked = [("two small birds stood there", GERMAN[0]), ("The old dogs sleep.", GERMAN[1]),
-             ("the houses", GERMAN[2]), ("I see it too", "etwas anderes")]  # fmt: skip
-    found = baselines.nearest_pair(TRAIN, rows(asked))
-    assert found["exact_match"] == 3 / 4
-    wanted = [target for _, target in asked]
-    direct = metrics.translation([*GERMAN[:3], GERMAN[3]], wanted)
-    assert {name: found[name] for name in direct} == direct
-
-
-def test_a_memory_reads_scripts_without_blanks_and_numbers():
-    turned = rows(zip(JAPANESE, ENGLISH, strict=True))
-    assert baselines.nearest_pair(turned, turned)["exact_match"] == 1
-    numbers = rows([(12345, "a"), (67890, "b")])
-    assert (
-        baselines.nearest_pair(numbers, rows([("12346", "a"), ("67899", "b")]))["exact_match"] == 1
+@pytest.mark.parametrize(
+    ("by_line", "words", "characters"),
+    [
+        (True, 3 + 1 + 0 + 1 + 3 + 3 + 2 + 2, 11 + 1 + 0 + 1 + 4 + 3 + 9 + 2),
+        (False, 3 + 1 + 0 + 1 + 3 + 1 + 2 + 1, 11 + 1 + 0 + 1 + 7 + 1 + 10 + 1),
+    ],
+)
+def test_words_and_characters_are_counted_with_their_ends(by_line, words, characters):
+    found = metrics.perplexity(answers(5.0, 1.0, 7.0, 2.5, tokens=4), TEXTS, by_line)
+    assert found == pytest.approx(
+        {
+            "perplexity": math.exp(15.5 / words),
+            "perplexity_twice": math.exp(31 / words),
+            "bits_per_character": 15.5 / LN2 / characters,
+            "loss": 15.5 / 16,
+            "unknown": 0,
+        }
     )
 
 
-def test_a_source_like_nothing_known_gets_some_target():
-    found = baselines.nearest_pair(TRAIN, rows([("ΩΩΩ", "nichts")]))
-    assert found["exact_match"] == 0
-    assert math.isfinite(found["chrf"])
+def test_unknown_is_the_share_of_all_tokens():
+    mixed = [*answers(1.0, tokens=6, unknown=3), *answers(1.0, tokens=2, unknown=1), *answers(0.0)]
+    assert metrics.perplexity(mixed, ["a", "b", "c"], False)["unknown"] == 4 / 9
 
 
-def test_a_memory_keeps_so_many_rows_and_says_so(monkeypatch):
-    assert baselines.MOST_ROWS == 50_000
-    monkeypatch.setattr(baselines, "MOST_ROWS", 2)
-    read = []
-    found = baselines.nearest_pair((read.append(row) or row for row in TRAIN), TRAIN)
-    assert (found["rows"], len(read)) == (2, 2)  # the others are not even read
-    assert found["exact_match"] == 2 / 4
+def test_what_is_counted_of_a_row_are_its_tokens_and_those_that_are_unknown():
+    found = metrics.likelihood({"": 2.5, "_cache": 1.0}, iter([4, UNK, 0, EOS, UNK]))
+    assert found == {"nats": {"": 2.5, "_cache": 1.0}, "tokens": 5, "unknown": 2}
 
 
-def test_a_memory_reads_its_test_rows_once_and_leaves_all_rows_as_they_were():
-    before = [dict(row) for row in TRAIN]
-    assert baselines.nearest_pair(iter(TRAIN), iter(TRAIN))["exact_match"] == 1
-    assert before == TRAIN
+@pytest.mark.parametrize("nats", [1e6, 1e300, math.inf])
+def test_a_hopeless_model_has_a_huge_perplexity_and_no_error(nats):
+    found = metrics.perplexity(answers(nats), ["a b"], False)
+    assert 1e300 < found["perplexity"] == found["perplexity_twice"] < math.inf
+    assert found["loss"] == nats
+
+
+def test_a_perplexity_below_the_bound_is_exact():
+    assert metrics.perplexity(answers(2 * 699.0), ["a"], False)["perplexity"] == math.exp(699)
+
+
+@pytest.mark.parametrize("by_line", [False, True])
+def test_no_rows_have_no_perplexity_and_cost_nothing(by_line):
+    found = metrics.perplexity([], [], by_line)
+    assert found == {"bits_per_character": 0, "loss": 0, "unknown": 0}
+
+
+def test_tokens_do_not_count_where_the_nats_are_the_same():
+    few, many = (metrics.perplexity(answers(30.0, tokens=n), ["a cat sat"], True) for n in (4, 10))
+    assert (few.pop("loss"), many.pop("loss")) == (7.5, 3)
+    assert few == many
+
+
+FIGURES = ["accuracy", "accuracy_unseen", "sentence_accuracy"]
+
+
+def test_words_sentences_and_unseen_words_are_counted():
+    wanted = [["X", "Y", "X"], ["Y"], ["X", "X"]]
+    found = [["X", "Y", "Y"], ["Y"], ["Y", "X"]]
+    unseen = [[False, True, True], [False], [True, True]]
+    assert metrics.tagging(found, wanted, unseen, False) == {
+        "accuracy": 4 / 6,
+        "accuracy_unseen": 2 / 4,
+        "sentence_accuracy": 1 / 3,
+    }
+
+
+def test_without_unseen_words_or_without_any_their_accuracy_is_zero():
+    values = metrics.tagging([["X"]], [["X"]], [[False]], False)
+    assert values == dict(zip(FIGURES, (1.0, 0.0, 1.0), strict=True))
+    assert metrics.tagging([], [], [], True) == dict.fromkeys(FIGURES, 0.0)
+    assert metrics.tagging([[]], [[]], [[]], False)["sentence_accuracy"] == 1
+
+
+def test_of_spans_each_counts_when_kind_begin_and_end_are_right():
+    wanted = [["B-P", "I-P", "O", "B-L"], ["B-L", "O"]]
+    found = [["B-P", "O", "O", "B-L"], ["B-L", "I-L"]]
+    values = metrics.tagging(found, wanted, [[False] * 4, [False] * 2], True)
+    assert values["accuracy"] == pytest.approx(4 / 6)
+    assert values["precision"] == values["recall"] == values["f1"] == pytest.approx(1 / 3)
+    one = metrics.tagging([["B-P", "O"]], [["B-P", "B-L"]], [[False] * 2], True)
+    assert (one["precision"], one["recall"]) == (1, 0.5)
+    assert one["f1"] == pytest.approx(2 / 3)
+
+
+def test_answers_of_another_length_are_an_error():
+    for found, unseen in (([["X"]], [[True] * 2]), ([["X", "Y"]], [[True]]), ([], [])):
+        with pytest.raises(ValueError, match="zip"):
+            metrics.tagging(found, [["X", "Y"]], unseen, False)
+
+
+def test_a_label_has_its_precision_recall_and_count_where_it_occurs():
+    found = metrics.per_label(["X", "X", "Y", "X"], ["X", "Y", "Y", "Z"], ["Z", "Y", "X"])
+    assert found == [
+        {"label": "Y", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "count": 1},
+        {"label": "X", "precision": 1.0, "recall": pytest.approx(1 / 3), "f1": 0.5, "count": 3},
+    ]
+    assert metrics.per_label(["X"], ["Y"], ["X", "Y"])[0]["f1"] == 0

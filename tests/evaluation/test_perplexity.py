@@ -31,9 +31,17 @@ def model(softmax="full", dtype=torch.float32, tied=True, **options):
     """Two layers with strong weights, and dropout that no measure may see."""
     torch.manual_seed(0)
     backbone = Backbone(
-        len(TOKENIZER), embedding_size=6, hidden_size=8, num_layers=2, bidirectional=False,
-        dropout=0.5, output_dropout=0.5, weight_dropout=0.5, word_dropout=0.5, **options,
-    )  # fmt: skip
+        len(TOKENIZER),
+        embedding_size=6,
+        hidden_size=8,
+        num_layers=2,
+        bidirectional=False,
+        dropout=0.5,
+        output_dropout=0.5,
+        weight_dropout=0.5,
+        word_dropout=0.5,
+        **options,
+    )
     cuts = [6, 11] if softmax == "adaptive" else None
     made = Generate(backbone, TOKENIZER, softmax=softmax, cutoffs=cuts, tied=tied, dropout=0.5)
     for part in made.parameters():

@@ -76,8 +76,12 @@ def test_a_long_text_is_drawn_in_part(tmp_path, monkeypatch, count):
     shown = min(count, plots.TOKENS)
     images = [axes.images[0].get_array() for axes in figure.axes if axes.get_title()]
     assert {image.shape for image in images} == {(4, shown)}
-    assert {label.get_text() for axes in figure.axes if axes.get_title().startswith("l0: c")
-            for label in axes.get_xticklabels()} == {*tokens[:shown]}  # fmt: skip
+    assert {
+        label.get_text()
+        for axes in figure.axes
+        if axes.get_title().startswith("l0: c")
+        for label in axes.get_xticklabels()
+    } == {*tokens[:shown]}
     order = np.argsort(-values[1][0, :shown].mean(0))  # by the shown tokens alone
     np.testing.assert_array_equal(images[2], values[1][0, :shown, order])
     width, height = size(path)
@@ -87,7 +91,7 @@ def test_a_long_text_is_drawn_in_part(tmp_path, monkeypatch, count):
 @pytest.mark.parametrize(
     "count",
     [1, 3, 8],
-)  # fmt: skip
+)
 def test_titles_do_not_overlap(tmp_path, monkeypatch, count):
     figure, _, _ = drawn(tmp_path, monkeypatch, ["word"] * count, ["l0", "l0 reverse"])
     axes = [each for each in figure.axes if each.get_title()]

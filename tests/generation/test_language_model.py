@@ -1,4 +1,4 @@
-"""Continuation: what is written behind a prompt, alone and in company, at once and in pieces."""
+"""Continuation of prompts: alone and in a batch, at once and piece by piece."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ from zoo.generation.language_model import LanguageModelStepModel, generate_texts
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS
 
-GREEDY, DRAWN = (
-    GenerationConfig(beam_size=1, max_length=12),
-    GenerationConfig(sample=True, seed=3, max_length=12),
-)
-SEARCHES = [
+GREEDY = GenerationConfig(beam_size=1, max_length=12)
+CONFIGS = [
     GREEDY,
     GenerationConfig(beam_size=4, n_best=3, max_length=12),
-    DRAWN,
+    GenerationConfig(sample=True, seed=3, max_length=12),
     GenerationConfig(sample=True, seed=4, n_best=3, temperature=1.5, max_length=12),
     GenerationConfig(sample=True, seed=5, n_best=3, top_k=5, max_length=12),
     GenerationConfig(
         sample=True, seed=6, n_best=3, top_p=0.7, repetition_penalty=1.3, max_length=12
     ),
 ]
-searches = pytest.mark.parametrize("search", SEARCHES, ids=range(len(SEARCHES)))
-looks = pytest.mark.parametrize(
+configs = pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+methods = pytest.mark.parametrize(
     "options", [{"beam_size": 1}, {"beam_size": 3}, {"sample": True, "seed": 1}], ids=str
 )
 kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
@@ -35,14 +32,14 @@ kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 
 @torch.no_grad()
 def log_probabilities(task, ids):
-    """Of each token (vocabulary,) after ids, all of which are read."""
+    """Return the log-probabilities (vocabulary,) after reading all ids again."""
     logits = task(Batch.collate([{"ids": ids}], [0]))[0, -1].float()
     logits[[PAD, UNK, BOS]] = -torch.inf
     return logits.log_softmax(0)
 
 
-def plainly(task, prompt, limit):
-    """The likeliest token each time, found by reading everything again."""
+def greedy_by_rereading(task, prompt, limit):
+    """Greedy search that reads the whole text again for each token."""
     ids = asked(task, [prompt]).ids[0].tolist()
     for _ in range(limit):
         token = int(log_probabilities(task, ids).argmax())
@@ -55,22 +52,25 @@ def plainly(task, prompt, limit):
 @streams
 @pytest.mark.parametrize("softmax", ["full", "adaptive"])
 @torch.no_grad()
-def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
-    task, generator = language(stream=stream, softmax=softmax), torch.Generator().manual_seed(1)
-    batch, size = asked(task), len(task.tokenizer)
+def test_a_step_gives_the_log_probabilities_of_reading_everything_again(stream, softmax):
+    task = language(stream=stream, softmax=softmax)
+    generator = torch.Generator().manual_seed(1)
+    batch = asked(task)
+    size = len(task.tokenizer)
     read = [[row[:n]] for row, n in zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)]
-    writer, ids = LanguageModelStepModel(task, batch, stream), torch.full((len(batch), 1), BOS)
-    assert writer.ends_itself is not stream
+    step_model = LanguageModelStepModel(task, batch, stream)
+    ids = torch.full((len(batch), 1), BOS)
+    assert step_model.ends_itself is not stream
     for width in (3, 2, 4, 1):
-        found = writer.step(ids)
+        found = step_model.step(ids)
         wanted = torch.stack([log_probabilities(task, p) for row in read for p in row])
-        if stream:  # its line ends are BOS to a search, and nothing ends it
+        if stream:  # BOS stands for its line ends, and EOS has probability 0
             wanted[:, [BOS, EOS]] = wanted[:, [EOS, BOS]]
         assert found.shape == (len(read), len(read[0]), size)
         torch.testing.assert_close(found, wanted.view_as(found), rtol=0, atol=1e-5)
         kept = torch.arange(1, len(read))
         prefixes = torch.randint(len(read[0]), (len(kept), width), generator=generator)
-        writer.reorder(kept, prefixes)
+        step_model.reorder(kept, prefixes)
         ids = torch.randint(EOS + 1, size, (len(kept), width), generator=generator)
         if stream:
             ids[:, 0] = BOS
@@ -87,38 +87,41 @@ def test_a_step_knows_what_reading_everything_again_knows(stream, softmax):
 @kinds
 def test_greedy_is_what_reading_everything_again_finds(stream, kind):
     task = language(kind, stream=stream, end=2.0)
-    assert task.predict(PROMPTS, GREEDY) == [plainly(task, prompt, 12) for prompt in PROMPTS]
+    assert task.predict(PROMPTS, GREEDY) == [
+        greedy_by_rereading(task, prompt, 12) for prompt in PROMPTS
+    ]
 
 
 @streams
-@searches
-def test_a_prompt_gets_in_company_what_it_gets_alone(stream, search):
+@configs
+def test_a_prompt_gets_in_a_batch_what_it_gets_alone(stream, config):
     task = language(stream=stream, end=4.0)
-    together = generate_texts(task, asked(task), search)
+    together = generate_texts(task, asked(task), config)
     for prompt, found in zip(PROMPTS, together, strict=True):
-        (alone,) = generate_texts(task, asked(task, [prompt]), search)
+        (alone,) = generate_texts(task, asked(task, [prompt]), config)
         assert [text for text, _ in alone] == [text for text, _ in found]
         assert [x for _, x in alone] == pytest.approx([x for _, x in found], abs=1e-5)
     assert len({found[0][0] for found in together}) == len(PROMPTS)
-    assert all(len(found) == search.n_best for found in together)
+    assert all(len(found) == config.n_best for found in together)
     assert all([x for _, x in f] == sorted((x for _, x in f), reverse=True) for f in together)
 
 
 @streams
-@searches
-def test_the_order_of_prompts_does_not_matter(stream, search):
+@configs
+def test_the_order_of_prompts_does_not_matter(stream, config):
     task = language(stream=stream, end=4.0)
-    found = task.predict(PROMPTS, search)
-    assert task.predict(PROMPTS[::-1], search) == found[::-1]
-    assert task.predict(PROMPTS * 2, search) == found * 2
-    assert task.predict([], search) == []
+    found = task.predict(PROMPTS, config)
+    assert task.predict(PROMPTS[::-1], config) == found[::-1]
+    assert task.predict(PROMPTS * 2, config) == found * 2
+    assert task.predict([], config) == []
 
 
 @pytest.mark.parametrize("n_best", [1, 3])
 def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
     task = language()
-    first, again, other = (GenerationConfig(sample=True, n_best=n_best, seed=seed, max_length=20)
-                           for seed in (8, 8, 9))  # fmt: skip
+    first, again, other = (
+        GenerationConfig(sample=True, n_best=n_best, seed=seed, max_length=20) for seed in (8, 8, 9)
+    )
     state = torch.get_rng_state()
     found = task.predict(PROMPTS, first)
     assert n_best == 1 or all(len({*texts}) == 3 for texts in found)
@@ -136,48 +139,50 @@ def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
 @kinds
 @pytest.mark.parametrize("options", [{}, {"sample": True, "seed": 1}, {"stop": ("a", "er")}])
 def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
-    task, counts = language(kind, stream=stream), []
-    search = GenerationConfig(beam_size=1, max_length=20, **options)
+    task = language(kind, stream=stream)
+    counts = []
+    config = GenerationConfig(beam_size=1, max_length=20, **options)
     for prompt in PROMPTS:
-        written = list(task.stream_text(prompt, search))
+        written = list(task.stream_text(prompt, config))
         given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + "".join(written) == task.predict(prompt, search)[0]
+        assert given + "".join(written) == task.predict(prompt, config)[0]
         counts.append(len(written))
     assert "stop" in options or max(counts) > 10
 
 
-def test_what_is_written_in_pieces_is_not_a_beams_but_the_likeliest_each_time():
+def test_pieces_are_those_of_greedy_search_whatever_the_beam_size():
     task = language()
     for prompt in PROMPTS:
         text = "".join(
             task.stream_text(prompt, GenerationConfig(beam_size=5, n_best=5, max_length=12))
         )
         given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + text == plainly(task, prompt, 12)
+        assert given + text == greedy_by_rereading(task, prompt, 12)
 
 
 def watch(monkeypatch, task):
-    """The shapes of what `follow` reads, and whether it begins without a state."""
-    calls, follow = [], task.next_token_vectors
+    """Record the batch shapes that `next_token_vectors` reads, and whether it has no state."""
+    calls = []
+    next_token_vectors = task.next_token_vectors
 
     def watched(batch, state):
         calls.append((*batch.ids.shape, state is None))
-        return follow(batch, state)
+        return next_token_vectors(batch, state)
 
     monkeypatch.setattr(task, "next_token_vectors", watched)
     return calls
 
 
-@searches
+@configs
 @streams
-def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, search, stream):
+def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, config, stream):
     task = language(stream=stream, end=-9.0)
     batch, calls = asked(task), watch(monkeypatch, task)
-    generate_texts(task, batch, search)
+    generate_texts(task, batch, config)
     first, *others = calls
     assert first == (*batch.ids.shape, True)
-    assert 0 < len(others) <= search.max_length
-    width = search.n_best if search.sample else search.beam_size
+    assert 0 < len(others) <= config.max_length
+    width = config.n_best if config.sample else config.beam_size
     for rows, steps, fresh in others:
         assert (steps, fresh) == (1, False)
         assert rows <= width * len(batch)
@@ -194,7 +199,7 @@ def test_a_piece_costs_one_step_however_long_the_text_is(monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 17])
-@looks
+@methods
 def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
     task = language("characters", end=3.0)
     found = task.predict(PROMPTS, GenerationConfig(max_length=limit, **options))
@@ -203,7 +208,7 @@ def test_a_stream_holds_line_ends_and_only_its_limit_ends_it(limit, options):
     assert limit < 17 or any("\n" in text[len(p) :] for text, p in zip(found, PROMPTS, strict=True))
 
 
-@looks
+@methods
 def test_a_row_ends_where_the_model_says_so(options):
     task = language("characters", stream=False, end=4.0)
     found = task.predict(PROMPTS, GenerationConfig(max_length=30, **options))
@@ -215,10 +220,10 @@ def test_a_row_ends_where_the_model_says_so(options):
 
 
 @streams
-@searches
-def test_nothing_that_is_no_text_is_ever_written(stream, search):
+@configs
+def test_special_tokens_are_never_generated(stream, config):
     task = language(stream=stream)
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
-    texts = [text for found in generate_texts(task, asked(task), search) for text, _ in found]
+    texts = [text for found in generate_texts(task, asked(task), config) for text, _ in found]
     assert not [text for text in texts if any(special in text for special in SPECIALS)]

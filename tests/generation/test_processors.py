@@ -1,4 +1,4 @@
-"""Restraints: a penalty on repetition, strings that end a text, and what is cut off there."""
+"""Logits processors: the repetition penalty, stop strings, and the cut at a stop string."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from itertools import chain
 import pytest
 import torch
 from generate_cases import PROMPTS, asked, language, streams
-from search_cases import LIMITS, SEEDS, SIZE, TEXTS, Writer
+from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
-from zoo.config import arguments
-from zoo.errors import InputError
-from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.generation.language_model import generate_texts
@@ -22,30 +19,30 @@ from zoo.generation.processors import (
     apply_processors,
     until_stop_string,
 )
-from zoo.generation.step_model import bounded
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)
-DRAWS, DRAW = (
-    GenerationConfig(sample=True, n_best=4, seed=2),
-    GenerationConfig(sample=True, seed=3, temperature=1.5),
-)
-LOOKS = [GenerationConfig(beam_size=1), GenerationConfig(beam_size=4, n_best=4), DRAWS, DRAW]
-looks = pytest.mark.parametrize("look", LOOKS, ids=["greedy", "beam", "draws", "draw"])
+CONFIGS = {
+    "greedy": GenerationConfig(beam_size=1),
+    "beam": GenerationConfig(beam_size=4, n_best=4),
+    "samples": GenerationConfig(sample=True, n_best=4, seed=2),
+    "one sample": GenerationConfig(sample=True, seed=3, temperature=1.5),
+}
+configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 PIECES = {UNK: "?", 4: "ab", 5: "b", 6: "ca"}
 
 
-def spell(ids) -> str:
+def decode(ids) -> str:
     return "".join(PIECES.get(i, "") for i in ids)
 
 
-def cut(text, stop):
-    """A text up to where the first of the strings begins."""
+def until_first(text, stop):
+    """Return a text up to the beginning of its first stop string."""
     return text[: min([text.index(s) for s in stop if s in text], default=len(text))]
 
 
-class Told:
-    """A writer of random log-probabilities, line ends among them, that remembers its prefixes."""
+class Recorder:
+    """A step model of random log-probabilities that records its prefixes."""
 
     ends_itself = False
 
@@ -67,24 +64,27 @@ class Told:
 
 @pytest.mark.parametrize("factor", [1.2, 5.0])
 @pytest.mark.parametrize("prompts", [(), [[4, 4, EOS], [], [1, 6, EOS, 5], [5]]], ids=["", "given"])
-def test_what_is_there_already_has_its_log_probability_times_the_factor(factor, prompts):
-    told, generator = Told(4), torch.Generator().manual_seed(2)
-    writer, ids = RepetitionPenalty(told, factor, prompts), torch.full((4, 1), BOS)
-    given, changed = prompts or [[]] * 4, 0
+def test_tokens_that_occur_have_their_log_probability_times_the_factor(factor, prompts):
+    recorder = Recorder(4)
+    generator = torch.Generator().manual_seed(2)
+    step_model = RepetitionPenalty(recorder, factor, prompts)
+    ids = torch.full((4, 1), BOS)
+    given = prompts or [[]] * 4
+    changed = 0
     for width in (3, 3, 2, 4):
-        found = writer.step(ids)
-        for text, prefixes in enumerate(told.read):
-            for place, prefix in enumerate(prefixes):
+        found = step_model.step(ids)
+        for text, prefixes in enumerate(recorder.read):
+            for column, prefix in enumerate(prefixes):
                 seen = {*given[text], *prefix} - {PAD, UNK, BOS, EOS}
-                logs = told.logs[text, place].tolist()
+                logs = recorder.logs[text, column].tolist()
                 times = [x * factor if i in seen else x for i, x in enumerate(logs)]
                 wanted = torch.tensor(times).log_softmax(0)
-                torch.testing.assert_close(found[text, place], wanted, rtol=0, atol=1e-6)
+                torch.testing.assert_close(found[text, column], wanted, rtol=0, atol=1e-6)
                 changed += len(seen)
-        kept = torch.arange(len(told.read))[width == 2 :]
+        kept = torch.arange(len(recorder.read))[width == 2 :]
         given = [given[text] for text in kept.tolist()]
         prefixes = torch.randint(ids.size(1), (len(kept), width), generator=generator)
-        writer.reorder(kept, prefixes)
+        step_model.reorder(kept, prefixes)
         ids = torch.randint(BOS, SIZE, prefixes.shape, generator=generator)
     assert changed > 20
 
@@ -93,16 +93,16 @@ def test_a_penalty_makes_texts_repeat_themselves_less():
     task = language()
 
     def repeated(penalty):
-        search = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
-        found = generate_texts(task, asked(task), search)
+        config = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
+        found = generate_texts(task, asked(task), config)
         words = [text.split() for each in found for text, _ in each]
         return sum(len(text) - len({*text}) for text in words)
 
     assert repeated(1.0) > 1.5 * repeated(100.0)
 
 
-class Plain(Writer):
-    """A writer that ends where a string stands in all that it has written."""
+class StopsItself(RandomStepModel):
+    """A step model that itself ends each prefix with a stop string in it."""
 
     def __init__(self, texts, seed, stop):
         super().__init__(texts, seed)
@@ -112,21 +112,21 @@ class Plain(Writer):
         logs = super().step(ids)
         for text, row in enumerate(self.read):
             for place, prefix in enumerate(row):
-                if any(string in spell(prefix) for string in self.stop):
+                if any(string in decode(prefix) for string in self.stop):
                     logs[text, place] = torch.where(torch.arange(SIZE) == EOS, 0, -torch.inf)
         return logs
 
 
-@looks
+@configs
 @pytest.mark.parametrize("stop", [("?",), ("bca",), ("bb", "aab"), ("abab",), ("aca", "?", "abc")])
-def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
+def test_a_text_ends_with_the_token_that_completes_a_string(config, stop):
     stopped = 0
     for seed in SEEDS[:6]:
-        found = generate(StopStrings(Writer(TEXTS, seed), stop, spell), LIMIT, look)
-        assert found == generate(Plain(TEXTS, seed, stop), LIMIT, look)
+        found = generate(StopStrings(RandomStepModel(TEXTS, seed), stop, decode), LIMIT, config)
+        assert found == generate(StopsItself(TEXTS, seed, stop), LIMIT, config)
         for hypothesis in chain(*found):
-            assert not any(string in spell(hypothesis.ids[:-1]) for string in stop)
-            stopped += any(string in spell(hypothesis.ids) for string in stop)
+            assert not any(string in decode(hypothesis.ids[:-1]) for string in stop)
+            stopped += any(string in decode(hypothesis.ids) for string in stop)
     assert stopped > 3
 
 
@@ -135,21 +135,23 @@ def test_a_text_ends_with_the_token_that_completes_a_string(look, stop):
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "seed": 5}], ids=str)
 def test_an_answer_is_cut_before_the_string(stream, kind, options):
     task = language(kind, stream=stream, end=1.0)
-    stop, cuts = ("o", "a s", "vv", "kr", "\n"), 0
+    stop = ("o", "a s", "vv", "kr", "\n")
+    cuts = 0
     whole = generate_texts(task, asked(task), GenerationConfig(max_length=20, **options))
     found = generate_texts(task, asked(task), GenerationConfig(max_length=20, stop=stop, **options))
     for prompt, ((text, _),), ((short, _),) in zip(PROMPTS, whole, found, strict=True):
         given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert short == given + cut(text[len(given) :], stop)
+        assert short == given + until_first(text[len(given) :], stop)
         cuts += short != text
     assert cuts > 3
 
 
 @pytest.mark.parametrize("sample", [False, True])
-def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
-    task, calls = language("characters"), []
-    search = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
-    text = task.predict("a", search)[0][1:]
+def test_nothing_is_computed_after_the_stop_string(monkeypatch, sample):
+    task = language("characters")
+    calls = []
+    config = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
+    text = task.predict("a", config)[0][1:]
     place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
     follow = task.next_token_vectors
     monkeypatch.setattr(
@@ -163,30 +165,31 @@ def test_nothing_is_computed_behind_the_string(monkeypatch, sample):
 
 
 def test_a_string_in_the_prompt_ends_nothing():
-    task, search = language("characters"), GenerationConfig(beam_size=1, max_length=9)
-    (text,) = task.predict("the old cat", search)
-    stop = ("the", "cat" + text[11])
-    assert task.predict("the old cat", GenerationConfig(beam_size=1, max_length=9, stop=stop)) == [
-        text
-    ]
+    task = language("characters")
+    (text,) = task.predict("the old cat", GenerationConfig(beam_size=1, max_length=9))
+    stopping = GenerationConfig(beam_size=1, max_length=9, stop=("the", "cat" + text[11]))
+    assert task.predict("the old cat", stopping) == [text]
 
 
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "seed": 1}], ids=str)
 def test_a_string_ends_a_text_before_its_least_length(options):
-    search = GenerationConfig(stop=("?", "b"), min_length=4, **options)
-    found = generate(apply_processors(Writer(TEXTS), search, spell), LIMIT, search)
+    config = GenerationConfig(stop=("?", "b"), min_length=4, **options)
+    found = generate(apply_processors(RandomStepModel(TEXTS), config, decode), LIMIT, config)
     assert all(len(each) == 1 for each in found)
 
 
 def test_pieces_that_are_split_anywhere_are_cut_at_the_same_place():
-    draw, early = random.Random(1), 0
+    draw = random.Random(1)
+    early = 0
     for _ in range(400):
         stop = draw.choice([(), ("ab",), ("aab", "bb"), ("abab",), ("c", "aaa"), ("b",)])
         text = "".join(draw.choices("abc" if draw.random() < 0.3 else "aab", k=draw.randrange(12)))
         places = sorted(draw.choices(range(len(text) + 1), k=draw.randrange(8)))
         pieces = [text[i:j] for i, j in zip([0, *places], [*places, len(text)], strict=True)]
-        taken, shown = [], ""
-        longest, whole = max(map(len, stop), default=1), cut(text, stop)
+        taken = []
+        shown = ""
+        longest = max(map(len, stop), default=1)
+        whole = until_first(text, stop)
         for piece in until_stop_string((taken.append(p) or p for p in pieces), stop):
             shown += piece
             assert whole.startswith(shown)
@@ -207,68 +210,13 @@ def test_a_string_within_a_string_is_cut_at_the_same_place():
     )
 
 
-def test_without_restraints_the_writer_is_left_as_it_is():
-    writer = Writer(TEXTS)
-    assert apply_processors(writer, GenerationConfig(), spell) is writer
-    both = apply_processors(writer, GenerationConfig(repetition_penalty=2, stop=("a",)), spell)
+def test_without_processors_the_step_model_is_returned():
+    step_model = RandomStepModel(TEXTS)
+    assert apply_processors(step_model, GenerationConfig(), decode) is step_model
+    both = apply_processors(step_model, GenerationConfig(repetition_penalty=2, stop=("a",)), decode)
     assert isinstance(both, StopStrings)
     assert isinstance(both.step_model, RepetitionPenalty)
-    assert both.step_model.step_model is writer
+    assert both.step_model.step_model is step_model
     assert both.ends_itself is both.step_model.ends_itself is True
-    assert (
-        apply_processors(
-            Told(1), GenerationConfig(repetition_penalty=2, stop=("a",)), spell
-        ).ends_itself
-        is False
-    )
-
-
-@pytest.mark.parametrize("least", [0, 2])
-def test_a_text_that_does_not_end_by_itself_is_cut_for_nothing(least):
-    logs = torch.randn(3, 2, SIZE).log_softmax(-1)
-    logs[..., EOS] = -torch.inf
-    for written in range(4):
-        found = bounded(logs, EOS, written, torch.tensor([2, 1, 9]), least, ends=False)
-        for row, limit in enumerate((2, 1, 9)):
-            only_end = torch.full((2, SIZE), -torch.inf)
-            only_end[:, EOS] = 0
-            assert torch.equal(found[row], only_end if written >= limit else logs[row])
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("seed", -1, "greater than or equal to 0"), ("seed", 2**32, "less than 4294967296"),
-        ("seed", 0.5, "valid integer"), ("repetition_penalty", 0.99, "greater than or equal to 1"),
-        ("repetition_penalty", float("inf"), "finite"), ("stop", "a", "valid tuple"),
-        ("stop", [1], "valid string"),
-    ],
-)  # fmt: skip
-def test_what_no_search_can_use_is_refused(name, value, said):
-    with pytest.raises(InputError, match=rf"generation\.{name}.*={value}: .*{said}"):
-        arguments(GenerationConfig, {name: value}, "generation")
-
-
-def test_what_a_search_can_use_is_taken():
-    for seed in (0, 2**32 - 1, None):
-        assert (
-            arguments(GenerationConfig, {"seed": seed, "repetition_penalty": 1}, "generation")[
-                "seed"
-            ]
-            == seed
-        )
-    assert arguments(GenerationConfig, {"stop": ["a", "\n"]}, "generation")["stop"] == ("a", "\n")
-
-
-@pytest.mark.parametrize("least", [0, 3])
-def test_steps_that_are_not_drawn_are_those_of_greedy_search(least):
-    search = GenerationConfig(beam_size=1, min_length=least, max_length=9)
-    for seed in SEEDS:
-        ids, totals = [[] for _ in TEXTS], [0.0] * len(TEXTS)
-        for step in sampling.sample_steps(Writer(TEXTS, seed), LIMIT.clamp(max=9), search):
-            for text, (token,), (gain,) in zip(*(part.tolist() for part in step), strict=True):
-                ids[text].append(token)
-                totals[text] += gain
-        greedy = [each[0] for each in generate(Writer(TEXTS, seed), LIMIT, search)]
-        assert ids == [[*each.ids, EOS] for each in greedy]
-        assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)
+    config = GenerationConfig(repetition_penalty=2, stop=("a",))
+    assert apply_processors(Recorder(1), config, decode).ends_itself is False

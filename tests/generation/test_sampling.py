@@ -1,4 +1,4 @@
-"""Sampling: what is drawn, and how often, against the probabilities of the model."""
+"""Sampling: the frequencies of samples against the probabilities of the model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from search_cases import SEEDS, SIZE, Writer, after, choices, search_for
+from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel, after, choices, hypotheses
 
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.text.special_ids import BOS, EOS
 
 DRAWS = 8_000
+LIMIT = torch.tensor(LIMITS)
 OPTIONS = [
     {}, {"temperature": 0.5}, {"temperature": 3.0}, {"top_k": 1}, {"top_k": 2}, {"top_k": 4},
     {"top_k": 99}, {"top_p": 1e-9}, {"top_p": 0.5}, {"top_p": 0.8}, {"top_p": 0.97},
@@ -29,34 +31,34 @@ def _seed():
     torch.manual_seed(1)
 
 
-def shares(found, search):
-    """{token: probability of a draw} of {token: log-probability}."""
+def token_probabilities(found, config):
+    """Return {token: sampling probability} of {token: log-probability}."""
     order = sorted(found, key=found.get, reverse=True)
     top = max(found.values())
-    drawn = {token: math.exp((found[token] - top) / search.temperature) for token in order}
-    drawn = {token: drawn[token] for token in order[: search.top_k or None]}
+    drawn = {token: math.exp((found[token] - top) / config.temperature) for token in order}
+    drawn = {token: drawn[token] for token in order[: config.top_k or None]}
     total = sum(drawn.values())
     kept, before = {}, 0.0
     for token, share in drawn.items():
-        if before / total < search.top_p:
+        if before / total < config.top_p:
             kept[token] = share
         before += share
     return {token: share / sum(kept.values()) for token, share in kept.items()}
 
 
-def chances(seed, limit, search, ids=(), chance=1.0):
-    """{text: the probability that it is drawn}."""
+def text_probabilities(seed, limit, config, ids=(), chance=1.0):
+    """Return {text: sampling probability}."""
     found = {}
-    for token, share in shares(choices(seed, 0, ids, limit, search), search).items():
+    for token, share in token_probabilities(choices(seed, 0, ids, limit, config), config).items():
         if token == EOS:
             found[ids] = chance * share
         else:
-            found |= chances(seed, limit, search, (*ids, token), chance * share)
+            found |= text_probabilities(seed, limit, config, (*ids, token), chance * share)
     return found
 
 
-def assert_as_often(counts, wanted):
-    """Nothing else was drawn, and each to 4.5 standard deviations as often as it should be."""
+def assert_frequencies(counts, wanted):
+    """Check the counts: no other text, each within 4.5 standard deviations of its mean."""
     total = sum(counts.values())
     assert counts.keys() <= wanted.keys()
     assert sum(wanted.values()) == pytest.approx(1)
@@ -65,41 +67,43 @@ def assert_as_often(counts, wanted):
         assert abs(counts[each] - total * chance) < bound, each
 
 
-def likely(given, search):
-    """What may be drawn, as log-probabilities of the whole vocabulary."""
-    values, ids = sampling.top_k_top_p(given, search)
+def filtered(given, config):
+    """Return the log-probabilities after top-k and top-p, over the whole vocabulary."""
+    values, ids = sampling.top_k_top_p(given, config)
     return torch.full(given.shape, -math.inf, dtype=values.dtype).scatter(-1, ids, values)
 
 
 @options
-def test_texts_are_drawn_as_often_as_their_probability_says(options):
-    search = GenerationConfig(sample=True, n_best=DRAWS, **options)
+def test_texts_are_sampled_with_their_probability(options):
+    config = GenerationConfig(sample=True, n_best=DRAWS, **options)
     for seed in range(3):
-        (drawn,) = search_for(search, seed, [0], [2])
-        wanted = chances(seed, 2, search)
-        assert_as_often(Counter(tuple(ids) for ids, *_ in drawn), wanted)
+        (drawn,) = hypotheses(config, seed, [0], [2])
+        wanted = text_probabilities(seed, 2, config)
+        assert_frequencies(Counter(tuple(ids) for ids, *_ in drawn), wanted)
         first = Counter((*ids, EOS)[0] for ids, *_ in drawn)
-        assert first.keys() == shares(choices(seed, 0, (), 2, search), search).keys()
-        if search.top_k == 1 or search.top_p < 0.01:
+        assert first.keys() == token_probabilities(choices(seed, 0, (), 2, config), config).keys()
+        if config.top_k == 1 or config.top_p < 0.01:
             assert len(wanted) == 1
 
 
 def test_draws_of_a_text_and_of_different_texts_are_independent():
-    search = GenerationConfig(sample=True, n_best=2)
-    found = sampling.sample(Writer([0] * DRAWS), torch.ones(DRAWS, dtype=torch.int64), search)
+    config = GenerationConfig(sample=True, n_best=2)
+    found = sampling.sample(
+        RandomStepModel([0] * DRAWS), torch.ones(DRAWS, dtype=torch.int64), config
+    )
     first, second = ([tuple(each[i].ids) for each in found] for i in range(2))
-    one = chances(0, 1, search)
+    one = text_probabilities(0, 1, config)
     both = {(a, b): one[a] * one[b] for a in one for b in one}
-    assert_as_often(Counter(zip(first, second, strict=True)), both)
-    assert_as_often(Counter(pairwise(first)), both)
-    assert_as_often(Counter(zip(first[:-1], second[1:], strict=True)), both)
+    assert_frequencies(Counter(zip(first, second, strict=True)), both)
+    assert_frequencies(Counter(pairwise(first)), both)
+    assert_frequencies(Counter(zip(first[:-1], second[1:], strict=True)), both)
 
 
 @options
 def test_the_log_probability_of_a_draw_is_the_models_own(options):
-    search = GenerationConfig(sample=True, n_best=20, length_penalty=0.5, **options)
+    config = GenerationConfig(sample=True, n_best=20, length_penalty=0.5, **options)
     for seed in SEEDS:
-        (drawn,) = search_for(search, seed, [0], [9])
+        (drawn,) = hypotheses(config, seed, [0], [9])
         for ids, total, score in drawn:
             steps = zip([(BOS, *ids[:n]) for n in range(len(ids) + 1)], [*ids, EOS], strict=True)
             value = sum(float(after(seed, 0, at, SIZE)[token]) for at, token in steps)
@@ -108,37 +112,51 @@ def test_the_log_probability_of_a_draw_is_the_models_own(options):
 
 
 def test_a_seed_repeats_its_draws():
-    search, seen = GenerationConfig(sample=True, n_best=5), []
+    config, seen = GenerationConfig(sample=True, n_best=5), []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
-        seen.append(search_for(search))
+        seen.append(hypotheses(config))
     assert seen[0] == seen[1] != seen[2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1, 2, 50, 32_000])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_what_may_be_drawn_is_never_nothing_and_keeps_its_order(dtype, size, options):
-    search = GenerationConfig(sample=True, **options)
+def test_top_k_and_top_p_keep_at_least_one_token_and_the_most_probable(dtype, size, options):
+    config = GenerationConfig(sample=True, **options)
     given = (3 * torch.randn(4, 2, size, dtype=dtype)).log_softmax(-1)
-    found = likely(given, search).exp()
+    found = filtered(given, config).exp()
     assert torch.allclose(found.sum(-1), torch.ones((), dtype=torch.float64), rtol=0, atol=1e-5)
     kept = found > 0
     assert torch.equal(kept.any(-1), torch.ones(4, 2, dtype=torch.bool))
     lowest = given.masked_fill(~kept, torch.inf).amin(-1, keepdim=True)
     assert not (given > lowest)[~kept].any()
-    if search.top_k:
-        assert kept.sum(-1).le(search.top_k).all()
+    if config.top_k:
+        assert kept.sum(-1).le(config.top_k).all()
 
 
 @pytest.mark.parametrize("options", [{"temperature": 1e-39}, {"top_p": 1e-46}], ids=str)
-def test_the_smallest_temperature_and_share_draw_the_likeliest(options):
+def test_the_smallest_temperature_and_top_p_choose_the_most_probable_token(options):
     given = torch.randn(2, 3, 9).log_softmax(-1)
-    found = likely(given, GenerationConfig(sample=True, **options))
+    found = filtered(given, GenerationConfig(sample=True, **options))
     assert torch.equal(found.argmax(-1), given.argmax(-1))
     assert torch.equal(found.exp().amax(-1), torch.ones(2, 3))
 
 
-def test_top_k_is_that_many_tokens_even_if_some_are_equally_likely():
-    found = likely(torch.zeros(1, 9).log_softmax(-1), GenerationConfig(sample=True, top_k=2))
+def test_top_k_keeps_k_tokens_even_if_some_are_equally_probable():
+    found = filtered(torch.zeros(1, 9).log_softmax(-1), GenerationConfig(sample=True, top_k=2))
     assert found.isfinite().sum() == 2
+
+
+@pytest.mark.parametrize("least", [0, 3])
+def test_steps_without_sampling_are_those_of_greedy_search(least):
+    config = GenerationConfig(beam_size=1, min_length=least, max_length=9)
+    for seed in SEEDS:
+        ids, totals = [[] for _ in TEXTS], [0.0] * len(TEXTS)
+        for step in sampling.sample_steps(RandomStepModel(TEXTS, seed), LIMIT.clamp(max=9), config):
+            for text, (token,), (gain,) in zip(*(part.tolist() for part in step), strict=True):
+                ids[text].append(token)
+                totals[text] += gain
+        greedy = [each[0] for each in generate(RandomStepModel(TEXTS, seed), LIMIT, config)]
+        assert ids == [[*each.ids, EOS] for each in greedy]
+        assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)

@@ -1,4 +1,4 @@
-"""Model folders that come from elsewhere, and go there: whole and checked, or not at all."""
+"""Push and pull: a model folder is transferred complete and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMIT = "c0ffee"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """An untrained model, and what else lies in a run's folder."""
+    """Write an untrained model, beside the other files of a run's folder."""
     folder = tmp_path_factory.mktemp("original") / "model"
     chosen = settings(None, "tokenizer.kind=words")
     build.build(chosen, open_corpus(chosen.data)).save(folder)
@@ -49,7 +49,7 @@ def model(original, tmp_path):
 
 
 class Hub:
-    """A hub in a folder: what is asked of it is noted, and `harm` spoils its answers."""
+    """A fake hub in a folder. It records its calls, and `harm` changes its answers."""
 
     def __init__(self, place: Path) -> None:
         self.place, self.asked, self.harm = place, [], {}
@@ -96,7 +96,7 @@ class Hub:
 
 @pytest.fixture
 def online(tmp_path, monkeypatch):
-    """A hub that is asked in the place of the real one."""
+    """Put the fake hub in place of the real one."""
     fake = Hub(tmp_path / "hub")
     for name in ("HfApi", "hf_hub_download"):
         monkeypatch.setattr(huggingface_hub, name, getattr(fake, name))
@@ -106,7 +106,7 @@ def online(tmp_path, monkeypatch):
 
 @pytest.fixture(params=["folder", "hub"])
 def source(request, original, tmp_path):
-    """Where a model is fetched from: its name, and the folder that lies behind it."""
+    """Return the name to pull from, and the folder behind it."""
     if request.param == "hub":
         online = request.getfixturevalue("online")
         shutil.copytree(original, online.place / REPOSITORY)
@@ -116,20 +116,20 @@ def source(request, original, tmp_path):
 
 
 def sign(folder, *more):
-    """Make the manifest fit what is there, `more` names with no hash."""
+    """Write a manifest with the present hashes; names in `more` get no hash."""
     files = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
     files |= dict.fromkeys(more, "0" * 64)
     (folder / "manifest.json").write_text(json.dumps({"files": files}))
 
 
 def state(folder) -> dict:
-    """All that lies in a folder, by its path."""
+    """Return the contents of all files in a folder, by path."""
     paths = sorted(folder.rglob("*"))
     return {str(p.relative_to(folder)): p.is_file() and p.read_bytes() for p in paths}
 
 
 def not_pulled(source, place, message) -> None:
-    """A model that is not fetched leaves everything around it was."""
+    """Check that a failed pull raises the message and leaves all files as they were."""
     before = state(place.parent)
     with pytest.raises(InputError, match=message):
         pull(source, place)
@@ -137,10 +137,13 @@ def not_pulled(source, place, message) -> None:
 
 
 def test_what_is_asked_of_the_hub_is_what_it_takes():
-    """The fake above has parameters of the real ones alone."""
+    """The fake hub has only parameters that the real hub has."""
     api = huggingface_hub.HfApi
-    for real, name in ((api.model_info, "model_info"), (api.create_repo, "create_repo"),
-                       (api.upload_folder, "upload_folder")):  # fmt: skip
+    for real, name in (
+        (api.model_info, "model_info"),
+        (api.create_repo, "create_repo"),
+        (api.upload_folder, "upload_folder"),
+    ):
         assert {*parameters(getattr(Hub, name))} - {"repo"} <= {*parameters(real)}
         assert [*parameters(real)][:2] == ["self", "repo_id"]
     assert [*parameters(huggingface_hub.hf_hub_download)][:2] == ["repo_id", "filename"]
@@ -203,15 +206,18 @@ def test_a_file_that_was_changed_and_signed_is_refused_and_not_run(source, tmp_p
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("name", ["../private.txt", "/etc/hostname", "checkpoint/checkpoint.pt",
-                                  "..", "a\\b", "manifest.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["../private.txt", "/etc/hostname", "checkpoint/checkpoint.pt", "..", "a\\b", "manifest.json"],
+)
 def test_what_a_manifest_lists_elsewhere_is_not_even_asked_for(request, source, tmp_path, name):
     sign(source[1], name)
     not_pulled(source[0], tmp_path / "here", "lists it: no file of a model")
     if source[0] == REPOSITORY:
         assert [file for file, *_ in request.getfixturevalue("online").asked] == [
-            "model_info", "manifest.json",
-        ]  # fmt: skip
+            "model_info",
+            "manifest.json",
+        ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": ["config.json"]}', '{"files": {}}'])

@@ -1,4 +1,4 @@
-"""Shipped models: their recipes, one made again from a recipe of two steps, and its list."""
+"""Shipped models: their list and recipes, and a retraining by a recipe of two steps."""
 
 from __future__ import annotations
 
@@ -35,8 +35,15 @@ from zoo.training import build, pipeline
 
 RECIPES = json.loads(shelf.RECIPES.read_text("utf-8"))
 NAME = "classify/toy"
-QUICK = ["device=cpu", "precision=fp32", "baseline=false", "train.epochs=2", "train.batch_rows=8",
-         "train.batch_tokens=256", "train.ema_decay=0"]  # fmt: skip
+QUICK = [
+    "device=cpu",
+    "precision=fp32",
+    "baseline=false",
+    "train.epochs=2",
+    "train.batch_rows=8",
+    "train.batch_tokens=256",
+    "train.ema_decay=0",
+]
 SIZE = ["backbone.embedding_size=16", "backbone.hidden_size=16", "backbone.bidirectional=false"]
 TOY = {
     "steps": [
@@ -55,13 +62,13 @@ DREW = GenerationConfig(
 
 @pytest.fixture(autouse=True)
 def _no_old_log():
-    """What a command of another test logged to is closed by now."""
+    """Remove log handlers of other tests, whose streams are closed."""
     logging.getLogger("zoo").handlers = []
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """One folder that is two corpora, of toy rows: running text, and texts with labels."""
+    """Write two corpora of toy rows into one folder: running text, and labelled texts."""
     folder = tmp_path_factory.mktemp("corpus")
     texts = [row["text"] for row in lines(DATA / "generate.jsonl")]
     rows = (DATA / "classify.jsonl").read_text("utf-8").splitlines(keepends=True)
@@ -74,7 +81,7 @@ def corpus(tmp_path_factory):
 
 @contextmanager
 def shelved(place, **recipes):
-    """Only these recipes, and only what is in the folder `place` as shipped models."""
+    """Replace the recipes and the folder of the shipped models."""
     with pytest.MonkeyPatch.context() as patch:
         place.mkdir(exist_ok=True)
         (place / "recipes.json").write_text(json.dumps(recipes))
@@ -86,7 +93,7 @@ def shelved(place, **recipes):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, corpus):
-    """What the command leaves behind that makes the toy again."""
+    """Retrain the toy model by the command; return its folder."""
     out = tmp_path_factory.mktemp("made") / "out"
     with shelved(out.parent / "shelf", **{NAME: TOY}):
         assert cli.main(["retrain", NAME, f"data.path={corpus}", "--out", str(out)]) == 0
@@ -95,35 +102,35 @@ def made(tmp_path_factory, corpus):
 
 @pytest.fixture
 def toy(tmp_path):
-    """The recipe of the toy, on a shelf that is empty."""
+    """Install the recipe of the toy model, without shipped models."""
     with shelved(tmp_path / "shelf", **{NAME: TOY}) as patch:
         yield patch
 
 
 @pytest.fixture
 def shipped(made, tmp_path):
-    """A shelf on which the toy stands; its place."""
+    """Ship the toy model; return the folder of the shipped models."""
     with shelved(tmp_path / "shelf", **{NAME: TOY}):
         shutil.copytree(made / "model", tmp_path / "shelf" / NAME)
         yield tmp_path / "shelf"
 
 
-def facts(folder) -> dict:
+def metadata(folder) -> dict:
     return read_config(folder)["metadata"]
 
 
-def language(place: Path, search: GenerationConfig) -> Path:
-    """An untrained language model that looks for its texts in this way; its folder."""
+def language(place: Path, config: GenerationConfig) -> Path:
+    """Save an untrained language model with this generation config; return its folder."""
     torch.manual_seed(0)
     chosen = settings(None, "tokenizer.kind=words", task="generate")
     task = build.build(chosen, open_corpus(chosen.data)).eval()
-    task.generation = search
+    task.generation = config
     task.save(place / "model")
     return place / "model"
 
 
 def says(capsys, folder, *words) -> str:
-    """What mode=predict answers to a prompt."""
+    """Return the answer of mode=predict to a prompt."""
     words = ["mode=predict", f"model={folder}", "device=cpu", "text=a dog", *words]
     assert run.main(words) == 0
     return capsys.readouterr().out.removesuffix("\n")
@@ -181,7 +188,7 @@ def test_a_recipe_has_its_model(name):
 
 @pytest.mark.parametrize("name", verify.shipped())
 def test_a_shipped_model_is_that_of_its_recipe(name):
-    recipe, said = shelf.recipe(name), facts(name)
+    recipe, said = shelf.recipe(name), metadata(name)
     path = ["data.path=FOLDER"] if "data.path=FOLDER" in said["evaluate"] else []
     assert (said["name"], said["steps"]) == (name, [[*step, *path] for step in recipe.steps])
     assert (said["languages"], said["limits"]) == (recipe.languages, recipe.limits)
@@ -213,8 +220,8 @@ def test_the_list_has_every_shipped_model(capsys):
     assert [*found] == verify.shipped()
     for name, model in found.items():
         assert (model.value, model.reads) == (
-            facts(name)["test"][model.metric],
-            facts(name)["reads"],
+            metadata(name)["test"][model.metric],
+            metadata(name)["reads"],
         )
         assert model.size > (verify.SHIPPED / name / "model.safetensors").stat().st_size
     assert cli.main(["list"]) == 0
@@ -244,13 +251,13 @@ def test_the_model_is_the_last_step_in_the_recipes_form(made):
     for name, weight in trained.state_dict().items():
         near = task.state_dict()[name]
         assert float((near - weight).abs().max()) <= float(weight.abs().max()) / 250
-    assert facts(made / "model")["weights"] == FORMS["int8"]
+    assert metadata(made / "model")["weights"] == FORMS["int8"]
 
 
 def test_its_figures_are_those_of_its_own_form(made, corpus, tmp_path, capsys):
-    said = facts(made / "model")
+    said = metadata(made / "model")
     report = json.loads((made / "2" / "report.json").read_text("utf-8"))
-    assert said["trained"] == report["test"] == facts(made / "2")["test"]
+    assert said["trained"] == report["test"] == metadata(made / "2")["test"]
     assert said["test"].keys() == report["test"].keys()
     assert said["test"]["loss"] != report["test"]["loss"]
     assert report["baseline"] is None
@@ -296,15 +303,23 @@ def test_nothing_in_it_knows_the_machine(made, corpus):
         text = (made / "model" / name).read_text("utf-8")
         for path in (made, corpus, made.parent, ROOT, Path.home()):
             assert str(path) not in text
-    assert "command" not in facts(made / "model")
+    assert "command" not in metadata(made / "model")
 
 
 def test_its_card_says_all_that_is_known(made):
-    card, said = (made / "model" / "README.md").read_text("utf-8"), facts(made / "model")
+    card, said = (made / "model" / "README.md").read_text("utf-8"), metadata(made / "model")
     assert card.startswith(f"# {NAME}\n\nReads `h_n` of the LSTM: ")
     source = SOURCES["imdb"]
-    for text in (source.about, source.licence, source.cite, TOY["limits"], TOY["languages"],
-                 FORMS["int8"], "`data=imdb`", f'zoo.load("{NAME}")'):  # fmt: skip
+    for text in (
+        source.about,
+        source.licence,
+        source.cite,
+        TOY["limits"],
+        TOY["languages"],
+        FORMS["int8"],
+        "`data=imdb`",
+        f'zoo.load("{NAME}")',
+    ):
         assert text in card
     commands = re.findall(r"```\n(.*?)\n```", card, re.DOTALL)
     shown = [[*step, "data.path=FOLDER"] for step in TOY["steps"]]
@@ -333,7 +348,7 @@ def test_what_is_there_is_gone_on_with(made, corpus, tmp_path, toy):
     assert {path.name for path in model.iterdir()} == {p.name for p in (made / "model").iterdir()}
     for name in ("model.safetensors", "expected.json", "vocabulary.json"):
         assert (model / name).read_bytes() == (made / "model" / name).read_bytes(), name
-    one, two = facts(model), facts(made / "model")
+    one, two = metadata(model), metadata(made / "model")
     assert one | {"baseline": None} == two | {"baseline": None}  # that has its seconds
     (model / "stray.txt").write_text("of another time")
     retrain(NAME, [f"data.path={corpus}"], tmp_path / "out")
@@ -361,14 +376,14 @@ def test_an_interrupted_step_is_resumed(made, corpus, tmp_path, toy):
     for number in ("1", "2", "model"):
         place = f"{number}/model.safetensors"
         assert (out / place).read_bytes() == (made / place).read_bytes(), place
-    assert facts(model)["test"] == facts(made / "model")["test"]
+    assert metadata(model)["test"] == metadata(made / "model")["test"]
     assert read_expected(model) == read_expected(made / "model")
 
 
 def test_the_figures_are_compared_with_those_that_were_shipped(made, shipped, corpus, capsys):
     capsys.readouterr()
     assert cli.main(["retrain", NAME, f"data.path={corpus}", "--out", str(made)]) == 0
-    value = facts(made / "model")["test"]["accuracy"]
+    value = metadata(made / "model")["test"]["accuracy"]
     printed = capsys.readouterr().out
     assert f"accuracy: {value:.4f}, shipped {value:.4f}\n" in printed
     assert printed.endswith(f"made: {made / 'model'}\n")
@@ -406,10 +421,18 @@ def test_settings_may_stand_behind_the_folder(toy, tmp_path, capsys):
     assert "/nowhere: no train" in capsys.readouterr().err
 
 
-def test_figures_are_found_with_the_models_own_search(tmp_path):
+def test_metrics_are_computed_with_the_models_generation_config(tmp_path):
     data = ["data=files", f"data.train={DATA / 'translate.jsonl'}"]
-    step = ["task=translate", *data, *QUICK, *SIZE[:2], "tokenizer.kind=characters",
-            "tokenizer.min_count=1", "generation.beam_size=1", "generation.max_length=2"]  # fmt: skip
+    step = [
+        "task=translate",
+        *data,
+        *QUICK,
+        *SIZE[:2],
+        "tokenizer.kind=characters",
+        "tokenizer.min_count=1",
+        "generation.beam_size=1",
+        "generation.max_length=2",
+    ]
     recipe = TOY | {"steps": [step], "weights": "fp32"}
     with shelved(tmp_path / "shelf", **{"translate/toy": recipe}):
         model = retrain("translate/toy", out=tmp_path / "out")
@@ -417,26 +440,37 @@ def test_figures_are_found_with_the_models_own_search(tmp_path):
     words = [f"model={model}", "mode=evaluate", "device=cpu", *data, f"out={tmp_path}"]
     assert run.main(words) == 0
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))["test"]
-    assert facts(model)["test"] == found
+    assert metadata(model)["test"] == found
 
 
 # the list
 
 
 def test_the_list_shows_what_a_shipped_model_is(shipped, made, capsys):
-    said, (model,) = facts(made / "model"), zoo.list_models()
+    said, (model,) = metadata(made / "model"), zoo.list_models()
     size = sum(path.stat().st_size for path in (made / "model").iterdir())
     assert asdict(model) == {
-        "name": NAME, "task": "classify", "reads": "h_n", "languages": TOY["languages"],
-        "size": size, "metric": "accuracy", "value": said["test"]["accuracy"],
-    }  # fmt: skip
+        "name": NAME,
+        "task": "classify",
+        "reads": "h_n",
+        "languages": TOY["languages"],
+        "size": size,
+        "metric": "accuracy",
+        "value": said["test"]["accuracy"],
+    }
     assert zoo.load(NAME).predict("Gulls follow the trawler home.")
     capsys.readouterr()
     assert cli.main(["list"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if NAME in line]
     cells = re.split(r"\s{2,}", row.strip(" │").replace("│", "  "))
-    assert cells == [NAME, "classify", "h_n", TOY["languages"], f"{size / 1e6:.1f}",
-                     f"accuracy {model.value:.4g}"]  # fmt: skip
+    assert cells == [
+        NAME,
+        "classify",
+        "h_n",
+        TOY["languages"],
+        f"{size / 1e6:.1f}",
+        f"accuracy {model.value:.4g}",
+    ]
     assert cli.main(["check"]) == 0
     assert capsys.readouterr().out == f"{NAME}: 3 of 3 answers as expected\n"
 
@@ -462,7 +496,7 @@ def test_a_check_fails_when_one_model_of_several_does(shipped, made, capsys):
     shutil.copytree(shipped / NAME, shipped / "classify/other")
     cases = read_expected("classify/other")
     cases[0]["answer"] = "desert"
-    zoo.load(NAME).save(shipped / "classify/other", facts(NAME), "int8", cases)
+    zoo.load(NAME).save(shipped / "classify/other", metadata(NAME), "int8", cases)
     assert cli.main(["check"]) == 1
     first, second, third = capsys.readouterr().out.splitlines()
     assert first == "classify/other: 2 of 3 answers as expected"
@@ -470,21 +504,25 @@ def test_a_check_fails_when_one_model_of_several_does(shipped, made, capsys):
     assert third == f"{NAME}: 3 of 3 answers as expected"
 
 
-# a model's own search
+# the generation config of a model
 
 
-def test_a_search_is_kept_where_it_differs_from_the_default(tmp_path):
+def test_a_folder_keeps_the_generation_settings_that_differ_from_the_default(tmp_path):
     folder = language(tmp_path, DREW)
     assert read_config(folder)["generation"] == {
-        "max_length": 9, "sample": True, "temperature": 0.9, "top_k": 7, "stop": ["dog", "\n\n"],
+        "max_length": 9,
+        "sample": True,
+        "temperature": 0.9,
+        "top_k": 7,
+        "stop": ["dog", "\n\n"],
         "seed": 3,
-    }  # fmt: skip
+    }
     assert zoo.load(folder).generation == DREW
     zoo.load(folder).save(tmp_path / "again")
     assert zoo.load(tmp_path / "again").generation == DREW
 
 
-def test_a_model_predicts_with_its_own_search(tmp_path, capsys):
+def test_a_model_predicts_with_its_generation_config(tmp_path, capsys):
     folder = language(tmp_path, replace(DREW, stop=()))
     wanted = zoo.load(folder).predict("a dog")[0]
     assert says(capsys, folder) == wanted
@@ -495,7 +533,7 @@ def test_a_model_predicts_with_its_own_search(tmp_path, capsys):
 @pytest.mark.parametrize(
     "change", [{"seed": 4}, {"max_length": 3}, {"sample": False, "beam_size": 1}, {"top_k": 1}]
 )
-def test_search_settings_of_the_command_line_go_over_the_models(tmp_path, capsys, change):
+def test_generation_settings_of_the_command_line_override_the_models(tmp_path, capsys, change):
     folder = language(tmp_path, replace(DREW, stop=()))
     words = [f"generation.{name}={str(value).lower()}" for name, value in change.items()]
     wanted = zoo.load(folder).predict("a dog", replace(DREW, stop=(), **change))[0]
@@ -504,7 +542,7 @@ def test_search_settings_of_the_command_line_go_over_the_models(tmp_path, capsys
     assert found != says(capsys, folder)
 
 
-def test_a_model_is_measured_with_its_own_search(tmp_path, capsys):
+def test_a_model_is_evaluated_with_its_generation_config(tmp_path, capsys):
     torch.manual_seed(0)
     chosen = settings(
         None, "generation.max_length=2", "tokenizer.kind=characters", task="translate"
@@ -523,7 +561,7 @@ EARLIER = {"generation": "search", "end_ids": "closing", "metadata": "facts"}
 
 
 def rewritten(folder, change):
-    """Write the folder's config.json again after `change`, and its hash into the manifest."""
+    """Change the folder's config.json, and write its hash into the manifest."""
     config = change(json.loads((folder / "config.json").read_text("utf-8")))
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -547,7 +585,7 @@ def test_a_folder_with_the_earlier_names_of_format_1_answers_the_same(tmp_path, 
     assert says(capsys, folder) == said
 
 
-def test_an_older_folder_holds_no_search(tmp_path, capsys):
+def test_an_earlier_folder_has_no_generation_config(tmp_path, capsys):
     folder = language(tmp_path, DREW)
     rewritten(folder, lambda config: {k: v for k, v in config.items() if k != "generation"})
     assert zoo.load(folder).generation == GenerationConfig()
@@ -571,7 +609,7 @@ def test_another_seed_of_the_run_draws_another_text(tmp_path, capsys):
 @pytest.mark.parametrize(
     "word", ["+generation.seed=4", "++generation.seed=4", "generation={seed: 4}"]
 )
-def test_search_settings_in_another_spelling_go_over_the_models(tmp_path, capsys, word):
+def test_generation_settings_in_another_spelling_override_the_models(tmp_path, capsys, word):
     folder = language(tmp_path, replace(DREW, stop=()))
     assert says(capsys, folder, word) == says(capsys, folder, "generation.seed=4")
 

@@ -1,4 +1,4 @@
-"""The model folder: strict, whole, and nothing in it is ever run."""
+"""The model folder: saved and loaded again, refused after any change, and never run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILES = ["config.json", "model.safetensors", "vocabulary.json", "README.md"]
 
 @pytest.fixture
 def folder(tmp_path, trained):
-    """A copy of a trained model that may be spoilt."""
+    """Return a copy of a trained model that a test may change."""
     for name in [*FILES, "manifest.json"]:
         shutil.copy(trained / name, tmp_path / name)
     return tmp_path
 
 
 def sign(folder):
-    """Make the manifest fit again: what is wrong is then found by the reader itself."""
+    """Write the present hashes into the manifest, so that only the loader can find an error."""
     manifest = {"files": {name: verify.sha256(folder / name) for name in FILES}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -37,8 +37,8 @@ def test_a_folder_is_loaded_by_name_and_predicts(folder):
     texts = ["Gulls follow the trawler home.", "Snow closed the pass for three days."]
     assert zoo.load(folder).predict(texts) == ["sea", "mountain"]
     assert Classify.from_pretrained(folder).predict(texts[0]) == ["sea"]
-    facts = zoo.load(str(folder)).metadata
-    assert facts["test"]["accuracy"] >= 0.9
+    metadata = zoo.load(str(folder)).metadata
+    assert metadata["test"]["accuracy"] >= 0.9
 
 
 def test_saving_again_gives_the_same_files(folder, tmp_path):
@@ -159,10 +159,3 @@ def test_a_save_that_fails_leaves_no_folder_that_loads(folder, monkeypatch):
         task.save(folder)
     with pytest.raises(InputError, match=r"no manifest\.json"):
         zoo.load(folder)
-
-
-def test_the_card_says_what_is_read_and_how_to_use_it(folder):
-    card = (folder / "README.md").read_text()
-    assert "Reads `h_n` of the LSTM" in card
-    assert "| accuracy | " in card
-    assert "zoo.load" in card

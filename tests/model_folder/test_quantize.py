@@ -1,4 +1,4 @@
-"""Weights in fewer bytes: how far they may be off, and what a file of them is refused for."""
+"""Quantised weights: their rounding error, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = torch.finfo(torch.float32).tiny
 
 @cache
 def toy(name: str) -> Task:
-    """A task as it stands before training, for its toy rows, with no weight that is zero."""
+    """Return an untrained task for its toy rows, without zero weights."""
     torch.manual_seed(0)
     chosen = settings(None, task=name)
     task = build.build(chosen, open_corpus(chosen.data)).eval()
@@ -38,7 +38,7 @@ def toy(name: str) -> Task:
 
 
 def some(spread: float) -> dict[str, torch.Tensor]:
-    """Tensors of every kind; the rows of the matrix are from 10 ** -spread to 10 ** spread large."""
+    """Return tensors of every kind; matrix rows have sizes from 10 ** -spread to 10 ** spread."""
     torch.manual_seed(1)
     return {
         "matrix": torch.randn(400, 9) * torch.logspace(-spread, spread, 400)[:, None],
@@ -52,7 +52,7 @@ def some(spread: float) -> dict[str, torch.Tensor]:
 
 
 def equal(one, two) -> bool:
-    """Whether two dictionaries hold the same tensors, of the same types, bit by bit."""
+    """Return whether two dictionaries hold bitwise equal tensors of the same dtypes."""
     return one.keys() == two.keys() and all(
         one[name].dtype == two[name].dtype and torch.equal(one[name], two[name]) for name in one
     )
@@ -60,13 +60,13 @@ def equal(one, two) -> bool:
 
 @pytest.fixture
 def folder(tmp_path):
-    """An untrained model in whole numbers, which may be spoilt."""
+    """Save an untrained int8 model that a test may change."""
     toy("classify").save(tmp_path / "model", {}, "int8")
     return tmp_path / "model"
 
 
 def sign(folder):
-    """Make the manifest fit what is there."""
+    """Write the present hashes into the manifest."""
     files = json.loads((folder / "manifest.json").read_text())["files"]
     manifest = {"files": {name: sha256(folder / name) for name in files}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -90,7 +90,7 @@ def test_half_precision_is_within_its_own_rounding():
         assert (error <= weights[name].abs() * 2**-11 + 2**-25).all()
 
 
-def test_whole_numbers_are_within_half_a_scale():
+def test_int8_is_within_half_a_scale():
     weights = some(30)
     packed = pack(weights, "int8")
     found, scale = unpack(packed, weights), packed["matrix.scale"]
@@ -122,7 +122,7 @@ def test_rows_of_zeros_stay_zeros():
     assert torch.equal(unpack(packed, {"w": matrix})["w"][[0, 2]], torch.zeros(2, 2))
 
 
-def test_only_matrices_of_floats_become_whole_numbers():
+def test_only_float_matrices_become_int8():
     weights = some(4)
     packed = pack(weights, "int8")
     for name in ("vector", "cube", "number"):
@@ -243,7 +243,7 @@ CHANGES = [
 
 
 def wider(weights, name):
-    """A matrix with one row more, and its scales."""
+    """Add a row to a matrix and to its scales."""
     for part in (name, f"{name}.scale"):
         yield part, torch.cat([weights[part], weights[part][:1]])
 

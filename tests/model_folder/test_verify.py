@@ -1,4 +1,4 @@
-"""A model folder that somebody has changed: refused with the file's name, and nothing is run."""
+"""A manipulated model folder is refused with the file's name, and nothing in it is run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HUGE = 10**15  # a matrix with so many rows fits into no machine
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory, trained):
-    """Two finished folders: a classifier with expected answers, a translator with two tokenizers."""
+    """Save two models: a classifier with expected.json, a translator with two tokenizers."""
     place = tmp_path_factory.mktemp("originals")
     task = zoo.load(trained)
     task.save(place / "sea", task.metadata, "int8", examples(task, TEXTS))
@@ -44,13 +44,13 @@ def originals(tmp_path_factory, trained):
 
 @pytest.fixture
 def marker(tmp_path):
-    """A folder that appears when a planted pickle or module is run."""
+    """Return a folder that a planted pickle or module creates when it is run."""
     return tmp_path / "executed"
 
 
 @pytest.fixture
 def copied(originals, tmp_path, marker):
-    """A function to copy a finished folder; whatever becomes of it, nothing in it was run."""
+    """Return a function that copies a model folder; check afterwards that nothing was run."""
 
     def copy(name="sea") -> Path:
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
@@ -66,7 +66,7 @@ def folder(copied):
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -76,14 +76,14 @@ class Bomb:
 
 
 def sign(folder, *more):
-    """Make the manifest fit what is there, `more` files included."""
+    """Write the present hashes into the manifest, those of `more` files too."""
     listed = [*json.loads((folder / "manifest.json").read_text())["files"], *more]
     files = {name: sha256(folder / name) for name in listed if (folder / name).is_file()}
     (folder / "manifest.json").write_text(json.dumps({"files": files}))
 
 
 def harmed(folder, name, harm, marker):
-    """Harm one file of a folder."""
+    """Damage one file of a folder."""
     path = folder / name
     data = bytearray(path.read_bytes())
     if harm == "flip":
@@ -110,14 +110,14 @@ HARMS = ["flip", "truncate", "shorten", "empty", "pickle", "torch", "swap", "rem
 
 
 def refused(folder, name) -> str:
-    """What is said of a folder that is not loaded; it names the file."""
+    """Return the error message of a folder that is refused; check that it names the file."""
     with pytest.raises(InputError, match=re.escape(name)) as raised:
         zoo.load(folder)
     return str(raised.value)
 
 
 def edit(folder, section, value, key=None, name="config.json"):
-    """Change an entry of a json file, or of a section of it, and sign."""
+    """Change an entry of a JSON file, or of a section of it, then write the hashes."""
     whole = json.loads((folder / name).read_text("utf-8"))
     (whole if key is None else whole[section])[section if key is None else key] = value
     (folder / name).write_text(json.dumps(whole), "utf-8")
@@ -138,8 +138,11 @@ def test_the_folders_are_whole_before_they_are_harmed(copied):
     assert {path.name for path in copied("sea").iterdir()} == {*SEA, "manifest.json"}
     assert cli.main(["check", str(copied("sea"))]) == 0
     assert len(zoo.load(copied("pairs")).predict(TEXTS)) == 2
-    assert {path.name for path in copied("pairs").iterdir()} == {*PAIRS, "README.md",
-                                                                 "manifest.json"}  # fmt: skip
+    assert {path.name for path in copied("pairs").iterdir()} == {
+        *PAIRS,
+        "README.md",
+        "manifest.json",
+    }
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -349,7 +352,7 @@ def test_a_config_that_lacks_a_key_is_refused(folder, key):
     assert f"unknown or missing key {key!r}" in refused(folder, "config.json")
 
 
-def test_facts_are_only_read(folder, marker):
+def test_metadata_are_only_read(folder, marker):
     call = {"_target_": "os.mkdir", "_args_": [str(marker)]}
     edit(folder, "metadata", call | {"test": {"accuracy": float("nan")}, "name": "../../x"})
     assert zoo.load(folder).predict(TEXTS) == ["sea", "mountain"]
@@ -368,8 +371,19 @@ def test_code_that_lies_in_the_folder_is_not_found(folder, marker, monkeypatch, 
     assert "no such task" in refused(Path("."), "config.json")
 
 
-OUTSIDE = ["../outside", "a/../../outside", "/outside", "sub/file", "a\\b", "..\\outside", "..", ".",
-           "./config.json", "config.json/", "manifest.json"]  # fmt: skip
+OUTSIDE = [
+    "../outside",
+    "a/../../outside",
+    "/outside",
+    "sub/file",
+    "a\\b",
+    "..\\outside",
+    "..",
+    ".",
+    "./config.json",
+    "config.json/",
+    "manifest.json",
+]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -482,7 +496,7 @@ def test_the_command_line_names_a_changed_file(folder, marker, capsys):
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", ["beam_size"]])
-def test_the_command_line_refuses_a_search_that_is_none(folder, capsys, value):
+def test_the_command_line_refuses_an_invalid_generation_config(folder, capsys, value):
     edit(folder, "generation", value)
     assert "generation" in fails(capsys, "mode=predict", f"model={folder}", "text=the sea")
 
@@ -513,8 +527,10 @@ def test_a_check_counts_what_is_answered_otherwise(folder, capsys):
     sign(folder)
     assert cli.main(["check", str(folder)]) == 1
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [f"{folder}: 1 of 2 answers as expected",
-                       f"  {TEXTS[1]}: harbour, now mountain"]  # fmt: skip
+    assert printed == [
+        f"{folder}: 1 of 2 answers as expected",
+        f"  {TEXTS[1]}: harbour, now mountain",
+    ]
 
 
 def test_the_run_reads_no_folder_without_a_manifest(folder, capsys):

@@ -1,1 +1,1 @@
-"""The modes of `python -m zoo.run`, and what they print."""
+"""The modes of `python -m zoo.run` and their output."""

@@ -1,4 +1,4 @@
-"""mode=chat: type, and see the model go on; settings change between two lines."""
+"""mode=chat: an interactive session with a model, with commands that change its settings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Type a text; the answer appears behind it. A line that begins with / is a comman
 
 
 def chat(task: Task, source: IO[str], out: IO[str]) -> None:
-    """Answer line after line of `source` into `out`, until it ends or says /quit."""
-    asking = source.isatty()
-    if asking:
+    """Answer each line of `source` into `out`, until the end of `source` or /quit."""
+    interactive = source.isatty()
+    if interactive:
         print(HELP, file=out)
-    for line in _lines(source, out if asking else None):
+    for line in _lines(source, out if interactive else None):
         if line == "/quit":
             return
         try:
@@ -38,18 +38,21 @@ def chat(task: Task, source: IO[str], out: IO[str]) -> None:
 
 
 def answer(task: Task, line: str, out: IO[str]) -> None:
-    """One answer, in pieces as they are produced."""
+    """Write one answer, piece by piece as it is generated."""
     for piece in task.stream_answer(Row({"text": line}, "here")):
         out.write(piece)
         out.flush()
     out.write("\n")
     seed = task.generation.seed
-    if seed is not None:  # the next draw is another one, and a session can be repeated
+    if seed is not None:  # the next sample differs, and a session is still repeatable
         task.generation = replace(task.generation, seed=(seed + 1) % 2**32)
 
 
 def command(task: Task, line: str) -> str:
-    """What a command answers. Raises InputError for one that is none, or a wrong value."""
+    """Run a command. Return its output.
+
+    Raises InputError for an unknown command or a wrong value.
+    """
     name, _, value = line[1:].partition(" ")
     settings = asdict(task.generation)
     if name == "help":
@@ -70,6 +73,7 @@ def command(task: Task, line: str) -> str:
 
 
 def _lines(source: IO[str], prompt: IO[str] | None) -> Iterator[str]:
+    """Yield the lines of `source`, each after a prompt on `prompt` if it is given."""
     while True:
         if prompt is not None:
             print("> ", end="", file=prompt, flush=True)
@@ -80,7 +84,7 @@ def _lines(source: IO[str], prompt: IO[str] | None) -> Iterator[str]:
 
 
 def start(task: Task) -> None:
-    """A chat on the terminal. Ctrl-C ends an answer, or the chat where there is none."""
+    """Chat on the terminal. Ctrl-C ends an answer. Without a terminal it ends the chat."""
     while True:
         try:
             return chat(task, sys.stdin, sys.stdout)

@@ -1,4 +1,4 @@
-"""Which output of the LSTM a task reads, with the shapes of a real batch, and its gates at work."""
+"""Explain a task: the LSTM output it reads, the shapes of a batch, and its gates on a text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo import device
 from zoo.data.dataset import Batch
+from zoo.device import DTYPES, find_precision
 from zoo.evaluation import plots
 from zoo.rnn import kernels
 from zoo.rnn.lstm_reference import Gates
@@ -18,7 +18,7 @@ from zoo.task import Task
 
 @dataclass(frozen=True)
 class Line:
-    """One tensor of a batch on its way through a task."""
+    """One tensor of the forward pass of a batch."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class Line:
 
 @torch.no_grad()
 def shapes(task: Task, batch: Batch) -> list[Line]:
-    """Every tensor from ids to logits, in the order in which they come to be."""
+    """Return every tensor from ids to logits, in order of computation."""
     task.eval()
     encoded = task.backbone(task.inputs(batch), batch.lengths)
     lstm = task.backbone.lstm
@@ -52,13 +52,13 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
 
 
 def sentence(task: Task) -> str:
-    """Why the task reads what it reads."""
+    """Return a sentence: the LSTM output that the task reads, and why."""
     return f"{task.name} reads {task.reads}: {task.why}."
 
 
 def kernel(task: Task, batch: Batch) -> kernels.Explanation:
-    """What runs the LSTM on a batch, in the precision that a training would choose."""
-    dtype = device.DTYPES[device.find_precision("auto", task.device)]
+    """Explain which kernel runs the LSTM on a batch, in the precision that training chooses."""
+    dtype = DTYPES[find_precision("auto", task.device)]
     rows, time = batch.ids.shape
     ragged = bool((batch.lengths < time).any())
     return task.backbone.lstm.explain(rows, time, task.device, dtype, ragged)
@@ -66,7 +66,7 @@ def kernel(task: Task, batch: Batch) -> kernels.Explanation:
 
 @torch.no_grad()
 def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
-    """The tokens of a batch's first row, and the gates and cells of the LSTM over them.
+    """Return the tokens of a batch's first row, and the gates and cells over them.
 
     Each gate is (layers * directions, time, hidden). Raises ValueError for an empty row.
     """
@@ -76,13 +76,14 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
         raise ValueError("an empty text has no gates to show")
     backbone = task.backbone
     vectors = backbone.embed_inputs(task.inputs(batch))[:1, : ids.size(1)]
-    *_, seen = backbone.lstm(vectors, return_gates=True)  # (layers * directions, 1, time, hidden)
-    return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in seen))
+    # Each gate is (layers * directions, 1, time, hidden).
+    *_, values = backbone.lstm(vectors, return_gates=True)
+    return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in values))
 
 
 def draw(task: Task, batch: Batch, folder: Path) -> Path:
-    """gates.png in `folder`: the gates over a batch's first row; returns its path."""
-    tokens, seen = gates(task, batch)
+    """Write the gates over a batch's first row to gates.png in `folder`. Return its path."""
+    tokens, values = gates(task, batch)
     names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
     folder.mkdir(parents=True, exist_ok=True)
-    return plots.gates(tokens, [gate.float().cpu().numpy() for gate in seen], names, folder)
+    return plots.gates(tokens, [gate.float().cpu().numpy() for gate in values], names, folder)

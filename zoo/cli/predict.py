@@ -1,4 +1,4 @@
-"""mode=predict: one answer per row, in order, each as soon as it is there."""
+"""mode=predict: one answer per row, in order, written as soon as it is computed."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from zoo import device
 from zoo.cli import tagged_text
 from zoo.config import Settings
 from zoo.data import readers
 from zoo.data.readers import Row
+from zoo.device import find_precision
 from zoo.errors import InputError
 from zoo.files import atomic
 from zoo.task import Task
 
-MOST = 1024  # rows that are answered together
-DRAWN = 20  # answers of which pictures are drawn
+MOST = 1024  # rows per call of the model
+DRAWN = 20  # answers that are plotted
 
 
 def predict(task: Task, settings: Settings) -> None:
-    """Answer `text`, or the rows of `input`, into `output`.
+    """Write the answers to `text`, or to the rows of `input`, into `output`.
 
-    A line at a time: standard input may be a program that waits for each answer. An empty line has
-    an empty answer. An output file appears when it is complete. With `out` the first answers are
-    also drawn into that folder, where the task has something to draw.
+    Standard input is read as it arrives, because a program may wait for each answer. An empty line
+    has an empty answer. An output file appears when it is complete. With `out` the first DRAWN
+    answers are also plotted into that folder, if the task has a plot.
     """
-    precision = device.find_precision(settings.precision, task.device)
+    precision = find_precision(settings.precision, task.device)
     form = _form(task, settings)
-    if settings.text and form == "label" and _alone(settings):
+    if settings.text and form == "label" and _can_stream(settings):
         for piece in task.stream_answer(Row({"text": settings.text}, "text")):
             print(piece, end="", flush=True)
         print()
@@ -57,31 +57,35 @@ def predict(task: Task, settings: Settings) -> None:
 
 
 def _form(task: Task, settings: Settings) -> str:
-    """How answers are written: labelled words on a terminal in colours. Raises InputError for a
-    form that is of words alone."""
-    of_words = "words" in task.input_columns
-    if settings.format in ("conll", "colour") and not of_words:
+    """Return the output format. Word labels are in colour on a terminal.
+
+    Raises InputError for a format of word labels with a task that has none.
+    """
+    labels_words = "words" in task.input_columns
+    if settings.format in ("conll", "colour") and not labels_words:
         raise InputError(f"format={settings.format}: {task.name} labels no words: label or json")
-    for_the_eye = of_words and settings.output == "-" and sys.stdout.isatty()
-    return "colour" if for_the_eye and settings.format == "label" else settings.format
+    in_colour = labels_words and settings.output == "-" and sys.stdout.isatty()
+    return "colour" if in_colour and settings.format == "label" else settings.format
 
 
-def _alone(settings: Settings) -> bool:
-    """Whether nothing but an answer's text is written: then it appears as it is produced."""
-    one = settings.generation.get("n_best", 1) == 1
-    return settings.output == "-" and settings.out is None and one
+def _can_stream(settings: Settings) -> bool:
+    """Return whether only the text of one answer is written, so that it can be streamed."""
+    single = settings.generation.get("n_best", 1) == 1
+    return settings.output == "-" and settings.out is None and single
 
 
 def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:
-    """What was asked, and its answer; None for an empty row."""
-    asked = [task.input_row(row) for row in chunk]
-    empty = [not any(row.values()) for row in asked]
-    answers = task.predict_rows((r for r, e in zip(asked, empty, strict=True) if not e), precision)
-    for row, nothing in zip(asked, empty, strict=True):
-        yield row, None if nothing else next(answers)
+    """Yield each row with its answer, None for an empty row."""
+    inputs = [task.input_row(row) for row in chunk]
+    empty = [not any(row.values()) for row in inputs]
+    asked = (row for row, is_empty in zip(inputs, empty, strict=True) if not is_empty)
+    answers = task.predict_rows(asked, precision)
+    for row, is_empty in zip(inputs, empty, strict=True):
+        yield row, None if is_empty else next(answers)
 
 
 def _line(task: Task, answer: Any, form: str) -> str:
+    """Return an answer in the output format; empty or null for None."""
     if form == "json":
         details = None if answer is None else task.to_json(answer)
         return json.dumps(details, ensure_ascii=False)
@@ -89,16 +93,18 @@ def _line(task: Task, answer: Any, form: str) -> str:
         return ""
     if form == "label":
         return task.format(answer)
-    words = answer["words"], answer["labels"]
-    return (
-        tagged_text.conll(*words)
-        if form == "conll"
-        else tagged_text.ansi(tagged_text.coloured(*words, task.options["labels"]))
-    )
+    words = answer["words"]
+    labels = answer["labels"]
+    if form == "conll":
+        return tagged_text.conll(words, labels)
+    return tagged_text.ansi(tagged_text.coloured(words, labels, task.options["labels"]))
 
 
 def arriving(file: IO[bytes]) -> Iterator[list[Row]]:
-    """Lines of a stream, as many at a time as are there: at least one, at most MOST."""
+    """Yield the lines of a stream in chunks: all that have arrived, at least one, at most MOST.
+
+    Raises InputError for undecodable text, after the lines before it.
+    """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=4 * MOST)
 
     def read() -> None:
@@ -106,12 +112,12 @@ def arriving(file: IO[bytes]) -> Iterator[list[Row]]:
             for number, line in enumerate(readers.decoded(file, "input"), 1):
                 waiting.put(Row({"text": line}, f"input:{number}"))
             waiting.put(None)
-        except ValueError as error:  # a line that is no text: after the answers to those before it
+        except ValueError as error:  # undecodable text: raised after the lines before it
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
-        chunk, end = _drained(waiting)
+        chunk, end = _drain(waiting)
         if chunk:
             yield chunk
         if isinstance(end, Exception):
@@ -120,8 +126,11 @@ def arriving(file: IO[bytes]) -> Iterator[list[Row]]:
             return
 
 
-def _drained(waiting: queue.Queue[Any]) -> tuple[list[Row], Any]:
-    """What is in a queue now, waiting for the first; and the mark of its end, or False."""
+def _drain(waiting: queue.Queue[Any]) -> tuple[list[Row], Any]:
+    """Wait for a first row, then take all rows in the queue.
+
+    Returns the rows and the end mark: None, an exception, or False if the end was not reached.
+    """
     chunk = []
     item = waiting.get()
     while isinstance(item, Row):
@@ -139,6 +148,7 @@ def _chunks(source: Iterator[Row]) -> Iterator[list[Row]]:
 
 @contextmanager
 def _output(name: str) -> Iterator[IO[bytes]]:
+    """Open the output: standard output for "-", else a file that appears when complete."""
     if name == "-":
         yield sys.stdout.buffer
     else:

@@ -1,4 +1,4 @@
-"""What `python -m zoo.run` prints at its end."""
+"""The summary that `python -m zoo.run` prints at its end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.cli import explain, tagged_text
 from zoo.data.dataset import Batch
 from zoo.task import Task
 
-MISTAKES = 3  # of the report's, printed
+MISTAKES = 3  # mistakes of the report that are printed
 COMMON = 20  # labels whose scores are printed
 FEW = 8  # labels whose confusions are printed as a table
 
 
 def training(folder: Path, report: dict[str, Any]) -> None:
-    """Scores beside the baseline's, the surest mistakes, and the next command to type."""
+    """Print the metrics beside the baseline's, the most confident mistakes, and next commands."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(
         title=f"{report['task']} on {report['data']}, {report['rows']['test']:,} test rows"
@@ -67,7 +67,7 @@ def training(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
-    """Precision, recall and F1 of the commonest labels, or kinds of spans."""
+    """Print precision, recall and F1 of the most frequent labels or span types."""
     table = Table(
         "label", *(Column(name, justify="right") for name in ("precision", "recall", "f1", "count"))
     )
@@ -78,7 +78,7 @@ def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:
-    """The whole matrix for a few labels, the commonest confusions for many."""
+    """Print the confusion matrix, or only the most frequent confusions if there are many labels."""
     if len(labels) <= FEW:
         table = Table("truth", *(escape(label) for label in labels), title="answers")
         for label, row in zip(labels, counts, strict=True):
@@ -98,7 +98,7 @@ def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> 
 
 
 def explanation(task: Task, batch: Batch) -> None:
-    """Every tensor of a batch with its shape, why the task reads what it reads, and what computes it."""
+    """Print the tensors of a batch with their shapes, what the task reads and why, and the kernel."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title=f"{task.name}: a batch of {len(batch)}")
     table.add_column("tensor")

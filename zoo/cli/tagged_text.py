@@ -1,4 +1,4 @@
-"""Labelled words for the eye, and for other programs."""
+"""Labelled words as text: in colour for a terminal, or in CoNLL format."""
 
 from __future__ import annotations
 
@@ -18,29 +18,35 @@ COLOURS = (
 
 
 def conll(words: Sequence[str], labels: Sequence[str]) -> str:
-    """A word and its label to a line, a tab between; a sentence ends with an empty line."""
+    """Return one line per word: the word, a tab, its label, a line end.
+
+    Raises ValueError when the counts of words and labels differ.
+    """
     return "".join(f"{word}\t{label}\n" for word, label in zip(words, labels, strict=True))
 
 
 def coloured(words: Sequence[str], labels: Sequence[str], every: Sequence[str]) -> Text:
-    """Words on the colour of their label, its name behind them; a span has one colour and one name.
-    `every`: all labels of the task, so that a label has the same colour in all sentences."""
+    """Return words on the colour of their label, followed by the name of the label.
+
+    A span has one colour and one name. `every` holds all labels of the task, so that a label has
+    the same colour in every sentence.
+    """
     is_span = bio.are_spans(every)
     kinds = sorted({bio.parts(label)[1] if is_span else label for label in every} - {""})
     shown = Text()
-    for together, kind in _grouped(words, labels, is_span):
+    for group, kind in _grouped(words, labels, is_span):
         if shown:
             shown.append(" ")
         if not kind:
-            shown.append(" ".join(together))
+            shown.append(" ".join(group))
             continue
         colour = COLOURS[kinds.index(kind) % len(COLOURS)]
-        shown.append(f" {' '.join(together)} ", f"black on {colour}").append(f" {kind}", colour)
+        shown.append(f" {' '.join(group)} ", f"black on {colour}").append(f" {kind}", colour)
     return shown
 
 
 def ansi(text: Text) -> str:
-    """A text with its colours, for a terminal."""
+    """Return a text with its colours as ANSI escapes."""
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system="256", soft_wrap=True).print(text, end="")
     return out.getvalue()
@@ -49,15 +55,15 @@ def ansi(text: Text) -> str:
 def _grouped(
     words: Sequence[str], labels: Sequence[str], is_span: bool
 ) -> Iterator[tuple[list[str], str]]:
-    """Words that have a label together, and what it is called; "" outside of spans."""
-    together: list[str] = []
-    before = ""
+    """Yield the words of each span with its type; "" outside of spans."""
+    group: list[str] = []
+    previous = ""
     for word, label in zip(words, labels, strict=True):
         prefix, kind = bio.parts(label) if is_span else ("B", label)
-        if together and (prefix in bio.BEGIN or kind != before):
-            yield together, before
-            together = []
-        together.append(word)
-        before = kind
-    if together:
-        yield together, before
+        if group and (prefix in bio.BEGIN or kind != previous):
+            yield group, previous
+            group = []
+        group.append(word)
+        previous = kind
+    if group:
+        yield group, previous

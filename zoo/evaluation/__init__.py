@@ -1,1 +1,1 @@
-"""Metrics, yardsticks without a network, and plots."""
+"""Metrics, baselines without a neural network, and plots."""

@@ -1,6 +1,6 @@
-"""The honest yardstick: what a well-known method without a network makes of the same rows.
+"""Baselines: well-known methods without a neural network, on the same rows.
 
-scikit-learn is imported where it is used: answering needs none of it.
+scikit-learn is imported inside the functions, because prediction does not need it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from zoo.data.readers import Row
 from zoo.evaluation import metrics
 from zoo.text import bio
 
-MOST_ROWS = 50_000  # it keeps its texts in memory; more rows than that are not read, and it says so
+MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in memory
 
 
 def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-    """TF-IDF and logistic regression: words and pairs of words, or for a tokenizer of
-    characters or subwords 1 to 3 characters.
+    """Classify with TF-IDF features and logistic regression.
 
-    Returns method, accuracy, macro_f1, seconds and the number of rows it learned from.
+    The features are words and word bigrams. For a tokenizer `kind` other than "words" they are
+    n-grams of 1 to 3 characters.
+
+    Returns method, accuracy, macro_f1, the number of training rows, and seconds.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -37,14 +39,17 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     features = TfidfVectorizer(
         analyzer="word" if words else "char_wb",
         ngram_range=(1, 2) if words else (1, 3),
-        min_df=min(2, len(rows)), max_features=None if words else 30_000, sublinear_tf=True,
-    )  # fmt: skip
+        min_df=min(2, len(rows)),
+        max_features=None if words else 30_000,
+        sublinear_tf=True,
+    )
     if len(set(labels)) <= 10:
         regression = LogisticRegression(C=10.0, max_iter=1000)
-    else:  # as accurate for many labels, and many times faster
+    else:  # for many labels as accurate, and many times faster
         regression = SGDClassifier("log_loss", alpha=1e-6, max_iter=10, tol=None, random_state=0)
     model = make_pipeline(features, regression).fit([str(row["text"]) for row in rows], labels)
-    wanted, texts = [], []
+    wanted = []
+    texts = []
     for row in test:
         wanted.append(str(row["label"]))
         texts.append(str(row["text"]))
@@ -59,11 +64,12 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
 
 
 def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
-    """A translation memory: the target of the training source that is most like the test source,
-    by TF-IDF of 1 to 4 characters.
+    """Translate with a translation memory: the target of the nearest training source.
 
-    Returns method, the scores of `zoo.evaluation.metrics.translation`, seconds and the number of rows it
-    learned from.
+    The nearest source has the highest cosine similarity of TF-IDF n-grams of 1 to 4 characters.
+
+    Returns method, the scores of `zoo.evaluation.metrics.translation`, the number of training rows,
+    and seconds.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.neighbors import NearestNeighbors
@@ -74,10 +80,10 @@ def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     known = features.fit_transform([str(row["source"]) for row in rows])
     nearest = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(known)
     asked = list(test)
-    place = nearest.kneighbors(
+    neighbours = nearest.kneighbors(
         features.transform([str(row["source"]) for row in asked]), return_distance=False
     )
-    found = [str(rows[int(i)]["target"]) for i in place[:, 0]]
+    found = [str(rows[int(i)]["target"]) for i in neighbours[:, 0]]
     return {
         "method": "nearest training pair",
         **metrics.translation(found, [str(row["target"]) for row in asked]),
@@ -87,11 +93,12 @@ def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
 
 
 def lzma_compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
-    """What LZMA needs for the test text once it has seen the training text: any compressor is a
-    language model, of -log2 P bits.
+    """Score LZMA as a language model: it compresses the test text after the training text.
 
-    Returns method, perplexity per word and bits_per_character as of `zoo.evaluation.metrics.perplexity`,
-    seconds and the number of rows it learned from.
+    The extra compressed size, in bits, stands for -log2 of the probability of the test text.
+
+    Returns method, perplexity per word and bits_per_character as `zoo.evaluation.metrics.perplexity`
+    does, the number of training rows, and seconds.
     """
     import lzma
 
@@ -118,10 +125,12 @@ def lzma_compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any
 
 
 def linear_tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
-    """A linear classifier of each word for itself: it, its affixes, its looks, and the words beside.
+    """Tag each word on its own with a linear classifier.
 
-    Returns method, the scores of `zoo.evaluation.metrics.tagging`, seconds and the number of rows it learned
-    from.
+    The features are the word, its affixes, its word shape, and the words around it.
+
+    Returns method, the scores of `zoo.evaluation.metrics.tagging`, the number of training rows, and
+    seconds.
     """
     from sklearn.feature_extraction import FeatureHasher
     from sklearn.linear_model import SGDClassifier
@@ -135,13 +144,15 @@ def linear_tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
         FeatureHasher(1 << 20, input_type="string"),
         SGDClassifier("modified_huber", alpha=1e-5, max_iter=8, tol=None, random_state=0),
     )
-    model.fit([named for row in rows for named in _features(labelled_words.words(row))], labels)
+    known = [of_word for row in rows for of_word in _features(labelled_words.words(row))]
+    model.fit(known, labels)
     asked = list(test)
     words = [labelled_words.words(row) for row in asked]
-    given = iter(model.predict([named for some in words for named in _features(some)]).tolist())
-    found = [list(islice(given, len(some))) for some in words]
+    features = [of_word for sentence in words for of_word in _features(sentence)]
+    predicted = iter(model.predict(features).tolist())
+    found = [list(islice(predicted, len(sentence))) for sentence in words]
     wanted = [labelled_words.labels(row) for row in asked]
-    unseen = [[word not in seen for word in some] for some in words]
+    unseen = [[word not in seen for word in sentence] for sentence in words]
     return {
         "method": "linear, word by word",
         **metrics.tagging(found, wanted, unseen, bio.are_spans(labels)),
@@ -151,29 +162,29 @@ def linear_tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
 
 
 def _features(words: list[str]) -> list[list[str]]:
-    """Of each word what a linear tagger looks at (after Ratnaparkhi 1996)."""
-    beyond = ["<", "<", *words, ">", ">"]
-    described = []
-    for place, word in enumerate(words, 2):
+    """Return the features of each word for the linear tagger (after Ratnaparkhi 1996)."""
+    padded = ["<", "<", *words, ">", ">"]
+    features = []
+    for position, word in enumerate(words, 2):
         affixes = [f"{n} {word[:n]}" for n in (1, 2, 3)] + [
             f"-{n} {word[-n:]}" for n in (1, 2, 3, 4)
         ]
-        near = {n: beyond[place + n] for n in (-2, -1, 1, 2)}
+        near = {n: padded[position + n] for n in (-2, -1, 1, 2)}
         around = [f"{n:+} {other}" for n, other in near.items()]
         around += [f"{n:+} -3 {near[n][-3:]}" for n in (-1, 1)]
         pairs = [f"-1 0 {near[-1]} {word}", f"0 +1 {word} {near[1]}"]
-        looks = "".join(
+        shape = "".join(
             "X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in word
         )
-        described.append(
+        features.append(
             [
                 f"0 {word}",
                 f"low {word.lower()}",
-                f"looks {looks[:8]}",
+                f"looks {shape[:8]}",
                 "bias",
                 *affixes,
                 *around,
                 *pairs,
             ]
         )
-    return described
+    return features

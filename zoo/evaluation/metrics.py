@@ -1,4 +1,4 @@
-"""Scores: of translations by sacreBLEU, with signatures; of language models per word and character."""
+"""Metrics of translation, language modelling, tagging and classification."""
 
 from __future__ import annotations
 
@@ -17,25 +17,31 @@ _UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 def translation(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
-    """bleu and chrf (cased, detokenised text, 0 to 100), bleu_lowercase (as papers report it, on
-    lower-cased tokens) and exact_match (share of the texts, 0 to 1)."""
+    """Return the translation metrics of answers `found` against references `wanted`.
+
+    bleu and chrf (0 to 100) are on cased, detokenised text. bleu_lowercase is on lower-cased
+    tokens, as papers report it. exact_match is the share of equal texts, 0 to 1.
+    Raises ValueError when the counts of texts differ.
+    """
     scores = {name: metric.corpus_score(found, [wanted]).score for name, metric in _metrics(wanted)}
     same = sum(a.strip() == b.strip() for a, b in zip(found, wanted, strict=True))
     return scores | {"exact_match": same / max(1, len(wanted))}
 
 
 def signatures(wanted: Sequence[str]) -> dict[str, str]:
-    """What each score of `translation` is computed with, in sacreBLEU's own words."""
-    described = {}
+    """Return sacreBLEU's signature of each score that `translation` computes."""
+    found = {}
     for name, metric in _metrics(wanted):
-        metric.corpus_score([""], [[""]])  # without references it has no signature
-        described[name] = str(metric.get_signature())
-    return described
+        metric.corpus_score([""], [[""]])  # a signature needs at least one reference
+        found[name] = str(metric.get_signature())
+    return found
 
 
 def tokenization(wanted: Sequence[str]) -> str:
-    """sacreBLEU's tokenizer for these references: "char" where most letters belong to a script
-    without blanks, else "13a", which is mteval's."""
+    """Return the name of sacreBLEU's tokenizer for these references.
+
+    It is "char" if most letters belong to a script without spaces, else "13a", that of mteval.
+    """
     letters = [c for text in wanted for c in text if c.isalpha()]
     unspaced = sum(bool(_UNSPACED.match(c)) for c in letters)
     return "char" if 2 * unspaced > len(letters) else "13a"
@@ -44,16 +50,19 @@ def tokenization(wanted: Sequence[str]) -> str:
 def _metrics(wanted: Sequence[str]) -> list[tuple[str, Any]]:
     from sacrebleu.metrics import BLEU, CHRF
 
-    how = tokenization(wanted)
+    tokenizer = tokenization(wanted)
     return [
-        ("bleu", BLEU(tokenize=how, force=True)),  # force: no advice on stderr
-        ("bleu_lowercase", BLEU(tokenize=how, lowercase=True, force=True)),
+        ("bleu", BLEU(tokenize=tokenizer, force=True)),  # force: no warnings on stderr
+        ("bleu_lowercase", BLEU(tokenize=tokenizer, lowercase=True, force=True)),
         ("chrf", CHRF()),
     ]
 
 
 def likelihood(nats: Mapping[str, float], tokens: Iterable[int]) -> dict[str, Any]:
-    """What `perplexity` is computed from: of one row its nats by each measure, and its tokens."""
+    """Return what `perplexity` needs of one row: nats by measure, and token counts.
+
+    `nats` maps the suffix of a measure to the negative log-likelihood of the row.
+    """
     ids = [int(token) for token in tokens]
     return {"nats": dict(nats), "tokens": len(ids), "unknown": ids.count(UNK)}
 
@@ -61,12 +70,15 @@ def likelihood(nats: Mapping[str, float], tokens: Iterable[int]) -> dict[str, An
 def perplexity(
     answers: Sequence[Mapping[str, Any]], texts: Sequence[str], by_line: bool
 ) -> dict[str, float]:
-    """perplexity per word, its suffix the measure: that of models with other tokens can be compared.
+    """Return perplexity per word, one per measure: the key is "perplexity" plus its suffix.
 
-    Words are what stands between blanks, and a line end counts as one: what has its own tokens,
-    one to a word, is scored by them. Also bits_per_character (a line end is one), loss (nats per
-    token) and unknown, the share of the tokens that are UNK: a model that may write UNK for a word
-    it does not know is let off lightly. `by_line`: every line of a text has an end, else the text.
+    Perplexity per word is comparable between models with different tokenizers. Words are separated
+    by whitespace, and each end counts as one word. For a tokenizer with one token per word this is
+    perplexity per token.
+
+    The result also holds bits_per_character (an end is one character), loss (nats per token), and
+    unknown. unknown is the share of UNK among the tokens. A model that predicts UNK for rare words
+    gets too low a perplexity. With `by_line` every line of a text has an end, otherwise the text.
     """
     parts = [part for text in texts for part in (lines(text) if by_line else [text])]
     words = sum(len(part.split()) + 1 for part in parts)
@@ -84,7 +96,7 @@ def perplexity(
 
 
 def _exp(value: float) -> float:
-    return math.exp(min(value, 700.0))  # beyond it there is no float
+    return math.exp(min(value, 700.0))  # a larger exponent overflows
 
 
 def tagging(
@@ -93,23 +105,27 @@ def tagging(
     unseen: Sequence[Sequence[bool]],
     of_spans: bool,
 ) -> dict[str, float]:
-    """accuracy of all words, accuracy_unseen of those that are `unseen` in training (0 without
-    any), sentence_accuracy: the share of the sentences without a mistake; and where the labels are
-    `of_spans` their precision, recall and f1."""
-    right = [
+    """Return the tagging metrics of labels `found` against `wanted`, each from 0 to 1.
+
+    accuracy is over all words. accuracy_unseen is over the words marked `unseen` in training, 0 if
+    there are none. sentence_accuracy is the share of sentences without an error. With `of_spans`
+    the result also has precision, recall and f1 of the spans.
+    Raises ValueError when lengths differ.
+    """
+    correct = [
         [a == b for a, b in zip(*pair, strict=True)] for pair in zip(found, wanted, strict=True)
     ]
-    every = [hit for sentence in right for hit in sentence]
+    every = [hit for sentence in correct for hit in sentence]
     new = [
         hit
-        for pair in zip(right, unseen, strict=True)
+        for pair in zip(correct, unseen, strict=True)
         for hit, is_new in zip(*pair, strict=True)
         if is_new
     ]
     values = {
         "accuracy": _share(every),
         "accuracy_unseen": _share(new),
-        "sentence_accuracy": _share([all(sentence) for sentence in right]),
+        "sentence_accuracy": _share([all(sentence) for sentence in correct]),
     }
     if of_spans and wanted:
         values |= bio.scores(wanted, found)
@@ -119,7 +135,7 @@ def tagging(
 def per_label(
     wanted: Sequence[str], found: Sequence[str], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """label, precision, recall, f1 and count of each label that occurs."""
+    """Return label, precision, recall, f1 and count of each label that occurs in `wanted`."""
     from sklearn.metrics import precision_recall_fscore_support
 
     values = precision_recall_fscore_support(wanted, found, labels=list(labels), zero_division=0)

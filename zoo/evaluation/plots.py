@@ -1,4 +1,4 @@
-"""Pictures of a run. matplotlib is imported where it draws, and never opens a window."""
+"""Plots of a run, written to files. matplotlib is imported only inside the functions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-TOKENS = 60  # of a text whose gates are drawn
+TOKENS = 60  # tokens of a text that a plot shows
 GATES = {
-    "i": "what is let in", "f": "what is kept", "g": "the candidate", "o": "what is shown",
-    "c": "the cell",
-}  # fmt: skip
-CELLS = 12  # a confusion matrix of more labels is drawn without numbers in its cells
+    "i": "input gate",
+    "f": "forget gate",
+    "g": "cell candidate",
+    "o": "output gate",
+    "c": "cell state",
+}
+CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
@@ -31,7 +34,7 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, 
 
 
 def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
-    """learning_curve.png: training and validation loss on the left axis, the metric on the right."""
+    """Write learning_curve.png: losses on the left axis, the validation metric on the right."""
     figure, axes = _axes(7, 4)
     epochs = [entry["epoch"] for entry in history]
     axes.plot(epochs, [entry["loss"] for entry in history], "o-", label="training loss")
@@ -40,8 +43,13 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
         axes.plot(epochs, losses, "s--", label="validation loss")
     axes.set(xlabel="epoch", ylabel="loss", xticks=epochs[:: max(1, len(epochs) // 12)])
     right = axes.twinx()
-    right.plot(epochs, [entry["valid"][metric] for entry in history], "^:", color="tab:green",
-               label=f"validation {metric}")  # fmt: skip
+    right.plot(
+        epochs,
+        [entry["valid"][metric] for entry in history],
+        "^:",
+        color="tab:green",
+        label=f"validation {metric}",
+    )
     right.set_ylabel(metric)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(folder / "learning_curve.png")
@@ -50,9 +58,9 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
 def confusion(
     truth: Sequence[str], found: Sequence[str], labels: Sequence[str], folder: Path
 ) -> list[list[int]]:
-    """confusion.png: rows are the true labels, columns the answers, each row adds up to 1.
+    """Write confusion.png: true labels in rows, answers in columns, each row normalised to 1.
 
-    Returns the counts.
+    Returns the counts (labels, labels).
     """
     from sklearn.metrics import confusion_matrix
 
@@ -80,10 +88,11 @@ def confusion(
 def gates(
     tokens: Sequence[str], values: Sequence[np.ndarray], names: Sequence[str], folder: Path
 ) -> Path:
-    """gates.png: i, f, g, o and c over the tokens, a column of pictures per layer and direction.
+    """Write gates.png: i, f, g, o and c over the tokens, one column per layer and direction.
 
-    values: five arrays (layers * directions, time, hidden), names: one per layer and direction. In
-    each picture a row is a unit, the ones that forget least at the top. Returns the file's path.
+    values: five arrays (layers * directions, time, hidden). names: one per layer and direction. In
+    each heat map a row is a unit, ordered by mean forget gate, the highest at the top. Returns the
+    path of the file.
     """
     shown = list(tokens[:TOKENS])
     time, count = len(shown), len(names)
@@ -96,9 +105,13 @@ def gates(
             signed = gate in ("g", "c")
             top = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
             image = axes[row, column].imshow(
-                cells, aspect="auto", interpolation="nearest", vmin=-top if signed else 0,
-                vmax=top, cmap="RdBu_r" if signed else "viridis",
-            )  # fmt: skip
+                cells,
+                aspect="auto",
+                interpolation="nearest",
+                vmin=-top if signed else 0,
+                vmax=top,
+                cmap="RdBu_r" if signed else "viridis",
+            )
             figure.colorbar(image, ax=axes[row, column])
             axes[row, column].set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
         labels = [_drawable(token, 12) for token in shown]
@@ -109,8 +122,10 @@ def gates(
 
 
 def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, path: Path) -> None:
-    """A picture of weights (written, read): a row for each token that was written, darker where
-    it was looked at more."""
+    """Write a heat map of attention weights (written, read) to `path`; darker is more attention.
+
+    `read` are the source tokens, `written` the generated ones.
+    """
     read, written = read[:TOKENS], written[:TOKENS]
     figure, axes = _axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
     axes.imshow(weights[: len(written), : len(read)], cmap="Greys", vmin=0, vmax=1, aspect="auto")
@@ -122,7 +137,7 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
 
 
 def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
-    """A picture of how many bits (tokens,) each token took: the less expected, the longer the bar."""
+    """Write a bar plot of the surprisal of each token, in bits (tokens,), to `path`."""
     tokens, bits = tokens[:TOKENS], bits[:TOKENS]
     figure, axes = _axes(1.5 + 0.22 * len(tokens), 3.5)
     axes.bar(range(len(tokens)), bits, color="tab:blue")
@@ -134,7 +149,7 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
 
 
 def _drawable(label: str, longest: int = 20) -> str:
-    """A label in characters that every installation's default font has, others as escapes."""
+    """Return a label of at most `longest` characters; those the default font lacks as escapes."""
     escaped = "".join(
         c if (ord(c) < 0x250 and c.isprintable()) or c == " " else f"\\u{ord(c):04x}" for c in label
     )

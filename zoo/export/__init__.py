@@ -1,1 +1,1 @@
-"""Models for use without this package: `torch.export` programs and ONNX files."""
+"""Export models as `torch.export` programs and ONNX files."""

@@ -1,4 +1,4 @@
-"""python -m zoo.export MODEL FILE: a trained model for use without this package, or without Python."""
+"""python -m zoo.export MODEL FILE: export a trained model. See `zoo.export.program`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""An LSTM or a backbone as an ONNX graph, written node by node: Gather -> LSTM -> … -> Transpose.
+"""Export an LSTM or a backbone as an ONNX graph: Gather -> LSTM -> … -> Transpose.
 
-ONNX's own LSTM takes the rows' lengths (`sequence_lens`), so padding has no influence there either.
-Its gates stand in the order i, o, f, g. Needs the extra [export].
+The ONNX LSTM operator takes the lengths of the rows (`sequence_lens`), so padding has no influence.
+Its gate order is i, o, f, g. Needs the extra [export].
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MISSING = 'ONNX needs onnx and onnxruntime: pip install -e ".[export]"'
 
 
 class Graph:
-    """Nodes and constants, in the order in which they are added."""
+    """Nodes and constants of an ONNX graph, in order of addition."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def add(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        """A node; returns the name of its first output."""
+        """Add a node. Return the name of its first output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
         return outputs[0]
 
     def constant(self, name: str, value: Tensor | np.ndarray) -> str:
-        """A constant; returns its name."""
+        """Add a constant. Return its name."""
         from onnx import numpy_helper
 
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
@@ -46,10 +46,11 @@ class Graph:
 
 
 def write(model: LSTM | Backbone, path: Path) -> None:
-    """Write the graph of (x or ids, lengths) -> output, h_n, c_n, batch and time free.
+    """Write the ONNX graph of (x or ids, lengths) -> output, h_n, c_n. Batch and time are dynamic.
 
-    x: as the LSTM takes it, float32; ids: (batch, time) int64; lengths: (batch,) int64 from 1 on.
-    Raises InputError for what ONNX's LSTM cannot compute, and without the packages.
+    x: (batch, time, input), or (time, batch, input) without batch_first, float32. ids: (batch,
+    time) int64. lengths: (batch,) int64, at least 1. Raises InputError for an LSTM that ONNX does
+    not support, and without the packages.
     """
     try:
         import onnx
@@ -77,20 +78,21 @@ def write(model: LSTM | Backbone, path: Path) -> None:
     count, size = lstm.num_layers * directions, lstm.hidden_size
     results: list[tuple[str, list[str | int]]] = [("output", [*first, directions * size])]
     results += [(name, [count, "batch", size]) for name in ("h_n", "c_n")]
-    made = helper.make_graph(
-        graph.nodes, "lstm",
+    onnx_graph = helper.make_graph(
+        graph.nodes,
+        "lstm",
         [given, helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
         graph.constants,
-    )  # fmt: skip
-    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
+    )
+    whole = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)])
     whole.ir_version = 8
     onnx.checker.check_model(whole, full_check=True)
     onnx.save(whole, str(path))
 
 
 def _layers(graph: Graph, lstm: LSTM, x: str) -> None:
-    """One LSTM node per layer, from x (time, batch, input) to output, h_n and c_n."""
+    """Add one LSTM node per layer, from x (time, batch, input) to output, h_n and c_n."""
     directions = 2 if lstm.bidirectional else 1
     last_h, last_c = [], []
     for layer in range(lstm.num_layers):
@@ -102,9 +104,9 @@ def _layers(graph: Graph, lstm: LSTM, x: str) -> None:
         kind = "bidirectional" if directions == 2 else "forward"
         graph.add("LSTM", inputs, names, hidden_size=lstm.hidden_size, direction=kind)
         # y: (time, directions, batch, hidden) -> (time, batch, directions * hidden)
-        turned = graph.add("Transpose", [names[0]], [f"turned{layer}"], perm=[0, 2, 1, 3])
+        transposed = graph.add("Transpose", [names[0]], [f"turned{layer}"], perm=[0, 2, 1, 3])
         shape = graph.constant(f"shape{layer}", np.array([0, 0, -1], np.int64))
-        x = graph.add("Reshape", [turned, shape], [f"output{layer}"])
+        x = graph.add("Reshape", [transposed, shape], [f"output{layer}"])
         last_h.append(names[1])
         last_c.append(names[2])
     order = [1, 0, 2] if lstm.batch_first else [0, 1, 2]
@@ -114,7 +116,11 @@ def _layers(graph: Graph, lstm: LSTM, x: str) -> None:
 
 
 def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[str]:
-    """W (directions, 4 * hidden, input), R (directions, 4 * hidden, hidden), B (…, 8 * hidden)."""
+    """Add the constants W, R and B of a layer. Return their names; "" without bias.
+
+    W: (directions, 4 * hidden, input). R: (directions, 4 * hidden, hidden). B: (directions,
+    8 * hidden).
+    """
 
     def gates(name: str, suffix: str) -> Tensor:
         i, f, g, o = lstm.get_parameter(name + suffix).detach().float().chunk(4)
@@ -132,7 +138,7 @@ def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[
 
 
 def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: str) -> str:
-    """A learned initial state, once for each row: (directions, batch, hidden)."""
+    """Add a learned initial state, expanded to (directions, batch, hidden). Return its name."""
     learned = lstm.get_parameter(name).detach().float()
     rows = slice(layer * directions, (layer + 1) * directions)
     value = graph.constant(f"{name}_{layer}", learned[rows])  # (directions, 1, hidden)
@@ -143,7 +149,7 @@ def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: 
 
 
 def session(path: Path) -> Callable[[Tensor, Tensor], list[np.ndarray]]:
-    """ONNX Runtime on the file, as a function of (x or ids, lengths)."""
+    """Return a function of (x or ids, lengths) that runs the file in ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError:

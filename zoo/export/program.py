@@ -1,8 +1,8 @@
-"""python -m zoo.export MODEL FILE: a trained model for use without this package, or without Python.
+"""python -m zoo.export MODEL FILE: export a trained model for use without this package.
 
 FILE.pt2 holds the whole task as a `torch.export` program: ids and lengths to logits. FILE.onnx
-holds the backbone: ids and lengths to output, h_n and c_n. Batch and time are free in both, padding
-is without influence, and each file is run and compared with the model before it is left behind.
+holds the backbone: ids and lengths to output, h_n and c_n. Batch and time are dynamic in both, and
+padding has no influence. Each file is run and compared with the model before it is kept.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ from zoo.torch_private import lstm_as_loop
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-TOLERANCE = 1e-5  # of what an exported model may differ
-SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # batch and time of the comparison
+TOLERANCE = 1e-5  # the largest allowed difference of an exported model
+SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # (batch, time) of the comparisons
 
 
 class Plain(nn.Module):
-    """A model as a function of tensors alone: (x or ids, lengths) -> tensors."""
+    """A model as a function of tensors: (x or ids, lengths) -> tensors."""
 
     def __init__(self, model: LSTM | Backbone | Task) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).cpu().eval()  # the caller's stays in training
+        self.model = (
+            copy.deepcopy(model).cpu().eval()
+        )  # the caller's model keeps its mode and device
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """An LSTM's or a backbone's output, h_n and c_n; a task's logits."""
+        """Return output, h_n and c_n of an LSTM or a backbone, or the logits of a task."""
         if isinstance(self.model, Task):
             return (self.model(Batch(ids=x, lengths=lengths, row_numbers=lengths)),)
         if isinstance(self.model, Backbone):
@@ -57,42 +59,53 @@ class Plain(nn.Module):
 
 
 def program(model: LSTM | Backbone | Task) -> ExportedProgram:
-    """A `torch.export` program of (x or ids, lengths), for any batch and any time from 1 on.
+    """Return a `torch.export` program of (x or ids, lengths), for any batch and time from 1.
 
-    Raises InputError for an LSTM with layer norm: its loop over time is Python's.
+    Raises InputError for a shared model, a task that generates, and an LSTM with a Python loop over
+    time: layer norm, or the engines "hoisted" and "reference".
     """
     if isinstance(model, Multitask):
         raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
     if isinstance(model, Task) and model.generates:
-        raise InputError(f"{model.name} searches for its answers, token by token: torch.export "
-                         "cannot take that; FILE.onnx holds its encoder")  # fmt: skip
+        raise InputError(
+            f"{model.name} searches for its answers, token by token: torch.export "
+            "cannot take that; FILE.onnx holds its encoder"
+        )
     lstm = _lstm(model)
     if lstm.layer_norm or lstm.engine in ("hoisted", "reference"):
-        raise InputError("layer_norm, and engines other than torch's, loop over time in Python, "
-                         "which fixes the number of steps: torch.export cannot take them")  # fmt: skip
+        raise InputError(
+            "layer_norm, and engines other than torch's, loop over time in Python, "
+            "which fixes the number of steps: torch.export cannot take them"
+        )
     x, lengths = example(model, 3, 6)
-    batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
-    where = (0, 1) if _batch_first(model) else (1, 0)
-    free = ({where[0]: batch, where[1]: time}, {0: batch})
+    batch = torch.export.Dim("batch", min=1)
+    time = torch.export.Dim("time", min=1)
+    x_shape = {0: batch, 1: time} if _batch_first(model) else {1: batch, 0: time}
+    dynamic_shapes = (x_shape, {0: batch})
     with _while_loops(), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its own code
-        return torch.export.export(Plain(model), (x, lengths), dynamic_shapes=free)
+        warnings.simplefilter("ignore", FutureWarning)  # raised by torch about its own code
+        return torch.export.export(Plain(model), (x, lengths), dynamic_shapes=dynamic_shapes)
 
 
 @contextlib.contextmanager
 def _while_loops() -> Iterator[None]:
-    """torch.export freezes the time of an LSTM unless it is told to write a loop."""
+    """Make torch.export write a loop over time. Otherwise it fixes the number of steps.
+
+    Raises InputError for a torch version without this.
+    """
     try:
         loop = lstm_as_loop()
     except ImportError:
-        raise InputError(f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
-                         "2.11 to 2.13 have") from None  # fmt: skip
+        raise InputError(
+            f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
+            "2.11 to 2.13 have"
+        ) from None
     with loop:
         yield
 
 
 def example(model: LSTM | Backbone | Task, batch: int, time: int) -> tuple[Tensor, Tensor]:
-    """Made-up input of ragged lengths: x or ids, and lengths (batch,) from 1 to time."""
+    """Return random input: x or ids, and ragged lengths (batch,) from 1 to `time`."""
     generator = torch.Generator().manual_seed(batch * 1000 + time)
     lengths = torch.randint(1, time + 1, (batch,), generator=generator)
     lengths[0] = time
@@ -107,13 +120,17 @@ def example(model: LSTM | Backbone | Task, batch: int, time: int) -> tuple[Tenso
 
 
 def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], Any]) -> float:
-    """The largest difference between `run(x, lengths)` and the model, at four shapes."""
+    """Return the largest absolute difference between `run(x, lengths)` and the model.
+
+    Compares at the four SHAPES. A NaN counts as infinite.
+    """
     worst = 0.0
     for shape in SHAPES:
         x, lengths = example(model, *shape)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            wanted, found = Plain(model)(x, lengths), run(x, lengths)
+            wanted = Plain(model)(x, lengths)
+            found = run(x, lengths)
         for one, other in zip(wanted, found, strict=True):
             gap = (one - torch.as_tensor(other)).abs().max()
             worst = max(worst, float(gap.nan_to_num(math.inf)))
@@ -121,15 +138,16 @@ def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], An
 
 
 def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
-    """Write the model as PATH.pt2 or PATH.onnx; returns the largest difference that was found.
+    """Write the model to PATH.pt2 or PATH.onnx. Return the largest difference from the model.
 
-    Of a Task, .onnx holds the backbone. Raises InputError when the ending is another one, when a
-    part cannot be exported, or when the file differs from the model: then nothing is left behind.
+    The .onnx file of a Task holds the backbone. Raises InputError for another suffix, for a model
+    that cannot be exported, and for a file that differs from the model. Then no file is written.
     """
     path = Path(path)
     if isinstance(model, Task) and not model.by_ids:
-        raise InputError(f"{model.name} reads more of a word than its id: ids and lengths are not "
-                         "enough for it")  # fmt: skip
+        raise InputError(
+            f"{model.name} reads more of a word than its id: ids and lengths are not enough for it"
+        )
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")
@@ -161,6 +179,7 @@ def _batch_first(model: LSTM | Backbone | Task) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Export a model. Return 0, or 2 after an error on standard error."""
     parser = argparse.ArgumentParser(
         "python -m zoo.export", description=(__doc__ or "").split("\n")[0]
     )

@@ -1,1 +1,1 @@
-"""From scores of the next token to sequences: beam search and sampling."""
+"""Text generation from next-token probabilities: beam search and sampling."""

@@ -1,4 +1,4 @@
-"""Beam search, for all texts of a batch at once. A beam of one is greedy search."""
+"""Beam search over all texts of a batch at once. A beam of size 1 is greedy search."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from zoo.text.special_ids import BOS, EOS
 def beam_search(
     step_model: StepModel, limits: Tensor, config: GenerationConfig
 ) -> list[list[Hypothesis]]:
-    """The hypotheses of each text, unordered: as many as the beam is wide or some more, or fewer
-    where there are not so many texts of that length.
+    """Return the finished hypotheses of each text, unordered.
 
-    A text's `beam` best prefixes are followed. Of the continuations of all of them the best are
-    looked at: one that ends the text is a hypothesis if it is among the `beam` best; the `beam`
-    best that do not end it are the next prefixes. The search for a text is over at its limit, or
-    when it has `beam` hypotheses and the best prefix, ranked as if it ended here, is no better than
-    the last of those that will be returned: a short bad text must not end the search for a good one.
+    A text gets `beam_size` hypotheses or a few more. It gets fewer only if fewer texts of the
+    allowed length exist.
+
+    Each step follows a text's `beam_size` best prefixes and ranks all their continuations. A
+    continuation with EOS becomes a hypothesis if it is among the `beam_size` best. The `beam_size`
+    best continuations without EOS become the next prefixes. The search for a text stops at its
+    limit. It also stops when the text has `beam_size` hypotheses and the best prefix, scored as if
+    it ended now, does not beat the worst hypothesis to be returned. So a short, improbable
+    hypothesis cannot stop the search early.
     """
     found: list[list[Hypothesis]] = [[] for _ in limits]
-    texts = torch.arange(len(limits), device=limits.device)  # those that are looked for
+    texts = torch.arange(len(limits), device=limits.device)  # the texts still being searched
     ids = torch.full_like(texts, BOS).unsqueeze(1)  # (texts, prefixes): the last tokens
     total = torch.zeros(ids.shape, device=ids.device)  # (texts, prefixes): log-probabilities
     written = ids.new_empty(*ids.shape, 0)  # (texts, prefixes, tokens)
@@ -35,29 +38,35 @@ def beam_search(
         )
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)
-        best, place = sums.topk(min(2 * config.beam_size, sums.size(1)))  # at most half of them end
-        prefixes, ids = place // vocabulary, place % vocabulary
+        # A prefix has one EOS continuation: of twice the beam at least a whole beam goes on.
+        best, index = sums.topk(min(2 * config.beam_size, sums.size(1)))
+        prefixes = index // vocabulary
+        ids = index % vocabulary
         ends = ids == EOS
-        hits = (ends & best.isfinite())[:, : config.beam_size]
-        for row, rank in hits.nonzero().tolist():
+        finished = (ends & best.isfinite())[:, : config.beam_size]
+        for row, rank in finished.nonzero().tolist():
             tokens = written[row, prefixes[row, rank]].tolist()
             found[int(texts[row])].append(hypothesis(tokens, float(best[row, rank]), config))
         total, rank = best.masked_fill(ends, -torch.inf).topk(min(config.beam_size, best.size(1)))
-        prefixes, ids = prefixes.gather(1, rank), ids.gather(1, rank)
-        hopes = (total.amax(1) / (length + 1) ** config.length_penalty).tolist()
-        going = [
-            length < limit and not _over(found[text], hope, config)
-            for text, limit, hope in zip(texts.tolist(), limits[texts].tolist(), hopes, strict=True)
+        prefixes = prefixes.gather(1, rank)
+        ids = ids.gather(1, rank)
+        best_scores = (total.amax(1) / (length + 1) ** config.length_penalty).tolist()
+        continues = [
+            length < limit and not _finished(found[text], best_score, config)
+            for text, limit, best_score in zip(
+                texts.tolist(), limits[texts].tolist(), best_scores, strict=True
+            )
         ]
-        kept = torch.tensor(going, device=ids.device).nonzero().squeeze(1)
+        kept = torch.tensor(continues, device=ids.device).nonzero().squeeze(1)
         prefixes, ids, total, texts = prefixes[kept], ids[kept], total[kept], texts[kept]
         step_model.reorder(kept, prefixes)
         written = torch.cat([written[kept.unsqueeze(1), prefixes], ids.unsqueeze(-1)], -1)
     return found
 
 
-def _over(found: list[Hypothesis], hope: float, config: GenerationConfig) -> bool:
+def _finished(found: list[Hypothesis], best_score: float, config: GenerationConfig) -> bool:
+    """Return whether a prefix of this score cannot change the `n_best` hypotheses of its text."""
     if len(found) < config.beam_size:
         return False
     ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-    return hope <= ranked[config.n_best - 1]
+    return best_score <= ranked[config.n_best - 1]

@@ -1,4 +1,4 @@
-"""Search: from the probabilities of the next token to whole texts."""
+"""Settings of text generation: beam search or sampling, length limits and stop strings."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from zoo.config import Count, Positive
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a text is looked for: along the most probable prefixes, or by drawing.
+    """Settings of text generation: beam search by default, sampling with `sample`.
 
-    Hypotheses are ranked by log-probability / length ** length_penalty, the end counted as a token.
+    Hypotheses are ranked by log-probability / length ** length_penalty. The length counts EOS.
+    Raises ValueError when `n_best` exceeds the beam size in a beam search.
     """
 
-    beam_size: Count = 5  # prefixes of a text that are followed; 1 is greedy
-    n_best: Count = 1  # hypotheses of a text that are returned
-    length_penalty: Annotated[float, Field(ge=0)] = 1.0  # 0: by probability alone, for short texts
-    min_length: Annotated[int, Field(ge=0)] = 0  # tokens, the end not counted
-    max_length: Count = 200  # tokens; what is read may bound it too
-    sample: bool = False  # draw tokens instead of searching for the best
-    temperature: Positive = 1.0  # of a draw: surer below 1, wilder above
-    top_k: Annotated[int, Field(ge=0)] = 0  # draw from so many tokens; 0: from all
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # … from the fewest that have this share
-    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0  # of tokens that are there already
-    stop: tuple[
-        Annotated[str, Field(min_length=1)], ...
-    ] = ()  # texts are over where one of these is in what was written
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # of draws; None: torch's generator
+    beam_size: Count = 5  # prefixes kept per text; 1 is greedy search
+    n_best: Count = 1  # hypotheses returned per text
+    length_penalty: Annotated[float, Field(ge=0)] = 1.0  # 0: no normalisation
+    min_length: Annotated[int, Field(ge=0)] = 0  # tokens, without EOS
+    max_length: Count = 200  # tokens, without EOS; the input may set a lower limit
+    sample: bool = False  # sample tokens instead of beam search
+    temperature: Positive = 1.0  # of sampling: below 1 sharpens, above 1 flattens
+    top_k: Annotated[int, Field(ge=0)] = 0  # most probable tokens to sample from; 0: all
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # nucleus sampling; 1: off
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0  # 1: none
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # strings that end a text
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # None: torch's generator
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam_size and not self.sample:

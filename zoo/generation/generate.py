@@ -1,4 +1,4 @@
-"""From a model that is asked step by step to whole texts, by the search that is asked for."""
+"""Generate texts with a step model, by beam search or by sampling."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.generation.step_model import Hypothesis, StepModel
 def generate(
     step_model: StepModel, limits: Tensor, config: GenerationConfig
 ) -> list[list[Hypothesis]]:
-    """For each text at most `n_best` hypotheses, the best first.
+    """Return at most `n_best` hypotheses for each text, best first.
 
-    limits: (texts,) int64, the most tokens that each may have, its end not counted. The writer
-    holds one empty prefix of each text. What a beam finds for a text does not depend on the others,
-    nor does what is drawn with a seed. A text that is done leaves the batch.
+    limits: (texts,) int64, the maximum number of tokens of each text, without EOS. `step_model`
+    starts with one empty prefix per text. Beam search, and sampling with a seed, give a text the
+    same result in any batch. A finished text leaves the batch.
     """
     limits = limits.clamp(max=config.max_length)
-    look = sampling.sample if config.sample else beam_search.beam_search
-    found = look(step_model, limits, config)
-    return [sorted(each, key=lambda h: -h.score)[: config.n_best] for each in found]
+    search = sampling.sample if config.sample else beam_search.beam_search
+    found = search(step_model, limits, config)
+    return [sorted(of_text, key=lambda h: -h.score)[: config.n_best] for of_text in found]

@@ -1,4 +1,4 @@
-"""Restraints on what is written, each a Writer around a Writer: the searches know nothing of them."""
+"""Logits processors: each is a StepModel that wraps a StepModel, for any generation method."""
 
 from __future__ import annotations
 
@@ -17,25 +17,34 @@ Decode = Callable[[Sequence[int]], str]  # ids -> text
 def apply_processors(
     step_model: StepModel,
     config: GenerationConfig,
-    spell: Decode,
+    decode: Decode,
     prompts: Sequence[Sequence[int]] = (),
 ) -> StepModel:
-    """The writer, with what of `search` restrains it. `prompts`: what each text begins with."""
+    """Wrap the step model in the processors that `config` asks for.
+
+    `prompts` are the ids each text begins with. Without processors the step model itself is
+    returned.
+    """
     if config.repetition_penalty > 1:
         step_model = RepetitionPenalty(step_model, config.repetition_penalty, prompts)
     if config.stop:
-        step_model = StopStrings(step_model, config.stop, spell)
+        step_model = StopStrings(step_model, config.stop, decode)
     return step_model
 
 
 class RepetitionPenalty:
-    """Tokens that are there already have their log-probability times `factor`, then all add up to
-    one again (Keskar et al. 2019, there on logits). Line ends are spared."""
+    """Multiply the log-probability of tokens that already occur by `factor`, then renormalise.
+
+    Keskar et al. (2019) apply the penalty to logits. Special ids, line ends among them, get no
+    penalty.
+    """
 
     def __init__(
         self, step_model: StepModel, factor: float, prompts: Sequence[Sequence[int]]
     ) -> None:
-        self.step_model, self.factor, self.prompts = step_model, factor, prompts
+        self.step_model = step_model
+        self.factor = factor
+        self.prompts = prompts
         self.ends_itself = step_model.ends_itself
         self.seen: Tensor | None = None  # (texts, prefixes, vocabulary)
 
@@ -56,13 +65,15 @@ class RepetitionPenalty:
 
 
 class StopStrings:
-    """A text in which one of the strings `stop` was written can only end."""
+    """Allow only EOS after a generated text contains one of the strings `stop`."""
 
-    def __init__(self, step_model: StepModel, stop: Sequence[str], spell: Decode) -> None:
-        self.step_model, self.stop, self.spell = step_model, stop, spell
+    def __init__(self, step_model: StepModel, stop: Sequence[str], decode: Decode) -> None:
+        self.step_model = step_model
+        self.stop = stop
+        self.decode = decode
         self.ends_itself = step_model.ends_itself
-        self.tail = max(map(len, stop)) + 1  # tokens in which a string that is new must lie
-        self.written: list[list[list[int]]] | None = None  # of each prefix of each text
+        self.tail = max(map(len, stop)) + 1  # a new stop string lies within the last so many tokens
+        self.written: list[list[list[int]]] | None = None  # ids of each prefix of each text
 
     def step(self, ids: Tensor) -> Tensor:
         logs = self.step_model.step(ids)
@@ -72,34 +83,40 @@ class StopStrings:
         for texts, tokens in zip(self.written, ids.tolist(), strict=True):
             for text, token in zip(texts, tokens, strict=True):
                 text.append(token)
-        over = [[self._stopped(text[-self.tail :]) for text in texts] for texts in self.written]
+        stopped = [
+            [self._contains_stop(text[-self.tail :]) for text in texts] for texts in self.written
+        ]
         at_end = torch.arange(logs.size(-1), device=logs.device) == EOS
-        only = torch.zeros_like(logs[0, 0]).masked_fill(~at_end, -torch.inf)
-        return torch.where(torch.tensor(over, device=logs.device).unsqueeze(-1), only, logs)
+        end_only = torch.zeros_like(logs[0, 0]).masked_fill(~at_end, -torch.inf)
+        return torch.where(torch.tensor(stopped, device=logs.device).unsqueeze(-1), end_only, logs)
 
-    def _stopped(self, ids: Sequence[int]) -> bool:
-        text = self.spell(ids)
+    def _contains_stop(self, ids: Sequence[int]) -> bool:
+        text = self.decode(ids)
         return any(string in text for string in self.stop)
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         self.step_model.reorder(texts, prefixes)
         assert self.written is not None
-        places = zip(texts.tolist(), prefixes.tolist(), strict=True)
-        self.written = [[[*self.written[text][i]] for i in row] for text, row in places]
+        kept = zip(texts.tolist(), prefixes.tolist(), strict=True)
+        self.written = [[[*self.written[text][i]] for i in row] for text, row in kept]
 
 
 def until_stop_string(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Pieces of a text up to the first of the strings `stop`, each as soon as it is sure."""
-    waiting, longest = "", max(map(len, stop), default=1)
+    """Yield a text piece by piece, up to the first of the strings `stop`.
+
+    Characters that may begin a stop string are held back until that is decided.
+    """
+    waiting = ""
+    longest = max(map(len, stop), default=1)
     for piece in pieces:
         waiting += piece
         found = [(waiting.index(s) + len(s), waiting.index(s)) for s in stop if s in waiting]
-        if found:  # what is complete first counts
+        if found:  # the string that is complete first counts
             yield waiting[: min(found)[1]]
             return
-        sure = len(waiting) - longest + 1  # what may begin one of them waits
-        if sure > 0:
-            yield waiting[:sure]
-            waiting = waiting[sure:]
+        safe = len(waiting) - longest + 1  # these characters cannot begin a stop string
+        if safe > 0:
+            yield waiting[:safe]
+            waiting = waiting[safe:]
     if waiting:
         yield waiting

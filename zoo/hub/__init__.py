@@ -1,1 +1,1 @@
-"""Models that come with the package, how they are made again, and folders on the hub."""
+"""Shipped models, their retraining, and model folders on the Hugging Face hub."""

@@ -1,4 +1,4 @@
-"""python -m zoo.hub: the models that come with the package, and model folders on the hub."""
+"""python -m zoo.hub: shipped models, and model folders on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from zoo.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0, 1 when a check fails, or 2 after one line on standard error."""
+    """Run a command. Return 0, 1 when a check fails, or 2 after an error on standard error."""
     parser = _parser()
     chosen, more = parser.parse_known_args(arguments)  # settings may stand behind --out
     if more and (chosen.command != "retrain" or any(text.startswith("-") for text in more)):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     chosen.more = more
+    commands = {
+        "list": _list,
+        "check": _check,
+        "retrain": _retrain,
+        "push": _push,
+        "pull": _pull,
+    }
     try:
-        return {"list": _list, "check": _check, "retrain": _retrain, "push": _push, "pull": _pull}[
-            chosen.command
-        ](chosen)
+        return commands[chosen.command](chosen)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -32,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m zoo.hub", description=__doc__)
     parts = parser.add_subparsers(dest="command", required=True)
-    parts.add_parser("list", help="the models that come with the package")
-    part = parts.add_parser("check", help="does a model still answer as it did when it was made?")
+    parts.add_parser("list", help="the shipped models")
+    part = parts.add_parser("check", help="compare a model's answers with its expected.json")
     part.add_argument("name", nargs="*", help="model folders or names; all shipped ones if none")
-    part = parts.add_parser("retrain", help="make a shipped model again, as its card says")
+    part = parts.add_parser("retrain", help="train a shipped model again, by its recipe")
     part.add_argument("name")
     part.add_argument("settings", nargs="*", help="as for zoo.run: data.path=FOLDER")
-    part.add_argument("--out", type=Path, help="where trainings are kept; runs/TASK-NAME")
+    part.add_argument("--out", type=Path, help="folder of the trainings; default runs/TASK-NAME")
     part = parts.add_parser("push", help="copy a model folder to the Hugging Face hub")
     part.add_argument("model", help="a model folder or name")
     part.add_argument("to", help="OWNER/NAME on the hub, or a folder")
@@ -63,7 +68,8 @@ def _check(chosen: argparse.Namespace) -> int:
 
     failed = 0
     for name in chosen.name or shipped():
-        model, expected = load(name), read_expected(name)
+        model = load(name)
+        expected = read_expected(name)
         found = examples(model, [case["input"] for case in expected])
         wrong = [(old, new) for old, new in zip(expected, found, strict=True) if old != new]
         print(f"{name}: {len(expected) - len(wrong)} of {len(expected)} answers as expected")

@@ -1,8 +1,8 @@
-"""Model folders elsewhere: on the Hugging Face hub, or in another folder that stands for it.
+"""Push model folders to the Hugging Face hub or another folder, and pull them from there.
 
-What comes from outside is a claim: only the files that its manifest lists are fetched, of one
-revision, into a place of their own. They are checked and loaded as strictly as any model folder, and
-only then does the folder appear under its name. Nothing in it is ever run.
+A remote folder is not trusted. `pull` fetches only the files its manifest lists, of one revision,
+into a temporary folder. It verifies and loads them like any model folder. Only then does the folder
+get its final name. No code from it is run.
 """
 
 from __future__ import annotations
@@ -21,69 +21,75 @@ from zoo.model_folder.verify import locate, manifest_of
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MANIFEST = "manifest.json"
-Fetch = Callable[[str, Path], None]  # a file's name, and the folder to put it into
+Fetch = Callable[[str, Path], None]  # (file name, destination folder)
 
 
 def push(name: str | Path, to: str) -> str:
-    """Copy a model folder, or a shipped model, to OWNER/NAME on the hub or to a folder; where it
-    then is. It is loaded first: what does not load is not sent. Raises InputError."""
+    """Copy a model folder or a shipped model to OWNER/NAME on the hub, or to a folder.
+
+    Returns the destination: the folder, or the URL of the commit. The model is loaded first.
+    Raises InputError if it does not load, or if the copy fails.
+    """
     folder = locate(name)
     load(folder)
     files = [*manifest_of(folder), MANIFEST]
     if not _on_hub(to):
-        with _appearing(Path(to), replaces=True) as place:
+        with _complete_folder(Path(to), replaces=True) as work:
             for file in files:
-                shutil.copyfile(folder / file, place / file)
+                shutil.copyfile(folder / file, work / file)
         return to
     hub = _hub()
-    with _explained(to):
+    with _one_line_errors(to):
         api = hub.HfApi()
         api.create_repo(to, exist_ok=True)
         done = api.upload_folder(
-            repo_id=to, folder_path=folder, allow_patterns=files, delete_patterns="*",
+            repo_id=to,
+            folder_path=folder,
+            allow_patterns=files,
+            delete_patterns="*",
             commit_message=f"Model folder {folder.name}",
-        )  # fmt: skip
+        )
     return str(getattr(done, "commit_url", done))
 
 
 def pull(source: str, folder: str | Path, revision: str | None = None) -> Path:
-    """Fetch a model folder from OWNER/NAME on the hub, or from a folder; its path.
+    """Fetch a model folder from OWNER/NAME on the hub, or from a folder. Return its path.
 
-    `folder` must not be there yet, and is not there afterwards if anything was wrong. Raises
-    InputError that names the file at fault.
+    `folder` must not exist yet. It does not exist after an error. Raises InputError that names the
+    faulty file.
     """
     fetch = _from_hub(source, revision) if _on_hub(source) else _from_folder(source)
-    with _appearing(Path(folder), replaces=False) as place:
-        fetch(MANIFEST, place)
-        for name in manifest_of(place):
-            fetch(name, place)
-        load(place)
+    with _complete_folder(Path(folder), replaces=False) as work:
+        fetch(MANIFEST, work)
+        for name in manifest_of(work):
+            fetch(name, work)
+        load(work)
     return Path(folder)
 
 
 def _on_hub(name: str) -> bool:
-    """OWNER/NAME is a repository; ./OWNER/NAME, or a folder that is there, is not."""
+    """Return whether a name is a hub repository: OWNER/NAME, and no existing folder."""
     return REPOSITORY.fullmatch(name) is not None and not Path(name).is_dir()
 
 
 def _from_folder(source: str) -> Fetch:
-    def fetch(name: str, place: Path) -> None:
+    def fetch(name: str, destination: Path) -> None:
         path = Path(source) / name
         if not path.is_file():
             raise InputError(f"{path}: missing")
-        shutil.copyfile(path, place / name)
+        shutil.copyfile(path, destination / name)
 
     return fetch
 
 
 def _from_hub(source: str, revision: str | None) -> Fetch:
     hub = _hub()
-    with _explained(source):
-        commit = hub.HfApi().model_info(source, revision=revision).sha  # the same for all files
+    with _one_line_errors(source):
+        commit = hub.HfApi().model_info(source, revision=revision).sha  # one commit for all files
 
-    def fetch(name: str, place: Path) -> None:
-        with _explained(f"{source}: {name}"):
-            hub.hf_hub_download(source, name, revision=commit, local_dir=place)
+    def fetch(name: str, destination: Path) -> None:
+        with _one_line_errors(f"{source}: {name}"):
+            hub.hf_hub_download(source, name, revision=commit, local_dir=destination)
 
     return fetch
 
@@ -97,34 +103,38 @@ def _hub() -> Any:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """What the hub complains of, in one line."""
+def _one_line_errors(what: str) -> Iterator[None]:
+    """Turn any error of the hub into an InputError of one line."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # a dozen kinds: no network, no such repository, no right to it, …
+    except Exception as error:  # of many classes: network, missing repository, access rights, …
         text = str(error).strip() or type(error).__name__
         raise InputError(f"{what}: {text.splitlines()[0]}") from None
 
 
 @contextmanager
-def _appearing(folder: Path, replaces: bool) -> Iterator[Path]:
-    """A folder to fill that takes its name when it is complete, or is gone."""
+def _complete_folder(folder: Path, replaces: bool) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `folder` after success, and is deleted after an error.
+
+    With `replaces` an existing model folder is replaced. Raises InputError if another folder or
+    file has the name.
+    """
     if folder.exists() and not (replaces and (folder / MANIFEST).is_file()):
         cure = "no model folder" if replaces else "choose a folder that is not there yet"
         raise InputError(f"{folder}: exists already: {cure}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
-        place = Path(work) / folder.name
-        place.mkdir()
-        yield place
-        shutil.rmtree(place / ".cache", ignore_errors=True)  # the hub's own notes
-        older = Path(work) / "older"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as parent:
+        work = Path(parent) / folder.name
+        work.mkdir()
+        yield work
+        shutil.rmtree(work / ".cache", ignore_errors=True)  # metadata of huggingface_hub
+        older = Path(parent) / "older"
         if folder.exists():
             folder.rename(older)
         try:
-            place.rename(folder)
+            work.rename(folder)
         except BaseException:
             if older.exists():
                 older.rename(folder)

@@ -1,4 +1,4 @@
-"""A shipped model made again: its trainings one after the other, then its weights in fewer bytes."""
+"""Retrain a shipped model: run the trainings of its recipe, then quantise the weights."""
 
 from __future__ import annotations
 
@@ -30,29 +30,31 @@ FORMS = {
 
 
 def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None) -> Path:
-    """Train a shipped model from nothing, as its card says; the folder of the result.
+    """Train a shipped model from scratch by its recipe. Return the folder of the new model.
 
-    `given` are settings for every step, above all `data.path`. The trainings are kept in `out`, by
-    default runs/TASK-NAME: what is there already is gone on with. The model is in its folder
-    `model`. Raises InputError.
+    `given` are settings for every step, above all `data.path`. `out` holds the trainings, by
+    default runs/TASK-NAME. Finished steps in it are skipped, and an interrupted step is resumed.
+    The new model is in `out`/model. Raises InputError.
     """
     recipe = shipped.recipe(name)
     folder = Path(out or f"runs/{name.replace('/', '-')}")
     before: Path | None = None
     for number, step in enumerate(recipe.steps, 1):
-        place = folder / str(number)
-        if not (place / "manifest.json").is_file():
-            _train([*step, *given, *([] if before is None else [f"init={before}"])], place)
-        before = place
+        step_folder = folder / str(number)
+        if not (step_folder / "manifest.json").is_file():
+            init = [] if before is None else [f"init={before}"]
+            _train([*step, *given, *init], step_folder)
+        before = step_folder
     assert before is not None
     return _finish(name, recipe, before, given, folder / "model")
 
 
-def _train(settings: Sequence[str], place: Path) -> None:
-    if (place / pipeline.STATE / checkpoint.FILE).is_file():
-        settings = [f"resume={place}"]
+def _train(settings: Sequence[str], folder: Path) -> None:
+    """Train into a folder, or resume the training in it."""
+    if (folder / pipeline.STATE / checkpoint.FILE).is_file():
+        settings = [f"resume={folder}"]
     else:
-        settings = [*settings, f"out={place}"]
+        settings = [*settings, f"out={folder}"]
     command = shlex.join(["python", "-m", "zoo.run", *settings])
     log.info("%s", command)
     pipeline.run(check(compose([*settings])), command, time.time())
@@ -61,9 +63,13 @@ def _train(settings: Sequence[str], place: Path) -> None:
 def _finish(
     name: str, recipe: shipped.Recipe, trained: Path, given: Sequence[str], into: Path
 ) -> Path:
-    """A trained model in the form that it is shipped in, with the figures of that form beside those
-    of the weights as they were trained, both computed in float32."""
-    task, last = load(trained), [*recipe.steps[-1], *given]
+    """Write a trained model in the storage format of its recipe.
+
+    The metadata hold the metrics of the stored weights and of the trained weights, both computed
+    in float32.
+    """
+    task = load(trained)
+    last = [*recipe.steps[-1], *given]
     settings = check(compose(last))
     configure(task, settings)
     corpus = [text for text in last if text.startswith("data")]
@@ -71,28 +77,38 @@ def _finish(
     shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
     path = [text for text in shown if text.startswith("data.path")]
     metadata = dict(task.metadata or {})
-    del metadata["command"]  # the steps are in its place
+    del metadata["command"]  # `steps` replaces it
     metadata |= {
-        "name": name, "languages": recipe.languages, "limits": recipe.limits,
-        "weights": FORMS[recipe.weights], "metric": task.metric, "steps": [[*step, *path] for step in recipe.steps],
+        "name": name,
+        "languages": recipe.languages,
+        "limits": recipe.limits,
+        "weights": FORMS[recipe.weights],
+        "metric": task.metric,
+        "steps": [[*step, *path] for step in recipe.steps],
         "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
-        "evaluate": shlex.join(["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]),
+        "evaluate": shlex.join(
+            ["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]
+        ),
         "test_precision": "fp32",
-    }  # fmt: skip
+    }
     if metadata["baseline"] is None:
         rows = open_rows(settings, type(task))
         metadata["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
     task.save(into, metadata, recipe.weights)
-    for form, place in (("trained", trained), ("test", into)):
-        measured = [f"task={task.name}", *corpus, *generation, f"model={place}", "precision=fp32"]
+    for form, folder in (("trained", trained), ("test", into)):
+        measured = [f"task={task.name}", *corpus, *generation, f"model={folder}", "precision=fp32"]
         metadata[form] = pipeline.evaluate_saved(check(compose([*measured, "mode=evaluate"])))[1]
     task.save(into, metadata, recipe.weights, examples(load(into), recipe.inputs))
     return into
 
 
 def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:
-    """{"input", "answer"} of texts; of a model that draws, what it finds likeliest, in short."""
+    """Return {"input", "answer"} for each text.
+
+    A model that samples answers by greedy search here, in at most 16 tokens. This changes the
+    generation config of `task`.
+    """
     if task.generation.sample:
         task.generation = replace(
             task.generation, sample=False, beam_size=1, n_best=1, max_length=16
@@ -103,7 +119,10 @@ def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def differences(name: str, made: str | Path) -> list[tuple[str, float, float]]:
-    """Of every test metric of a shipped model its name, its value, and that of another folder."""
+    """Return (name, shipped value, value in `made`) of every test metric of a shipped model.
+
+    The result is empty if `name` is not shipped.
+    """
     if not (SHIPPED / name / "manifest.json").is_file():
         return []
     own, other = (read_config(folder)["metadata"]["test"] for folder in (SHIPPED / name, made))

@@ -1,4 +1,4 @@
-"""The models that come with the package: what they are called, what they can, what they were made of."""
+"""The shipped models: their list and their training recipes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ RECIPES = SHIPPED / "recipes.json"
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """One model, as the list shows it."""
+    """One model in the list."""
 
-    name: str  # what zoo.load takes
+    name: str  # the argument of zoo.load
     task: str
-    reads: str  # of the LSTM
+    reads: str  # the LSTM output that the task reads
     languages: str
-    size: int  # bytes of its folder
-    metric: str  # the task's own, of the test rows
+    size: int  # bytes of the folder
+    metric: str  # the main metric of the task, on the test rows
     value: float
 
 
 class ModelTable(list[ShippedModel]):
-    """Shipped models; printed, a table."""
+    """A list of shipped models that prints as a table."""
 
     def __str__(self) -> str:
         rows = [("name", "task", "reads", "languages", "MB", "test")]
@@ -43,12 +43,13 @@ class ModelTable(list[ShippedModel]):
 
 
 def list_models() -> ModelTable:
-    """The models that come with the package, by name."""
-    return ModelTable(_seen(name) for name in shipped())
+    """Return the shipped models, in order of their names."""
+    return ModelTable(_describe(name) for name in shipped())
 
 
-def _seen(name: str) -> ShippedModel:
-    config, folder = read_config(name), SHIPPED / name
+def _describe(name: str) -> ShippedModel:
+    config = read_config(name)
+    folder = SHIPPED / name
     metadata = config["metadata"]
     metric = metadata["metric"]
     size = sum(path.stat().st_size for path in folder.iterdir())
@@ -65,21 +66,22 @@ def _seen(name: str) -> ShippedModel:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a shipped model is made again.
+    """How to train a shipped model.
 
-    `steps` are settings of trainings, each of which starts from the model of the one before (so
-    `init=` is not given); the last one's is the model. The corpus's `data.path` is the caller's.
+    `steps` holds the settings of one or more trainings. Each starts from the model of the step
+    before, so `init=` is not given. The last one trains the shipped model. The caller gives
+    `data.path`.
     """
 
     steps: list[list[str]]
     weights: Form
     languages: str
     limits: str
-    inputs: list[str]  # that expected.json answers
+    inputs: list[str]  # of expected.json
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a shipped model. Raises InputError that lists those there are."""
+    """Return the recipe of a shipped model. Raises InputError that lists the known names."""
     recipes: dict[str, Any] = json.loads(RECIPES.read_text("utf-8"))
     if name not in recipes:
         raise InputError(f"{name}: no such model; there are: {', '.join(recipes)}")

@@ -1,4 +1,4 @@
-"""The model card: README.md of a model folder, made of what its config.json says."""
+"""The model card: README.md of a model folder, generated from its config.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from zoo.model_folder.citations import SOURCES
 from zoo.text.tokenizers import Tokenizer
 
-FACTS = (  # of a report, those that go into the model folder
+FACTS = (  # keys of a report that become the metadata of a model folder
     "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
     "train_seconds", "seed", "precision", "command", "versions",
 )  # fmt: skip
@@ -23,12 +23,11 @@ def card(
     tokenizer: Tokenizer,
     metadata: Mapping[str, Any],
 ) -> str:
-    """The model card, in Markdown."""
+    """Return the model card, in Markdown."""
     data = str(metadata.get("data", "unnamed data"))
     lines = [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
     lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
-    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} "
-              f"{tokenizer.kind}"]  # fmt: skip
+    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} {tokenizer.kind}"]
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
         if name in metadata:
             lines.append(f"- {name.replace('_', ' ')}: {metadata[name]}")
@@ -42,11 +41,17 @@ def card(
 
 
 def _figures(metadata: Mapping[str, Any]) -> list[str]:
-    """A table: this folder's figures, those of the weights before they were made smaller, and those
-    of the yardstick."""
-    columns = [(name, metadata[key]) for key, name in
-               (("test", "test"), ("trained", "test, full weights"), ("valid", "validation"),
-                ("baseline", "test, baseline")) if metadata.get(key)]  # fmt: skip
+    """Return a table of metrics: of this folder, of the full-precision weights, of the baseline."""
+    columns = [
+        (name, metadata[key])
+        for key, name in (
+            ("test", "test"),
+            ("trained", "test, full weights"),
+            ("valid", "validation"),
+            ("baseline", "test, baseline"),
+        )
+        if metadata.get(key)
+    ]
     if not columns:
         return []
     names = dict.fromkeys(name for _, values in columns for name in values)
@@ -67,12 +72,20 @@ def _data(name: str) -> list[str]:
     source = SOURCES.get(name)
     if source is None:
         return []
-    return ["## Data", "", f"{source.about[0].upper()}{source.about[1:]} (`data={name}`).", "",
-            f"Licence: {source.licence}.", "", f"To cite: {source.cite}.", ""]  # fmt: skip
+    return [
+        "## Data",
+        "",
+        f"{source.about[0].upper()}{source.about[1:]} (`data={name}`).",
+        "",
+        f"Licence: {source.licence}.",
+        "",
+        f"To cite: {source.cite}.",
+        "",
+    ]
 
 
 def _commands(metadata: Mapping[str, Any]) -> list[str]:
-    """What trained it, and what measures it again."""
+    """Return the commands that train and evaluate the model."""
     commands = [("Trained by", metadata.get("command"))]
     if steps := metadata.get("steps"):
         several = ", each step from the model of the one before" if steps[1:] else ""

@@ -1,4 +1,4 @@
-"""Where the rows of each named corpus come from: what they are, on what terms, and how to cite them."""
+"""Description, licence and citation of each named corpus."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus as a model card speaks of it."""
+    """What a model card says about a corpus."""
 
     about: str
     licence: str

@@ -1,7 +1,7 @@
-"""Writing a model folder, and reading one: strictly, and running nothing that stands in it.
+"""Write and read a model folder. Reading is strict and runs no code from the folder.
 
-A model is plain data here: what its config says, its weights, its tokenizers. Which class it is, and
-how that is built again, is known above.
+Here a model is plain data: config, weights and tokenizers. `zoo.loading` and `zoo.task` know its
+class and build it.
 """
 
 from __future__ import annotations
@@ -26,32 +26,35 @@ from zoo.text.tokenizers import TOKENIZERS, Tokenizer
 
 @dataclass(frozen=True)
 class Model:
-    """A model as it is written: all that a folder and its card are made of."""
+    """A model to write: everything that its folder and its card contain."""
 
     config: dict[str, Any]  # task, options, generation, end_ids
-    backbone: dict[str, Any]  # its options
+    backbone: dict[str, Any]  # options of the backbone
     weights: Mapping[str, Tensor]
-    tokenizers: Sequence[Tokenizer]  # the target side's own is the second
-    reads: str
-    why: str
+    tokenizers: Sequence[Tokenizer]  # one, or source and target
+    reads: str  # the LSTM output that the task reads
+    why: str  # the reason, for the card
     parameter_count: int
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A folder that was read: verified, but not yet a model."""
+    """A verified model folder whose module is not built yet."""
 
     folder: Path
     config: dict[str, Any]
-    tokenizers: list[Tokenizer]  # the target side's own is the second
+    tokenizers: list[Tokenizer]  # one, or source and target
 
     @property
     def path(self) -> Path:
-        """The file that says what the model is, for an error message."""
+        """config.json of the folder, for error messages."""
         return self.folder / "config.json"
 
     def fill(self, module: nn.Module) -> None:
-        """Put the weights into a module: each one there, each of the right shape and type."""
+        """Load the weights into a module.
+
+        Raises InputError for a missing, additional or misshapen tensor.
+        """
         path = self.folder / "model.safetensors"
         try:
             weights = unpack(load_file(path), module.state_dict())
@@ -67,11 +70,14 @@ def save_model(
     weights: Form = "fp32",
     expected: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a model folder. `metadata` (metrics, data, command, …) go into config.json and the card;
-    `weights` says in how many bytes, see `zoo.model_folder.quantize`; `expected` are inputs and answers,
-    for whoever wants to know whether the model still answers as it did.
+    """Write a model folder.
 
-    The manifest goes first and comes back last: a folder that was not written to its end is none.
+    `metadata` (metrics, data, command, …) goes into config.json and the card. `weights` is the
+    storage format of `zoo.model_folder.quantize`. `expected` holds inputs and their answers, to
+    check the model later.
+
+    An existing manifest is deleted first, and the new one is written last. So an incomplete folder
+    is not a model folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,18 +114,18 @@ def save_model(
 
 
 def read_model(name: str | Path) -> Saved:
-    """What the folder of a model holds, by its path or the name it is shipped under.
+    """Verify and read a model folder, given its path or its shipped name.
 
-    Raises InputError that names the file at fault, or lists the shipped names.
+    Raises InputError that names the faulty file, or lists the shipped names.
     """
     folder = locate(name)
     config, names = verified(folder)
-    own = any(name.startswith(TARGET) for name in names)
-    return Saved(folder, config, load_tokenizers(folder, config["tokenizer"], own))
+    has_target = any(name.startswith(TARGET) for name in names)
+    return Saved(folder, config, load_tokenizers(folder, config["tokenizer"], has_target))
 
 
 def save_tokenizers(tokenizers: Sequence[Tokenizer], folder: Path) -> list[str]:
-    """Write a model's tokenizers, one or two; the names of their files."""
+    """Write the one or two tokenizers of a model. Return the names of their files."""
     written = []
     for prefix, tokenizer in zip(("", TARGET), tokenizers, strict=False):
         tokenizer.save(folder, prefix)
@@ -127,7 +133,7 @@ def save_tokenizers(tokenizers: Sequence[Tokenizer], folder: Path) -> list[str]:
     return written
 
 
-def load_tokenizers(folder: Path, kind: str, own: bool) -> list[Tokenizer]:
-    """The tokenizer of a folder, and the target side's `own` after it."""
+def load_tokenizers(folder: Path, kind: str, has_target: bool) -> list[Tokenizer]:
+    """Load the tokenizer of a folder, and with `has_target` that of the target side after it."""
     loader = TOKENIZERS[kind]
-    return [loader.load(folder, prefix) for prefix in ("", TARGET)[: 1 + own]]
+    return [loader.load(folder, prefix) for prefix in ("", TARGET)[: 1 + has_target]]

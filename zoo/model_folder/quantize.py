@@ -1,11 +1,11 @@
-"""Weights in fewer bytes: half precision, and matrices as whole numbers with a scale for each row.
+"""Quantise weights for storage: half precision, or int8 matrices with a scale for each row.
 
-    fp32    as they were trained
-    fp16    half precision: two bytes a weight
-    int8    matrices in one byte a weight: row / scale rounded to -127 … 127, where a row's scale is
-            its largest weight / 127 (`NAME.scale`); all that is no matrix in half precision
+    fp32    the trained weights
+    fp16    half precision: two bytes per weight
+    int8    matrices with one byte per weight: row / scale, rounded to -127 … 127; the scale of a
+            row is its largest absolute weight / 127 (`NAME.scale`); other tensors are fp16
 
-A file says itself which it is. In memory weights are float32 again: only the folder is smaller.
+The tensors' dtypes tell the format of a file. Loaded weights are float32 again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor
 
 Form = Literal["fp32", "fp16", "int8"]
 LARGEST = 127
-SCALE = ".scale"  # ends the name of a matrix's scales
+SCALE = ".scale"  # suffix of the name of a matrix's scales
 
 
 def pack(weights: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
-    """Weights as they are written in this form."""
+    """Return the tensors to store for `weights` in the format `form`."""
     packed: dict[str, Tensor] = {}
     for name, weight in weights.items():
         weight = weight.detach().cpu().contiguous()
@@ -30,7 +30,8 @@ def pack(weights: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
             largest = weight.float().abs().amax(1)  # (rows,)
             scale = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
             rounded = (weight.float() / scale[:, None]).round()
-            packed[name], packed[name + SCALE] = rounded.to(torch.int8), scale
+            packed[name] = rounded.to(torch.int8)
+            packed[name + SCALE] = scale
         else:
             half = form != "fp32" and weight.dtype == torch.float32
             packed[name] = weight.half() if half else weight
@@ -38,10 +39,10 @@ def pack(weights: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
 
 
 def unpack(packed: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights for a module whose own are `wanted`, by name.
+    """Return float32 weights for a module whose state is `wanted`.
 
-    Names that are missing or left over stay so, for the module to complain of. Raises ValueError
-    for a tensor that is stored in another way than those above, and for one that is not finite.
+    Missing and unexpected names are left for `load_state_dict` to report. Raises ValueError for a
+    tensor in any other storage format, or with values that are not finite.
     """
     scales = {name + SCALE for name in wanted if name + SCALE in packed}
     weights = {}
@@ -51,14 +52,14 @@ def unpack(packed: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
         like = wanted.get(name)
         scale = packed[name + SCALE] if name + SCALE in scales else None
         if like is not None and (like.dtype == torch.float32 or scale is not None):
-            weight = _float(name, weight, scale)
+            weight = _dequantize(name, weight, scale)
         if like is not None and (weight.dtype != like.dtype or not weight.isfinite().all()):
             raise ValueError(f"{name}: {weight.dtype}, or not finite; wanted is {like.dtype}")
         weights[name] = weight
     return weights
 
 
-def _float(name: str, weight: Tensor, scale: Tensor | None) -> Tensor:
+def _dequantize(name: str, weight: Tensor, scale: Tensor | None) -> Tensor:
     if scale is None:
         return weight.float() if weight.dtype == torch.float16 else weight
     rows = weight.shape[:1] if weight.dim() == 2 else None

@@ -1,4 +1,4 @@
-"""What a model folder must be before anything of it is used: all there, unchanged, and nothing else."""
+"""Verify a model folder before use: its files are complete, unchanged and known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.text.tokenizers import TOKENIZERS
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 EXPECTED = "expected.json"
-TARGET = "target."  # begins the file of the target side's own tokenizer
+TARGET = "target."  # prefix of the target tokenizer's file
 OWN = {"task", "options", "generation", "end_ids"}  # the keys of a config that belong to the task
 KEYS = {"format", *OWN, "backbone", "tokenizer", "metadata"}
 EARLIER_KEYS = {"search": "generation", "closing": "end_ids", "facts": "metadata"}
@@ -27,14 +27,17 @@ FILES = {"config.json", "model.safetensors", "README.md", EXPECTED} | {
 
 
 def shipped() -> list[str]:
-    """Names of the models that come with the package."""
+    """Return the names of the shipped models."""
     return sorted(
         p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*/manifest.json")
     )
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model, by its path or the name it is shipped under. Raises InputError."""
+    """Return a model's folder, given its path or its shipped name.
+
+    Raises InputError if there is none, or if its training is not finished.
+    """
     for folder in (Path(name), SHIPPED / name):
         if (folder / "manifest.json").is_file():
             return folder
@@ -47,8 +50,10 @@ def locate(name: str | Path) -> Path:
 
 
 def manifest_of(folder: Path) -> dict[str, str]:
-    """The files of a model folder, each with its sha256. Raises InputError for names that lead
-    anywhere else, and when a model's own files are not among them."""
+    """Return the files of a model folder, each with its sha256.
+
+    Raises InputError for a name that no model file has, and if a required file is not listed.
+    """
     path = folder / "manifest.json"
     files = read_json(path).get("files")
     if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
@@ -59,7 +64,10 @@ def manifest_of(folder: Path) -> dict[str, str]:
 
 
 def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
-    """config.json and the names of all files, after each had the hash that it should have."""
+    """Check the hash of each file. Return config.json and the names of all files.
+
+    Raises InputError that names the faulty file or key.
+    """
     files = manifest_of(folder)
     for name, digest in files.items():
         path = folder / name
@@ -82,7 +90,7 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
 
 
 def read_config(name: str | Path) -> dict[str, Any]:
-    """What config.json of a folder or of a shipped model says, unverified. Raises InputError."""
+    """Return config.json of a folder or a shipped model, without hash checks. Raises InputError."""
     path = locate(name) / "config.json"
     config = current(read_json(path))
     if not isinstance(config.get("task"), str):
@@ -91,25 +99,28 @@ def read_config(name: str | Path) -> dict[str, Any]:
 
 
 def current(config: dict[str, Any]) -> dict[str, Any]:
-    """A config with the names of today: earlier ones are replaced, everything else is kept."""
+    """Return a config with earlier key and task names replaced by the present ones."""
     found = {EARLIER_KEYS.get(name, name): value for name, value in config.items()}
-    generation, heads = found.get("generation"), None
+    generation = found.get("generation")
     if isinstance(generation, dict):
         found["generation"] = {EARLIER_GENERATION_KEYS.get(k, k): v for k, v in generation.items()}
     if isinstance(found.get("task"), str):
         found["task"] = EARLIER_TASKS.get(found["task"], found["task"])
-    if isinstance(found.get("options"), dict):
-        heads = found["options"].get("heads")
-    if isinstance(heads, dict):
-        own = {
+    options = found.get("options")
+    heads = options.get("heads") if isinstance(options, dict) else None
+    if isinstance(options, dict) and isinstance(heads, dict):
+        current_heads = {
             name: current(head) if isinstance(head, dict) else head for name, head in heads.items()
         }
-        found["options"] = found["options"] | {"heads": own}
+        found["options"] = options | {"heads": current_heads}
     return found
 
 
 def read_generation(name: str | Path) -> GenerationConfig | None:
-    """The generation config of a model; None for an earlier folder, which has none."""
+    """Return the generation config of a model, or None for an earlier folder without one.
+
+    Raises InputError for values that are not valid.
+    """
     config = read_config(name)
     if "generation" not in config:
         return None
@@ -120,8 +131,10 @@ def read_generation(name: str | Path) -> GenerationConfig | None:
 
 
 def read_expected(name: str | Path) -> list[dict[str, Any]]:
-    """The inputs and answers of a model's expected.json, none where it has none. InputError when it
-    holds anything else."""
+    """Return the inputs and answers of a model's expected.json; empty without that file.
+
+    Raises InputError if the file holds anything else.
+    """
     path = locate(name) / EXPECTED
     try:
         cases = json.loads(path.read_text("utf-8")) if path.is_file() else []
@@ -131,10 +144,12 @@ def read_expected(name: str | Path) -> list[dict[str, Any]]:
 
 
 def line_of(error: BaseException) -> str:
+    """Return an error message on one line."""
     return " ".join(str(error).split())
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises InputError for anything else."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -145,5 +160,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

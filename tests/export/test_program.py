@@ -1,4 +1,4 @@
-"""export: .pt2 and .onnx compute what the model computes, or are not left behind."""
+"""Exported programs compute what the model computes, or are not written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = Words.train(["one two three four five six"], 50)
 
 
 def random(model):
-    """The model with weights that make each of its parts matter."""
+    """Set random weights, so that each part of the model matters."""
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -39,7 +39,7 @@ def classify(pool="merged", **options):
 
 
 def made(batch, time, size):
-    """Noise (batch, time, size) or, without size, ids (batch, time), and ragged lengths."""
+    """Return noise (batch, time, size), or ids (batch, time) without size, and ragged lengths."""
     torch.manual_seed(batch * time)
     lengths = torch.randint(1, time + 1, (batch,))
     lengths[batch // 2] = time
@@ -48,7 +48,7 @@ def made(batch, time, size):
 
 
 def loaded(path):
-    """The file as a function of (x or ids, lengths), by others' code alone."""
+    """Return the file as a function of (x or ids, lengths), without using this package."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -63,7 +63,7 @@ def loaded(path):
 
 
 def eager(model):
-    """What the model itself gives: a task its logits, the others output, h_n and c_n."""
+    """Return the model as a function: logits of a task, otherwise output, h_n and c_n."""
 
     def run(x, lengths):
         if isinstance(model, Classify):
@@ -78,7 +78,7 @@ def eager(model):
 
 
 def compare(path, model, size=None):
-    """At every shape the file gives what the model gives, whatever stands in the padding."""
+    """Check that file and model agree at every shape, whatever the padding holds."""
     run = loaded(path)
     for batch, time in SHAPES:
         x, lengths = made(batch, time, size)
@@ -97,7 +97,7 @@ def compare(path, model, size=None):
 
 
 def saved(model, path):
-    """Save, and see that there is one file that differs as little as it says."""
+    """Save; check the difference, and that there is one file."""
     difference = program.save(model, path)
     assert 0 <= difference <= program.TOLERANCE
     assert [*path.parent.iterdir()] == [path]
@@ -154,8 +154,13 @@ print(torch.export.load(sys.argv[1]).module()(ids, torch.tensor([3, 1]))[0].toli
 def test_a_program_runs_without_this_package(tmp_path):
     task = classify().eval()
     path = saved(task, tmp_path / "task.pt2")
-    done = subprocess.run([sys.executable, "-c", ALONE, str(path)], capture_output=True, text=True,
-                          cwd=tmp_path, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     [logits] = eager(task)(torch.tensor([[4, 5, 6], [7, 0, 0]]), torch.tensor([3, 1]))
     assert_close(torch.tensor(json.loads(done.stdout)), logits, rtol=0, atol=1e-5)
@@ -232,10 +237,12 @@ def test_the_command_line_writes_a_trained_model(capsys, tmp_path, trained, endi
 
 @pytest.mark.parametrize(
     ("model", "name", "line"),
-    [("nowhere", "model.onnx", "nowhere: neither a model folder nor a shipped model"),
-     (None, "model.bin", "model.bin: the ending says what is written: .pt2 or .onnx"),
-     (None, "missing/model.onnx", "missing/model.onnx")],
-)  # fmt: skip
+    [
+        ("nowhere", "model.onnx", "nowhere: neither a model folder nor a shipped model"),
+        (None, "model.bin", "model.bin: the ending says what is written: .pt2 or .onnx"),
+        (None, "missing/model.onnx", "missing/model.onnx"),
+    ],
+)
 def test_the_command_line_says_what_is_wrong(capsys, tmp_path, trained, model, name, line):
     assert program.main([model or str(trained), str(tmp_path / name)]) == 2
     out, err = capsys.readouterr()

@@ -1,0 +1,77 @@
+"""The printed summary of a training: metrics, baseline, confusions, mistakes and next commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zoo.cli.summary import COMMON, training
+
+REPORT = {
+    "task": "classify",
+    "data": "toys",
+    "reads": "h_n",
+    "rows": {"train": 1000, "test": 2000},
+    "baseline": None,
+    "test": {"accuracy": 0.5, "loss": 1.25},
+    "train_seconds": 3.4,
+}
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    """Print the summary of a report with changes; return its lines without table borders."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def show(**changes):
+        training(Path("runs/a b"), REPORT | changes)
+        lines = capsys.readouterr().out.splitlines()
+        return [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in lines]
+
+    return show
+
+
+def test_metrics_and_the_next_commands_are_printed(printed):
+    lines = printed()
+    assert "classify on toys, 2,000 test rows" in lines
+    assert "metric LSTM, reads h_n" in lines
+    assert "accuracy 0.5000" in lines
+    assert "loss 1.2500" in lines
+    assert lines[-2] == "next: python -m zoo.run mode=predict model='runs/a b' text=\"…\""
+    assert lines[-1] == "or: python -m zoo.run mode=chat model='runs/a b'"
+
+
+def test_a_baseline_has_its_column_and_a_note_of_fewer_rows(printed):
+    baseline = {"method": "LZMA", "accuracy": 0.25, "rows": 100, "seconds": 2.0}
+    lines = printed(baseline=baseline)
+    assert "metric LSTM, reads h_n LZMA" in lines
+    assert "accuracy 0.5000 0.2500" in lines
+    assert "seconds 3 2" in lines
+    assert "(the baseline learned from the first 100 rows)" in lines
+    complete = printed(baseline=baseline | {"rows": 1000})
+    assert not [line for line in complete if "learned from" in line]
+
+
+def test_few_labels_have_a_matrix_and_many_their_commonest_confusions(printed):
+    few = printed(confusion={"labels": ["a", "[b]"], "counts": [[3, 1], [0, 2]]})
+    assert "truth a [b]" in few
+    assert "a 3 1" in few
+    labels = [f"L{n}" for n in range(9)]
+    counts = [[5 if i == j else 0 for j in range(9)] for i in range(9)]
+    counts[0][1] = 2
+    counts[3][2] = 4
+    many = printed(confusion={"labels": labels, "counts": counts})
+    assert "commonest confusions (answer for truth): L2 for L3 4x, L1 for L0 2x" in many
+
+
+def test_three_mistakes_and_the_commonest_labels_are_printed(printed):
+    mistake = {"text": "some\n text", "probability": 0.9, "answer": "sea", "label": "land"}
+    rows = [
+        {"label": f"L{n}", "precision": 0.5, "recall": 0.25, "f1": 1 / 3, "count": n}
+        for n in range(1, COMMON + 2)
+    ]
+    lines = printed(mistakes=[mistake] * 4, per_label=rows)
+    assert lines.count("sea, 90% sure, is land: some text") == 3
+    assert "L2 0.500 0.250 0.333 2" in lines
+    assert not [line for line in lines if line.startswith("L1 ")]  # the least frequent label
