@@ -27,8 +27,13 @@ Positive = Annotated[float, Field(gt=0)]
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}  # any text, no syntax
 
 SHAPE = (  # settings that a backbone was trained with, and cannot be without
-    "embedding_size", "hidden_size", "num_layers", "bidirectional", "layer_norm", "learned_state",
-)  # fmt: skip
+    "embedding_size",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "layer_norm",
+    "learned_state",
+)
 
 EARLIER_NAMES = {
     "search": "generation",
@@ -162,16 +167,20 @@ def check(settings: dict[str, Any]) -> Settings:
 def check_together(settings: Settings, arguments: list[str]) -> None:
     """Settings that are right alone and wrong beside each other. Raises InputError."""
     if settings.resume is not None and len(arguments) > 1:
-        raise InputError("resume=DIR goes on with the settings that the run began with: leave "
-                         f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
+        raise InputError(
+            "resume=DIR goes on with the settings that the run began with: leave "
+            f"{next(a for a in arguments if not a.startswith('resume='))} out"
+        )
     if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
         raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
     if settings.init is None and settings.directions != "kept":
-        raise InputError("directions=… is about the backbone of init=…; without it there is "
-                         "backbone.bidirectional")  # fmt: skip
+        raise InputError(
+            "directions=… is about the backbone of init=…; without it there is "
+            "backbone.bidirectional"
+        )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
 

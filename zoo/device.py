@@ -22,9 +22,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 REPEATING = (":16:8", ":4096:8")  # what torch accepts for it
 PACKAGES = (
-    "torch", "torchtext", "sentencepiece", "scikit-learn", "accelerate", "safetensors", "babel",
+    "torch",
+    "torchtext",
+    "sentencepiece",
+    "scikit-learn",
+    "accelerate",
+    "safetensors",
+    "babel",
     "numpy",
-)  # fmt: skip
+)
 
 
 def find_device(name: str) -> torch.device:
@@ -89,11 +95,14 @@ def set_deterministic(device: torch.device, wanted: bool) -> None:
     if wanted and device.type == "cuda":
         given = os.environ.get(WORKSPACE)
         if given not in (None, *REPEATING):
-            raise InputError(f"deterministic=true: {WORKSPACE}={given} does not repeat; "
-                             f"set it to {REPEATING[0]}")  # fmt: skip
+            raise InputError(
+                f"deterministic=true: {WORKSPACE}={given} does not repeat; set it to {REPEATING[0]}"
+            )
         if given is None and torch.cuda.is_initialized():
-            raise InputError(f"deterministic=true: CUDA has started already; set {WORKSPACE}="
-                             f"{REPEATING[0]} before Python starts")  # fmt: skip
+            raise InputError(
+                f"deterministic=true: CUDA has started already; set {WORKSPACE}="
+                f"{REPEATING[0]} before Python starts"
+            )
         os.environ[WORKSPACE] = given or REPEATING[0]
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.deterministic = wanted

@@ -138,8 +138,10 @@ def _with_task(arguments: list[str]) -> list[str]:
 
     name = read_config(given["model"])["task"]
     if name == "multitask":
-        raise InputError(f"model={given['model']}: several heads on one backbone: they answer in "
-                         f"Python, zoo.load({given['model']!r}).predict(…)")  # fmt: skip
+        raise InputError(
+            f"model={given['model']}: several heads on one backbone: they answer in "
+            f"Python, zoo.load({given['model']!r}).predict(…)"
+        )
     if given.get("task", name) != name:
         raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]

@@ -167,7 +167,7 @@ class Multitask(Task):
 
     def format(self, answer: Any) -> str:
         name, own = answer
-        return f"{name}: {self.heads[name].show(own)}"  # type: ignore[operator]
+        return f"{name}: {self.heads[name].format(own)}"  # type: ignore[operator]
 
     def predict(self, texts: str | Iterable[str]) -> Any:
         """{head: its answers to all texts, as its own `predict` gives them}."""

@@ -23,11 +23,23 @@ from zoo.registry import find
 from zoo.training import build, loop, state
 from zoo.training.loop import fit
 
-QUICK = ["tokenizer.kind=words", "backbone.num_layers=2", "train.init_embeddings=false", "train.ema_decay=0",
-         "train.patience=0", "train.batch_rows=24", "train.batch_tokens=4096", "train.schedule=constant",
-         "train.warmup=0"]  # fmt: skip
-LAYERS = {"embedding": r"^backbone\.embedding", "lower": "_l0(_|$)", "upper": "_l1(_|$)",
-          "head": r"^head\."}  # fmt: skip
+QUICK = [
+    "tokenizer.kind=words",
+    "backbone.num_layers=2",
+    "train.init_embeddings=false",
+    "train.ema_decay=0",
+    "train.patience=0",
+    "train.batch_rows=24",
+    "train.batch_tokens=4096",
+    "train.schedule=constant",
+    "train.warmup=0",
+]
+LAYERS = {
+    "embedding": r"^backbone\.embedding",
+    "lower": "_l0(_|$)",
+    "upper": "_l1(_|$)",
+    "head": r"^head\.",
+}
 STEPS = 3  # of an epoch of 72 rows
 
 
@@ -210,8 +222,9 @@ def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monke
 @pytest.mark.parametrize("options", [{}, {"learned_state": True, "layer_norm": True}])
 @pytest.mark.parametrize("both", [True, False])
 def test_layer_eleven_is_not_layer_one(options, both):
-    backbone = Backbone(9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both,
-                        **options)  # fmt: skip
+    backbone = Backbone(
+        9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both, **options
+    )
     layers = state._layers(backbone)
     names = {id(weight): name for name, weight in backbone.named_parameters()}
     found = [{names[id(weight)] for weight in layer} for layer in layers]
@@ -285,13 +298,16 @@ def test_rows_are_read_as_they_are_drawn():
     assert [first, *some] == [*build._some(rows, 0.5, 1)]
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
-    ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
-    ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
-    ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
-    ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
+        ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
+        ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
+        ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
+        ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
+    ],
+)
 def test_wrong_settings_are_refused(given, said):
     with pytest.raises(InputError) as caught:
         check(compose([given]))

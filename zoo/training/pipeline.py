@@ -165,9 +165,14 @@ def _withdraw(made: list[Path]) -> None:
 
 
 def _prepare(
-    settings: Settings, command: str, folder: Path, accelerator: Accelerator, precision: str,
-    splits: Splits, resume: bool,
-) -> Run:  # fmt: skip
+    settings: Settings,
+    command: str,
+    folder: Path,
+    accelerator: Accelerator,
+    precision: str,
+    splits: Splits,
+    resume: bool,
+) -> Run:
     """Tokenizer, task, and every split encoded on disk, by each process for itself."""
     kept: list[Tokenizer] = []
     if resume and settings.init is None:
@@ -186,8 +191,14 @@ def _prepare(
         start_from_vectors(task, stores["train"])
     sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
     shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
-    log.info("%s rows; %s; %s parameters; %s on %s", sizes, shown,
-             f"{task.parameter_count:,}", precision, accelerator.device)  # fmt: skip
+    log.info(
+        "%s rows; %s; %s parameters; %s on %s",
+        sizes,
+        shown,
+        f"{task.parameter_count:,}",
+        precision,
+        accelerator.device,
+    )
     return Run(settings, command, folder, accelerator, precision, splits, task, stores)
 
 
@@ -195,8 +206,16 @@ def _fit(run: Run, resume: bool) -> Progress:
     valid = (run.datasets["valid"], list(run.splits.valid))
     settings = run.settings
     try:
-        return fit(run.task, run.datasets["train"], valid, settings.train, settings.seed,
-                   run.accelerator, run.folder, resume)  # fmt: skip
+        return fit(
+            run.task,
+            run.datasets["train"],
+            valid,
+            settings.train,
+            settings.seed,
+            run.accelerator,
+            run.folder,
+            resume,
+        )
     except NotFinite as error:
         if not (run.folder / STATE / checkpoint.FILE).exists():
             raise
@@ -213,18 +232,27 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         return {}
     settings, task = run.settings, run.task
     report = {
-        "task": task.name, "data": settings.data["name"], "reads": task.reads, "test": metrics,
+        "task": task.name,
+        "data": settings.data["name"],
+        "reads": task.reads,
+        "test": metrics,
         "valid": progress.history[progress.best["epoch"] - 1]["valid"],
-        "baseline": None, "best_epoch": progress.best["epoch"], "epochs": progress.epoch,
+        "baseline": None,
+        "best_epoch": progress.best["epoch"],
+        "epochs": progress.epoch,
         "rows": {name: len(store) for name, store in run.datasets.items()},
         "cut": {name: store.count_truncated() for name, store in run.datasets.items()},
         "parameters": task.parameter_count,
         "train_seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / progress.seconds),
-        "seed": settings.seed, "precision": run.precision, "command": run.command,
-        "processes": run.accelerator.num_processes, "machine": machine.describe(),
-        "settings": settings.model_dump(), "versions": machine.versions(),
-    }  # fmt: skip
+        "seed": settings.seed,
+        "precision": run.precision,
+        "command": run.command,
+        "processes": run.accelerator.num_processes,
+        "machine": machine.describe(),
+        "settings": settings.model_dump(),
+        "versions": machine.versions(),
+    }
     if settings.baseline:
         log.info("baseline …")
         kind = task.tokenizer.kind

@@ -35,12 +35,17 @@ class Bar:
     def __init__(self, epochs: int, rows: int, main: bool = True) -> None:
         self.epochs, self.rows = epochs, rows
         self.bar = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
-            TextColumn("{task.fields[speed]:.1f} k tokens/s"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
-            console=Console(file=sys.stdout), transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[speed]:.1f} k tokens/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(file=sys.stdout),
+            transient=True,
             disable=not (main and sys.stdout.isatty()),
-        )  # fmt: skip
+        )
         self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
 
     def __enter__(self) -> Bar:
@@ -66,6 +71,13 @@ class Bar:
         others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
         log.info(
             "epoch %d/%d  loss %.4f  valid %s %.4f%s  %.1f k tokens/s  %.0f s%s",
-            entry["epoch"], self.epochs, entry["loss"], metric, valid[metric], others,
-            entry["tokens_per_second"] / 1000, entry["seconds"], "  best" if best else "",
-        )  # fmt: skip
+            entry["epoch"],
+            self.epochs,
+            entry["loss"],
+            metric,
+            valid[metric],
+            others,
+            entry["tokens_per_second"] / 1000,
+            entry["seconds"],
+            "  best" if best else "",
+        )

@@ -72,9 +72,12 @@ class TrainingState:
         self.frozen: list[nn.Parameter] = []
         self.set_trainable()
         optimizer = torch.optim.AdamW(
-            _groups(self.task, settings.backbone_rate), lr=settings.learning_rate, betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay, fused=True,
-        )  # fmt: skip
+            _groups(self.task, settings.backbone_rate),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
