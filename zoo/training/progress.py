@@ -1,4 +1,4 @@
-"""Where a training stands, and its bar on a terminal: loss, tokens per second, time left."""
+"""The progress of a training, and its progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("zoo")
 
 @dataclass
 class Progress:
-    """Where a training stands; all of it is in a checkpoint."""
+    """The progress of a training; a checkpoint stores all of it."""
 
     epoch: int = 0  # epochs that are complete
     batch: int = 0  # batches of the running epoch that are complete
@@ -30,7 +30,7 @@ class Progress:
 
 
 class Bar:
-    """One bar for all epochs. Draws nothing when the output is no terminal."""
+    """One progress bar for all epochs. It draws nothing when the output is not a terminal."""
 
     def __init__(self, epochs: int, rows: int, main: bool = True) -> None:
         self.epochs, self.rows = epochs, rows
@@ -56,7 +56,7 @@ class Bar:
         self.bar.stop()
 
     def update(self, progress: Progress) -> None:
-        """After a batch."""
+        """Update the bar after a batch."""
         self.bar.update(
             self.id,
             completed=progress.epoch * self.rows + progress.rows,
@@ -66,7 +66,7 @@ class Bar:
         )
 
     def epoch(self, entry: dict[str, Any], metric: str, best: bool) -> None:
-        """After an epoch: one line in the log."""
+        """Log one line after an epoch."""
         valid = entry["valid"]
         others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
         log.info(
