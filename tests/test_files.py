@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is either complete or not there."""
 
 import pytest
 
@@ -18,3 +18,10 @@ def test_an_atomic_file_is_whole_or_not_there(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_text_is_written_in_utf_8_into_folders_that_are_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    files.write_text(path, "é\n")
+    assert path.read_bytes() == b"\xc3\xa9\n"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]

@@ -1,4 +1,4 @@
-"""Rows that cannot be used: skipped and counted, or refused; and settings that do not fit the task."""
+"""Building a task: rows that are skipped or refused, shares of rows, settings that do not fit."""
 
 from __future__ import annotations
 
@@ -185,3 +185,63 @@ def test_an_evaluation_says_what_it_skips(capsys, tmp_path):
     printed = capsys.readouterr()
     assert "2 with an empty target" in printed.err
     assert "skipped" not in printed.out
+
+
+def shared(share, seed=1, *overrides):
+    """The parts of the toy rows when a share of those for training is used."""
+    return build.open_rows(
+        settings(None, f"train.fraction={share}", f"seed={seed}", *overrides), find("classify")
+    )
+
+
+def places(rows) -> list[str]:
+    return [row.source for row in rows]
+
+
+def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
+    whole, half = shared(1), shared(0.5)
+    every, some = places(whole.train), places(half.train)
+    assert places(half.train) == some  # whenever they are read
+    assert places(shared(0.5).train) == some
+    assert some == [place for place in every if place in some]
+    assert len(every) / 3 < len(some) < len(every) / 1.5
+    other = places(shared(0.5, 2).train)
+    assert sorted(other) != sorted(some)
+    assert {*other} <= {*every}
+    assert 0 < len(places(shared(0.1).train)) < len(some) / 2
+
+
+def test_a_share_leaves_what_is_measured_by_as_it_is():
+    whole, half = shared(1), shared(0.3)
+    for part in ("valid", "test"):
+        assert places(getattr(half, part)) == places(getattr(whole, part))
+    given = [f"data.{part}={DATA / 'classify.jsonl'}" for part in ("valid", "test")]
+    files = shared(0.3, 1, *given)
+    assert len(places(files.valid)) == len(places(files.test)) == 96
+    assert len(places(files.train)) < 50
+
+
+def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
+    splits = shared(0.1)
+    count = len(places(splits.train))
+    task, other = (build.build(settings(None, WORDS), rows) for rows in (splits, shared(1)))
+    assert len(task.tokenizer) < len(other.tokenizer)
+    assert sum(task.options["label_counts"]) == count
+    assert len(build.encode(task, splits.train, tmp_path / "train")) == count
+
+
+def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", lines(DATA / "classify.jsonl")[:4])
+    parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
+    said = fails(capsys, "data=files", *parts, "train.fraction=0.001", f"out={tmp_path / 'run'}")
+    assert "holds no rows that can be used" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_are_read_as_they_are_drawn():
+    read = []
+    rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
+    some = build._some(rows, 0.5, 1)
+    first = next(some)
+    assert read == [*range(first + 1)]
+    assert [first, *some] == [*build._some(rows, 0.5, 1)]

@@ -15,11 +15,9 @@ import torch
 from conftest import ROOT, arguments, command, lines, settings, train
 from safetensors.torch import load_file
 
-from zoo.config import TrainSettings
 from zoo.errors import InputError
 from zoo.training import pipeline, state
 from zoo.training.loop import NotFinite
-from zoo.training.state import learning_rate_factor
 
 
 def weights(folder):
@@ -256,37 +254,6 @@ def test_after_a_loss_that_is_no_number_the_last_good_model_is_kept(tmp_path, mo
 def test_training_stops_when_no_epoch_is_better(tmp_path):
     report = train(tmp_path / "run", "train.epochs=40", "train.patience=2")
     assert report["epochs"] == report["best_epoch"] + 2 < 40
-
-
-def test_rates_rise_and_fall():
-    common = {
-        "epochs": 1,
-        "batch_tokens": 1,
-        "batch_rows": 1,
-        "learning_rate": 1,
-        "weight_decay": 0,
-        "grad_clip": 1,
-        "ema_decay": 0,
-        "patience": 0,
-        "checkpoint_steps": 0,
-        "init_embeddings": False,
-        "fraction": 1,
-        "freeze": "none",
-        "backbone_rate": 1,
-    }
-    for schedule, expected in {
-        "cosine": [0, 0.5, 1, 0.5, 0],
-        "onecycle": [0, 0.5, 1, 0.5, 0],
-        "constant": [0, 0.5, 1, 1, 1],
-    }.items():
-        settings = TrainSettings(schedule=schedule, warmup=0.2, **common)
-        found = [learning_rate_factor(done, settings) for done in (0, 0.1, 0.2, 0.6, 1)]
-        assert found == pytest.approx(expected)
-    quarter = [
-        learning_rate_factor(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
-        for s in ("cosine", "onecycle")
-    ]
-    assert quarter == pytest.approx([0.25, 0.14644661])
 
 
 def torchrun(*words):

@@ -186,7 +186,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = ["tests", "."]
-from training.test_stream import in_columns
+from training.test_loop_stream import in_columns
 print(json.dumps(in_columns(Path(sys.argv[1]))))
 """
 
