@@ -1,10 +1,12 @@
 """Document classification: one label for a whole text.
 
-An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). A label
-for the whole text needs one vector that has read all of it, and that is `h_n`, once per direction:
-the forward one has read to the end, the backward one has read to the beginning. Side by side they
-are the default, `pool=merged`. The tempting `output[-1]` is wrong for half of the vector: there
-the backward direction has read a single token (`pool=last`, for comparison).
+An LSTM returns `output` (h at every step), `h_n` and `c_n` (both states after the last step). A
+label for a whole text needs one vector that has seen the whole text. That vector is `h_n`: the
+forward direction ends at the last token, the backward direction at the first. The default,
+`pool=merged`, concatenates the two.
+
+The last step of `output` looks right, but is wrong for half of the vector: there the backward
+direction has read only one token. `pool=last` does this, for comparison.
 """
 
 from __future__ import annotations
@@ -30,16 +32,16 @@ from zoo.text.tokenizers import Tokenizer
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
 WHY = {
-    "merged": "both directions have read the whole text when they leave their final h behind",
-    "mean": "every step counts the same, however long ago it was read",
-    "max": "each feature is taken where it is strongest",
-    "last": "the tempting mistake: at the last step the backward direction has read one token",
-    "attention": "a learned weight per step says which ones matter",
+    "merged": "the final h of each direction has read the whole text",
+    "mean": "every step counts the same, however early it was read",
+    "max": "each feature is taken at the step where it is largest",
+    "last": "a common mistake: at the last step the backward direction has read one token",
+    "attention": "a learned weight per step selects the steps that matter",
 }
 
 
 class Classify(Task):
-    """Labels for texts: merged final `h_n` of both directions -> dropout -> linear."""
+    """A text classifier: final h of both directions -> dropout -> linear layer -> softmax."""
 
     target_columns = ("label",)
     metric = "accuracy"
@@ -58,17 +60,29 @@ class Classify(Task):
         class_weights: Literal["none", "balanced"] = "none",
         label_smoothing: Share = 0.0,
     ) -> None:
-        """`labels` in the order of the logits; `label_counts` of the training rows are what
-        `class_weights=balanced` needs; texts are cut after `max_length` tokens."""
+        """`labels` are in the order of the logits; texts are truncated to `max_length` tokens.
+
+        `class_weights=balanced` needs `label_counts`, the number of training rows of each label.
+        Raises ValueError without them.
+        """
         super().__init__(
-            backbone, tokenizer, labels=labels, label_counts=label_counts, pool=pool,
-            dropout=dropout, max_length=max_length, class_weights=class_weights,
+            backbone,
+            tokenizer,
+            labels=labels,
+            label_counts=label_counts,
+            pool=pool,
+            dropout=dropout,
+            max_length=max_length,
+            class_weights=class_weights,
             label_smoothing=label_smoothing,
-        )  # fmt: skip
-        self.labels, self.pool, self.max_length = labels, pool, max_length
-        self.ids = {label: i for i, label in enumerate(labels)}
+        )
+        self.labels = labels
+        self.label_ids = {label: i for i, label in enumerate(labels)}
+        self.pool = pool
+        self.max_length = max_length
         self.label_smoothing = label_smoothing
-        self.reads, self.why = "h_n" if pool == "merged" else "output", WHY[pool]
+        self.reads = "h_n" if pool == "merged" else "output"
+        self.why = WHY[pool]
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.output_size, len(labels))
@@ -82,6 +96,7 @@ class Classify(Task):
 
     @classmethod
     def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
+        """The labels of the training rows and their counts. Raises InputError below two labels."""
         counts = Counter(column(row, "label") for row in rows)
         if len(counts) < 2:
             raise InputError(
@@ -95,20 +110,22 @@ class Classify(Task):
         return baselines.tfidf(train, test, kind)
 
     def encode(self, row: Row) -> Example:
+        """ "ids" of the text, truncated to `max_length`, and "target", the number of its label."""
         ids = self.tokenizer.encode(column(row, "text"))
-        most = self.max_length
-        read = [*ids[:most], *self.end_ids]
-        example: dict[str, Any] = {"ids": read, "cut": int(len(ids) > most)}
+        example: dict[str, Any] = {
+            "ids": [*ids[: self.max_length], *self.end_ids],
+            "cut": int(len(ids) > self.max_length),
+        }
         if "label" in row:
             label = column(row, "label")
-            if label not in self.ids:
+            if label not in self.label_ids:
                 raise RowError(row.source, f"label {label!r} does not occur in the training rows")
-            example["target"] = self.ids[label]
+            example["target"] = self.label_ids[label]
         return example
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
-        if self.pool == "merged":  # the top layer's directions stand at the end of h_n
+        if self.pool == "merged":  # h_n (layers * directions, batch, hidden): the top layer is last
             directions = 2 if self.backbone.lstm.bidirectional else 1
             return torch.cat([*encoded.h_n[-directions:]], -1).float()
         output = encoded.output.float()  # (batch, time, directions * hidden)
@@ -131,21 +148,26 @@ class Classify(Task):
         return self.head(self.dropout(self.read(encoded)))
 
     def loss(self, batch: Batch) -> Tensor:
+        """Mean cross entropy of the labels, with class weights and label smoothing."""
         assert batch.target is not None
-        each = F.cross_entropy(
-            self(batch).float(), batch.target, self.weights, reduction="none",
+        losses = F.cross_entropy(
+            self(batch).float(),
+            batch.target,
+            self.weights,
+            reduction="none",
             label_smoothing=self.label_smoothing,
-        )  # fmt: skip
-        return each.mean()
+        )
+        return losses.mean()  # over the rows, whatever their weights
 
     def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"label": …, "probabilities": in the order of `labels`} per row."""
+        """{"label": the most probable one, "probabilities": in the order of `labels`} per row."""
         probabilities = self(batch).float().softmax(-1).tolist()
         return [{"label": self.labels[_best(p)], "probabilities": p} for p in probabilities]
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
+        """Accuracy, macro F1 and mean negative log-likelihood ("loss", in nats)."""
         from sklearn.metrics import accuracy_score, f1_score, log_loss
 
         truth = [column(row, "label") for row in rows]
@@ -166,14 +188,15 @@ class Classify(Task):
         return {"label": answer["label"], "probabilities": probabilities}
 
     def predict(self, texts: str | Iterable[str], probabilities: bool = False) -> list[Any]:
-        """Labels of texts, in their order; {label: probability} each with `probabilities`."""
+        """The labels of texts, or with `probabilities` a {label: probability} of each text."""
         answers = super().predict(texts)
         if probabilities:
             return [self.to_json(answer)["probabilities"] for answer in answers]
         return [answer["label"] for answer in answers]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """confusion.png; its counts (a row per true label), and the most confident mistakes."""
+        """Draw confusion.png; returns its counts (one row per true label) and the most confident
+        mistakes."""
         truth = [column(row, "label") for row in rows]
         counts = plots.confusion(truth, [a["label"] for a in answers], self.labels, folder)
         confusion = {"labels": self.labels, "counts": counts}
@@ -181,17 +204,23 @@ class Classify(Task):
 
 
 def _best(probabilities: list[float]) -> int:
+    """The number of the largest probability, the first of equal ones."""
     return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 def _mistakes(
     answers: Sequence[dict[str, Any]], rows: Sequence[Row], truth: Sequence[str], most: int = 10
 ) -> list[dict[str, Any]]:
-    """The wrong answers that were given with the highest probability."""
+    """The `most` wrong answers with the highest probability."""
     wrong = [
-        {"place": row.source, "label": label, "answer": answer["label"],
-         "probability": max(answer["probabilities"]), "text": row["text"][:200]}
+        {
+            "place": row.source,
+            "label": label,
+            "answer": answer["label"],
+            "probability": max(answer["probabilities"]),
+            "text": row["text"][:200],
+        }
         for answer, row, label in zip(answers, rows, truth, strict=True)
         if answer["label"] != label
-    ]  # fmt: skip
+    ]
     return sorted(wrong, key=lambda mistake: -mistake["probability"])[:most]

@@ -1,14 +1,16 @@
 """Text generation: every step of `output` predicts the next token.
 
-An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). A language
-model learns from every token of a text, so it reads `output` at every step: what stands there has
-seen the tokens up to this one, and nothing behind it. That is why it only reads to the right.
+An LSTM returns `output` (h at every step), `h_n` and `c_n` (both states after the last step). A
+language model learns from every token of a text, so it reads `output` at every step. There the
+forward direction has seen the tokens up to this one, and none after it. A backward direction would
+have seen the token that is to be predicted, so generation only reads left to right.
 
-`h_n` and `c_n` are not read, but they are kept: they are all that the LSTM knows of what came
-before. In training the next window of the text goes on from them; in writing, the next token does.
+`h_n` and `c_n` are passed on: they are all that the LSTM knows of the text so far. In training the
+next window of the text starts from them, in generation the next token does.
 
-With `backbone.bidirectional=true` a backward direction learns beside it, to predict each token from
-those behind it. It is no help in writing; it is there for the tasks that start from this model.
+With `backbone.bidirectional=true` a backward language model is trained as well: it predicts each
+token from the tokens after it. Generation does not use it. It serves tasks that start from this
+model with `init=`.
 """
 
 from __future__ import annotations
@@ -41,22 +43,24 @@ from zoo.task import Task
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Tokenizer, lines
 
-VALIDATION_COLUMNS = 64  # of a stream, while epochs are compared
+VALIDATION_COLUMNS = 64  # columns into which a stream is cut while epochs are compared
 PREVIEW = GenerationConfig(
     sample=True, temperature=0.7, top_k=40, max_length=60, seed=1
 )  # after an epoch
-EXCERPT, EXAMPLES = 3, 3  # test lines that are drawn, texts that are shown after a training
+EXCERPT = 3  # test rows in surprise.png
+EXAMPLES = 3  # texts that are generated for the report
 
 
 class Generate(Task):
-    """A language model: embedding -> LSTM -> one vector for each token to come."""
+    """A language model: embedding -> LSTM -> projection -> softmax over the next token."""
 
     target_columns = ("text",)
     input_columns = ("prompt",)
     metric = "perplexity"
     lower_is_better = True
     generates = True
-    reads, why = "output", "each step has read the tokens up to itself, and predicts the next one"
+    reads = "output"
+    why = "each step has read the tokens up to itself, and predicts the next one"
     shape = "batch, time, hidden: h after each token"
     logits = "batch, time, vocabulary"
 
@@ -72,31 +76,47 @@ class Generate(Task):
         activation_penalty: NotNegative = 0.0,
         change_penalty: NotNegative = 0.0,
     ) -> None:
-        """`stream`: the rows are one text; without, each is a text of its own. `cutoffs`: ids where
-        the clusters of an adaptive softmax begin. `dropout` of the vectors that tokens are chosen
-        by. The penalties on `output`, of itself and of its change, are Merity et al.'s (2017)."""
+        """With `stream` all rows are one text, otherwise each row is a text of its own.
+
+        `cutoffs` are the ids at which the clusters of an adaptive softmax begin. `tied` shares the
+        weights of embedding and output layer. `dropout` is applied to the input of the output
+        layer. `activation_penalty` and `change_penalty` weigh the mean square of `output` and of
+        its change between steps (Merity et al. 2017). Raises ValueError for options that do not
+        fit together.
+        """
         super().__init__(
-            backbone, tokenizer, stream=stream, softmax=softmax, cutoffs=cutoffs, tied=tied,
-            dropout=dropout, activation_penalty=activation_penalty, change_penalty=change_penalty,
-        )  # fmt: skip
+            backbone,
+            tokenizer,
+            stream=stream,
+            softmax=softmax,
+            cutoffs=cutoffs,
+            tied=tied,
+            dropout=dropout,
+            activation_penalty=activation_penalty,
+            change_penalty=change_penalty,
+        )
         if backbone.embedding is None:
             raise ValueError("generate reads ids: its backbone needs a vocabulary")
         if backbone.lstm.bidirectional and backbone.lstm.num_layers > 1:
-            raise ValueError("generation reads left to right: set backbone.bidirectional=false, or "
-                             "num_layers=1: above that every step has seen what comes")  # fmt: skip
+            raise ValueError(
+                "generation reads left to right: set backbone.bidirectional=false, or "
+                "num_layers=1: above that every step has seen what comes"
+            )
         if cutoffs is not None and softmax == "full":
             raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
-        self.stream, self.dropout = stream, dropout
-        self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
+        self.stream = stream
+        self.dropout = dropout
+        self.activation_penalty = activation_penalty
+        self.change_penalty = change_penalty
         self.dataset_class: type[Dataset] = Stream if stream else Dataset
         hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
-        self.onward, self.backward = [backbone], None
+        # The forward direction alone; in a list, so that its weights are not registered twice.
+        self.onward = [backbone]
+        self.backward = None
         if backbone.lstm.bidirectional:
             self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
-            self.onward = [
-                directions.with_directions(backbone, False)
-            ]  # in a list: not a part of its own
+            self.onward = [directions.with_directions(backbone, False)]
         count = len(tokenizer)
         if softmax == "full":
             self.tokens = OutputLayer(count, size, tied=tied)
@@ -107,7 +127,7 @@ class Generate(Task):
 
     @classmethod
     def training_columns(cls) -> tuple[str, ...]:
-        """A text alone: it is both what is read and what is predicted."""
+        """Only the text: it is both input and target."""
         return cls.target_columns
 
     @classmethod
@@ -115,9 +135,10 @@ class Generate(Task):
         return baselines.lzma_compression(train, test)
 
     def encode(self, row: Row) -> Example:
-        """Of a text all tokens, to be predicted from those before them, EOS before the first; a
-        line end is EOS too where rows are a stream. Of a prompt what is read before the first
-        token that is written."""
+        """ "ids" are EOS and the prompt, or EOS and the text, with the text shifted as "target".
+
+        In a stream a line end inside a text is EOS too.
+        """
         if "prompt" in row:
             return {"ids": [EOS, *self._ids(column(row, "prompt"))]}
         target = [*self._ids(column(row, "text")), EOS]
@@ -136,10 +157,14 @@ class Generate(Task):
         return encoded.output[..., : self.backbone.lstm.hidden_size]  # the forward direction's
 
     def next_token_vectors(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
-        """Vectors (batch, time, size) that predict the next token of every step, the state after
-        the last step, and the `output` (batch, time, hidden) they are made of."""
-        onward = self.onward[0].train(self.training)  # the forward direction alone
-        output = self.read(encoded := onward(batch.ids, batch.lengths, state))
+        """The inputs of the output layer for the next token at every step, from `state` on.
+
+        Returns the vectors (batch, time, size), the state after the last step, and the `output`
+        (batch, time, hidden) that they are computed from.
+        """
+        onward = self.onward[0].train(self.training)
+        encoded = onward(batch.ids, batch.lengths, state)
+        output = self.read(encoded)
         return self._drop(self.project(output)), (encoded.h_n, encoded.c_n), output
 
     def _drop(self, vectors: Tensor) -> Tensor:
@@ -148,9 +173,12 @@ class Generate(Task):
     def training_vectors(
         self, batch: Batch, state: State | None
     ) -> tuple[Tensor, Tensor, State, Tensor]:
-        """Vectors (n, size) and the tokens (n,) they are to predict, the forward direction's last
-        state, and `output`. A backward direction, where there is one, has read a step's token and
-        all behind it, and predicts the one before."""
+        """The inputs of the output layer and their targets, of all steps that have a target.
+
+        Returns the vectors (n, size), the target ids (n,), the forward direction's last state and
+        `output`. A backward direction, if there is one, has read a token and all after it, and
+        predicts the token before.
+        """
         assert batch.target is not None
         target = batch.at_targets(batch.target)
         if self.backward is None:
@@ -169,9 +197,10 @@ class Generate(Task):
         return self.tokens(self.next_token_vectors(batch, None)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of all tokens, in each direction that the backbone has. A window of
-        a stream goes on from the state that the window before it left behind, without a gradient
-        into that."""
+        """Mean cross entropy over all predicted tokens, of both directions if there are two.
+
+        A window of a stream starts from the last state of the window before, which is detached.
+        """
         carried = self.carried_state if batch.continues else None
         vectors, target, state, output = self.training_vectors(batch, carried)
         if batch.continues is not None:
@@ -196,25 +225,33 @@ class Generate(Task):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[tuple[int, Any]]:
-        """Of a stream what `score` needs of each row, from passes over the whole of it; the static
-        one in one column, unless epochs are being compared."""
+        """Yield (row number, answer) of every row; see `Task.predict_dataset`.
+
+        A stream is read as a whole, as one column. While epochs are compared, it is read in
+        VALIDATION_COLUMNS columns, which is faster.
+        """
         if not isinstance(dataset, Stream):
             yield from super().predict_dataset(dataset, tokens, rows, rank, world)
             return
         columns = VALIDATION_COLUMNS if self.comparing_epochs else 1
-        measure = PerplexityConfig() if self.comparing_epochs else self.perplexity_config
-        found = enumerate(perplexity.rows(self, dataset, measure, columns))
-        yield from islice(found, rank, None, world)
+        config = PerplexityConfig() if self.comparing_epochs else self.perplexity_config
+        answers = enumerate(perplexity.rows(self, dataset, config, columns))
+        yield from islice(answers, rank, None, world)
 
     def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """Of prompts {"text", "n_best": [{"text", "score"}, …]}, prompts included; of texts what
-        `score` needs."""
+        """Of prompts {"text", "n_best": [{"text", "score"}, …]}; the texts include the prompt.
+
+        Of texts, their likelihood, as `compute_metrics` needs it.
+        """
         if batch.target is None:
-            found = generate_texts(self, batch, self.generation)
-            n_best = [[{"text": text, "score": score} for text, score in each] for each in found]
-            return [{"text": each[0]["text"], "n_best": each} for each in n_best]
+            generated = generate_texts(self, batch, self.generation)
+            n_best = [
+                [{"text": text, "score": score} for text, score in texts] for texts in generated
+            ]
+            return [{"text": texts[0]["text"], "n_best": texts} for texts in n_best]
         losses = torch.zeros(batch.target.shape, device=self.device)
-        real, vectors = batch.target_mask, self.next_token_vectors(batch, None)[0]
+        real = batch.target_mask
+        vectors, _, _ = self.next_token_vectors(batch, None)
         losses[real] = self.tokens.losses(vectors[real], self.backbone, batch.target[real])
         nats = losses.double().sum(1).tolist()
         rows = zip(nats, batch.target, real, strict=True)
@@ -223,21 +260,21 @@ class Generate(Task):
     def stream_text(
         self, prompt: str = "", config: GenerationConfig | None = None
     ) -> Iterator[str]:
-        """What follows a prompt, in pieces as they are produced; see `continuation.pieces`."""
+        """Yield the continuation of a prompt in pieces; see `language_model.stream_text`."""
         batch = Batch.collate([self.encode(Row({"prompt": prompt}, "prompt"))], [0]).to(self.device)
         return stream_text(self.eval(), batch, config or self.generation)
 
     def predict(
         self, texts: str | Iterable[str], config: GenerationConfig | None = None
     ) -> list[Any]:
-        """Texts that go on from prompts, in their order; of `n_best` above 1 a list for each.
+        """Continue prompts: a text for each, or with `n_best` above 1 a list of the best.
 
-        `search` is how they are found, by default `self.search`.
+        `config` is by default the task's own `generation`.
         """
         return self.predict_with(config, texts)
 
     def stream_answer(self, row: Row) -> Iterator[str]:
-        """The row's prompt and what follows, as it is written; what a beam finds, at once."""
+        """Yield the row's prompt, then its continuation in pieces; a beam search yields all at once."""
         prompt = column(self.input_row(row), "prompt")
         if self.generation.sample or self.generation.beam_size == 1:
             yield prompt
@@ -260,18 +297,18 @@ class Generate(Task):
         return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
 
     def preview(self) -> str:
-        """A text of its own making."""
+        """A text that the model generates."""
         return "".join(self.stream_text("", PREVIEW))
 
     def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
-        """How surprising each token of an answer was."""
+        """Draw the surprisal of each token of an answer, in bits."""
         example = self.encode(Row({"text": answer.get("text", "")}, row.source))
         names = self.tokenizer.pieces(example["target"])
         plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """surprise.png of the first test lines, and texts of the model's own making."""
+        """Draw surprise.png of the first test rows; returns texts that the model generates."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
         self.plot(Row({}, "test"), {"text": text}, folder / "surprise.png")
         drawn = (

@@ -1,12 +1,11 @@
 """Sequence labelling: one label for each word.
 
-An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). A label
-for each word needs a vector for each word, and that is `output`, in both directions: at a word's
-step the forward one has read all that stands before it, the backward one all that stands behind it.
+An LSTM returns `output` (h at every step), `h_n` and `c_n` (both states after the last step). A
+label for each word needs one vector for each word. That is `output`: at the step of a word the
+forward direction has read all words up to it, the backward direction all words from the end to it.
 
-What enters is as telling as what is read. A word that was never seen still has characters: they are
-read by a small LSTM of their own, and there the answer to the zoo's question is another one: one
-vector for the whole word, so the final `h_n` of both directions.
+A word that is not in the vocabulary still has characters. A second, small LSTM reads the characters
+of each word. It needs one vector for the whole word, so it uses `h_n` of both directions.
 """
 
 from __future__ import annotations
@@ -35,12 +34,13 @@ from zoo.text.characters import Alphabet
 from zoo.text.special_ids import UNK
 from zoo.text.tokenizers import Tokenizer
 
+# task.words -> the tokenizer kinds that it works with
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 SHOWN = 3  # test sentences that are printed after a training
 
 
 class Tag(Task):
-    """Labels for words: (embedding + characters) -> LSTM -> `output` at every word -> linear."""
+    """A tagger: word embedding + character LSTM -> LSTM -> linear layer -> CRF or softmax."""
 
     target_columns = ("labels",)
     input_columns = ("words",)
@@ -69,29 +69,46 @@ class Tag(Task):
         singleton_dropout: Share = 0.7,
         label_smoothing: Share = 0.0,
     ) -> None:
-        """`labels` in the order of the logits; they, `alphabet`, `seen` and `exceptions` are what
-        `zoo.data.labelled_words.learn` finds in the training rows. `seen` words are told from unseen ones in
-        scores; `exceptions` are labels that follow each other although BIO has it otherwise, which
-        a CRF then does not rule out."""
+        """`labels` are in the order of the logits.
+
+        `labels`, `alphabet`, `seen` and `exceptions` come from the training rows, see
+        `zoo.data.labelled_words.learn`. `seen` are the training words; the metrics report unseen
+        words separately. `exceptions` are pairs of labels that occur in sequence against the rules
+        of BIO; a CRF allows them. Raises ValueError for options that do not fit together.
+        """
         super().__init__(
-            backbone, tokenizer, labels=labels, alphabet=alphabet, seen=seen, exceptions=exceptions,
-            words=words, crf=crf, dropout=dropout, character_embedding=character_embedding,
-            character_hidden=character_hidden, character_dropout=character_dropout,
-            singleton_dropout=singleton_dropout, label_smoothing=label_smoothing,
-        )  # fmt: skip
+            backbone,
+            tokenizer,
+            labels=labels,
+            alphabet=alphabet,
+            seen=seen,
+            exceptions=exceptions,
+            words=words,
+            crf=crf,
+            dropout=dropout,
+            character_embedding=character_embedding,
+            character_hidden=character_hidden,
+            character_dropout=character_dropout,
+            singleton_dropout=singleton_dropout,
+            label_smoothing=label_smoothing,
+        )
         if backbone.embedding is None:
             raise ValueError("tag reads ids: its backbone needs a vocabulary")
         if tokenizer.kind not in KINDS[words]:
             raise ValueError(f"task.words={words} needs tokenizer.kind={' or '.join(KINDS[words])}")
         if crf and label_smoothing:
             raise ValueError("label_smoothing is of single labels: a CRF has none")
-        self.labels, self.words = labels, words
-        self.ids = {label: i for i, label in enumerate(labels)}
+        self.labels = labels
+        self.label_ids = {label: i for i, label in enumerate(labels)}
+        self.words = words
         self.seen = frozenset(seen.split("\n"))
         if bio.are_spans(labels):
             self.metric = "f1"
-        self.dropout, self.singleton_dropout = dropout, singleton_dropout
-        self.alphabet, self.speller, self.by_ids = Alphabet(alphabet), None, words == "subword"
+        self.dropout = dropout
+        self.singleton_dropout = singleton_dropout
+        self.alphabet = Alphabet(alphabet)
+        self.by_ids = words == "subword"
+        self.speller = None  # the LSTM over characters
         if words == "word+char":
             size = backbone.embedding.embedding_dim
             self.speller = CharEncoder(
@@ -105,7 +122,8 @@ class Tag(Task):
             self.chain = IndependentLabels(label_smoothing)
         self.singletons: Tensor
         nothing = torch.zeros(len(tokenizer), dtype=torch.bool)
-        self.register_buffer("singletons", nothing, persistent=False)  # of the training words
+        # (vocabulary,): True for words that occur once in the training rows
+        self.register_buffer("singletons", nothing, persistent=False)
 
     @classmethod
     def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
@@ -128,8 +146,11 @@ class Tag(Task):
         return Row({"words": labelled_words.words_of(row, self.word_splitter)}, row.source)
 
     def encode(self, row: Row) -> Example:
-        """Of words their "ids" and the "letters" they are spelt with; of pieces theirs, and the
-        "first" one of each word."""
+        """ "ids" of the words and "letters", the ids of their characters, with "target" labels.
+
+        With `words=subword`, "ids" of the pieces and "first", the position of each word's first
+        piece.
+        """
         words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
         example: dict[str, Any] = {"ids": [piece for word in pieces for piece in word]}
@@ -139,15 +160,17 @@ class Tag(Task):
             ends = accumulate(map(len, pieces))
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
             example["ids"] += self.end_ids
-        return example | (
-            {"target": labelled_words.label_ids(row, self.ids)} if "labels" in row else {}
-        )
+        if "labels" in row:
+            example["target"] = labelled_words.label_ids(row, self.label_ids)
+        return example
 
     def prepare(self, dataset: Dataset) -> None:
+        """Find the words that occur once in the training rows."""
         self.singletons = labelled_words.singletons(dataset, len(self.tokenizer)).to(self.device)
 
     def inputs(self, batch: Batch) -> Tensor:
-        """Of words: their embedding and what their characters say, added (Dozat et al. 2017)."""
+        """Ids of pieces, or for words the sum (batch, time, embedding_size) of the embedding and
+        the character LSTM's vector (Dozat et al. 2017)."""
         ids = token_dropout.some(batch.ids, self.singletons, self.singleton_dropout, self.training)
         if self.speller is None:
             return ids
@@ -158,24 +181,22 @@ class Tag(Task):
         return encoded.output
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, words, labels) in fp32; with a CRF what it adds its transitions to."""
+        """Logits (batch, words, labels) in fp32; with a CRF its emission scores."""
         output = self.read(self.backbone(self.inputs(batch), batch.lengths))
-        if (
-            batch.word_starts is not None
-        ):  # of a word's pieces the first; both directions read all of it
+        if batch.word_starts is not None:  # take the step of each word's first piece
             first = batch.word_starts.clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
             output = output.gather(1, first.expand(-1, -1, output.size(-1)))
         return self.head(dropouts.dropout(output, self.dropout, self.training)).float()
 
     def word_mask(self, batch: Batch) -> Tensor:
-        """Where there is a word (batch, words)."""
+        """True where there is a word, False for padding (batch, words)."""
         if batch.word_starts is not None:
             return batch.word_starts >= 0
         steps = torch.arange(batch.ids.size(1), device=batch.ids.device)
         return steps < batch.lengths.to(steps.device).unsqueeze(1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean over all words of the cross entropy, or of -log P of a row's labels together."""
+        """Cross entropy of the labels, or with a CRF -log P of label sequences, per word."""
         assert batch.target is not None
         real = batch.target_mask
         return self.chain.loss(self(batch), batch.target, real).sum() / real.sum()
@@ -184,9 +205,12 @@ class Tag(Task):
         return int(self.word_mask(batch).sum())
 
     def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"labels": of its words, "probabilities": of these labels} per row, and with targets
-        "nats": what they took."""
-        logits, real = self(batch), self.word_mask(batch)  # (batch, words, labels), (batch, words)
+        """{"labels": of the words, "probabilities": of these labels} per row.
+
+        With targets also "nats", the loss of the row, summed over its words.
+        """
+        logits = self(batch)  # (batch, words, labels)
+        real = self.word_mask(batch)  # (batch, words)
         best = self.chain.decode(logits, real)
         sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
         counts = real.sum(1).tolist()
@@ -202,13 +226,13 @@ class Tag(Task):
     def predict_rows(
         self, rows: Iterable[Row], precision: str = "fp32"
     ) -> Iterator[dict[str, Any]]:
-        """Answers with the "words" that they are about."""
+        """Yield the answers in the order of the rows, each with its "words"."""
         rows, asked = tee(rows)
         for row, answer in zip(asked, super().predict_rows(rows, precision), strict=True):
             yield {"words": labelled_words.words(row), **answer}
 
     def predict(self, texts: str | Iterable[str]) -> list[list[tuple[str, str]]]:
-        """(word, label) of every word of texts, in their order."""
+        """A list of (word, label) for each text."""
         answers = super().predict(texts)
         return [list(zip(a["words"], a["labels"], strict=True)) for a in answers]
 
@@ -217,9 +241,10 @@ class Tag(Task):
     ) -> dict[str, float]:
         wanted = [labelled_words.labels(row) for row in rows]
         unseen = [[word not in self.seen for word in labelled_words.words(row)] for row in rows]
-        found, of_spans = [a["labels"] for a in answers], bio.are_spans(self.labels)
-        values = metrics.tagging(found, wanted, unseen, of_spans)
-        nats, count = sum(a["nats"] for a in answers), sum(map(len, wanted))
+        found = [a["labels"] for a in answers]
+        values = metrics.tagging(found, wanted, unseen, bio.are_spans(self.labels))
+        nats = sum(a["nats"] for a in answers)
+        count = sum(map(len, wanted))
         return values | {"loss": nats / max(1, count)}
 
     def format(self, answer: dict[str, Any]) -> str:
@@ -228,8 +253,10 @@ class Tag(Task):
         )
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """confusion.png and its counts, tables of the labels and of the spans, the surest mistakes."""
-        wanted, found = [labelled_words.labels(row) for row in rows], [a["labels"] for a in answers]
+        """Draw confusion.png; returns its counts, scores per label and per span type, the most
+        confident mistakes, and some tagged sentences."""
+        wanted = [labelled_words.labels(row) for row in rows]
+        found = [a["labels"] for a in answers]
         truth, given = (list(chain.from_iterable(side)) for side in (wanted, found))
         counts = plots.confusion(truth, given, self.labels, folder)
         tables = {"per_label": metrics.per_label(truth, given, self.labels)}

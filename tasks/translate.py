@@ -1,10 +1,12 @@
 """Translation: an encoder's final `h_n` and `c_n` become the first state of a decoder.
 
-An LSTM offers three things: `output` (every step), `h_n` and `c_n` (after the last step). Before the
-first word of a translation is written the whole sentence must have been read, and that is what the
-final states hold, once per direction. Both are handed over, because an LSTM goes on from both
-(`task.init=h_n_c_n`; how, says `zoo/nn/bridge.py`). What a few hundred numbers cannot hold the decoder
-looks up in `output` while it writes: that is attention (`task.attention=none` goes without).
+An LSTM returns `output` (h at every step), `h_n` and `c_n` (both states after the last step). The
+decoder must know the whole source sentence before it writes the first word. The encoder's final
+states have read it, once per direction. Both `h_n` and `c_n` initialize the decoder, because an
+LSTM needs both to continue (`task.init=h_n_c_n`, see `zoo/nn/bridge.py`).
+
+A few hundred numbers cannot hold every detail of a sentence. So at each step the decoder also looks
+at `output` with attention (`task.attention=none` turns it off).
 """
 
 from __future__ import annotations
@@ -37,18 +39,24 @@ from zoo.text.sentencepiece import seed_sampling
 from zoo.text.special_ids import BOS, EOS, PAD
 from zoo.text.tokenizers import Subwords, Tokenizer
 
-EXAMPLES = 3  # translations that are shown and drawn after a training
+EXAMPLES = 3  # translations in the report, with a picture of their attention
 
-READS = {  # task.init -> what of the encoder the decoder starts from, and why
-    "h_n_c_n": ("h_n, c_n", "the decoder goes on from both states after the encoder's last token"),
-    "h_n": ("h_n", "for comparison: the decoder goes on from h alone, its cell starts at zero"),
-    "zero": ("output", "for comparison: nothing is handed over, attention looks at output"),
+READS = {  # task.init -> what the task reads of the encoder, and why
+    "h_n_c_n": (
+        "h_n, c_n",
+        "the decoder continues from both states after the encoder's last token",
+    ),
+    "h_n": ("h_n", "for comparison: the decoder starts from h alone, its cell state is zero"),
+    "zero": ("output", "for comparison: the decoder starts from zero, attention reads output"),
 }
-NOTHING = "nothing", "for comparison: with neither states nor attention it knows the target alone"
+NOTHING = (
+    "nothing",
+    "for comparison: without states and attention the decoder knows nothing of the source",
+)
 
 
 class Translate(Task):
-    """Texts for texts: encoder -> bridge -> decoder, which looks at the encoder's output."""
+    """An encoder-decoder: encoder -> bridge -> decoder with attention to the encoder's output."""
 
     target_columns = ("target",)
     input_columns = ("source",)
@@ -72,21 +80,34 @@ class Translate(Task):
         subword_sampling: Share = 0.0,
         max_length: Count = 100,
     ) -> None:
-        """`target_tokenizer`, where the two sides do not share one; `hidden_size` of the decoder,
-        by default that of the encoder's output; `tied`: one matrix for all that is embedded by
-        one tokenizer and for the output layer; `subword_sampling`: the share of merges that BPE
-        leaves out when a text is read in training; each side is cut after `max_length` tokens."""
+        """`target_tokenizer` is for the target side, if the two sides do not share a tokenizer.
+
+        `hidden_size` is the decoder's, by default the size of the encoder's output. `tied` shares
+        the output layer's weights with the embedding of the target's tokens. `subword_sampling` is
+        the share of BPE merges that are skipped in training (BPE dropout). Each side is truncated
+        to `max_length` tokens. Raises ValueError for options that do not fit together.
+        """
         super().__init__(
-            backbone, tokenizer, init=init, attention=attention, input_feeding=input_feeding,
-            hidden_size=hidden_size, tied=tied, dropout=dropout, label_smoothing=label_smoothing,
-            subword_sampling=subword_sampling, max_length=max_length,
-        )  # fmt: skip
+            backbone,
+            tokenizer,
+            init=init,
+            attention=attention,
+            input_feeding=input_feeding,
+            hidden_size=hidden_size,
+            tied=tied,
+            dropout=dropout,
+            label_smoothing=label_smoothing,
+            subword_sampling=subword_sampling,
+            max_length=max_length,
+        )
         if backbone.embedding is None:
             raise ValueError("translate reads ids: its backbone needs a vocabulary")
         if subword_sampling and not isinstance(tokenizer, Subwords):
             raise ValueError("subword_sampling needs tokenizer.kind=subwords")
-        self.target_tokenizer, self.max_length = target_tokenizer, max_length
-        self.label_smoothing, self.subword_sampling = label_smoothing, subword_sampling
+        self.target_tokenizer = target_tokenizer
+        self.max_length = max_length
+        self.label_smoothing = label_smoothing
+        self.subword_sampling = subword_sampling
         self.augments_at_random = subword_sampling > 0
         nothing = init == "zero" and attention == "none"
         self.reads, self.why = NOTHING if nothing else READS[init]
@@ -95,7 +116,8 @@ class Translate(Task):
         directions = 2 if lstm.bidirectional else 1
         self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, init)
         self.decoder = Decoder(backbone, hidden, attention, input_feeding, dropout)
-        own = target_tokenizer is not None or not tied  # an embedding of the target's tokens
+        # whether the target's tokens have an embedding of their own
+        own = target_tokenizer is not None or not tied
         self.tokens = OutputLayer(len(self.output_tokenizer), size, own, tied)
 
     @classmethod
@@ -117,16 +139,17 @@ class Translate(Task):
         return self.target_tokenizer or self.tokenizer
 
     def encode(self, row: Row) -> Example:
-        """Both sides end with EOS, unless they are cut."""
+        """ "ids" of the source and "target", each with EOS at its end, unless it is truncated."""
         ids = [*self.tokenizer.encode(column(row, "source")), EOS]
         target = []
         if "target" in row:
             target = [*self.output_tokenizer.encode(column(row, "target")), EOS]
-        most = self.max_length + 1
+        most = self.max_length + 1  # with EOS
         example: dict[str, Any] = {"ids": ids[:most], "cut": int(max(len(ids), len(target)) > most)}
         return example | ({"target": target[:most]} if target else {})
 
     def augment(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Split the texts into other subwords at random, with `subword_sampling`."""
         if not self.subword_sampling:
             return examples
         seed_sampling()
@@ -136,32 +159,36 @@ class Translate(Task):
         ]
 
     def _sampled(self, side: str, ids: Sequence[int]) -> list[int]:
+        """Another split of the same text; `ids` themselves where that would be too long."""
         tokenizer = self.tokenizer if side == "ids" else self.output_tokenizer
         assert isinstance(tokenizer, Subwords)
         sampled = tokenizer.sample([*map(int, ids)], self.subword_sampling)
         return sampled if len(sampled) <= self.max_length + 1 else [*map(int, ids)]
 
     def read(self, encoded: Encoded) -> State:
-        """The decoder's first h and c: (layers, batch, hidden) each."""
+        """The decoder's initial h and c: (layers, batch, hidden) each."""
         return self.bridge(encoded.h_n, encoded.c_n)
 
     def start_decoding(self, batch: Batch) -> tuple[DecoderState, Memory | None]:
-        """The decoder's state before the first token, and what it may look at."""
+        """The decoder's state before the first token, and the memory that it attends to, if any."""
         encoded = self.backbone(batch.ids, batch.lengths)
         look = self.decoder.attention
         memory = None if look is None else look.encode_memory(encoded.output, encoded.lengths)
         return self.decoder.start(*self.read(encoded)), memory
 
     def target_vectors(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """A vector (batch, written, size) for every token of the target, made of those before it,
-        and the attention's weights (batch, written, read)."""
+        """Run the decoder over the target (teacher forcing).
+
+        Returns the output layer's inputs (batch, written, size), each computed from the target
+        tokens before it, and the attention weights (batch, written, read), if any.
+        """
         assert batch.target is not None
         before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
         return self.decoder(self.tokens.embed(before, self.backbone), *self.start_decoding(batch))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, written, vocabulary) along the target, without one along the greedy
-        translation."""
+        """Logits (batch, written, vocabulary) along the target, or without a target along the
+        greedy translation."""
         if batch.target is None:
             greedy = self.translate_batch(batch, GenerationConfig(beam_size=1))
             examples = [{"ids": [], "target": [*each[0].ids, EOS]} for each in greedy]
@@ -170,36 +197,40 @@ class Translate(Task):
         return self.tokens(self.target_vectors(batch)[0], self.backbone)
 
     def loss(self, batch: Batch) -> Tensor:
+        """Mean cross entropy of the target tokens, with label smoothing in training."""
         assert batch.target is not None
         chosen = batch.at_targets(self.target_vectors(batch)[0])  # (tokens, size)
         target = batch.at_targets(batch.target)
         smoothing = self.label_smoothing if self.training else 0.0
         return self.tokens.loss(chosen, self.backbone, target, smoothing)
 
-    count_tokens = Task.count_targets  # tokens that are written
+    count_tokens = Task.count_targets  # the target's tokens
 
     def translate_batch(self, batch: Batch, config: GenerationConfig) -> list[list[Hypothesis]]:
-        """Translations of each row, the best first; an empty one of an empty row."""
+        """Translations of each row, the best first; an empty row gives an empty translation."""
         limits = 3 * batch.lengths + 10
         limits[batch.lengths <= 1] = 0  # EOS alone
-        writer = DecoderStepModel(
+        step_model = DecoderStepModel(
             self.decoder, *self.start_decoding(batch), self.tokens, self.backbone
         )
-        return generate(writer, limits.to(self.device), config)
+        return generate(step_model, limits.to(self.device), config)
 
     def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"text", "ids", "n_best": [{"text", "score"}, …]} per row; where there is a target also
-        its "tokens" and "loss", the mean of the batch."""
+        """{"text", "ids", "n_best": [{"text", "score"}, …]} per row.
+
+        With targets also "tokens", the number of the row's target tokens, and "loss", the mean
+        over the batch.
+        """
         decode = self.output_tokenizer.decode
+        config = GenerationConfig(beam_size=1) if self.comparing_epochs else self.generation
         answers = []
-        for hypotheses in self.translate_batch(
-            batch, GenerationConfig(beam_size=1) if self.comparing_epochs else self.generation
-        ):
+        for hypotheses in self.translate_batch(batch, config):
             n_best = [{"text": decode(h.ids), "score": h.score} for h in hypotheses]
             text = n_best[0]["text"]
             answers.append({"text": text, "ids": hypotheses[0].ids, "n_best": n_best})
         if batch.target is not None:
-            loss, counts = self.loss(batch).item(), batch.target_mask.sum(1).tolist()
+            loss = self.loss(batch).item()
+            counts = batch.target_mask.sum(1).tolist()
             for answer, tokens in zip(answers, counts, strict=True):
                 answer |= {"loss": loss, "tokens": tokens}
         return answers
@@ -223,17 +254,18 @@ class Translate(Task):
     def predict(
         self, texts: str | Iterable[str], config: GenerationConfig | None = None
     ) -> list[Any]:
-        """Translations of texts, in their order; of `n_best` above 1 a list for each, best first.
+        """Translate texts: a text for each, or with `n_best` above 1 a list of the best.
 
-        `search` is how they are found, by default `self.search`.
+        `config` is by default the task's own `generation`.
         """
         return self.predict_with(config, texts)
 
     def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
-        """Where the decoder looked for each token of an answer."""
+        """Draw the attention weights of each token of an answer over the source's tokens."""
         if self.decoder.attention is None or not answer["ids"]:
             return False
-        read, written = self.encode(self.input_row(row))["ids"], [*answer["ids"], EOS]
+        read = self.encode(self.input_row(row))["ids"]
+        written = [*answer["ids"], EOS]
         batch = Batch.collate([{"ids": read, "target": written}], [0]).to(self.device)
         with torch.no_grad():
             weights = self.eval().target_vectors(batch)[1]
@@ -243,7 +275,7 @@ class Translate(Task):
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """attention-1.png, …, some of the translations, and the scores' signatures."""
+        """Draw attention-1.png, …; returns some translations and the signatures of the scores."""
         examples = []
         for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
             examples.append({**row, "answer": answer["text"]})

@@ -22,10 +22,18 @@ DATA = ROOT / "tests" / "data"
 
 # A small, quick, repeatable setting for every training in the tests.
 SMALL = [
-    "device=cpu", "precision=fp32", "baseline=false", "tokenizer.min_count=1",
-    "backbone.embedding_size=16", "backbone.hidden_size=16", "train.batch_rows=8",
-    "train.epochs=2", "train.learning_rate=2e-2", "train.ema_decay=0.9", "train.batch_tokens=128",
-]  # fmt: skip
+    "device=cpu",
+    "precision=fp32",
+    "baseline=false",
+    "tokenizer.min_count=1",
+    "backbone.embedding_size=16",
+    "backbone.hidden_size=16",
+    "train.batch_rows=8",
+    "train.epochs=2",
+    "train.learning_rate=2e-2",
+    "train.ema_decay=0.9",
+    "train.batch_tokens=128",
+]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -63,9 +71,14 @@ def arguments(out: Path, *overrides: str) -> list[str]:
 def command(*words: str, **keywords) -> subprocess.CompletedProcess:
     """`python -m zoo.run …` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "zoo.run", *words], cwd=ROOT, capture_output=True,
-        text=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=240, **keywords,
-    )  # fmt: skip
+        [sys.executable, "-W", "error", "-m", "zoo.run", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        timeout=240,
+        **keywords,
+    )
 
 
 def fails(capsys, *words) -> str:

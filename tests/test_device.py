@@ -158,9 +158,14 @@ def test_a_processor_needs_no_setting_of_cublas(unset, wanted, started):
 
 @pytest.mark.parametrize(
     ("given", "started", "kept"),
-    [(None, False, ":16:8"), (":16:8", False, ":16:8"), (":4096:8", False, ":4096:8"),
-     (":16:8", True, ":16:8"), (":4096:8", True, ":4096:8")],
-)  # fmt: skip
+    [
+        (None, False, ":16:8"),
+        (":16:8", False, ":16:8"),
+        (":4096:8", False, ":4096:8"),
+        (":16:8", True, ":16:8"),
+        (":4096:8", True, ":4096:8"),
+    ],
+)
 def test_cublas_is_set_once_for_cuda(unset, given, started, kept):
     if given is not None:
         unset.setenv(machine.WORKSPACE, given)

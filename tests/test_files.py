@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is either complete or not there."""
 
 import os
 
@@ -39,3 +39,10 @@ def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(tmp_path, mo
     files.write_text(path, "whole")
     assert calls[:2] == [("sync", 5), ("replace", path)]
     assert path.read_text() == "whole"
+
+
+def test_a_text_is_written_in_utf_8_into_folders_that_are_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    files.write_text(path, "é\n")
+    assert path.read_bytes() == b"\xc3\xa9\n"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]

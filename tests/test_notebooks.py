@@ -10,9 +10,14 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = [
-    "1_which_output", "2_classify", "3_translate", "4_generate", "5_tag", "6_inside_the_cell",
+    "1_which_output",
+    "2_classify",
+    "3_translate",
+    "4_generate",
+    "5_tag",
+    "6_inside_the_cell",
     "7_shared_backbone",
-]  # fmt: skip
+]
 CELLS, LINES = 15, 10
 
 

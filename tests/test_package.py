@@ -16,16 +16,23 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
-        check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     return next(folder.glob("sequence_zoo-*.whl"))
 
 
 def test_the_wheel_holds_zoo_tasks_and_configs_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"zoo/configs/config.yaml", "zoo/configs/recipe/corpus/classify_imdb.yaml", "zoo/py.typed",
-            "zoo/run.py", "tasks/classify.py"} <= set(names)  # fmt: skip
+    assert {
+        "zoo/configs/config.yaml",
+        "zoo/configs/recipe/corpus/classify_imdb.yaml",
+        "zoo/py.typed",
+        "zoo/run.py",
+        "tasks/classify.py",
+    } <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"zoo", "tasks", *(t for t in tops if t.startswith("sequence_zoo-"))}
     assert not [name for name in names if name.startswith(("configs/", "tests/"))]
@@ -39,8 +46,12 @@ def test_the_installed_package_runs_from_another_folder(wheel, tmp_path):
     (tmp_path / "tasks.py").write_text("raise SystemExit('the wrong tasks')\n")
     words = ["data=files", f"data.train={DATA / 'classify.jsonl'}", *SMALL]
     done = subprocess.run(
-        [sys.executable, "-m", "zoo.run", *words], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": ""}, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "zoo.run", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": ""},
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "classify-files" / "manifest.json").is_file()

@@ -30,7 +30,10 @@ TOY = str(DATA / "classify.jsonl")
         (["train.clip=1"], "train.clip: no such setting; did you mean train.grad_clip?"),
         (["train.average=0"], "train.average: no such setting; did you mean train.ema_decay?"),
         (["train.share=0.1"], "train.share: no such setting; did you mean train.fraction?"),
-        (["train.vectors=true"], "train.vectors: no such setting; did you mean train.init_embeddings?"),
+        (
+            ["train.vectors=true"],
+            "train.vectors: no such setting; did you mean train.init_embeddings?",
+        ),
         (["tsk=classify"], "tsk: no such setting; did you mean task?"),
         (["+extra=1"], "extra: no such setting"),
         (["train.epochs=many"], "train.epochs=many: Input should be a valid integer"),
@@ -40,7 +43,10 @@ TOY = str(DATA / "classify.jsonl")
         (["backbone.hidden_size=-1"], "backbone.hidden_size=-1: Input should be greater than"),
         (["seed=-1"], "seed=-1: Input should be greater than or equal to 0"),
         (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
-        (["mode=sing"], "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'"),
+        (
+            ["mode=sing"],
+            "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'",
+        ),
         (["task=nope"], "task=nope: no such task; there are: classify"),
         (["data=nope"], "data=nope: no such data; there are: cldr, columns, files, hub, imdb"),
         (["data=imdb"], "data.path is missing: add data.path=…"),
@@ -57,7 +63,7 @@ TOY = str(DATA / "classify.jsonl")
         (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),
         (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch, words, line):
     monkeypatch.chdir(tmp_path)
     assert line in fails(capsys, *words)
@@ -87,7 +93,7 @@ GOOD = "text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in rang
         (GOOD.replace(",b", ",a"), "all training rows have the label ['a']"),
         ("text,label\n" + "x" * (20 << 20) + ",a\n", "rows.csv:2: a line of more than 16 MB"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_file_is_one_line(capsys, tmp_path, content, line):
     path = tmp_path / "rows.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -146,8 +152,13 @@ sys.exit(run.main(sys.argv[2:]))
 def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_half_written(tmp_path, limit):
     """The largest file that may be written is bounded: sooner or later one does not fit."""
     words = arguments(tmp_path / "out")
-    done = subprocess.run([sys.executable, "-c", FULL, str(limit), *words], cwd=ROOT, timeout=120,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(limit), *words],
+        cwd=ROOT,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2, done.stdout
     assert done.stderr.startswith("error: ")
     assert "File too large" in done.stderr
@@ -166,8 +177,13 @@ def test_help_answers_within_a_second_and_without_torch():
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "zoo.run", "--help"], cwd=ROOT, check=True,
-                       capture_output=True, timeout=60)  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-m", "zoo.run", "--help"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1
 
@@ -269,8 +285,9 @@ def test_predict_takes_any_text_as_it_is(capsys, trained):
 
 def test_predict_answers_a_program_that_waits_for_each_line(trained):
     words = [sys.executable, "-m", "zoo.run", "mode=predict", f"model={trained}"]
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, bufsize=1) as process:  # fmt: skip
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for text, answer in (("Gulls follow the trawler.", "sea"), ("Snow and rock.", "mountain")):
@@ -295,9 +312,17 @@ def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
     for name, weight in task.backbone.state_dict().items():
         assert torch.equal(weight, origin.backbone.state_dict()[name])
     assert len(task.labels) > 2  # a head of its own
-    words = ["data=files", f"data.train={TOY}", f"init={trained}", f"out={tmp_path / 'run'}",
-             "baseline=false", "device=cpu", "precision=fp32", "train.epochs=1",
-             "train.learning_rate=1e-9"]  # fmt: skip
+    words = [
+        "data=files",
+        f"data.train={TOY}",
+        f"init={trained}",
+        f"out={tmp_path / 'run'}",
+        "baseline=false",
+        "device=cpu",
+        "precision=fp32",
+        "train.epochs=1",
+        "train.learning_rate=1e-9",
+    ]
     assert run.main(words) == 0
     begun = zoo.load(tmp_path / "run").backbone.embedding.weight
     torch.testing.assert_close(begun, origin.backbone.embedding.weight, atol=1e-5, rtol=0)

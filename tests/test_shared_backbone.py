@@ -47,11 +47,25 @@ TEXTS = [
     for text in [row[name] if isinstance(row[name], str) else " ".join(row[name])]
 ]
 TOKENIZER = Subwords.train(TEXTS, 200)
-ASKED = ["a dog finds two apples.", "", "Salt dries on the deck after every wave.",
-         "two small birds can't stand", "the valley echoes", "   "]  # fmt: skip
+ASKED = [
+    "a dog finds two apples.",
+    "",
+    "Salt dries on the deck after every wave.",
+    "two small birds can't stand",
+    "the valley echoes",
+    "   ",
+]
 SHORT = GenerationConfig(beam_size=2, max_length=4)
-FIT = ["device=cpu", "precision=fp32", "train.batch_rows=8", "train.batch_tokens=128", "train.ema_decay=0",
-       "train.learning_rate=2e-2", "train.epochs=1", "train.patience=0"]  # fmt: skip
+FIT = [
+    "device=cpu",
+    "precision=fp32",
+    "train.batch_rows=8",
+    "train.batch_tokens=128",
+    "train.ema_decay=0",
+    "train.learning_rate=2e-2",
+    "train.epochs=1",
+    "train.patience=0",
+]
 READERS = ["topic", "word", "german"]  # of what one pass of the encoder leaves behind
 QUICK = ["topic", "word", "story"]
 
@@ -60,8 +74,12 @@ def head(name: str, backbone, tokenizer=TOKENIZER, **options):
     if name == "topic":
         return Classify(backbone, tokenizer, labels=["mountain", "sea"], **options)
     if name == "word":
-        return Tag(backbone, tokenizer, **labelled_words.learn(ROWS["word"]),
-                   **{"words": "subword"} | options)  # fmt: skip
+        return Tag(
+            backbone,
+            tokenizer,
+            **labelled_words.learn(ROWS["word"]),
+            **{"words": "subword"} | options,
+        )
     return {"german": Translate, "story": Generate}[name](backbone, tokenizer, **options)
 
 
@@ -127,6 +145,11 @@ def test_every_head_answers_what_it_answers_alone(wild):
 
 
 @torch.no_grad()
+def test_an_answer_is_written_with_its_heads_name(wild):
+    assert wild.format(("topic", {"label": "good"})) == "topic: good"
+    assert wild.format(("german", {"text": "zwei\nVögel"})) == "german: zwei Vögel"
+
+
 def test_every_head_reads_the_same_ids_and_eos_at_their_end(wild):
     row = Row({"text": wild.plain("two birds can't stand")}, "here")
     ids = wild.encode(row)["ids"]
@@ -180,17 +203,25 @@ def test_a_language_model_has_passes_of_its_own(both_ways):
 def test_a_tagger_that_reads_characters_has_a_pass_of_its_own():
     tokenizer = Lowercase.train(TEXTS, 100)
     backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
-    both = zoo.multitask(backbone, {
-        "topic": head("topic", backbone, tokenizer),
-        "word": head("word", backbone, tokenizer, words="word+char", character_hidden=4),
-        "other": head("topic", backbone, tokenizer, pool="max"),
-    })  # fmt: skip
+    both = zoo.multitask(
+        backbone,
+        {
+            "topic": head("topic", backbone, tokenizer),
+            "word": head("word", backbone, tokenizer, words="word+char", character_hidden=4),
+            "other": head("topic", backbone, tokenizer, pool="max"),
+        },
+    )
     with readings(backbone) as calls:
         found = both.predict(ASKED[:5:2])
     assert len(calls) == 2
     assert [[word for word, _ in row] for row in found["word"]] == [
-        row.split() for row in ("a dog finds two apples .", "Salt dries on the deck after every wave .",
-                                "the valley echoes")]  # fmt: skip
+        row.split()
+        for row in (
+            "a dog finds two apples .",
+            "Salt dries on the deck after every wave .",
+            "the valley echoes",
+        )
+    ]
 
 
 @torch.no_grad()
@@ -202,10 +233,14 @@ def test_once_reads_again_what_is_not_the_same():
         first = backbone(ids, lengths)
         assert backbone(ids.clone(), lengths.clone()) is first
         others = [
-            backbone(ids, torch.tensor([2, 2])), backbone(ids.flip(0), lengths),
-            backbone(ids.view(1, 4), torch.tensor([4])), backbone(ids, lengths, state),
-            backbone(ids, lengths, state), backbone(ids), backbone(backbone.embed_inputs(ids), lengths),
-        ]  # fmt: skip
+            backbone(ids, torch.tensor([2, 2])),
+            backbone(ids.flip(0), lengths),
+            backbone(ids.view(1, 4), torch.tensor([4])),
+            backbone(ids, lengths, state),
+            backbone(ids, lengths, state),
+            backbone(ids),
+            backbone(backbone.embed_inputs(ids), lengths),
+        ]
         assert passes == [first, *others]
     assert not torch.equal(others[0].h_n, first.h_n)
     assert not torch.equal(others[3].h_n, first.h_n)
@@ -327,9 +362,11 @@ def test_wrong_heads_are_refused():
         ({"topic": elsewhere}, "topic: its backbone is another one"),
         ({"topic": topic, "other": retold}, "other: its tokenizer is another one"),
         (dict(zip("ab", own, strict=True)), "two heads with a target tokenizer of their own"),
-        *(({name: topic}, "a head's name is in lower case")
-          for name in ("", "Topic", "a.b", "a-b", "1a", "a b", "größe", "_a")),
-    ):  # fmt: skip
+        *(
+            ({name: topic}, "a head's name is in lower case")
+            for name in ("", "Topic", "a.b", "a-b", "1a", "a b", "größe", "_a")
+        ),
+    ):
         with pytest.raises(ValueError, match=said):
             zoo.multitask(backbone, heads)
 
@@ -387,12 +424,16 @@ def test_every_batch_of_every_head_is_learned_from_once_an_epoch(monkeypatch):
     met = learning(monkeypatch)
     share("topic", "word").fit(
         {"topic": (ROWS["topic"][:48], ROWS["topic"][48:52]), "word": parts()["word"]},
-        *FIT, "train.epochs=2", "train.batch_tokens=4096",
-    )  # fmt: skip
+        *FIT,
+        "train.epochs=2",
+        "train.batch_tokens=4096",
+    )
     assert len(met) == 2 * (6 + 3)
     for epoch in (met[:9], met[9:]):
-        rows = {name: [row for whose, some in epoch if whose == name for row in some]
-                for name in ("topic", "word")}  # fmt: skip
+        rows = {
+            name: [row for whose, some in epoch if whose == name for row in some]
+            for name in ("topic", "word")
+        }
         assert {name: sorted(some) for name, some in rows.items()} == {
             "topic": [*range(48)],
             "word": [*range(24)],
@@ -437,8 +478,12 @@ def test_epochs_are_compared_by_the_rows_that_come_second(monkeypatch):
     (rows,) = seen
     asked = [{**row, "text": both.plain(row["text"])} for row in ROWS["topic"][24:36]]
     assert rows == [*asked, *ROWS["word"][24:36]]
-    words = [piece for row in ROWS["word"][:24] for word in row["words"]
-             for piece in TOKENIZER.encode(word)]  # fmt: skip
+    words = [
+        piece
+        for row in ROWS["word"][:24]
+        for word in row["words"]
+        for piece in TOKENIZER.encode(word)
+    ]
     single = [piece for piece in range(len(TOKENIZER)) if words.count(piece) == 1]
     assert both.heads["word"].singletons.nonzero().flatten().tolist() == single != []
 
@@ -539,12 +584,18 @@ def test_a_backbone_thaws_from_above_under_its_heads(monkeypatch):
     seen.append(weights(both))
     both.fit(parts("topic", "word"), *FIT, "train.freeze=gradual", "train.epochs=3")
     moved = [
-        {part for part in ("backbone.embedding", "backbone.lstm", "heads")
-         if not same(below(one, part), below(two, part))}
+        {
+            part
+            for part in ("backbone.embedding", "backbone.lstm", "heads")
+            if not same(below(one, part), below(two, part))
+        }
         for one, two in pairwise(seen)
-    ]  # fmt: skip
-    assert moved == [{"heads"}, {"heads", "backbone.lstm"},
-                     {"heads", "backbone.lstm", "backbone.embedding"}]  # fmt: skip
+    ]
+    assert moved == [
+        {"heads"},
+        {"heads", "backbone.lstm"},
+        {"heads", "backbone.lstm", "backbone.embedding"},
+    ]
 
 
 def test_another_task_starts_from_a_shared_backbone(wild, tmp_path):
@@ -557,8 +608,12 @@ def test_another_task_starts_from_a_shared_backbone(wild, tmp_path):
         assert task.tokenizer.model == TOKENIZER.model
 
 
-MODES = [["mode=predict", "text=a dog"], ["mode=chat"], ["mode=explain", "text=a dog"],
-         ["mode=evaluate", "data=files", f"data.train={DATA / 'classify.jsonl'}"]]  # fmt: skip
+MODES = [
+    ["mode=predict", "text=a dog"],
+    ["mode=chat"],
+    ["mode=explain", "text=a dog"],
+    ["mode=evaluate", "data=files", f"data.train={DATA / 'classify.jsonl'}"],
+]
 
 
 @pytest.mark.parametrize("words", MODES)

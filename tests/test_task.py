@@ -172,11 +172,3 @@ def test_the_shared_parts_never_import_a_task():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [n for n in names if n.split(".")[0] == "tasks"], path
-
-
-@pytest.mark.parametrize(
-    "name", ["", "nope", "../zoo", "Classify", "classify.py", "os", "__init__"]
-)
-def test_only_tasks_in_the_folder_are_found(name):
-    with pytest.raises(InputError, match="no such task; there are: classify"):
-        find(name)

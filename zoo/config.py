@@ -1,8 +1,8 @@
 """Settings: composed by Hydra from `configs/` and the command line, then checked by pydantic.
 
-Nothing runs before every setting has its type and range. The settings that belong to a function or
-a class (a corpus, a task, the backbone) are checked against its own signature: the signature is
-the schema, and a misspelt name is an error everywhere.
+All settings are checked for type and range before anything runs. The settings of a function or a
+class (a corpus, a task, the backbone) are checked against its signature. A misspelt name is an
+error everywhere.
 """
 
 from __future__ import annotations
@@ -24,12 +24,20 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
-FREE = {"text", "input", "output", "out", "model", "init", "resume"}  # any text, no syntax
+# Settings whose value is plain text or a path: Hydra's syntax does not apply.
+FREE = {"text", "input", "output", "out", "model", "init", "resume"}
 
-SHAPE = (  # settings that a backbone was trained with, and cannot be without
-    "embedding_size", "hidden_size", "num_layers", "bidirectional", "layer_norm", "learned_state",
-)  # fmt: skip
+# Backbone settings that fix the shapes of its weights: `init` brings them.
+SHAPE = (
+    "embedding_size",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "layer_norm",
+    "learned_state",
+)
 
+# Earlier names of settings -> present names, for error messages.
 EARLIER_NAMES = {
     "search": "generation",
     "search.beam": "generation.beam_size",
@@ -50,7 +58,9 @@ class TokenizerSettings(BaseModel):
     kind: Literal["words", "whitespace", "lowercase", "subwords", "characters"]
     size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
     min_count: Count  # words and characters seen less often become UNK
-    coverage: Annotated[float, Field(gt=0.5, le=1)]  # these are zoo.text.sentencepiece.Pieces
+    coverage: Annotated[
+        float, Field(gt=0.5, le=1)
+    ]  # from here to blanks: zoo.text.sentencepiece.SentencePieceOptions
     nfkc: bool
     split_digits: bool
     blanks: bool
@@ -58,12 +68,12 @@ class TokenizerSettings(BaseModel):
 
 
 class TrainSettings(BaseModel):
-    """How the weights are found."""
+    """How a model is trained."""
 
     model_config = FORBID
     fraction: Annotated[float, Field(gt=0, le=1)]  # of the training rows that are used
-    freeze: Literal["none", "backbone", "gradual"]  # what of the backbone does not learn
-    backbone_rate: Positive  # times the learning rate, of the backbone's weights
+    freeze: Literal["none", "backbone", "gradual"]  # the part of the backbone that is not trained
+    backbone_rate: Positive  # factor on the learning rate of the backbone's weights
     init_embeddings: bool  # start the embedding from vectors learned from the training rows
     epochs: Count
     batch_tokens: Count  # at most so many steps in a batch, padding included
@@ -73,15 +83,13 @@ class TrainSettings(BaseModel):
     warmup: Annotated[float, Field(ge=0, le=1)]  # share of the training before it is reached
     weight_decay: Annotated[float, Field(ge=0)]
     grad_clip: Positive  # largest norm of the gradient
-    ema_decay: (
-        Share  # decay of the moving average of the weights that is kept; 0 keeps the last ones
-    )
+    ema_decay: Share  # decay of the moving average of the weights; 0: no average
     patience: Annotated[int, Field(ge=0)]  # epochs without a better one before it stops; 0: never
     checkpoint_steps: Annotated[int, Field(ge=0)]  # also save every so many steps; 0: epochs only
 
 
 class Settings(BaseModel):
-    """Everything `python -m zoo.run` takes. The open sections are checked where they are used."""
+    """All settings of `python -m zoo.run`. The dict sections are checked where they are used."""
 
     model_config = FORBID
     mode: Literal["train", "evaluate", "predict", "chat", "explain"]
@@ -90,8 +98,8 @@ class Settings(BaseModel):
     backbone: dict[str, Any]  # the arguments of Backbone
     tokenizer: TokenizerSettings
     train: TrainSettings
-    generation: dict[str, Any]  # the arguments of zoo.generation.config.Search
-    evaluate: dict[str, Any]  # the arguments of zoo.evaluation.perplexity.Evaluation
+    generation: dict[str, Any]  # the arguments of zoo.generation.config.GenerationConfig
+    evaluate: dict[str, Any]  # the arguments of zoo.evaluation.perplexity.PerplexityConfig
     out: str | None
     model: str | None
     init: str | None
@@ -100,7 +108,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    deterministic: bool  # only what repeats bit by bit
+    deterministic: bool  # allow only algorithms that repeat bit by bit
     threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
     baseline: bool
     strict: bool  # a row that would be skipped is an error
@@ -121,7 +129,10 @@ def find_configs() -> Path:
 
 
 def compose(overrides: list[str]) -> dict[str, Any]:
-    """The settings of a command line, `["task=classify", "train.epochs=3"]`, as plain values."""
+    """Compose the settings of a command line, `["task=classify", "train.epochs=3"]`, as plain values.
+
+    Raises InputError for settings that are missing or unknown.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException, MissingConfigException
@@ -143,7 +154,7 @@ def compose(overrides: list[str]) -> dict[str, Any]:
 
 
 def _quoted(override: str) -> str:
-    """Texts and paths are taken as they are: "so-so, at best" is no list to Hydra then."""
+    """Quote texts and paths, so that Hydra does not parse them: "so-so, at best" is no list."""
     key, equals, value = override.partition("=")
     plain = re.fullmatch(r"(?i:null|true|false)|\[.*\]|{.*}|'.*'|\".*\"", value, re.DOTALL)
     if not equals or not (key in FREE or (key.startswith("data.") and not plain)):
@@ -155,23 +166,27 @@ def _quoted(override: str) -> str:
 
 
 def check(settings: dict[str, Any]) -> Settings:
-    """Settings with their types and ranges. Raises InputError that names the first wrong one."""
+    """Check types and ranges of all settings. Raises InputError that names the first wrong one."""
     return _validated(Settings, settings, "")
 
 
 def check_together(settings: Settings, arguments: list[str]) -> None:
-    """Settings that are right alone and wrong beside each other. Raises InputError."""
+    """Check settings that are valid alone, but not together. Raises InputError."""
     if settings.resume is not None and len(arguments) > 1:
-        raise InputError("resume=DIR goes on with the settings that the run began with: leave "
-                         f"{next(a for a in arguments if not a.startswith('resume='))} out")  # fmt: skip
+        raise InputError(
+            "resume=DIR goes on with the settings that the run began with: leave "
+            f"{next(a for a in arguments if not a.startswith('resume='))} out"
+        )
     if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
         raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
     if settings.init is None and settings.directions != "kept":
-        raise InputError("directions=… is about the backbone of init=…; without it there is "
-                         "backbone.bidirectional")  # fmt: skip
+        raise InputError(
+            "directions=… is about the backbone of init=…; without it there is "
+            "backbone.bidirectional"
+        )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
 
@@ -179,10 +194,10 @@ def check_together(settings: Settings, arguments: list[str]) -> None:
 def arguments(
     function: Callable[..., Any], values: dict[str, Any], where: str, given: Collection[str] = ()
 ) -> dict[str, Any]:
-    """`values` as keyword arguments of `function`, checked against its annotations.
+    """Check `values` against the annotations of `function`; returns its keyword arguments.
 
-    `given` are the parameters that the caller fills in himself. `where` begins the error message:
-    `task.dropout=2: Input should be less than 1`.
+    `given` are parameters that the caller passes itself. `where` is the section in the message
+    of the InputError: `task.dropout=2: Input should be less than 1`.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
@@ -213,7 +228,7 @@ def _validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
 
 
 def _explained(error: Exception) -> str:
-    """Hydra's message in one line, and the nearest setting to a misspelt one."""
+    """Hydra's message in one line; for a misspelt setting, the most similar one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     wrong = re.match(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", lines[0])
     if wrong is None:
@@ -224,7 +239,7 @@ def _explained(error: Exception) -> str:
 
 
 def _renamed(name: str) -> str | None:
-    """The present name of a setting that had another one, None for other names."""
+    """The present name of a setting, given its earlier name; None for other names."""
     if name in EARLIER_NAMES:
         return EARLIER_NAMES[name]
     section, dot, rest = name.partition(".")
@@ -232,7 +247,7 @@ def _renamed(name: str) -> str | None:
 
 
 def _names() -> list[str]:
-    """All settings of the default run, as they are written on a command line."""
+    """The names of all settings of a default run, as on the command line."""
     composed = compose([])
     sections = {name: value for name, value in composed.items() if isinstance(value, dict)}
     nested = [f"{section}.{name}" for section, values in sections.items() for name in values]

@@ -20,15 +20,21 @@ log = logging.getLogger("zoo")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-REPEATING = (":16:8", ":4096:8")  # what torch accepts for it
+REPEATING = (":16:8", ":4096:8")  # its values for which cuBLAS is deterministic
 PACKAGES = (
-    "torch", "torchtext", "sentencepiece", "scikit-learn", "accelerate", "safetensors", "babel",
+    "torch",
+    "torchtext",
+    "sentencepiece",
+    "scikit-learn",
+    "accelerate",
+    "safetensors",
+    "babel",
     "numpy",
-)  # fmt: skip
+)
 
 
 def find_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises InputError for a device that is not there."""
+    """The device of a setting: `auto` is CUDA if available. Raises InputError if it is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda: torch sees no CUDA device here; use device=auto or cpu")
     if name == "auto":
@@ -37,9 +43,10 @@ def find_device(name: str) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """`auto` is bf16 where the processor multiplies it natively, fp16 on CUDA, else fp32.
+    """The precision of a setting. Raises InputError for one that the device does not support.
 
-    fp16 and not bf16 on CUDA: cuDNN's fast LSTM kernels want it, and autocast runs them in it.
+    `auto` is fp16 on CUDA, bf16 on a processor with bf16 instructions, otherwise fp32. On CUDA it
+    is fp16, because cuDNN's fast LSTM kernels need it.
     """
     if name == "fp16" and device.type == "cpu":
         raise InputError("precision=fp16 needs a CUDA device; use precision=auto, bf16 or fp32")
@@ -55,21 +62,23 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def is_asynchronous(device: torch.device) -> bool:
-    """Whether the device computes while Python goes on: reading a number from it then waits."""
+    """Whether the device runs asynchronously, so that reading a number from it waits."""
     return device.type != "cpu"
 
 
 def native_bf16() -> bool:
-    """Whether the processor has bf16 instructions (AVX512-BF16 or AMX). Never a timing: a
-    measured choice could fall differently in two runs of the same seed."""
+    """Whether the processor has bf16 instructions (AVX512-BF16 or AMX).
+
+    The choice is never measured: two runs of the same seed could then differ.
+    """
     return torch_private.has_bf16_instructions()
 
 
 @cache
 def runs_bf16() -> bool:
-    """Whether the fused LSTM trains in bf16 here: some processors refuse. Tried once."""
+    """Whether torch's LSTM trains in bf16 on this processor. It is tried once."""
     try:
-        with torch.random.fork_rng(devices=[]):  # its weights are not drawn from the run's seed
+        with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers as they are
             lstm = torch.nn.LSTM(8, 8)
         with torch.autocast("cpu", torch.bfloat16):
             output, _ = lstm(torch.ones(2, 2, 8))
@@ -81,19 +90,22 @@ def runs_bf16() -> bool:
 
 
 def set_deterministic(device: torch.device, wanted: bool) -> None:
-    """Let only such algorithms run as give the same bits each time, or any when not `wanted`.
+    """Allow only algorithms that give the same bits each time, or all when not `wanted`.
 
-    cuBLAS reads its setting when CUDA starts. Raises InputError when that is past, or when the
-    environment says otherwise; torch itself refuses operations that cannot be repeated.
+    cuBLAS reads CUBLAS_WORKSPACE_CONFIG when CUDA starts. Raises InputError when CUDA has started
+    without it, or when it has another value. torch itself refuses nondeterministic operations.
     """
     if wanted and device.type == "cuda":
         given = os.environ.get(WORKSPACE)
         if given not in (None, *REPEATING):
-            raise InputError(f"deterministic=true: {WORKSPACE}={given} does not repeat; "
-                             f"set it to {REPEATING[0]}")  # fmt: skip
+            raise InputError(
+                f"deterministic=true: {WORKSPACE}={given} does not repeat; set it to {REPEATING[0]}"
+            )
         if given is None and torch.cuda.is_initialized():
-            raise InputError(f"deterministic=true: CUDA has started already; set {WORKSPACE}="
-                             f"{REPEATING[0]} before Python starts")  # fmt: skip
+            raise InputError(
+                f"deterministic=true: CUDA has started already; set {WORKSPACE}="
+                f"{REPEATING[0]} before Python starts"
+            )
         os.environ[WORKSPACE] = given or REPEATING[0]
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.deterministic = wanted
@@ -102,15 +114,14 @@ def set_deterministic(device: torch.device, wanted: bool) -> None:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context in which a model of fp32 weights computes in `precision`."""
+    """The autocast context in which a model with fp32 weights computes in `precision`."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what the results depend on; "unknown" of a package that is not
-    installed as one."""
+    """Versions of Python and of the packages that results depend on; see `installed`."""
     found = {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
     if torch.cuda.is_available():
         found["cuda"] = str(torch.version.cuda)
@@ -119,7 +130,7 @@ def versions() -> dict[str, str]:
 
 
 def installed(name: str) -> str:
-    """The version of a package, "unknown" where none of that name is installed."""
+    """The version of an installed package, or "unknown"."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -127,7 +138,7 @@ def installed(name: str) -> str:
 
 
 def describe() -> dict[str, str | int]:
-    """The machine in words, for reports and benchmarks; `versions` stand beside it."""
+    """A description of the machine, for reports and benchmarks."""
     described: dict[str, str | int] = {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -142,7 +153,7 @@ def describe() -> dict[str, str | int]:
 
 
 def anonymous_memory() -> float | None:
-    """Megabytes of this process that belong to no file; None where that is not told."""
+    """Megabytes of anonymous memory of this process; None where the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

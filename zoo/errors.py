@@ -1,4 +1,4 @@
-"""What a user can mend: one line that names the place and the cure."""
+"""Errors that a user can fix: one line that names the place and the fix."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""A model from its folder: which class it is, and that class with the folder's weights."""
+"""Load a model from its folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zoo.task import Task
 
 
 def load(name: str | Path, device: str = "cpu") -> Task:
-    """The model of a folder, or a shipped one by its name, ready to predict.
+    """Load a model folder, or a shipped model by its name, ready to predict.
 
-    Raises InputError that names the file at fault, or lists the shipped names.
+    Raises InputError that names the broken file, or lists the shipped models.
     """
     saved = read_model(name)
     try:

@@ -1,4 +1,4 @@
-"""Which tasks there are: a file in `tasks/` each, looked up there and nowhere else."""
+"""The registry of tasks: every file in `tasks/` is a task."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from zoo.task import Task
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
 
 
-SEVERAL = {"multitask": ("zoo.shared_backbone", "Multitask")}  # models of several tasks
+# Models of several tasks: name -> module, class.
+MULTITASK = {"multitask": ("zoo.shared_backbone", "Multitask")}
 
 
 def find_saved(name: str) -> type[Task]:
-    """The class of a model in a folder: a task's, or one that holds several."""
-    if name in SEVERAL:
-        module, own = SEVERAL[name]
-        return getattr(importlib.import_module(module), own)
+    """The class of a saved model: a task, or a model of several tasks. Raises InputError."""
+    if name in MULTITASK:
+        module, class_name = MULTITASK[name]
+        return getattr(importlib.import_module(module), class_name)
     return find(name)
 
 
 def find(name: str) -> type[Task]:
     """The class of `tasks/NAME.py`: `classify` is `Classify`, `two_words` is `TwoWords`.
 
-    Looked up in the zoo's own folder only, whatever else is called `tasks` on the path.
-    Raises InputError that lists the tasks.
+    Only the zoo's own folder is searched, even if another package is called `tasks`.
+    Raises InputError with the list of tasks.
     """
     path = FOLDER / f"{name}.py"
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or not path.is_file():

@@ -18,43 +18,46 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.config import Settings
 
-# Before torch is imported: large tensors in large pages. New pages of 4 kB cost a training step
-# over a large vocabulary as much time as its products (measured: a third, in one of half a second).
+# Set before torch is imported: torch then allocates large tensors in huge pages. With 4 kB pages, a
+# third of a training step over a large vocabulary (half a second) went into new pages.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
 
 HELP = """\
 usage: python -m zoo.run [SETTING=VALUE ...]
 
-  python -m zoo.run                                     train a classifier on embedded data
+  python -m zoo.run                                     train a classifier on built-in data
   python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
   python -m zoo.run task=translate                      train a translator, English to Japanese
-  python -m zoo.run task=generate                       train a language model that writes
-  python -m zoo.run task=tag                            train a tagger, a label for each word
+  python -m zoo.run task=generate                       train a language model
+  python -m zoo.run task=tag                            train a tagger: a label for each word
   python -m zoo.run mode=predict model=classify/langid text="Schweden, 17. Mai 2031"
-  python -m zoo.hub list                                models that come with the package
-  python -m zoo.run mode=chat model=DIR                 type, and see it go on
-  python -m zoo.run mode=evaluate model=DIR data=…      metrics of a saved model
-  python -m zoo.run mode=explain                        which output of the LSTM the task reads
-  python -m zoo.run mode=explain model=DIR text="…"     … and its gates over a text, as a picture
-  python -m zoo.run resume=DIR                          go on with an interrupted training
-  python -m zoo.export DIR model.onnx                   a model for other runtimes (or .pt2)
+  python -m zoo.hub list                                list the models that come with the package
+  python -m zoo.run mode=chat model=DIR                 talk to a model
+  python -m zoo.run mode=evaluate model=DIR data=…      measure a saved model
+  python -m zoo.run mode=explain                        show which output of the LSTM the task reads
+  python -m zoo.run mode=explain model=DIR text="…"     … and draw the gates over a text
+  python -m zoo.run resume=DIR                          continue an interrupted training
+  python -m zoo.export DIR model.onnx                   export a model to ONNX (or .pt2)
 
 settings of the run:
 
 {top}
 
-groups, each a folder in {configs}:
+groups; each is a folder in {configs}:
 
 {groups}
 
-A group's settings are given as group.setting: train.epochs=3 backbone.hidden_size=256
-task.pool=max data.path=FOLDER tokenizer.kind=subwords. `--cfg` prints all of them as they would be
-used; settings of a task or a corpus stand in its file, with a line on each.
+Write a setting of a group as group.setting: train.epochs=3 backbone.hidden_size=256
+task.pool=max data.path=FOLDER tokenizer.kind=subwords. `--cfg` prints all settings with the values
+that a run would use. The file of a task or a corpus explains each of its settings.
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0, or 2 after one line on standard error that names place and cure."""
+    """Run a command line; returns the exit status.
+
+    It is 0, or 2 after one line on standard error that says what is wrong.
+    """
     began = time.time()
     os.environ.setdefault(*HUGE_PAGES)
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -65,14 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
             _print_settings([a for a in arguments if a != "--cfg"])
         else:
             _run(arguments, began)
-    except BrokenPipeError:  # `… | head`: whoever read has seen enough
+    except BrokenPipeError:  # `… | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
         return _fail(str(error))
     except OSError as error:  # full disk, read-only folder, …
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}")
-    except RuntimeError as error:  # deterministic=true refuses what cannot be repeated
+        path = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{path}{error.strerror or error}")
+    except RuntimeError as error:  # deterministic=true: torch refuses an operation
         if "deterministic" not in str(error):
             raise
         return _fail(f"deterministic=true: {error}")
@@ -130,7 +133,7 @@ def _run(arguments: list[str], began: float) -> None:
 
 
 def _with_task(arguments: list[str]) -> list[str]:
-    """A model brings its task: `task=` need not be given beside `model=`, and must not differ."""
+    """Add the task of `model=` to the arguments. Raises InputError if `task=` names another one."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if "model" not in given:
         return arguments
@@ -138,25 +141,31 @@ def _with_task(arguments: list[str]) -> list[str]:
 
     name = read_config(given["model"])["task"]
     if name == "multitask":
-        raise InputError(f"model={given['model']}: several heads on one backbone: they answer in "
-                         f"Python, zoo.load({given['model']!r}).predict(…)")  # fmt: skip
+        raise InputError(
+            f"model={given['model']}: several heads on one backbone: they answer in "
+            f"Python, zoo.load({given['model']!r}).predict(…)"
+        )
     if given.get("task", name) != name:
         raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
 
 
 def _with_generation(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """A model brings its generation config, in place of its task's recipe; what is given goes over both."""
+    """Replace the recipe's generation config by that of `model=`; the arguments override both."""
     from zoo.config import compose
     from zoo.model_folder.verify import read_generation
 
-    kept = None if composed["model"] is None else read_generation(composed["model"])
-    if kept is not None:
+    saved = None if composed["model"] is None else read_generation(composed["model"])
+    if saved is not None:
         others = [a for a in arguments if not a.lstrip("+").startswith("generation")]
-        recipe, given = compose(others)["generation"], composed["generation"]
-        plain = {a.lstrip("+").partition("=")[0] for a in arguments}
-        said = {k: v for k, v in given.items() if v != recipe[k] or f"generation.{k}" in plain}
-        composed["generation"] = vars(kept) | said
+        recipe = compose(others)["generation"]
+        names = {a.lstrip("+").partition("=")[0] for a in arguments}
+        given = {
+            name: value
+            for name, value in composed["generation"].items()
+            if value != recipe[name] or f"generation.{name}" in names
+        }
+        composed["generation"] = vars(saved) | given
     return composed
 
 
@@ -164,8 +173,9 @@ def _log_to(stream: Any) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("zoo")
-    log.handlers, log.propagate = [handler], False
-    rank = int(os.environ.get("RANK", "0"))  # of several processes the first one speaks
+    log.handlers = [handler]
+    log.propagate = False
+    rank = int(os.environ.get("RANK", "0"))  # of several processes, only the first one logs
     log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
 
 
@@ -231,14 +241,14 @@ def _explain(settings: Settings) -> None:
         rows = [Row({"text": settings.text}, "text")]
     else:
         rows = list(islice(build.open_rows(settings, type(task)).valid, 8))
-    asked = [task.input_row(row) for row in rows]
-    batch = Batch.collate([task.encode(row) for row in asked], range(len(asked)))
+    inputs = [task.input_row(row) for row in rows]
+    batch = Batch.collate([task.encode(row) for row in inputs], range(len(inputs)))
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
         folder = Path(settings.out or f"runs/explain-{task.name}")
         print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
         path = folder / "answer.png"
-        if task.plot(asked[0], next(task.predict_rows(asked)), path):
+        if task.plot(inputs[0], next(task.predict_rows(inputs)), path):
             print(f"its answer as a picture: {path}")
 
 

@@ -1,4 +1,4 @@
-"""One backbone under several heads: trained in turns, saved together, read once for all of them."""
+"""Multitask models: several heads on one backbone, trained in turns and saved together."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ from zoo.text.tokenizers import Tokenizer
 from zoo.training.loop import Stopped, fit
 from zoo.training.pipeline import set_up_process
 
-CHUNK = 256  # texts that are read before they are answered
-TRAINED_BY = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
-TOGETHER = "heads."  # begins the names of what a head has beside the backbone
+CHUNK = 256  # texts that `predict` encodes at a time
+# Prefixes of the settings that `Multitask.fit` accepts.
+FIT_SETTINGS = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
+HEADS = "heads."  # prefix of the heads' parameters in the state dict
 
 
 def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
-    """Tasks on one backbone, as one model. Raises ValueError when a head has another backbone or
-    tokenizer.
+    """Combine tasks on one backbone into one model.
+
+    Raises ValueError when a head has another backbone or tokenizer.
 
         backbone, tokenizer = language_model.backbone, language_model.tokenizer
         both = zoo.multitask(backbone, {
@@ -47,26 +49,28 @@ def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
 
 
 class Multitask(Task):
-    """Several heads on one backbone. A batch is one head's, and says whose: `Batch.head`.
+    """Several heads on one backbone. Each batch belongs to one head, `Batch.head`.
 
-    What is read ends with EOS for every head, so that all of them read the same ids and one pass
-    of the encoder answers them all. A language model reads to the right alone, from an EOS in
-    front: it has a pass of its own. So has a tagger that reads characters beside its words.
+    The input of every head ends with EOS, so that all heads read the same ids. One pass of the
+    backbone then serves all heads. Two kinds of heads need a pass of their own: a language model,
+    which reads left to right from an EOS, and a tagger that also reads characters.
     """
 
-    input_columns, target_columns = ("text",), ()
-    metric, lower_is_better = "loss", True  # the mean of the heads' losses
+    input_columns = ("text",)
+    target_columns = ()
+    metric = "loss"  # the mean of the heads' losses
+    lower_is_better = True
     why = "each head takes from one pass what its own task needs"
-    shape = logits = "as each head has them"
+    shape = "as each head has it"
+    logits = "as each head has them"
 
     def __init__(self, backbone: Backbone, heads: Mapping[str, Task]) -> None:
         _check(backbone, heads)
         super().__init__(backbone, next(iter(heads.values())).tokenizer)
         self.heads = nn.ModuleDict(heads)
         self.reads = "; ".join(f"{name}: {head.reads}" for name, head in heads.items())
-        self.target_tokenizer = next(
-            filter(None, (h.target_tokenizer for h in heads.values())), None
-        )
+        targets = (head.target_tokenizer for head in heads.values())
+        self.target_tokenizer = next(filter(None, targets), None)
         self.by_words = any("words" in head.input_columns for head in heads.values())
         self.augments_at_random = any(head.augments_at_random for head in heads.values())
         for head in heads.values():
@@ -98,11 +102,11 @@ class Multitask(Task):
         return super().config | {"options": {"heads": heads}}
 
     def each(self) -> Iterator[tuple[str, Task]]:
-        """The heads by their names."""
+        """Yield (name, head) of every head."""
         yield from self.heads.items()  # type: ignore[misc]
 
     def of(self, batch: Batch) -> Task:
-        """The head that a batch is for."""
+        """The head that a batch belongs to."""
         return self.heads[batch.head]  # type: ignore[return-value]
 
     def encode(self, row: Row) -> Example:
@@ -110,13 +114,13 @@ class Multitask(Task):
         return {"ids": [*self.tokenizer.encode(self.plain(column(row, "text"))), EOS]}
 
     def plain(self, text: str) -> str:
-        """A text as every head reads it: where one of them reads words, with blanks between them."""
+        """The text that all heads read: if one of them reads words, the words with blanks between."""
         if not self.by_words:
             return text
         return " ".join(labelled_words.words_of(Row({"text": text}, "text"), self.word_splitter))
 
     def read(self, encoded: Encoded) -> tuple[Tensor, ...]:
-        """What each head takes from one pass."""
+        """The parts of the backbone's result that the heads use, in the order of the heads."""
         taken = [head.read(encoded) for _, head in self.each()]
         return tuple(part for one in taken for part in (one if isinstance(one, tuple) else (one,)))
 
@@ -143,11 +147,12 @@ class Multitask(Task):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[tuple[int, Any]]:
-        """Of every head's rows, one head after the other, (row number, (head, answer))."""
+        """Yield (row number, (head, answer)) of all rows, one head after the other."""
         assert isinstance(dataset, InterleavedDataset)
         before = 0
         for name, head in self.each():
-            own, head.comparing_epochs = dataset.datasets[name], self.comparing_epochs
+            own = dataset.datasets[name]
+            head.comparing_epochs = self.comparing_epochs
             try:
                 for number, answer in head.predict_dataset(own, tokens, rows, rank, world):
                     yield before + number, (name, answer)
@@ -156,7 +161,7 @@ class Multitask(Task):
             before += len(own)
 
     def compute_metrics(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
-        """Every head's metrics, HEAD.METRIC, and the mean of their losses."""
+        """The metrics of every head as HEAD.METRIC, and "loss", the mean of the heads' losses."""
         metrics: dict[str, float] = {}
         for name, head in self.each():
             own = [(a, row) for (whose, a), row in zip(answers, rows, strict=True) if whose == name]
@@ -167,7 +172,7 @@ class Multitask(Task):
 
     def format(self, answer: Any) -> str:
         name, own = answer
-        return f"{name}: {self.heads[name].show(own)}"  # type: ignore[operator]
+        return f"{name}: {self.heads[name].format(own)}"  # type: ignore[operator]
 
     def predict(self, texts: str | Iterable[str]) -> Any:
         """{head: its answers to all texts, as its own `predict` gives them}."""
@@ -182,15 +187,17 @@ class Multitask(Task):
     def fit(
         self, rows: Mapping[str, tuple[Sequence[Row], Sequence[Row]]], *settings: str
     ) -> list[dict[str, Any]]:
-        """Train all heads in turns; of each epoch its losses and every head's metrics.
+        """Train all heads in turns; returns the losses and metrics of each epoch.
 
-        `rows`: of each head the rows to learn from and those to choose the best epoch by. `settings`
-        as on the command line: "train.epochs=3", "train.freeze=backbone", "seed=2".
+        `rows` are each head's training rows and validation rows. `settings` are written as on the
+        command line: "train.epochs=3", "train.freeze=backbone", "seed=2". Raises ValueError for
+        other heads or settings, InputError when interrupted.
         """
         if {*rows} != {*self.heads}:
             raise ValueError(f"rows are of {', '.join(rows)}, heads are {', '.join(self.heads)}")
-        if wrong := next((text for text in settings if not text.startswith(TRAINED_BY)), None):
-            raise ValueError(f"{wrong}: fit takes {', '.join(TRAINED_BY)}")
+        for setting in settings:
+            if not setting.startswith(FIT_SETTINGS):
+                raise ValueError(f"{setting}: fit takes {', '.join(FIT_SETTINGS)}")
         plain = check(compose(["data=files", "data.train=rows", *settings]))  # no recipe of a task
         accelerator, _ = set_up_process(plain)
         if accelerator.num_processes > 1:
@@ -200,7 +207,7 @@ class Multitask(Task):
         ]
         with tempfile.TemporaryDirectory() as folder:
             train, valid = (
-                self._store(part, Path(folder) / str(side)) for side, part in enumerate(parts)
+                self._encode(part, Path(folder) / str(side)) for side, part in enumerate(parts)
             )
             for name, head in self.each():
                 head.prepare(train.datasets[name])
@@ -215,19 +222,22 @@ class Multitask(Task):
         return found.history
 
     def _row(self, row: Row) -> Row:
+        """A training row with its input as all heads read it."""
         read = [name for name in ("text", "source") if name in row]
         changed = {name: self.plain(column(row, name)) for name in read}
         return Row({**row, **changed}, getattr(row, "source", "a row"))
 
-    def _store(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> InterleavedDataset:
-        stores = {
+    def _encode(self, rows: Mapping[str, Sequence[Row]], folder: Path) -> InterleavedDataset:
+        """Encode the rows of every head into `folder`."""
+        datasets = {
             name: head.dataset_class.write(rows[name], head.encode, folder / name)
             for name, head in self.each()
         }
-        return InterleavedDataset(stores, {name: head.augment for name, head in self.each()})
+        return InterleavedDataset(datasets, {name: head.augment for name, head in self.each()})
 
 
 def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
+    """Raise ValueError for heads that cannot be trained or saved together."""
     if not heads:
         raise ValueError("a shared backbone needs a head")
     tokenizer = next(iter(heads.values())).tokenizer
@@ -244,17 +254,19 @@ def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
         raise ValueError("two heads with a target tokenizer of their own cannot be saved together")
 
 
-def _copy(name: str) -> bool:
-    """Whether a name of the state is the backbone's, as a head calls it."""
-    return name.startswith(TOGETHER) and name.split(".")[2] == "backbone"
+def _is_copy(name: str) -> bool:
+    """Whether a state dict's name is a head's second name of a backbone weight."""
+    return name.startswith(HEADS) and name.split(".")[2] == "backbone"
 
 
 def _without_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    for name in [name for name in state if _copy(name.removeprefix(prefix))]:
+    """Leave the heads' second names of the backbone's weights out of a state dict."""
+    for name in [name for name in state if _is_copy(name.removeprefix(prefix))]:
         del state[name]
 
 
 def _with_copies(module: Multitask, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Add the heads' second names of the backbone's weights to a state dict."""
     for name in [name for name in state if name.startswith(f"{prefix}backbone.")]:
         for head in module.heads:
-            state[f"{prefix}{TOGETHER}{head}.{name.removeprefix(prefix)}"] = state[name]
+            state[f"{prefix}{HEADS}{head}.{name.removeprefix(prefix)}"] = state[name]

@@ -1,4 +1,4 @@
-"""Task: the contract that every file in `tasks/` fulfils."""
+"""Task: the base class of every task in `tasks/`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import device as machine
 from zoo.config import arguments
 from zoo.data.dataset import Batch, Dataset, Example, ExampleList, shard
 from zoo.data.readers import Row, column
+from zoo.device import autocast
 from zoo.errors import InputError
 from zoo.evaluation.perplexity import PerplexityConfig
 from zoo.generation.config import GenerationConfig
@@ -27,122 +27,155 @@ from zoo.nn.backbone import Backbone, Encoded
 from zoo.rnn.stack import State
 from zoo.text.tokenizers import Tokenizer
 
+CHUNK = 1024  # rows that `predict_rows` encodes at a time
+
 
 class Task(nn.Module, ABC):
-    """A head on a backbone. A subclass writes encode, read, forward, answer and score.
+    """A head on a backbone.
 
-        row --encode--> lists --Batch--> forward --> logits       loss: what training lowers
-                                                 answer: plain Python, one per row
-                                                 score(answers, rows): metrics
+        row --encode--> Example --Batch--> forward --> logits
+                                           loss: the scalar that training minimizes
+                                           predict_batch: one answer per row, plain Python
+                                           compute_metrics(answers, rows): metrics
 
-    It reads the backbone's result in `read` alone, and says in `reads` and `why` what that is.
+    A subclass implements encode, read, forward, predict_batch, compute_metrics and format.
+    Only `read` reads the result of the backbone. `reads` names the part that it reads, `why` says
+    why.
     """
 
-    input_columns: ClassVar[tuple[str, ...]] = ("text",)  # what a row must have to be answered
-    target_columns: ClassVar[tuple[str, ...]]  # what a row must also have for training
-    metric: str  # of score's; the epoch where it is highest is kept
-    lower_is_better: ClassVar[bool] = False  # … or lowest
-    reads: str  # "h_n", "output", …: of Encoded's
-    why: str  # one sentence
-    shape: ClassVar[str]  # of what `read` returns, in words
-    logits: ClassVar[str]  # of what `forward` returns, in words
-    generates: ClassVar[bool] = False  # whether its answers are looked for, with `search`
-    by_ids: bool = True  # whether ids are all that its backbone is given
+    # Columns that a row needs for a prediction, and the further ones that it needs for training.
+    input_columns: ClassVar[tuple[str, ...]] = ("text",)
+    target_columns: ClassVar[tuple[str, ...]]
+
+    # The metric by which the best epoch is selected, one of `compute_metrics`.
+    metric: str
+    lower_is_better: ClassVar[bool] = False
+
+    # Which field of Encoded the task reads ("h_n", "output", …), and why, in one sentence.
+    reads: str
+    why: str
+
+    # The shapes that `read` and `forward` return, in words.
+    shape: ClassVar[str]
+    logits: ClassVar[str]
+
+    # Whether it generates text; how it does so; what else measures its perplexity.
+    generates: ClassVar[bool] = False
     generation: GenerationConfig = GenerationConfig()
     perplexity_config: PerplexityConfig = PerplexityConfig()
-    comparing_epochs: bool = (
-        False  # while epochs are compared: answers that are found faster will do
-    )
-    augments_at_random: bool = False  # whether `vary` draws random numbers
-    dataset_class: type[Dataset] = (
-        Dataset  # how encoded rows are kept: each for itself, or as one stream
-    )
-    carried_state: State | None = None  # after a window of a stream, what the next one goes on from
-    end_ids: Sequence[int] = ()  # ids that end what is read, where a backbone is shared
-    word_splitter: str = "words"  # how a plain text becomes words, for tasks that read words
-    target_tokenizer: Tokenizer | None = None  # of what is written, where that has its own
-    metadata: dict[str, Any] | None = None  # of a loaded model: metrics, data, command, …
+
+    # The class that stores the encoded rows: one example per row, or one stream.
+    dataset_class: type[Dataset] = Dataset
+    # Of a stream: the state after the last window, from which the next window starts.
+    carried_state: State | None = None
+
+    # Whether token ids are the only input of the backbone.
+    by_ids: bool = True
+    # Ids appended to every input, where several heads share the backbone.
+    end_ids: Sequence[int] = ()
+    # How plain text is split into words, for tasks that read words.
+    word_splitter: str = "words"
+    # The tokenizer of the target side, where it has its own.
+    target_tokenizer: Tokenizer | None = None
+
+    # Whether `augment` draws random numbers.
+    augments_at_random: bool = False
+    # True while epochs are compared: faster, approximate predictions are enough.
+    comparing_epochs: bool = False
+    # Of a loaded model: its metrics, data, command, …
+    metadata: dict[str, Any] | None = None
 
     def __init__(self, backbone: Backbone, tokenizer: Tokenizer, **options: Any) -> None:
-        """`options` are the keyword arguments that `save` must write to build this task again."""
+        """`options` are the subclass's keyword arguments; `save` stores them to rebuild the task."""
         super().__init__()
-        self.backbone, self.tokenizer, self.options = backbone, tokenizer, options
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.options = options
 
     @classmethod
     def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
-        """Options that come from the training rows, like the labels. Raises InputError."""
+        """Learn options from the training rows, like the labels. Raises InputError."""
         return {}
 
     @classmethod
     def training_columns(cls) -> tuple[str, ...]:
-        """The columns that a row must have for training."""
+        """The columns that a row needs for training."""
         return (*cls.input_columns, *cls.target_columns)
 
     @classmethod
     def tokenizer_texts(cls, row: Row) -> list[str]:
-        """What the tokenizer learns from; with `tokenizer.shared=false` each has its own."""
+        """The texts of a row that the tokenizer is trained on.
+
+        With `tokenizer.shared=false` each of them gets its own tokenizer.
+        """
         return [column(row, "text")]
 
     def input_row(self, row: Row) -> Row:
-        """What of a row an answer is made from; a line of plain text is the first column."""
+        """The input columns of a row. Plain text becomes the first input column."""
         if "text" in row and self.input_columns[0] not in row:
             row = Row(row | {self.input_columns[0]: row["text"]}, row.source)
         return Row({name: column(row, name) for name in self.input_columns}, row.source)
 
     @classmethod
     def reject(cls, row: Row) -> str | None:
-        """Why a row that has all columns is left out of training and test, or None."""
+        """The reason to skip a row that has all its columns, or None to use it."""
         return None
 
     @classmethod
     def baseline(
         cls, train: Iterable[Row], test: Iterable[Row], kind: str
     ) -> dict[str, Any] | None:
-        """What a well-known method without a network scores on the same rows, or None; `kind` is
-        the tokenizer's, so that both look at the same units."""
+        """The metrics of a well-known method without a neural network on the same rows, or None.
+
+        `kind` is the kind of the task's tokenizer, so that both use the same units.
+        """
         return None
 
     @abstractmethod
     def encode(self, row: Row) -> Example:
-        """A row as lists: "ids", "target" where it has one, "cut": 1 if it is longer; or RowError."""
+        """Turn a row into lists of ids.
+
+        "ids" are the input, "target" is there if the row has one, "cut" is 1 if the row was
+        truncated. Raises RowError.
+        """
 
     @abstractmethod
     def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, ...]:
-        """What this task takes from the backbone."""
+        """Select the part of the backbone's result that this task uses."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """Logits of a batch."""
+        """The logits of a batch."""
 
     @abstractmethod
     def predict_batch(self, batch: Batch) -> list[Any]:
-        """One plain Python answer per row of the batch."""
+        """One answer per row of the batch, as plain Python values."""
 
     @abstractmethod
     def compute_metrics(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
-        """Metrics of the answers to the original rows."""
+        """Metrics of the answers, compared with the original rows."""
 
     @abstractmethod
     def format(self, answer: Any) -> str:
         """An answer as one line of text, for `mode=predict`."""
 
     def preview(self) -> str | None:
-        """Something to look at after an epoch, in a few lines, or None."""
+        """A sample of the model's work, logged after each epoch in a few lines, or None."""
         return None
 
     def plot(self, row: Row, answer: Any, path: Path) -> bool:
-        """Draw how an answer came about into a .png; False where there is nothing to draw."""
+        """Draw how an answer came about into the .png `path`; False if there is nothing to draw."""
         return False
 
     def prepare(self, dataset: Dataset) -> None:
-        """Look at the encoded training rows once, before the first step."""
+        """Collect what is needed from the encoded training rows, once before the first step."""
 
     def inputs(self, batch: Batch) -> Tensor:
-        """What the backbone is given: ids, or vectors (batch, time, embedding_size) in their place."""
+        """The input of the backbone: ids (batch, time), or vectors (batch, time, embedding_size)."""
         return batch.ids
 
     def augment(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Examples as they are seen in one step of training, where that differs from step to step."""
+        """Change the examples of one training step; by default they stay as they are."""
         return examples
 
     def to_json(self, answer: Any) -> dict[str, Any]:
@@ -150,21 +183,21 @@ class Task(nn.Module, ABC):
         return dict(answer) if isinstance(answer, dict) else {"answer": self.format(answer)}
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean over the batch's `size` of the cross entropy of forward's logits."""
+        """Mean cross entropy of the logits over the targets, a scalar."""
         assert batch.target is not None
         return F.cross_entropy(self(batch).float().flatten(0, -2), batch.target.flatten())
 
     def count_targets(self, batch: Batch) -> int:
-        """How many decisions `loss` is the mean of: rows, or steps that have a target."""
+        """The number of predictions that `loss` averages: rows, or steps that have a target."""
         by_step = batch.target is not None and batch.target.dim() == 2
         return int(batch.target_mask.sum()) if by_step else len(batch)
 
     def count_tokens(self, batch: Batch) -> int:
-        """The tokens that a training's speed is counted in."""
+        """The number of tokens of a batch, for the training speed in tokens per second."""
         return int(batch.lengths.sum())
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Write this task's own pictures; returns what belongs into report.json."""
+        """Write this task's own pictures to `folder`; returns its entries of report.json."""
         return {}
 
     @classmethod
@@ -178,21 +211,25 @@ class Task(nn.Module, ABC):
 
     @property
     def tokenizers(self) -> list[Tokenizer]:
-        """Its tokenizer, and the target side's own after it."""
-        return [self.tokenizer, *([self.target_tokenizer] if self.target_tokenizer else [])]
+        """The tokenizer, followed by the target side's own one, if any."""
+        if self.target_tokenizer is None:
+            return [self.tokenizer]
+        return [self.tokenizer, self.target_tokenizer]
 
     @property
     def config(self) -> dict[str, Any]:
-        """What a model folder says of the task itself: which one, its options, and how it looks for
-        its answers, as far as that is not the usual way."""
-        usual = GenerationConfig()
+        """The task's part of a model folder's config: name, options, generation and end ids.
+
+        Of the generation config only values that differ from the defaults are stored.
+        """
+        default = GenerationConfig()
         return {
             "task": self.name,
             "options": self.options,
             "generation": {
                 name: value
                 for name, value in vars(self.generation).items()
-                if value != getattr(usual, name)
+                if value != getattr(default, name)
             },
             "end_ids": [*self.end_ids],
         }
@@ -214,7 +251,11 @@ class Task(nn.Module, ABC):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[tuple[int, Any]]:
-        """(row number, answer) of every row, or of process `rank`'s share, as they are computed."""
+        """Yield (row number, answer) of every row, in the order in which they are computed.
+
+        A batch has at most `tokens` tokens and `rows` rows. Of `world` processes, process `rank`
+        answers its share.
+        """
         self.eval()
         for numbers in dataset.sampler(tokens, rows):
             numbers = shard(numbers, rank, world)
@@ -224,22 +265,20 @@ class Task(nn.Module, ABC):
             yield from zip(map(int, numbers), answers, strict=True)
 
     def predict_rows(self, rows: Iterable[Row], precision: str = "fp32") -> Iterator[Any]:
-        """Answers to rows without targets, in their order, a thousand at a time."""
+        """Yield the answers to rows without targets, in the order of the rows."""
         stream = iter(rows)
-        while chunk := list(islice(stream, 1024)):
+        while chunk := list(islice(stream, CHUNK)):
             examples = ExampleList([self.encode(row) for row in chunk])
-            with machine.autocast(self.device, precision):
-                yield from (
-                    answer
-                    for _, answer in sorted(self.predict_dataset(examples), key=itemgetter(0))
-                )
+            with autocast(self.device, precision):
+                answers = sorted(self.predict_dataset(examples), key=itemgetter(0))
+                yield from (answer for _, answer in answers)
 
     def stream_answer(self, row: Row) -> Iterator[str]:
-        """The answer to one row as text, in pieces as they come to be."""
+        """Yield the answer to one row as text, in pieces as they are produced."""
         yield self.format(next(self.predict_rows([self.input_row(row)])))
 
     def predict(self, texts: str | Iterable[str]) -> list[Any]:
-        """Answers to texts, in their order."""
+        """The answers to texts, in the order of the texts."""
         texts = [texts] if isinstance(texts, str) else texts
         rows = (Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1))
         return list(self.predict_rows(map(self.input_row, rows)))
@@ -247,13 +286,20 @@ class Task(nn.Module, ABC):
     def predict_with(
         self, config: GenerationConfig | None, texts: str | Iterable[str]
     ) -> list[Any]:
-        """What a search, by default the task's, finds for texts: a text each, or a list of the best."""
-        before, self.generation = self.generation, config or self.generation
+        """Generate one text for each of `texts`, or with `n_best` above 1 a list of the best.
+
+        `config` is by default the task's own `generation`.
+        """
+        before = self.generation
+        config = config or before
+        self.generation = config
         try:
-            answers, several = Task.predict(self, texts), self.generation.n_best > 1
+            answers = Task.predict(self, texts)
         finally:
             self.generation = before
-        return [[h["text"] for h in a["n_best"]] if several else a["text"] for a in answers]
+        if config.n_best > 1:
+            return [[hypothesis["text"] for hypothesis in a["n_best"]] for a in answers]
+        return [a["text"] for a in answers]
 
     def save(
         self,
@@ -264,19 +310,27 @@ class Task(nn.Module, ABC):
     ) -> None:
         """Write a model folder that `zoo.load` reads: see `zoo.model_folder.format.save_model`.
 
-        Without `metadata` those of the folder that it was loaded from are written again.
+        `metadata` is by default that of the folder from which the model was loaded.
         """
         model = Model(
-            self.config, self.backbone.options, self.state_dict(), self.tokenizers, self.reads,
-            self.why, self.parameter_count,
-        )  # fmt: skip
+            self.config,
+            self.backbone.options,
+            self.state_dict(),
+            self.tokenizers,
+            self.reads,
+            self.why,
+            self.parameter_count,
+        )
         save_model(
             model, folder, self.metadata if metadata is None else metadata, weights, expected
         )
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
-        """The model of a folder or a shipped one. Raises InputError when it is another task's."""
+        """Load a model folder, or a shipped model by name.
+
+        Raises InputError when it is a model of another task.
+        """
         saved = read_model(name)
         if saved.config["task"] != cls.task_name():
             raise InputError(
@@ -286,11 +340,11 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def from_saved(cls, saved: Saved, device: str = "cpu") -> Self:
-        """The model of a folder that was read, ready to predict. Raises InputError."""
+        """Build the model of a model folder that was read, in eval mode. Raises InputError."""
         tokenizers = saved.tokenizers
-        given = saved.config["backbone"]
+        shape = saved.config["backbone"]
         try:
-            backbone = Backbone(**arguments(Backbone.__init__, given, "backbone", {"self"}))
+            backbone = Backbone(**arguments(Backbone.__init__, shape, "backbone", {"self"}))
             config = {name: saved.config[name] for name in OWN}
             task = cls.from_config(config, backbone, tokenizers)
         except (
@@ -314,7 +368,7 @@ class Task(nn.Module, ABC):
     def from_config(
         cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
     ) -> Self:
-        """This task as `config` says it, with weights that are still to be filled in."""
+        """Build the task of a config, with weights that are not loaded yet."""
         given = {"self", "backbone", "tokenizer", "target_tokenizer"}
         options = arguments(cls.__init__, config["options"], "options", given)
         if tokenizers[1:]:

@@ -17,8 +17,12 @@ ENGLISH = [
     "new cats sleep",
     "old birds sleep on four",
 ]
-GERMAN = ["zwei kleine Vögel stehen auf alten Häusern", "vier", "neue Katzen schlafen",
-          "alte Vögel schlafen auf vier"]  # fmt: skip
+GERMAN = [
+    "zwei kleine Vögel stehen auf alten Häusern",
+    "vier",
+    "neue Katzen schlafen",
+    "alte Vögel schlafen auf vier",
+]
 ROWS = [Row({"source": s, "target": t}, "here") for s, t in zip(ENGLISH, GERMAN, strict=True)]
 SHAPE = {"num_layers", "layer_norm", "bidirectional", "input_dropout"}  # of the backbone's options
 

@@ -136,8 +136,10 @@ def test_a_label_unseen_in_training_names_its_row():
 
 def test_scores_are_those_of_the_answers():
     task = classify()
-    answers = [{"label": label, "probabilities": p} for label, p in
-               (("a", [0.5, 0.25, 0.25]), ("a", [0.5, 0.25, 0.25]), ("c", [0.0, 0.5, 0.5]))]  # fmt: skip
+    answers = [
+        {"label": label, "probabilities": p}
+        for label, p in (("a", [0.5, 0.25, 0.25]), ("a", [0.5, 0.25, 0.25]), ("c", [0.0, 0.5, 0.5]))
+    ]
     rows = [Row({"text": "", "label": label}, "here") for label in "abc"]
     scores = task.compute_metrics(answers, rows)
     assert scores["accuracy"] == pytest.approx(2 / 3)
@@ -160,14 +162,17 @@ def test_predict_gives_labels_or_the_distribution():
 def test_the_surest_mistakes_come_first(tmp_path):
     task = classify()
     rows = [Row({"text": str(i), "label": "a"}, f"f:{i}") for i in range(3)]
-    answers = [{"label": label, "probabilities": p} for label, p in
-               (("b", [0.3, 0.6, 0.1]), ("a", [0.9, 0.1, 0.0]), ("c", [0.0, 0.1, 0.9]))]  # fmt: skip
+    answers = [
+        {"label": label, "probabilities": p}
+        for label, p in (("b", [0.3, 0.6, 0.1]), ("a", [0.9, 0.1, 0.0]), ("c", [0.0, 0.1, 0.9]))
+    ]
     report = task.report(answers, rows, tmp_path)
     assert report["confusion"]["counts"] == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
     mistakes = report["mistakes"]
     assert [(m["place"], m["answer"], m["probability"]) for m in mistakes] == [
-        ("f:2", "c", 0.9), ("f:0", "b", 0.6),
-    ]  # fmt: skip
+        ("f:2", "c", 0.9),
+        ("f:0", "b", 0.6),
+    ]
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 

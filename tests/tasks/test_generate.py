@@ -167,8 +167,10 @@ def test_a_classifier_begins_with_its_backbone(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["backbone.bidirectional=true", "backbone.num_layers=2"],
-         "generation reads left to right: set backbone.bidirectional=false, or num_layers=1"),
+        (
+            ["backbone.bidirectional=true", "backbone.num_layers=2"],
+            "generation reads left to right: set backbone.bidirectional=false, or num_layers=1",
+        ),
         (["task.cutoffs=[8]"], "cutoffs are an adaptive softmax's: set task.softmax=adaptive"),
         (["task.softmax=adaptive", "task.cutoffs=[8,8]"], "cutoffs [8, 8] must ascend within the"),
         (["task.softmax=adaptive", "task.cutoffs=[99999]"], "cutoffs [99999] must ascend within"),
@@ -177,9 +179,12 @@ def test_a_classifier_begins_with_its_backbone(folder):
         (["evaluate.cache=-1"], "evaluate.cache=-1: Input should be greater than or equal to 0"),
         (["evaluate.cash=1"], "evaluate.cash: no such setting; did you mean evaluate.cache?"),
         (["task=classify", "evaluate.dynamic=true"], "evaluate.…: classify has no perplexity"),
-        (["task=classify", "generation.seed=1"], "generation.…: classify does not generate its answers"),
+        (
+            ["task=classify", "generation.seed=1"],
+            "generation.…: classify does not generate its answers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, words, said):
     data = [f"data.train={DATA / 'classify.jsonl'}", "data=files", "tokenizer.kind=words"]
     task = [] if "task=classify" in words else ["task=generate"]

@@ -28,8 +28,15 @@ ROWS = list(read(DATA / "generate.jsonl"))[:12]
 WORDS = Words.train([row["text"] for row in ROWS], 60)
 KINDS = [{}, {"hidden_size": 8}, {"softmax": "adaptive"}, {"tied": False, "layer_norm": True}]
 SHAPE = {"hidden_size", "bidirectional", "layer_norm", "num_layers", "learned_state"}
-SMALLEST = [*SMALL, "tokenizer.kind=words", "backbone.bidirectional=true", "train.patience=0",
-            "task=generate", "data=files", f"data.train={DATA / 'generate.jsonl'}"]  # fmt: skip
+SMALLEST = [
+    *SMALL,
+    "tokenizer.kind=words",
+    "backbone.bidirectional=true",
+    "train.patience=0",
+    "task=generate",
+    "data=files",
+    f"data.train={DATA / 'generate.jsonl'}",
+]
 
 
 def generate(**options) -> Generate:
@@ -50,8 +57,10 @@ def of(task, rows) -> Batch:
 def step(task, token, state, suffix):
     """h and c after one more token, gate by gate; of one row."""
     lstm, (h, c) = task.backbone.lstm, state
-    w_ih, w_hh, b_ih, b_hh = (lstm.get_parameter(name + suffix) for name in
-                              ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))  # fmt: skip
+    w_ih, w_hh, b_ih, b_hh = (
+        lstm.get_parameter(name + suffix)
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    )
     i, f, g, o = (w_ih @ task.backbone.embedding.weight[token] + b_ih + w_hh @ h + b_hh).chunk(4)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
@@ -166,8 +175,11 @@ def alone(task) -> Generate:
     """The model of the forward direction, with the weights of one in both."""
     options = {name: value for name, value in task.options.items() if value is not None}
     made = Generate(with_directions(task.backbone, False), WORDS, **options).double()
-    kept = {name: weight for name, weight in task.state_dict().items()
-            if "_reverse" not in name and not name.startswith("backward.")}  # fmt: skip
+    kept = {
+        name: weight
+        for name, weight in task.state_dict().items()
+        if "_reverse" not in name and not name.startswith("backward.")
+    }
     made.load_state_dict(kept)
     return made.eval()
 
@@ -303,8 +315,15 @@ def test_a_training_learns_in_both_directions_and_measures_one(folder, tmp_path,
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[-1]["valid"]["perplexity"] < history[0]["valid"]["perplexity"]
-    words = ["mode=evaluate", f"model={folder}", "data=files", f"out={tmp_path}", "device=cpu",
-             f"data.train={DATA / 'generate.jsonl'}", "precision=fp32"]  # fmt: skip
+    words = [
+        "mode=evaluate",
+        f"model={folder}",
+        "data=files",
+        f"out={tmp_path}",
+        "device=cpu",
+        f"data.train={DATA / 'generate.jsonl'}",
+        "precision=fp32",
+    ]
     assert run.main(words) == 0
     capsys.readouterr()
     reports = [json.loads((at / "report.json").read_text())["test"] for at in (folder, tmp_path)]
@@ -355,15 +374,19 @@ def test_trained_keeps_what_it_is_told_to(kept):
 
 
 def test_trained_refuses_what_the_command_line_refuses(tmp_path):
-    for given, said in (("train.epochs=0", "train.epochs=0"), ("task=nothing", "no such task"),
-                        ("data.train=nowhere.jsonl", "nowhere.jsonl")):  # fmt: skip
+    for given, said in (
+        ("train.epochs=0", "train.epochs=0"),
+        ("task=nothing", "no such task"),
+        ("data.train=nowhere.jsonl", "nowhere.jsonl"),
+    ):
         with pytest.raises(InputError, match=said):
             zoo.train(*SMALLEST, given, f"out={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("given", [["directions=forward"], ["text=a"],
-                                   ["init=DIR", "backbone.hidden_size=24"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "given", [["directions=forward"], ["text=a"], ["init=DIR", "backbone.hidden_size=24"]]
+)
 def test_trained_refuses_settings_that_are_wrong_together(monkeypatch, given):
     def train(*_):
         raise AssertionError("it is trained")

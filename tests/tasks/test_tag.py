@@ -19,10 +19,13 @@ def test_the_tutorials_first_sentence_is_answered_as_there(words, crf):
     task = learn(tagger(words=words, crf=crf, **STILL), TUTORIAL)
     assert task.labels == ["DET", "NN", "V"]
     answer = next(task.predict_rows([task.input_row(TUTORIAL[0])]))
-    assert [task.ids[label] for label in answer["labels"]] == [0, 1, 2, 0, 1]
+    assert [task.label_ids[label] for label in answer["labels"]] == [0, 1, 2, 0, 1]
     assert task.predict("Everybody read that book")[0] == [
-        ("Everybody", "NN"), ("read", "V"), ("that", "DET"), ("book", "NN"),
-    ]  # fmt: skip
+        ("Everybody", "NN"),
+        ("read", "V"),
+        ("that", "DET"),
+        ("book", "NN"),
+    ]
     assert min(answer["probabilities"]) > 0.8
 
 
@@ -122,9 +125,13 @@ def test_what_occurs_once_becomes_unknown_in_training_and_never_after(tmp_path, 
 def test_a_saved_tagger_gives_the_same_bits_with_all_options(tmp_path, words, crf):
     rows = [*SPANS, *sentences(("of Lee", "O I-PER"))]
     options = {
-        "dropout": 0.25, "character_embedding": 7, "character_hidden": 3, "character_dropout": 0.2,
-        "singleton_dropout": 0.1, "label_smoothing": 0.0 if crf else 0.1,
-    }  # fmt: skip
+        "dropout": 0.25,
+        "character_embedding": 7,
+        "character_hidden": 3,
+        "character_dropout": 0.2,
+        "singleton_dropout": 0.1,
+        "label_smoothing": 0.0 if crf else 0.1,
+    }
     task = tagger(rows, words, crf=crf, scale=0.7, **options)
     task.save(tmp_path)
     loaded = zoo.load(tmp_path)

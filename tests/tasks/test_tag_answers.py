@@ -44,10 +44,10 @@ def test_answers_are_the_best_labels_with_their_probability_and_their_nats(words
     for row, answer in zip(rows, answers, strict=True):
         shares, at = paths(task, task(batch(task, [row]))[0])
         best = max(shares, key=shares.get)
-        assert [task.ids[label] for label in answer["labels"]] == [*best]
+        assert [task.label_ids[label] for label in answer["labels"]] == [*best]
         sure = [float(at[step, label]) for step, label in enumerate(best)]
         assert answer["probabilities"] == pytest.approx(sure, abs=1e-5)
-        wanted = shares[tuple(task.ids[label] for label in row["labels"])]
+        wanted = shares[tuple(task.label_ids[label] for label in row["labels"])]
         assert answer["nats"] == pytest.approx(-math.log(wanted), rel=1e-4)
         total += answer["nats"]
     words_in = sum(len(row["words"]) for row in rows)
@@ -79,8 +79,11 @@ def breaks(labels, every) -> bool:
 @each
 def test_with_a_crf_no_answer_ever_breaks_bio(words, crf):
     task = tagger(SPANS, words, crf=crf, scale=0.5)
-    wild = [Row({"words": " ".join(row["words"]).split()[::-1] * n}, "here")
-            for row in SPANS for n in (1, 2, 5)]  # fmt: skip
+    wild = [
+        Row({"words": " ".join(row["words"]).split()[::-1] * n}, "here")
+        for row in SPANS
+        for n in (1, 2, 5)
+    ]
     assert any(breaks(labels, task.labels) for labels in found(task, wild)) != crf
     trained = learn(copy.deepcopy(task), SPANS, 40) if crf else task
     assert not crf or not any(breaks(labels, task.labels) for labels in found(trained, wild))

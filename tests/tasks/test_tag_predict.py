@@ -26,8 +26,13 @@ def folder(tmp_path_factory):
     more = [{"words": WORDS, "labels": ["B-PER", "I-PER", "O", "O", "O", "O", "B-LOC"]}]
     data = write(place / "rows.jsonl", [*SPANS, *more] * 4)
     parts = [f"data.{part}={data}" for part in ("train", "valid", "test")]
-    words = ["train.epochs=20", "train.patience=0", "task.crf=true", "task.dropout=0",
-             "backbone.word_dropout=0"]  # fmt: skip
+    words = [
+        "train.epochs=20",
+        "train.patience=0",
+        "task.crf=true",
+        "task.dropout=0",
+        "backbone.word_dropout=0",
+    ]
     assert train(place / "run", *parts, *words, task="tag")["test"]["accuracy"] == 1
     return place / "run"
 
@@ -161,9 +166,17 @@ def test_what_is_of_words_alone_is_refused_by_a_classifier(capsys, trained, sett
 def test_python_gives_words_with_their_labels(folder):
     task = zoo.load(folder)
     assert task.predict([TEXT, ""]) == [
-        [("Ann", "B-PER"), ("Lee", "I-PER"), ("did", "O"), ("n't", "O"), ("go", "O"), ("to", "O"),
-         ("Rome", "B-LOC")], [],
-    ]  # fmt: skip
+        [
+            ("Ann", "B-PER"),
+            ("Lee", "I-PER"),
+            ("did", "O"),
+            ("n't", "O"),
+            ("go", "O"),
+            ("to", "O"),
+            ("Rome", "B-LOC"),
+        ],
+        [],
+    ]
     task.word_splitter = "whitespace"
     assert [word for word, _ in task.predict(TEXT)[0]] == TEXT.split()
 

@@ -34,10 +34,12 @@ def training(folder, rows=ROWS, valid=ROWS, test=ROWS) -> list[str]:
         ({"words": ["a"]}, "no 'labels', there are words: set data.column=COLUMN"),
         ({"words": ["a"], "labels": None}, "there are words, labels: set data.column=COLUMN"),
         ({"labels": ["O"]}, "no 'words', there are labels: set data.words=COLUMN"),
-        ({"words": ["Ann", "b"], "labels": ["O", "B-X"]},
-         "label 'B-X' of word 2, 'b', does not occur in the training rows"),
+        (
+            {"words": ["Ann", "b"], "labels": ["O", "B-X"]},
+            "label 'B-X' of word 2, 'b', does not occur in the training rows",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("part", ["rows", "test"])
 def test_a_row_that_does_not_fit_is_named(capsys, tmp_path, part, row, line):
     if "does not occur" in line and part == "rows":

@@ -82,8 +82,12 @@ def test_of_spans_f1_is_measured_and_chosen_by(tmp_path):
     assert [*found["test"]] == FIGURES
     assert {row["label"] for row in found["per_span"]} == {"PER", "LOC"}
     assert {row["label"]: row["count"] for row in found["per_label"]} == {
-        "B-LOC": 2, "B-PER": 3, "I-LOC": 1, "I-PER": 2, "O": 7,
-    }  # fmt: skip
+        "B-LOC": 2,
+        "B-PER": 3,
+        "I-LOC": 1,
+        "I-PER": 2,
+        "O": 7,
+    }
     history = lines(out / "metrics.jsonl")
     best = max(history, key=lambda entry: (entry["valid"]["f1"], -entry["valid"]["loss"]))
     assert found["best_epoch"] == best["epoch"]
@@ -102,15 +106,29 @@ def test_scores_and_mistakes_are_those_counted_by_hand(tmp_path):
     assert task.seen == {word for row in ROWS for word in row["words"]}
     rows = [Row(row, f"test:{place}") for place, row in enumerate(test, 1)]
     labels = [["B-PER", "O", "B-LOC"], ["B-LOC", "O", "B-LOC"]]
-    answers = [{"labels": labels[0], "probabilities": [0.9, 0.8, 0.7], "nats": 1.0},
-               {"labels": labels[1], "probabilities": [0.6, 0.8, 0.7], "nats": 2.0}]  # fmt: skip
-    expected = {"accuracy": 5 / 6, "accuracy_unseen": 2 / 3, "sentence_accuracy": 1 / 2,
-                "precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4, "loss": 3 / 6}  # fmt: skip
+    answers = [
+        {"labels": labels[0], "probabilities": [0.9, 0.8, 0.7], "nats": 1.0},
+        {"labels": labels[1], "probabilities": [0.6, 0.8, 0.7], "nats": 2.0},
+    ]
+    expected = {
+        "accuracy": 5 / 6,
+        "accuracy_unseen": 2 / 3,
+        "sentence_accuracy": 1 / 2,
+        "precision": 3 / 4,
+        "recall": 3 / 4,
+        "f1": 3 / 4,
+        "loss": 3 / 6,
+    }
     assert task.compute_metrics(answers, rows) == pytest.approx(expected)
     assert task.report(answers, rows, tmp_path)["mistakes"] == [
-        {"place": "test:2", "label": "B-PER", "answer": "B-LOC", "probability": 0.6,
-         "text": "[Zoe] left Oslo"}
-    ]  # fmt: skip
+        {
+            "place": "test:2",
+            "label": "B-PER",
+            "answer": "B-LOC",
+            "probability": 0.6,
+            "text": "[Zoe] left Oslo",
+        }
+    ]
     known = {"words": ["she", "went"], "labels": ["O", "O"]}
     values = task.compute_metrics([{"labels": ["O", "O"], "nats": 0.0}], [Row(known, "here")])
     assert values["accuracy_unseen"] == 0
@@ -179,8 +197,15 @@ def test_a_very_long_sentence_is_trained_on_and_answered(tmp_path, crf):
 
 
 def test_another_label_set_starts_from_a_taggers_backbone(toy, tmp_path):
-    words = [f"init={toy}", *parts(tmp_path), "train.epochs=1", "train.learning_rate=1e-9",
-             "baseline=false", "device=cpu", "precision=fp32"]  # fmt: skip
+    words = [
+        f"init={toy}",
+        *parts(tmp_path),
+        "train.epochs=1",
+        "train.learning_rate=1e-9",
+        "baseline=false",
+        "device=cpu",
+        "precision=fp32",
+    ]
     assert run.main(["task=tag", "data=files", *words, f"out={tmp_path / 'run'}"]) == 0
     origin, begun = zoo.load(toy), zoo.load(tmp_path / "run")
     assert begun.labels == ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]

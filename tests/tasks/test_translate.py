@@ -50,8 +50,10 @@ def test_each_side_has_its_own_tokenizer():
 
 
 def test_a_pair_with_an_empty_side_is_unusable():
-    reasons = [Translate.reject(Row({"source": source, "target": target}, "here"))
-               for source, target in (("a", "b"), (" ", "b"), ("a", ""), ("\t", "\n"))]  # fmt: skip
+    reasons = [
+        Translate.reject(Row({"source": source, "target": target}, "here"))
+        for source, target in (("a", "b"), (" ", "b"), ("a", ""), ("\t", "\n"))
+    ]
     assert reasons == [None, "an empty source", "an empty target", "an empty source and target"]
 
 
@@ -214,16 +216,23 @@ def test_predict_gives_strings_in_their_order():
     task = translate(scale=2.0, end=4.0)
     texts = [*ENGLISH, "", *ENGLISH[::-1]]
     found = task.predict(texts)
-    assert found == [answer["text"] for text in texts
-                     for answer in task.predict_batch(asked(task, [Row({"text": text}, "here")]))]  # fmt: skip
+    assert found == [
+        answer["text"]
+        for text in texts
+        for answer in task.predict_batch(asked(task, [Row({"text": text}, "here")]))
+    ]
     assert len({*found}) == 5
     assert task.predict(ENGLISH[0]) == found[:1]
     answer = task.predict_batch(asked(task))[0]
     assert task.to_json(answer) == {"translation": answer["text"], "n_best": answer["n_best"]}
 
 
-SAMPLED = ("tokenizer.kind=subwords", "tokenizer.size=80", "tokenizer.shared=false",
-           "task.subword_sampling=0.1")  # fmt: skip
+SAMPLED = (
+    "tokenizer.kind=subwords",
+    "tokenizer.size=80",
+    "tokenizer.shared=false",
+    "task.subword_sampling=0.1",
+)
 
 
 def test_sampled_subwords_repeat_with_the_seed_and_when_a_training_goes_on(tmp_path, monkeypatch):
@@ -241,8 +250,9 @@ def test_sampled_subwords_repeat_with_the_seed_and_when_a_training_goes_on(tmp_p
         train(tmp_path / "stopped", *SAMPLED, task="translate")
     monkeypatch.undo()
     pipeline.run(settings(None, f"resume={tmp_path / 'stopped'}"), "", time.time())
-    whole, *others = (load_file(tmp_path / name / "model.safetensors")
-                      for name in ("a", "b", "stopped", "c", "d"))  # fmt: skip
+    whole, *others = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "stopped", "c", "d")
+    )
     shared = "backbone.lstm.weight_hh_l0"  # of one shape, whatever the tokenizer learned
     same = [torch.equal(other[shared], whole[shared]) for other in others]
     assert same == [True, True, False, False]

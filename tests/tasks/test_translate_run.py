@@ -28,8 +28,17 @@ WORDS = "tokenizer.kind=words"
 def model(tmp_path_factory):
     """The folder of a small training that has learned its rows."""
     folder = tmp_path_factory.mktemp("translate") / "run"
-    train(folder, WORDS, "train.epochs=30", "train.patience=0", "train.warmup=0", "task.dropout=0",
-          "backbone.input_dropout=0", "backbone.output_dropout=0", task="translate")  # fmt: skip
+    train(
+        folder,
+        WORDS,
+        "train.epochs=30",
+        "train.patience=0",
+        "train.warmup=0",
+        "task.dropout=0",
+        "backbone.input_dropout=0",
+        "backbone.output_dropout=0",
+        task="translate",
+    )
     return folder
 
 

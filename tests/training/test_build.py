@@ -1,4 +1,4 @@
-"""Rows that cannot be used: skipped and counted, or refused; and settings that do not fit the task."""
+"""Building a task: rows that are skipped or refused, shares of rows, settings that do not fit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from zoo.training import build
 
 TOYS = lines(DATA / "translate.jsonl")
 WORDS = "tokenizer.kind=words"
-GAPS = [{"source": "", "target": "x"}, {"source": "x", "target": " "},
-        {"source": "\t", "target": ""}, {"source": "y", "target": ""}]  # fmt: skip
+GAPS = [
+    {"source": "", "target": "x"},
+    {"source": "x", "target": " "},
+    {"source": "\t", "target": ""},
+    {"source": "y", "target": ""},
+]
 REASONS = {"an empty source": 1, "an empty target": 2, "an empty source and target": 1}
 
 
@@ -61,8 +65,10 @@ def test_nothing_that_is_left_says_why():
 
 def test_a_training_skips_what_cannot_be_used_and_says_so_once(capsys, tmp_path):
     rows = write(tmp_path / "rows.jsonl", [*TOYS, *GAPS])
-    given = [f"data.valid={write(tmp_path / 'valid.jsonl', [*TOYS[:5], GAPS[0]])}",
-             f"data.test={write(tmp_path / 'test.jsonl', TOYS[:6])}"]  # fmt: skip
+    given = [
+        f"data.valid={write(tmp_path / 'valid.jsonl', [*TOYS[:5], GAPS[0]])}",
+        f"data.test={write(tmp_path / 'test.jsonl', TOYS[:6])}",
+    ]
     assert run.main(training(rows, tmp_path / "out", *given)) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if ".jsonl: " in line]
     assert [line.split(":")[0] for line in said] == [str(rows), str(tmp_path / "valid.jsonl")]
@@ -85,16 +91,20 @@ def test_a_training_that_is_strict_stops_at_the_row_and_leaves_nothing(capsys, t
 
 
 def test_pairs_of_which_a_side_is_too_long_are_counted_as_cut(tmp_path):
-    long = [{"source": "a b c d e", "target": "f g h i"}, {"source": "a b c", "target": "f g h i j"},
-            {"source": "a b c d", "target": "f g h i"}]  # fmt: skip
+    long = [
+        {"source": "a b c d e", "target": "f g h i"},
+        {"source": "a b c", "target": "f g h i j"},
+        {"source": "a b c d", "target": "f g h i"},
+    ]
     files = {
         "train": write(tmp_path / "train.jsonl", [*TOYS, *long]),  # 4 words on each side
         "valid": write(tmp_path / "valid.jsonl", TOYS[:4]),
         "test": write(tmp_path / "test.jsonl", [*TOYS[:4], long[0]]),
     }
     words = [f"data.{part}={path}" for part, path in files.items()]
-    report = train(tmp_path / "run", *words, WORDS, "task.max_length=4", "train.epochs=1",
-                   task="translate")  # fmt: skip
+    report = train(
+        tmp_path / "run", *words, WORDS, "task.max_length=4", "train.epochs=1", task="translate"
+    )
     assert report["cut"] == {"train": 2, "valid": 0, "test": 1}
     assert report["rows"] == {"train": 63, "valid": 4, "test": 5}
 
@@ -112,12 +122,26 @@ def test_more_subwords_than_the_texts_give_are_noted_or_with_strict_refused(caps
     assert "the texts give" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("task", "words", "said"), [
-    ("classify", ["generation.beam_size=3"], "generation.…: classify does not generate its answers: leave it out"),
-    ("translate", ["generation.n_best=9", "generation.beam_size=2"],
-     "generation: n_best=9 needs a beam as wide, not beam_size=2"),
-    ("translate", ["generation.beam_size=0"], "generation.beam_size=0: Input should be greater than or equal to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "words", "said"),
+    [
+        (
+            "classify",
+            ["generation.beam_size=3"],
+            "generation.…: classify does not generate its answers: leave it out",
+        ),
+        (
+            "translate",
+            ["generation.n_best=9", "generation.beam_size=2"],
+            "generation: n_best=9 needs a beam as wide, not beam_size=2",
+        ),
+        (
+            "translate",
+            ["generation.beam_size=0"],
+            "generation.beam_size=0: Input should be greater than or equal to 1",
+        ),
+    ],
+)
 def test_a_search_that_cannot_be_is_refused_in_one_line(capsys, tmp_path, task, words, said):
     path = DATA / f"{task}.jsonl"
     given = training(path, tmp_path / "out", f"task={task}", WORDS)[1:]
@@ -128,8 +152,15 @@ def test_a_search_that_cannot_be_is_refused_in_one_line(capsys, tmp_path, task, 
 def test_a_corpus_names_no_cure_that_it_refuses(capsys, tmp_path):
     for name, text in (("en", "two birds\n"), ("de", "zwei Vögel\n")):
         (tmp_path / f"a.{name}").write_text(text)
-    words = ["task=classify", "data=parallel", f"data.train={tmp_path}/a", f"data.test={tmp_path}/a",
-             f"data.valid={tmp_path}/a", "data.source=en", "data.target=de"]  # fmt: skip
+    words = [
+        "task=classify",
+        "data=parallel",
+        f"data.train={tmp_path}/a",
+        f"data.test={tmp_path}/a",
+        f"data.valid={tmp_path}/a",
+        "data.source=en",
+        "data.target=de",
+    ]
     said = fails(capsys, *words, f"out={tmp_path}/out")
     assert "a.en:1: no 'text'" in said
     assert "data.text=" not in said  # data=parallel has no such setting
@@ -154,3 +185,63 @@ def test_an_evaluation_says_what_it_skips(capsys, tmp_path):
     printed = capsys.readouterr()
     assert "2 with an empty target" in printed.err
     assert "skipped" not in printed.out
+
+
+def shared(share, seed=1, *overrides):
+    """The parts of the toy rows when a share of those for training is used."""
+    return build.open_rows(
+        settings(None, f"train.fraction={share}", f"seed={seed}", *overrides), find("classify")
+    )
+
+
+def places(rows) -> list[str]:
+    return [row.source for row in rows]
+
+
+def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
+    whole, half = shared(1), shared(0.5)
+    every, some = places(whole.train), places(half.train)
+    assert places(half.train) == some  # whenever they are read
+    assert places(shared(0.5).train) == some
+    assert some == [place for place in every if place in some]
+    assert len(every) / 3 < len(some) < len(every) / 1.5
+    other = places(shared(0.5, 2).train)
+    assert sorted(other) != sorted(some)
+    assert {*other} <= {*every}
+    assert 0 < len(places(shared(0.1).train)) < len(some) / 2
+
+
+def test_a_share_leaves_what_is_measured_by_as_it_is():
+    whole, half = shared(1), shared(0.3)
+    for part in ("valid", "test"):
+        assert places(getattr(half, part)) == places(getattr(whole, part))
+    given = [f"data.{part}={DATA / 'classify.jsonl'}" for part in ("valid", "test")]
+    files = shared(0.3, 1, *given)
+    assert len(places(files.valid)) == len(places(files.test)) == 96
+    assert len(places(files.train)) < 50
+
+
+def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
+    splits = shared(0.1)
+    count = len(places(splits.train))
+    task, other = (build.build(settings(None, WORDS), rows) for rows in (splits, shared(1)))
+    assert len(task.tokenizer) < len(other.tokenizer)
+    assert sum(task.options["label_counts"]) == count
+    assert len(build.encode(task, splits.train, tmp_path / "train")) == count
+
+
+def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", lines(DATA / "classify.jsonl")[:4])
+    parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
+    said = fails(capsys, "data=files", *parts, "train.fraction=0.001", f"out={tmp_path / 'run'}")
+    assert "holds no rows that can be used" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_are_read_as_they_are_drawn():
+    read = []
+    rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
+    some = build._some(rows, 0.5, 1)
+    first = next(some)
+    assert read == [*range(first + 1)]
+    assert [first, *some] == [*build._some(rows, 0.5, 1)]

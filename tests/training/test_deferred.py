@@ -14,7 +14,6 @@ from conftest import lines, settings, train
 from torch import tensor
 from training.test_loop import same, weights
 
-from zoo import device as machine
 from zoo.training import deferred, loop, pipeline, state
 from zoo.training.deferred import DeferredLosses, StepRecord
 from zoo.training.loop import NotFinite
@@ -74,7 +73,7 @@ def test_it_is_read_when_time_is_over_or_many_steps_wait(monkeypatch):
 @pytest.fixture
 def late(monkeypatch):
     """Trains as on a device of its own: batches made ahead, losses read after many steps."""
-    monkeypatch.setattr(machine, "is_asynchronous", lambda device: True)
+    monkeypatch.setattr(state, "is_asynchronous", lambda device: True)
     monkeypatch.setattr(state, "INTERVAL", 1000.0)
 
 
@@ -89,7 +88,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_reading_late_gives_the_same_bits(tmp_path, task, monkeypatch):
     train(tmp_path / "once", *TASKS[task], task=task)
-    monkeypatch.setattr(machine, "is_asynchronous", lambda device: True)
+    monkeypatch.setattr(state, "is_asynchronous", lambda device: True)
     monkeypatch.setattr(state, "INTERVAL", 1000.0)
     train(tmp_path / "late", *TASKS[task], task=task)
     assert same(tmp_path / "once", tmp_path / "late")
@@ -140,7 +139,7 @@ def test_no_step_after_a_failed_one_changes_a_weight(tmp_path, late, monkeypatch
 def test_the_message_is_the_one_of_reading_at_once(tmp_path, monkeypatch):
     messages = []
     for name, apart in (("once", False), ("late", True)):
-        monkeypatch.setattr(machine, "is_asynchronous", lambda device, apart=apart: apart)
+        monkeypatch.setattr(state, "is_asynchronous", lambda device, apart=apart: apart)
         monkeypatch.setattr(state, "INTERVAL", 1000.0)
         with monkeypatch.context() as context:
             poison(context, 2)

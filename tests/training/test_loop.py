@@ -15,11 +15,9 @@ import torch
 from conftest import ROOT, arguments, command, lines, settings, train
 from safetensors.torch import load_file
 
-from zoo.config import TrainSettings
 from zoo.errors import InputError
 from zoo.training import loop, pipeline, state
 from zoo.training.loop import NotFinite
-from zoo.training.state import learning_rate_factor
 
 
 def weights(folder):
@@ -34,8 +32,17 @@ def same(first, second):
 def test_a_training_learns_and_reports(trained):
     report = json.loads((trained / "report.json").read_text())
     assert report["test"]["accuracy"] >= 0.9
-    for name in ("task", "data", "baseline", "train_seconds", "total_seconds", "tokens_per_second",
-                 "parameters", "seed", "versions"):  # fmt: skip
+    for name in (
+        "task",
+        "data",
+        "baseline",
+        "train_seconds",
+        "total_seconds",
+        "tokens_per_second",
+        "parameters",
+        "seed",
+        "versions",
+    ):
         assert name in report
     history = lines(trained / "metrics.jsonl")
     assert [entry["epoch"] for entry in history] == list(range(1, 11))
@@ -72,8 +79,11 @@ def begin(folder, *overrides):
     """A training in a process of its own, slow enough to be interrupted."""
     return subprocess.Popen(
         [sys.executable, "-m", "zoo.run", *arguments(folder, *LONG, *overrides)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for(path, process):
@@ -246,37 +256,36 @@ def test_training_stops_when_no_epoch_is_better(tmp_path):
     assert report["epochs"] == report["best_epoch"] + 2 < 40
 
 
-def test_rates_rise_and_fall():
-    common = {
-        "epochs": 1, "batch_tokens": 1, "batch_rows": 1, "learning_rate": 1, "weight_decay": 0,
-        "grad_clip": 1, "ema_decay": 0, "patience": 0, "checkpoint_steps": 0, "init_embeddings": False,
-        "fraction": 1, "freeze": "none", "backbone_rate": 1,
-    }  # fmt: skip
-    for schedule, expected in {
-        "cosine": [0, 0.5, 1, 0.5, 0], "onecycle": [0, 0.5, 1, 0.5, 0],
-        "constant": [0, 0.5, 1, 1, 1],
-    }.items():  # fmt: skip
-        settings = TrainSettings(schedule=schedule, warmup=0.2, **common)
-        found = [learning_rate_factor(done, settings) for done in (0, 0.1, 0.2, 0.6, 1)]
-        assert found == pytest.approx(expected)
-    quarter = [learning_rate_factor(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
-               for s in ("cosine", "onecycle")]  # fmt: skip
-    assert quarter == pytest.approx([0.25, 0.14644661])
-
-
 def torchrun(*words):
     """The same command in two processes, over gloo."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "zoo.run", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "zoo.run",
+            *words,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+    )
 
 
 def test_two_processes_compute_what_one_does(tmp_path):
-    exact = ("task.dropout=0", "backbone.input_dropout=0", "backbone.word_dropout=0",
-             "train.batch_rows=7")  # fmt: skip
+    exact = (
+        "task.dropout=0",
+        "backbone.input_dropout=0",
+        "backbone.word_dropout=0",
+        "train.batch_rows=7",
+    )
     done = torchrun(*arguments(tmp_path / "two", *exact))
     assert done.returncode == 0, done.stderr
     assert command(*arguments(tmp_path / "one", *exact)).returncode == 0

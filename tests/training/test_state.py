@@ -1,4 +1,4 @@
-"""What of a backbone learns, when, and how fast; and from which share of the rows."""
+"""The state of a training: frozen layers, learning rates, averages."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DATA, fails, lines, pipeline, settings, train, write
+from conftest import pipeline, settings, train
 from safetensors.torch import load_file
 
-from zoo.config import check, compose
+from zoo.config import TrainSettings, check, compose
 from zoo.data.corpora import open_corpus
-from zoo.data.readers import Rows
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
-from zoo.registry import find
 from zoo.training import build, loop, state
 from zoo.training.loop import fit
 
-QUICK = ["tokenizer.kind=words", "backbone.num_layers=2", "train.init_embeddings=false", "train.ema_decay=0",
-         "train.patience=0", "train.batch_rows=24", "train.batch_tokens=4096", "train.schedule=constant",
-         "train.warmup=0"]  # fmt: skip
-LAYERS = {"embedding": r"^backbone\.embedding", "lower": "_l0(_|$)", "upper": "_l1(_|$)",
-          "head": r"^head\."}  # fmt: skip
+QUICK = [
+    "tokenizer.kind=words",
+    "backbone.num_layers=2",
+    "train.init_embeddings=false",
+    "train.ema_decay=0",
+    "train.patience=0",
+    "train.batch_rows=24",
+    "train.batch_tokens=4096",
+    "train.schedule=constant",
+    "train.warmup=0",
+]
+LAYERS = {
+    "embedding": r"^backbone\.embedding",
+    "lower": "_l0(_|$)",
+    "upper": "_l1(_|$)",
+    "head": r"^head\.",
+}
 STEPS = 3  # of an epoch of 72 rows
 
 
@@ -210,8 +220,9 @@ def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monke
 @pytest.mark.parametrize("options", [{}, {"learned_state": True, "layer_norm": True}])
 @pytest.mark.parametrize("both", [True, False])
 def test_layer_eleven_is_not_layer_one(options, both):
-    backbone = Backbone(9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both,
-                        **options)  # fmt: skip
+    backbone = Backbone(
+        9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both, **options
+    )
     layers = state._layers(backbone)
     names = {id(weight): name for name, weight in backbone.named_parameters()}
     found = [{names[id(weight)] for weight in layer} for layer in layers]
@@ -225,73 +236,16 @@ def test_layer_eleven_is_not_layer_one(options, both):
         assert layer & learned == (learned if number == 0 else set())
 
 
-def shared(share, seed=1, *overrides):
-    """The parts of the toy rows when a share of those for training is used."""
-    return build.open_rows(
-        settings(None, f"train.fraction={share}", f"seed={seed}", *overrides), find("classify")
-    )
-
-
-def places(rows) -> list[str]:
-    return [row.source for row in rows]
-
-
-def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
-    whole, half = shared(1), shared(0.5)
-    every, some = places(whole.train), places(half.train)
-    assert places(half.train) == some  # whenever they are read
-    assert places(shared(0.5).train) == some
-    assert some == [place for place in every if place in some]
-    assert len(every) / 3 < len(some) < len(every) / 1.5
-    other = places(shared(0.5, 2).train)
-    assert sorted(other) != sorted(some)
-    assert {*other} <= {*every}
-    assert 0 < len(places(shared(0.1).train)) < len(some) / 2
-
-
-def test_a_share_leaves_what_is_measured_by_as_it_is():
-    whole, half = shared(1), shared(0.3)
-    for part in ("valid", "test"):
-        assert places(getattr(half, part)) == places(getattr(whole, part))
-    given = [f"data.{part}={DATA / 'classify.jsonl'}" for part in ("valid", "test")]
-    files = shared(0.3, 1, *given)
-    assert len(places(files.valid)) == len(places(files.test)) == 96
-    assert len(places(files.train)) < 50
-
-
-def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
-    splits = shared(0.1)
-    count = len(places(splits.train))
-    task, other = (build.build(settings(None, *QUICK), rows) for rows in (splits, shared(1)))
-    assert len(task.tokenizer) < len(other.tokenizer)
-    assert sum(task.options["label_counts"]) == count
-    assert len(build.encode(task, splits.train, tmp_path / "train")) == count
-
-
-def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
-    rows = write(tmp_path / "rows.jsonl", lines(DATA / "classify.jsonl")[:4])
-    parts = [f"data.{part}={rows}" for part in ("train", "valid", "test")]
-    said = fails(capsys, "data=files", *parts, "train.fraction=0.001", f"out={tmp_path / 'run'}")
-    assert "holds no rows that can be used" in said
-    assert not (tmp_path / "run").exists()
-
-
-def test_rows_are_read_as_they_are_drawn():
-    read = []
-    rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
-    some = build._some(rows, 0.5, 1)
-    first = next(some)
-    assert read == [*range(first + 1)]
-    assert [first, *some] == [*build._some(rows, 0.5, 1)]
-
-
-@pytest.mark.parametrize(("given", "said"), [
-    ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
-    ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
-    ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
-    ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
-    ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
+        ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
+        ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
+        ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
+        ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
+    ],
+)
 def test_wrong_settings_are_refused(given, said):
     with pytest.raises(InputError) as caught:
         check(compose([given]))
@@ -326,3 +280,34 @@ def test_the_learning_rate_changes_with_every_step(tmp_path, monkeypatch):
     words = ["train.epochs=2", "train.learning_rate=0.06", "train.warmup=0.5"]
     fit(*prepared(tmp_path, *words))
     assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.06, 0.06])  # STEPS of the two epochs
+
+
+def test_rates_rise_and_fall():
+    common = {
+        "epochs": 1,
+        "batch_tokens": 1,
+        "batch_rows": 1,
+        "learning_rate": 1,
+        "weight_decay": 0,
+        "grad_clip": 1,
+        "ema_decay": 0,
+        "patience": 0,
+        "checkpoint_steps": 0,
+        "init_embeddings": False,
+        "fraction": 1,
+        "freeze": "none",
+        "backbone_rate": 1,
+    }
+    for schedule, expected in {
+        "cosine": [0, 0.5, 1, 0.5, 0],
+        "onecycle": [0, 0.5, 1, 0.5, 0],
+        "constant": [0, 0.5, 1, 1, 1],
+    }.items():
+        chosen = TrainSettings(schedule=schedule, warmup=0.2, **common)
+        found = [state.learning_rate_factor(done, chosen) for done in (0, 0.1, 0.2, 0.6, 1)]
+        assert found == pytest.approx(expected)
+    quarter = [
+        state.learning_rate_factor(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
+        for s in ("cosine", "onecycle")
+    ]
+    assert quarter == pytest.approx([0.25, 0.14644661])

@@ -1,1 +1,1 @@
-"""A training, from settings and rows to a model folder."""
+"""Training: from settings and rows to a model folder."""

@@ -1,4 +1,4 @@
-"""From settings and rows to what can be trained: a task, and its rows as ids on disk."""
+"""Build an untrained task from settings and rows, and encode its rows on disk."""
 
 from __future__ import annotations
 
@@ -38,14 +38,19 @@ log = logging.getLogger("zoo")
 def build(
     settings: Settings, splits: Splits, kept: Sequence[Tokenizer] = (), rows: int | None = None
 ) -> Task:
-    """An untrained task, with what is learned from the first `rows` training rows: tokenizers,
-    unless they are `kept` from elsewhere, and labels. Raises InputError."""
+    """Build an untrained task. Raises InputError.
+
+    Labels and tokenizers are learned from the first `rows` training rows, or from all. Tokenizers
+    in `kept` are used as they are. With `init=` its model gives backbone and tokenizers.
+    """
     kind, options, shape = check_options(settings)
     source = Rows(lambda: islice(splits.train, rows), splits.train.name)
     origin = None if settings.init is None else load(settings.init)
     options |= kind.learn(source)
     if origin is not None:
-        tokenizer, backbone, others = origin.tokenizer, _begun(origin, settings, shape), []
+        tokenizer = origin.tokenizer
+        backbone = _initial_backbone(origin, settings, shape)
+        others = []
         if origin.target_tokenizer is not None and isinstance(origin, kind):
             others = [origin.target_tokenizer]
     else:
@@ -55,14 +60,14 @@ def build(
         options["target_tokenizer"] = others[0]
     try:
         task = kind(backbone, tokenizer, **options)
-    except ValueError as error:  # settings that are right alone and wrong together
+    except ValueError as error:  # options that do not fit together
         raise InputError(f"task={kind.__name__.lower()}: {error}") from None
     configure(task, settings)
     return task
 
 
-def _begun(origin: Task, settings: Settings, shape: dict[str, Any]) -> Backbone:
-    """The backbone of another training, with the dropouts of this one, turned as it was asked."""
+def _initial_backbone(origin: Task, settings: Settings, shape: dict[str, Any]) -> Backbone:
+    """The backbone of `init=`, with this training's dropouts and directions."""
     backbone = origin.backbone
     both = {"kept": backbone.lstm.bidirectional}.get(
         settings.directions, settings.directions == "both"
@@ -77,8 +82,9 @@ def _begun(origin: Task, settings: Settings, shape: dict[str, Any]) -> Backbone:
 
 
 def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list[Tokenizer]:
-    """One tokenizer for all texts of a row, or with `tokenizer.shared=false` one for each."""
-    wanted, trainer = settings.tokenizer, TOKENIZERS[settings.tokenizer.kind]
+    """Train one tokenizer for all texts of a row, or with `tokenizer.shared=false` one for each."""
+    wanted = settings.tokenizer
+    trainer = TOKENIZERS[wanted.kind]
     sides: list[slice] = [slice(None)]
     if not wanted.shared:
         count = len(kind.tokenizer_texts(next(iter(source))))
@@ -97,8 +103,10 @@ def learn_tokenizers(settings: Settings, source: Rows, kind: type[Task]) -> list
 
 
 def configure(task: Task, settings: Settings) -> None:
-    """How the task looks for its answers, and what it is measured by. Raises InputError where it
-    has no such choice."""
+    """Set the task's generation config, word splitter and perplexity config.
+
+    Raises InputError for settings that the task does not have.
+    """
     options = arguments(GenerationConfig, settings.generation, "generation")
     try:
         task.generation = GenerationConfig(**options)
@@ -106,7 +114,7 @@ def configure(task: Task, settings: Settings) -> None:
         raise InputError(f"generation: {error}") from None
     if task.generation != GenerationConfig() and not task.generates:
         raise InputError(f"generation.…: {task.name} does not generate its answers: leave it out")
-    training = settings.mode == "train"  # its seed is not a part of the model
+    training = settings.mode == "train"  # a training's seed is not saved with the model
     if task.generation.sample and task.generation.seed is None and not training:
         task.generation = replace(task.generation, seed=settings.seed)
     task.word_splitter = settings.tokens
@@ -120,7 +128,10 @@ def configure(task: Task, settings: Settings) -> None:
 
 
 def check_options(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[str, Any]]:
-    """The task's class, its options, and the backbone's, each against its own signature."""
+    """Check the options of task and backbone against the signatures of their classes.
+
+    Returns the task's class, its options, and the options of the backbone. Raises InputError.
+    """
     options = dict(settings.task)
     kind = find(str(options.pop("name", "")))
     parameters = inspect.signature(kind.__init__).parameters.values()
@@ -134,20 +145,19 @@ def check_options(settings: Settings) -> tuple[type[Task], dict[str, Any], dict[
 
 
 class ValidRows(Rows):
-    """The rows that a task can be trained on, or measured by.
+    """The rows of a split that a task can use; each is checked as it is read.
 
-    Each is looked at as it is read: the columns must be there; rows that the task calls unusable
-    are left out and counted in `skipped`, or with `strict` are an error. Raises RowError, and
-    InputError when no rows are left.
+    Raises RowError for a row without a needed column. Rows that the task rejects are skipped and
+    counted in `skipped`; with `strict` they raise RowError. Raises InputError when no rows are left.
     """
 
     def __init__(
         self, rows: Rows, kind: type[Task], strict: bool = False, settings: Collection[str] = ()
     ) -> None:
-        """`settings` are the names of the corpus's own, for the error message."""
+        """`settings` are the names of the corpus's settings, for error messages."""
         super().__init__(rows.read, rows.name)
         self.kind, self.strict, self.settings = kind, strict, settings
-        self.skipped: Counter[str] = Counter()  # reason -> rows, of the last time
+        self.skipped: Counter[str] = Counter()  # reason -> rows, of the last pass
 
     def __iter__(self) -> Iterator[Row]:
         skipped: Counter[str] = Counter()
@@ -172,25 +182,25 @@ class ValidRows(Rows):
             raise InputError(f"{self.name}: holds no rows that can be used{self.note()}")
 
     def cure(self, name: str) -> str:
-        """What to do about a column that is not there; not all corpora have settings for columns."""
+        """The end of an error message: how to name a missing column, if the corpus has such settings."""
         setting = SETTINGS.get(name, name)
         by_column = {"text", "label", setting} <= {*self.settings} or setting == "column"
         return f": set data.{setting}=COLUMN" if by_column else "; see data=files"
 
     def note(self) -> str:
-        """What was skipped the last time, "" for nothing."""
+        """The rows skipped in the last pass and why, "" for none."""
         counts = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.items())
         return f"; skipped are {counts}" if counts else ""
 
 
 def note_skipped(rows: Rows, count: int) -> None:
-    """Log what was left out when `count` rows were read, if anything was."""
+    """Log the skipped rows, if any, after `count` rows were read."""
     if isinstance(rows, ValidRows) and rows.skipped:
         log.info("%s: %d rows%s", rows.name, count, rows.note())
 
 
 def open_rows(settings: Settings, kind: type[Task]) -> Splits:
-    """The corpus of the settings, as far as its rows can be used."""
+    """Open the corpus of the settings; its splits hold only rows that the task can use."""
     splits = open_corpus(settings.data, kind.input_columns[0])
     train = splits.train
     if settings.train.fraction < 1:
@@ -202,27 +212,28 @@ def open_rows(settings: Settings, kind: type[Task]) -> Splits:
 
 
 def _some(rows: Rows, share: float, seed: int) -> Iterator[Row]:
-    """About a share of the rows, the same ones whenever the seed is the same."""
+    """A random share of the rows; the same seed draws the same rows."""
     generator = np.random.default_rng(seed)
     return (row for row in rows if generator.random() < share)
 
 
 def encode(task: Task, rows: Rows, folder: Path) -> Dataset:
-    """The rows of one split as a Store in `folder`. Says how many were skipped, and cut."""
-    store = task.dataset_class.write(rows, task.encode, folder)
-    note_skipped(rows, len(store))
-    if cut := store.count_truncated():
-        share = 100 * cut / len(store)
-        log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(store), share)
-    return store
+    """Encode the rows of one split into `folder`. Logs how many were skipped or truncated."""
+    dataset = task.dataset_class.write(rows, task.encode, folder)
+    note_skipped(rows, len(dataset))
+    cut = dataset.count_truncated()
+    if cut:
+        share = 100 * cut / len(dataset)
+        log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(dataset), share)
+    return dataset
 
 
 def start_from_vectors(task: Task, dataset: Dataset) -> None:
-    """Put word vectors learned from the training rows where the embedding has random ones."""
+    """Initialize the embedding with word vectors learned from the training rows."""
     embedding = task.backbone.embedding
     assert embedding is not None
     found = embedding_init.learn(dataset, embedding.num_embeddings, embedding.embedding_dim)
     with torch.no_grad():
-        known = found.any(1, keepdim=True)  # the others keep their random start
+        known = found.any(1, keepdim=True)  # the other ids keep their random vectors
         embedding.weight.copy_(torch.where(known, found, embedding.weight))
     log.info("word vectors for %d of %d ids", int(known.sum()), len(known))

@@ -1,4 +1,4 @@
-"""What a training goes on from where it stopped: its file, and the state of the generators."""
+"""The checkpoint file from which a training resumes, and the states of the random generators."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FILE = "checkpoint.pt"
 
 
 def save(state: dict[str, Any], folder: Path) -> None:
-    """Write `folder/checkpoint.pt`: tensors, numbers, strings, lists and dicts."""
+    """Write `folder/checkpoint.pt`; the state holds tensors, numbers, strings, lists and dicts."""
     with atomic(folder / FILE) as file:
         torch.save(state, file)
 
 
 def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
-    """Read `folder/checkpoint.pt`, its tensors only as they are used with `mmap`.
+    """Read `folder/checkpoint.pt`. With `mmap` tensors are read when they are used.
 
-    Raises InputError when there is none, or a broken one.
+    Raises InputError when the file is missing or broken.
     """
     path = folder / FILE
     if not path.is_file():
@@ -31,18 +31,18 @@ def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
         raise InputError(f"resume={folder.parent}: no {folder.name}/{FILE}: {why}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises half a dozen kinds for a broken file
+    except Exception as error:  # torch raises many classes for a broken file
         raise InputError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from None
 
 
 def random_state() -> dict[str, Any]:
-    """The state of the generators that dropout draws from."""
+    """The states of torch's random generators, which dropout draws from."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Go back to what `random_state` returned."""
+    """Set the states that `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,9 +1,9 @@
-"""Losses and gradient norms that stay on the device until they are read.
+"""Losses and gradient norms that stay on the device until several are read together.
 
-Reading a number from a device waits for everything before it. So a step leaves its loss and the
-norm of its gradient there, and the training reads them together, about as often as the progress bar
-is drawn. Whether they are finite is decided on the device, by every step for itself: from the first
-step that is not, no step changes a weight any more.
+Reading a number from a device waits for all computation before it. So each step leaves its loss and
+gradient norm on the device. The training reads them about as often as the progress bar is drawn.
+The device itself checks after each step whether they are finite. After the first step with a value
+that is not finite, no step changes a weight.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERVAL = 0.1  # seconds between two reads on a device: the bar is drawn as often
-MOST_STEPS = 64  # between two reads
+INTERVAL = 0.1  # seconds between two reads on a device, as between two updates of the bar
+MOST_STEPS = 64  # steps between two reads, at most
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is known of one step: its loss and its gradient's norm may still be on the device."""
+    """The loss and gradient norm of one step, still on the device."""
 
     loss: Tensor  # ()
     norm: Tensor  # ()
-    size: int  # decisions that the loss is the mean of
+    size: int  # predictions that the loss averages
     epoch: int  # from 0
     batch: int  # from 0
-    rows: Any  # as the training rows' plan has them
+    rows: Any  # row numbers, as the sampler yields them
 
 
 @dataclass(frozen=True)
 class StepValues:
-    """The same, read."""
+    """The loss and gradient norm of one step as numbers."""
 
     loss: float
     norm: float
@@ -42,11 +42,11 @@ class StepValues:
 
 
 class DeferredLosses:
-    """The losses of the steps since the last read, and whether any step so far was not finite.
+    """The losses since the last read, and a flag on the device for values that are not finite.
 
     `overflow` allows an infinite norm: a gradient scaler skips that step and lowers its scale.
-    `interval` seconds lie between two reads. With 0 every step is read before it changes a weight,
-    and nothing is decided on the device.
+    `interval` is the time between two reads in seconds. With 0 every step is read before it changes
+    a weight, and the flag on the device is not used.
     """
 
     def __init__(self, device: torch.device, overflow: bool, interval: float) -> None:
@@ -56,7 +56,7 @@ class DeferredLosses:
         self.read_at = time.monotonic()
 
     def add(self, record: StepRecord) -> None:
-        """Keep a step's loss and norm; `failed` says whether all so far were finite."""
+        """Keep a step's loss and norm, and set `failed` if they are not finite."""
         self.waiting.append(record)
         if not self.interval:
             return
@@ -72,8 +72,9 @@ class DeferredLosses:
         return bool(self.waiting) and (waited or len(self.waiting) >= MOST_STEPS)
 
     def read(self) -> list[StepValues]:
-        """The steps since the last read, in order, up to the first that is not finite."""
-        records, self.waiting = self.waiting, []
+        """Read the steps since the last read, in order, up to the first that is not finite."""
+        records = self.waiting
+        self.waiting = []
         self.read_at = time.monotonic()
         if not records:
             return []
@@ -87,10 +88,10 @@ class DeferredLosses:
         return values
 
     def finite(self, values: StepValues) -> bool:
-        """Whether a step counts as finite: its loss, and its norm unless that may overflow."""
+        """Whether a step's loss is finite, and also its norm unless `overflow` allows that."""
         return math.isfinite(values.loss) and (self.overflow or math.isfinite(values.norm))
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:
-    """Scalars () as numbers, in one transfer."""
+    """Read scalars () from the device in one transfer."""
     return [scalars[0].item()] if len(scalars) == 1 else torch.stack(scalars).tolist()

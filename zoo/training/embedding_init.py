@@ -1,9 +1,9 @@
-"""Word vectors from the training rows themselves, in seconds: where an embedding can start.
+"""Word vectors learned from the training rows, in seconds, to initialize an embedding.
 
-Words that stand in like company get like vectors: counts of neighbours, weighted by distance,
-positive pointwise mutual information with smoothed contexts, truncated singular value
-decomposition (Levy, Goldberg and Dagan 2015, "Improving distributional similarity with lessons
-learned from word embeddings").
+Words with similar neighbours get similar vectors. The method counts neighbours, weighted by
+distance, turns the counts into positive pointwise mutual information with smoothed contexts, and
+factorizes that with a truncated singular value decomposition (Levy, Goldberg and Dagan 2015,
+"Improving distributional similarity with lessons learned from word embeddings").
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 WINDOW = 5  # steps to either side
-SMOOTHING = 0.75  # of the contexts' counts: rare contexts count less
-MOST_TOKENS = 10_000_000  # what is read of a large corpus
+SMOOTHING = 0.75  # exponent of the context counts: lowers the weight of rare contexts
+MOST_TOKENS = 10_000_000  # tokens that are read of a large corpus
 
 
 def learn(dataset: Dataset, count: int, size: int) -> Tensor:
-    """Vectors (count, size) of length 1, in float32; zero where an id has no company.
+    """Vectors (count, size) of length 1, in float32; an id without neighbours has a zero vector.
 
-    `count` is the size of the vocabulary. Where the vocabulary is smaller than `size` the
-    last columns are zero. The same rows give the same vectors.
+    `count` is the size of the vocabulary. If it is at most `size`, the last columns are zero.
+    The same rows give the same vectors.
     """
-    from scipy import sparse  # a second or two: where they are needed
+    from scipy import sparse  # the import takes a second or two
     from sklearn.utils.extmath import randomized_svd
 
     pairs = _neighbours(dataset, count)
@@ -48,13 +48,13 @@ def learn(dataset: Dataset, count: int, size: int) -> Tensor:
     left, strength, _ = randomized_svd(matrix, rank, n_iter=3, random_state=0)
     found = np.zeros((count, size), np.float32)
     found[:, :rank] = left * np.sqrt(strength)
-    found[ids == 0] = 0  # without company: rounding errors only
+    found[ids == 0] = 0  # ids without neighbours: only rounding errors
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     return torch.from_numpy(found / np.maximum(lengths, 1e-6))
 
 
 def _neighbours(dataset: Dataset, count: int) -> sparse.csr_matrix:
-    """How often two ids stand within WINDOW steps in a row, nearer ones counting more."""
+    """Count pairs of ids within WINDOW steps of a row, weighted by 1 / distance: (count, count)."""
     from scipy import sparse
 
     ids = np.asarray(dataset.values["ids"][:MOST_TOKENS])

@@ -1,8 +1,8 @@
-"""fit and evaluate: a plain loop on Accelerate, from the first batch to the best epoch.
+"""The training loop on Accelerate: `fit` trains, `evaluate` computes metrics.
 
-One process or several compute the same thing: every batch is cut from the same plan, each process
-takes its share of the rows, and losses are weighted so that the gradient is that of the whole
-batch. Each row counts once in every metric.
+One process and several compute the same. All processes draw the same batches, and each takes its
+share of the rows of a batch. Losses are weighted so that the gradient is that of the whole batch.
+Each row counts once in every metric.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stopped(InputError):
 
 
 class NotFinite(InputError):
-    """The loss or its gradient is no number any more."""
+    """The loss or its gradient is NaN or infinite."""
 
 
 def fit(
@@ -64,12 +64,12 @@ def fit(
     folder: Path,
     resume: bool = False,
 ) -> Progress:
-    """Train until the epochs are over or no epoch was better for `patience` epochs.
+    """Train for all epochs, or until no epoch was better for `patience` epochs.
 
-    Afterwards the task holds the weights of its best epoch on `valid`. After every epoch and on
-    Ctrl-C or SIGTERM `folder/checkpoint` is written; `resume` goes on from it, to the same bits.
-    Raises Stopped when interrupted, NotFinite when the loss is no number; in both cases the best
-    epoch so far is in the task.
+    Afterwards the task holds the weights of its best epoch on `valid`. `folder/checkpoint` is
+    written after every epoch and on Ctrl-C or SIGTERM. `resume` continues from it, bit for bit.
+    Raises Stopped when interrupted, and NotFinite when the loss is NaN or infinite. In both cases
+    the task holds the weights of the best epoch so far.
     """
     training = TrainingState(task, dataset, settings, seed, accelerator)
     if resume:
@@ -99,7 +99,7 @@ def epochs(
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder, checkpoints)
                 yield progress.history[-1]
-                if interrupted and accelerator.num_processes == 1:  # several agree in a step
+                if interrupted and accelerator.num_processes == 1:  # several agree within a step
                     raise Stopped.at(folder)
     finally:
         task.requires_grad_()
@@ -109,18 +109,18 @@ def epochs(
 
 @dataclass(frozen=True)
 class Prepared:
-    """This process's share of a batch, and what is counted of it while it is on the processor."""
+    """This process's share of a batch, with counts made before it moves to the device."""
 
     batch: Batch
-    size: int  # decisions that the loss is the mean of; 0 where this process has no row
+    size: int  # predictions that the loss averages; 0 if this process has no row
     steps: int  # tokens
 
 
 def prepare(training: TrainingState, numbers: np.ndarray) -> Prepared:
-    """This process's rows of a batch as tensors, in pinned memory where a CUDA device reads them."""
+    """Collate this process's rows of a batch, for CUDA in pinned memory."""
     accelerator, task = training.accelerator, training.task
     mine = shard(numbers, accelerator.process_index, accelerator.num_processes)
-    # A process without a row still takes part in the gradient's exchange, with weight 0.
+    # A process without a row still takes part in the gradient reduction, with weight 0.
     some = mine if len(mine) else numbers[:1]
     batch = training.dataset.batch(some, task.augment)
     size, steps = (task.count_targets(batch), task.count_tokens(batch)) if len(mine) else (0, 0)
@@ -130,8 +130,9 @@ def prepare(training: TrainingState, numbers: np.ndarray) -> Prepared:
 
 
 def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Path) -> None:
-    """The batches of one epoch, or what is left of it."""
-    progress, settings = training.progress, training.settings
+    """Train on the batches of one epoch that are not done yet."""
+    progress = training.progress
+    settings = training.settings
     generator = np.random.default_rng([training.seed, progress.epoch])
     batches = training.dataset.sampler(settings.batch_tokens, settings.batch_rows, generator)
     training.model.train()
@@ -163,10 +164,10 @@ def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Pa
 def step(
     training: TrainingState, numbers: np.ndarray, made: Prepared | None = None, stop: bool = False
 ) -> bool:
-    """One batch: loss, gradient, update. True when any process is to stop.
+    """Train on one batch: loss, gradient, update. Returns True when any process wants to stop.
 
-    `made` is what `prepare` made of the batch beforehand. Nothing here waits for a device, except
-    for the other processes where there are some.
+    `made` is the batch, if it was prepared in advance. A single process does not wait for the
+    device here.
     """
     made = made or prepare(training, numbers)
     accelerator, progress, settings = training.accelerator, training.progress, training.settings
@@ -186,7 +187,7 @@ def step(
     norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.grad_clip)
     record = StepRecord(loss, norm, made.size, progress.epoch, progress.batch, numbers)
     training.losses.add(record)
-    if training.losses.due or world > 1:  # several processes read, and stop, at the same step
+    if training.losses.due or world > 1:  # several processes read at every step
         _read_losses(training)
     training.update()
     progress.rows += training.dataset.progress(numbers)
@@ -195,8 +196,10 @@ def step(
 
 
 def _read_losses(training: TrainingState) -> None:
-    """Add the losses that were waiting to the epoch's. Raises NotFinite for the first that is no
-    number: from that step on no weight was changed."""
+    """Read the waiting losses and add them to the epoch's sum.
+
+    Raises NotFinite for the first one that is not finite; that step changed no weight, nor did later ones.
+    """
     progress = training.progress
     for step in training.losses.read():
         if not training.losses.finite(step):
@@ -217,7 +220,7 @@ def _finish_epoch(
     folder: Path,
     checkpoints: bool,
 ) -> None:
-    """Evaluate, remember the best weights, write metrics and checkpoint."""
+    """Evaluate, keep the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.evaluated_task
     task.comparing_epochs = True
     metrics, _ = evaluate(task, *valid, training.accelerator)
@@ -232,7 +235,7 @@ def _finish_epoch(
         "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
     }
     sign = -1 if task.lower_is_better else 1
-    value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # of equal ones, the surer
+    value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # ties: the lower loss
     if not progress.best or value > progress.best["value"]:
         weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
         progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
@@ -254,7 +257,7 @@ def _finish_epoch(
 def evaluate(
     task: Task, dataset: ExampleList, rows: Sequence[Row], accelerator: Accelerator
 ) -> tuple[dict[str, float], list[Any]]:
-    """Metrics on all rows, and the answers in the rows' order; the same in every process."""
+    """Metrics on all rows, and the answers in the order of the rows; the same in every process."""
     rank, world = accelerator.process_index, accelerator.num_processes
     with accelerator.autocast():
         answers = list(task.predict_dataset(dataset, rank=rank, world=world))
@@ -268,6 +271,7 @@ def evaluate(
 
 
 def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:
+    """Whether no epoch was better for `patience` epochs."""
     since = progress.epoch - progress.best["epoch"] if progress.best else 0
     if settings.patience and since >= settings.patience:
         log.info("no better %s for %d epochs: stopped", metric, since)
@@ -277,7 +281,7 @@ def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM arrives; a second Ctrl-C stops at once."""
+    """Yield a list to which Ctrl-C and SIGTERM are added; a second Ctrl-C stops at once."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught  # signals belong to the main thread

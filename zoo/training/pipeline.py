@@ -1,4 +1,4 @@
-"""A training from settings to a model folder: prepare, fit, test once, compare, save."""
+"""A whole training run: prepare, fit, test once, compare with the baseline, save."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from zoo import device as machine
 from zoo.config import Settings, check, check_together, compose
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Dataset
+from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
 from zoo.evaluation import plots
 from zoo.files import write_text
@@ -45,13 +45,13 @@ from zoo.training.state import accelerator_for
 
 log = logging.getLogger("zoo")
 
-STATE = "checkpoint"  # what an unfinished run keeps: weights, tokenizer, encoded rows, settings
+STATE = "checkpoint"  # folder of an unfinished run: weights, tokenizer, encoded rows, settings
 SETTINGS = "settings.json"
 
 
 @dataclass
 class Run:
-    """What a training is made of."""
+    """The parts of one training run."""
 
     settings: Settings
     command: str
@@ -64,10 +64,11 @@ class Run:
 
 
 def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
-    """Train, test, and write the run folder; returns it and the report.
+    """Train, test, and write the run folder; returns the folder and the report.
 
-    `command` goes into the model card; `began` is time.time() of the start. What is written before
-    the first checkpoint is taken back when something fails.
+    `command` goes into the model card; `began` is time.time() at the start. If the run fails before
+    its first checkpoint, everything that it wrote is removed. Raises InputError, Stopped when
+    interrupted, and NotFinite when the loss is NaN or infinite.
     """
     resume = settings.resume is not None
     if settings.resume is not None:
@@ -90,12 +91,12 @@ def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str,
 
 
 def train(*settings: str) -> tuple[Task, dict[str, Any]]:
-    """Train as `python -m zoo.run SETTINGS` does: the model of the best epoch, and the report.
+    """Train as `python -m zoo.run SETTINGS` does; returns the best epoch's model and the report.
 
         model, report = zoo.train("task=classify", "train.epochs=2", "baseline=false")
         report["test"]["accuracy"]; model.predict(["…"])
 
-    Without `out=DIR` nothing stays on the disk. Raises InputError for settings that cannot be.
+    Without `out=DIR` nothing stays on the disk. Raises InputError for invalid settings.
     """
     with tempfile.TemporaryDirectory() as folder:
         checked = check(compose([*settings, "mode=train"]))
@@ -108,21 +109,22 @@ def train(*settings: str) -> tuple[Task, dict[str, Any]]:
 
 
 def set_up_process(settings: Settings) -> tuple[Accelerator, str]:
-    """Set threads and seed; the accelerator and the precision of the settings."""
+    """Set threads and seed; returns the accelerator and the precision of the settings."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = machine.find_device(settings.device)
-    machine.set_deterministic(device, settings.deterministic)  # before CUDA starts
-    precision = machine.find_precision(settings.precision, device)
+    device = find_device(settings.device)
+    set_deterministic(device, settings.deterministic)  # before CUDA starts
+    precision = find_precision(settings.precision, device)
     accelerator = accelerator_for(device.type, precision)
     torch.manual_seed(settings.seed)
     return accelerator, precision
 
 
 def _claim(settings: Settings, command: str, accelerator: Accelerator, made: list[Path]) -> Path:
-    """A folder for this run: `out`, or the next free one under runs/, the same in all processes.
+    """Create the run folder: `out`, or the next free one under runs/; the same in all processes.
 
-    The folders that had to be made for it are added to `made`, the innermost first.
+    The folders that were created are added to `made`, the innermost first. Raises InputError when
+    `out` holds a run already.
     """
     name = settings.out
     if name is None:
@@ -136,7 +138,7 @@ def _claim(settings: Settings, command: str, accelerator: Accelerator, made: lis
         if begun or (folder / "manifest.json").exists():
             cure = f", or go on with resume={folder}" if begun else ""
             raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
-        shutil.rmtree(state, ignore_errors=True)  # of a run that did not get to a checkpoint
+        shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
         made += [path for path in (state, folder, *folder.parents) if not path.exists()]
         state.mkdir(parents=True)
         kept = {"settings": settings.model_dump(), "command": command}
@@ -146,8 +148,8 @@ def _claim(settings: Settings, command: str, accelerator: Accelerator, made: lis
 
 
 def _resumed(folder: Path) -> tuple[Settings, str]:
-    """The settings that an interrupted run began with."""
-    checkpoint.load(folder / STATE, mmap=True)  # is there one at all, and is it whole?
+    """Settings and command of an interrupted run. Raises InputError when it cannot be resumed."""
+    checkpoint.load(folder / STATE, mmap=True)  # raises when it is missing or broken
     path = folder / STATE / SETTINGS
     try:
         kept = json.loads(path.read_text("utf-8"))
@@ -157,7 +159,7 @@ def _resumed(folder: Path) -> tuple[Settings, str]:
 
 
 def _withdraw(made: list[Path]) -> None:
-    """Take back what a run wrote that did not get to its first checkpoint."""
+    """Remove the folders of a run that has no checkpoint; folders with other files stay."""
     shutil.rmtree(made[0], ignore_errors=True)
     for path in made[1:]:
         if path.is_dir() and not any(path.iterdir()):
@@ -165,10 +167,15 @@ def _withdraw(made: list[Path]) -> None:
 
 
 def _prepare(
-    settings: Settings, command: str, folder: Path, accelerator: Accelerator, precision: str,
-    splits: Splits, resume: bool,
-) -> Run:  # fmt: skip
-    """Tokenizer, task, and every split encoded on disk, by each process for itself."""
+    settings: Settings,
+    command: str,
+    folder: Path,
+    accelerator: Accelerator,
+    precision: str,
+    splits: Splits,
+    resume: bool,
+) -> Run:
+    """Build tokenizer and task, and encode every split; each process has its own files."""
     kept: list[Tokenizer] = []
     if resume and settings.init is None:
         own = any((folder / STATE).glob(f"{TARGET}*"))
@@ -176,27 +183,41 @@ def _prepare(
     task = build(settings, splits, kept)
     if accelerator.is_main_process and not resume:
         save_tokenizers(task.tokenizers, folder / STATE)
-    place = folder / STATE / f"encoded-{accelerator.process_index}"
-    shutil.rmtree(place, ignore_errors=True)  # of an interrupted run
+    encoded = folder / STATE / f"encoded-{accelerator.process_index}"
+    shutil.rmtree(encoded, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    stores = {name: encode(task, rows, place / name) for name, rows in parts.items()}
-    task.prepare(stores["train"])
-    brought = resume or settings.init is not None  # weights that come from elsewhere
-    if settings.train.init_embeddings and not brought:
-        start_from_vectors(task, stores["train"])
-    sizes = ", ".join(f"{len(store):,} {name}" for name, store in stores.items())
+    datasets = {name: encode(task, rows, encoded / name) for name, rows in parts.items()}
+    task.prepare(datasets["train"])
+    loaded = resume or settings.init is not None  # the weights come from a file
+    if settings.train.init_embeddings and not loaded:
+        start_from_vectors(task, datasets["train"])
+    sizes = ", ".join(f"{len(dataset):,} {name}" for name, dataset in datasets.items())
     shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
-    log.info("%s rows; %s; %s parameters; %s on %s", sizes, shown,
-             f"{task.parameter_count:,}", precision, accelerator.device)  # fmt: skip
-    return Run(settings, command, folder, accelerator, precision, splits, task, stores)
+    log.info(
+        "%s rows; %s; %s parameters; %s on %s",
+        sizes,
+        shown,
+        f"{task.parameter_count:,}",
+        precision,
+        accelerator.device,
+    )
+    return Run(settings, command, folder, accelerator, precision, splits, task, datasets)
 
 
 def _fit(run: Run, resume: bool) -> Progress:
     valid = (run.datasets["valid"], list(run.splits.valid))
     settings = run.settings
     try:
-        return fit(run.task, run.datasets["train"], valid, settings.train, settings.seed,
-                   run.accelerator, run.folder, resume)  # fmt: skip
+        return fit(
+            run.task,
+            run.datasets["train"],
+            valid,
+            settings.train,
+            settings.seed,
+            run.accelerator,
+            run.folder,
+            resume,
+        )
     except NotFinite as error:
         if not (run.folder / STATE / checkpoint.FILE).exists():
             raise
@@ -206,25 +227,34 @@ def _fit(run: Run, resume: bool) -> Progress:
 
 
 def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
-    """Test once, compare with the baseline, draw, report, save; what was for a resume goes."""
+    """Test once, run the baseline, write plots, report and model; remove the checkpoint."""
     rows = list(run.splits.test)
     metrics, answers = evaluate(run.task, run.datasets["test"], rows, run.accelerator)
     if not run.accelerator.is_main_process:
         return {}
     settings, task = run.settings, run.task
     report = {
-        "task": task.name, "data": settings.data["name"], "reads": task.reads, "test": metrics,
+        "task": task.name,
+        "data": settings.data["name"],
+        "reads": task.reads,
+        "test": metrics,
         "valid": progress.history[progress.best["epoch"] - 1]["valid"],
-        "baseline": None, "best_epoch": progress.best["epoch"], "epochs": progress.epoch,
-        "rows": {name: len(store) for name, store in run.datasets.items()},
-        "cut": {name: store.count_truncated() for name, store in run.datasets.items()},
+        "baseline": None,
+        "best_epoch": progress.best["epoch"],
+        "epochs": progress.epoch,
+        "rows": {name: len(dataset) for name, dataset in run.datasets.items()},
+        "cut": {name: dataset.count_truncated() for name, dataset in run.datasets.items()},
         "parameters": task.parameter_count,
         "train_seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / progress.seconds),
-        "seed": settings.seed, "precision": run.precision, "command": run.command,
-        "processes": run.accelerator.num_processes, "machine": machine.describe(),
-        "settings": settings.model_dump(), "versions": machine.versions(),
-    }  # fmt: skip
+        "seed": settings.seed,
+        "precision": run.precision,
+        "command": run.command,
+        "processes": run.accelerator.num_processes,
+        "machine": describe(),
+        "settings": settings.model_dump(),
+        "versions": versions(),
+    }
     if settings.baseline:
         log.info("baseline …")
         kind = task.tokenizer.kind
@@ -239,9 +269,9 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
 
 
 def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
-    """Metrics of a saved model on the test rows of `data`, and the model.
+    """Evaluate a saved model on the test rows of `data`; returns the model and the metrics.
 
-    With `precision=auto` a shipped model is measured in the precision that its card's figures are of.
+    With `precision=auto` a shipped model is evaluated in the precision of the figures on its card.
     """
     task = load(str(settings.model))
     kept = (task.metadata or {}).get("test_precision", "auto")
@@ -252,5 +282,5 @@ def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
     configure(task, settings)
     usable = open_rows(settings, type(task)).test
     with tempfile.TemporaryDirectory() as folder:
-        store = encode(task, usable, Path(folder) / "test")
-        return task, evaluate(task, store, list(usable), accelerator)[0]
+        dataset = encode(task, usable, Path(folder) / "test")
+        return task, evaluate(task, dataset, list(usable), accelerator)[0]

@@ -1,4 +1,4 @@
-"""Where a training stands, and its bar on a terminal: loss, tokens per second, time left."""
+"""The progress of a training, and its progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("zoo")
 
 @dataclass
 class Progress:
-    """Where a training stands; all of it is in a checkpoint."""
+    """The progress of a training; a checkpoint stores all of it."""
 
     epoch: int = 0  # epochs that are complete
     batch: int = 0  # batches of the running epoch that are complete
@@ -30,17 +30,22 @@ class Progress:
 
 
 class Bar:
-    """One bar for all epochs. Draws nothing when the output is no terminal."""
+    """One progress bar for all epochs. It draws nothing when the output is not a terminal."""
 
     def __init__(self, epochs: int, rows: int, main: bool = True) -> None:
         self.epochs, self.rows = epochs, rows
         self.bar = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
-            TextColumn("{task.fields[speed]:.1f} k tokens/s"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
-            console=Console(file=sys.stdout), transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[speed]:.1f} k tokens/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(file=sys.stdout),
+            transient=True,
             disable=not (main and sys.stdout.isatty()),
-        )  # fmt: skip
+        )
         self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
 
     def __enter__(self) -> Bar:
@@ -51,7 +56,7 @@ class Bar:
         self.bar.stop()
 
     def update(self, progress: Progress) -> None:
-        """After a batch."""
+        """Update the bar after a batch."""
         self.bar.update(
             self.id,
             completed=progress.epoch * self.rows + progress.rows,
@@ -61,11 +66,18 @@ class Bar:
         )
 
     def epoch(self, entry: dict[str, Any], metric: str, best: bool) -> None:
-        """After an epoch: one line in the log."""
+        """Log one line after an epoch."""
         valid = entry["valid"]
         others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
         log.info(
             "epoch %d/%d  loss %.4f  valid %s %.4f%s  %.1f k tokens/s  %.0f s%s",
-            entry["epoch"], self.epochs, entry["loss"], metric, valid[metric], others,
-            entry["tokens_per_second"] / 1000, entry["seconds"], "  best" if best else "",
-        )  # fmt: skip
+            entry["epoch"],
+            self.epochs,
+            entry["loss"],
+            metric,
+            valid[metric],
+            others,
+            entry["tokens_per_second"] / 1000,
+            entry["seconds"],
+            "  best" if best else "",
+        )

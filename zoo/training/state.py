@@ -1,4 +1,4 @@
-"""What moves during a training, and its way into a checkpoint and back."""
+"""The state of a training: model, optimizer, average and progress, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo import device as machine
 from zoo.config import TrainSettings
 from zoo.data.dataset import Batch, Dataset
 from zoo.data.interleave import InterleavedDataset
+from zoo.device import is_asynchronous
 from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.task import Task
@@ -29,11 +29,11 @@ from zoo.training.progress import Progress
 
 log = logging.getLogger("zoo")
 
-AHEAD = 4  # batches that are made before a device asks for them
+AHEAD = 4  # batches that are prefetched for an asynchronous device
 
 
 class LossModule(nn.Module):
-    """What is wrapped for several processes: its forward is the loss, whatever the loss calls."""
+    """A module whose forward is the loss of the task, to be wrapped for several processes."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class LossModule(nn.Module):
 
 
 def accelerator_for(device: str, precision: str) -> Accelerator:
-    """One Accelerator for a device and a precision; one of an earlier training is forgotten."""
+    """A new Accelerator for a device and a precision; the state of an earlier one is reset."""
     AcceleratorState._reset_state()
     mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[precision]
     return Accelerator(cpu=device == "cpu", mixed_precision=mixed)
 
 
 class TrainingState:
-    """The moving parts of one fit, and their way into a checkpoint and back."""
+    """Everything that changes during `fit`, with methods to save and load checkpoints."""
 
     def __init__(
         self,
@@ -72,35 +72,40 @@ class TrainingState:
         self.frozen: list[nn.Parameter] = []
         self.set_trainable()
         optimizer = torch.optim.AdamW(
-            _groups(self.task, settings.backbone_rate), lr=settings.learning_rate, betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay, fused=True,
-        )  # fmt: skip
+            _groups(self.task, settings.backbone_rate),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
         self.model, self.optimizer = accelerator.prepare(LossModule(self.task), optimizer)
         device, overflow = accelerator.device, accelerator.scaler is not None
-        waits = machine.is_asynchronous(device)  # a processor's numbers are there at once
+        waits = is_asynchronous(device)
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
-        # What `vary` draws must be drawn in its turn, between the dropout masks of two steps.
+        # `augment` must draw its random numbers between the dropout masks of two steps.
         self.ahead = AHEAD if waits and not task.augments_at_random else 0
-        if accelerator.process_index:  # the same first weights everywhere, but each its own dropout
+        if accelerator.process_index:  # same initial weights, different dropout masks
             torch.manual_seed(seed + accelerator.process_index)
 
     @property
     def evaluated_task(self) -> Task:
-        """The weights that are evaluated: the average where there is one."""
+        """The task that is evaluated: the one with averaged weights, if there is one."""
         return self.task if self.average is None else self.average.module  # type: ignore[return-value]
 
     def skippable(self, loss: Tensor) -> Tensor:
-        """The loss to differentiate. With a gradient scaler it is NaN once a step has failed: the
-        scaler then skips this step as well."""
+        """The loss to differentiate.
+
+        With a gradient scaler it is NaN after a step has failed, so that the scaler skips this step.
+        """
         if not (self.losses.interval and self.losses.overflow):
             return loss
         return loss * torch.where(self.losses.failed > 0, torch.nan, 1.0)
 
     def update(self) -> None:
-        """Change the weights by their gradients, unless a step has failed, and the average."""
+        """Update the weights, unless a step has failed, then their moving average."""
         if self.losses.interval and not self.losses.overflow:
             self.optimizer.optimizer.found_inf = self.losses.failed  # the fused kernel looks there
         self.optimizer.step()
@@ -109,7 +114,7 @@ class TrainingState:
             self.average.update_parameters(self.task)
 
     def _average(self, kept: Any, current: Any, _: Tensor | int) -> None:
-        """A moving average that is young at first: its first weights are soon forgotten."""
+        """A moving average whose decay grows to `ema_decay`, so that early weights fade quickly."""
         assert self.average is not None
         steps = float(self.average.n_averaged)  # on the processor, unlike the argument
         share = 1 - min(self.settings.ema_decay, (1 + steps) / (10 + steps))
@@ -117,18 +122,21 @@ class TrainingState:
             lerp_(kept, current, share)
 
     def set_trainable(self) -> None:
-        """Choose what the running epoch trains: all, or the head, with `freeze=gradual` and a layer
-        of the backbone more in each epoch, the top one first, the embedding last."""
+        """Freeze the layers of the backbone that this epoch does not train.
+
+        `freeze=gradual` trains one more layer in each epoch, the top one first, the embedding last.
+        """
         layers = _layers(self.task.backbone)
         kept = {"none": 0, "backbone": len(layers)}
         count = kept.get(self.settings.freeze, max(0, len(layers) - self.progress.epoch))
         self.frozen = [weight for layer in layers[:count] for weight in layer]
         if self.accelerator.num_processes == 1 or self.settings.freeze == "backbone":
-            frozen = {*self.frozen}  # of several processes, none may change its mind in between
+            frozen = {*self.frozen}  # with several processes this must not change between epochs
             for weight in self.task.backbone.parameters():
                 weight.requires_grad_(weight not in frozen)
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint to `folder`; every process must call this."""
         generators = gather_object([checkpoint.random_state()])
         carried = gather_object([self.task.carried_state])
         if not self.accelerator.is_main_process:
@@ -150,6 +158,7 @@ class TrainingState:
         )
 
     def load(self, folder: Path) -> None:
+        """Load the checkpoint in `folder`. Raises InputError if it does not fit this training."""
         state = checkpoint.load(folder)
         world, threads = len(state["generators"]), torch.get_num_threads()
         if state["data"] != self.dataset.fingerprint():
@@ -173,7 +182,7 @@ class TrainingState:
 
 
 def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
-    """The weights for an optimizer; `scale` is of the learning rate."""
+    """The optimizer's parameter groups; `scale` is a factor on the learning rate."""
     below = {*task.backbone.parameters()}
     head = [weight for weight in task.parameters() if weight not in below]
     backbone = [weight for weight in task.parameters() if weight in below]
@@ -181,7 +190,7 @@ def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
 
 
 def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
-    """A backbone's weights from below: the embedding, then each layer of the LSTM."""
+    """A backbone's weights by layer: the embedding, then each layer of the LSTM from the bottom."""
     layers: list[list[nn.Parameter]] = [[] for _ in range(1 + backbone.lstm.num_layers)]
     for name, weight in backbone.named_parameters():
         found = re.search(r"_l(\d+)(_reverse)?$", name)
@@ -191,10 +200,10 @@ def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
 
 
 def learning_rate_factor(done: float, settings: TrainSettings) -> float:
-    """Share of the learning rate when the share `done` of the training is over.
+    """The factor on the learning rate after the share `done` of the training.
 
-    cosine and onecycle rise from 0 to 1 within `warmup`, the first along a line, the other along
-    a half cosine, and fall along a half cosine to 0; constant stays at 1 after its warm-up.
+    During `warmup` it rises from 0 to 1, with onecycle along a half cosine, otherwise linearly.
+    Then constant stays at 1; cosine and onecycle fall to 0 along a half cosine.
     """
     if done < settings.warmup:
         risen = done / settings.warmup

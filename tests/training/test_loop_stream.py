@@ -146,10 +146,13 @@ def stopping(monkeypatch, last, stop):
     monkeypatch.setattr(loop, "step", step)
 
 
-@pytest.mark.parametrize(("last", "stop", "error", "place"), [
-    (8, lambda: os.kill(os.getpid(), signal.SIGTERM), InputError, (1, 3)),
-    (4, lambda: 1 / 0, ZeroDivisionError, (0, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("last", "stop", "error", "place"),
+    [
+        (8, lambda: os.kill(os.getpid(), signal.SIGTERM), InputError, (1, 3)),
+        (4, lambda: 1 / 0, ZeroDivisionError, (0, 2)),
+    ],
+)
 def test_a_stream_goes_on_to_the_bits(tmp_path, monkeypatch, whole, last, stop, error, place):
     """Where it was told to stop, and of one that died from its last checkpoint."""
     stopping(monkeypatch, last, stop)
@@ -183,7 +186,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = ["tests", "."]
-from training.test_stream import in_columns
+from training.test_loop_stream import in_columns
 print(json.dumps(in_columns(Path(sys.argv[1]))))
 """
 
@@ -193,10 +196,14 @@ def test_two_processes_read_the_stream_that_one_does(tmp_path):
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
     shared = os.environ | place | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / rank)], cwd=ROOT,
-                         stdout=subprocess.PIPE, env=shared | {"RANK": rank, "LOCAL_RANK": rank})
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / rank)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env=shared | {"RANK": rank, "LOCAL_RANK": rank},
+        )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     processes, *one = in_columns(tmp_path / "one")
     assert (processes, len(one)) == (1, 2)
     for process in running:
