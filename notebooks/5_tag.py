@@ -139,7 +139,7 @@ for panel, phrase in zip(panels, ["17 mai 2031", "17 kilomètres", "17 euros"], 
         some = models["words and characters", both]
         batch = ExampleList([some[0].encode(Row({"words": phrase}, ""))]).batch(np.arange(1))
         shares = np.mean([m(batch)[0, 0].softmax(0).detach().numpy() for m in some], axis=0)
-        heights = [shares[some[0].ids[label]] for label in ("B-day", "B-number")]
+        heights = [shares[some[0].label_ids[label]] for label in ("B-day", "B-number")]
         panel.bar([shift, 1 + shift], heights, 0.2, label=name)
     panel.set(title=f"“17” in\n“{phrase}”", xticks=[0, 1], xticklabels=["B-day", "B-number"])
 _ = panels[0].set_ylabel("probability of the label"), panels[0].legend()
