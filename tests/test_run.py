@@ -224,7 +224,7 @@ def test_explain_prints_shapes_and_reason(capsys, trained, source):
     printed = capsys.readouterr().out
     for name in ("ids", "output", "h_n", "c_n", "read from h_n", "logits"):
         assert name in printed
-    assert "classify reads h_n: both directions have read the whole text" in printed
+    assert "classify reads h_n: the final h of each direction has read the whole text" in printed
     assert "(2, 8, 16)" in printed  # h_n: directions, batch, hidden
 
 

@@ -490,7 +490,7 @@ def test_epochs_are_compared_by_the_rows_that_come_second(monkeypatch):
 
 @torch.no_grad()
 def test_a_batch_is_its_heads(wild, tmp_path):
-    store = wild._store({name: ROWS[name][:4] for name in KINDS}, tmp_path / "store")
+    store = wild._encode({name: ROWS[name][:4] for name in KINDS}, tmp_path / "store")
     assert store.augment == {name: each.augment for name, each in wild.each()}
     for turn in store.sampler(100, 4):
         batch, own = store.batch(turn), wild.heads[turn.head]
@@ -525,7 +525,7 @@ def test_the_best_epoch_is_kept(monkeypatch):
 
 def test_figures_are_those_of_each_head_alone(tmp_path, wild):
     rows = {name: ROWS[name][:10] for name in KINDS}
-    store = wild._store(rows, tmp_path / "all")
+    store = wild._encode(rows, tmp_path / "all")
     accelerator = training.accelerator_for("cpu", "fp32")
     every = [row for some in rows.values() for row in some]
     found, answers = loop.evaluate(wild, store, every, accelerator)
@@ -648,7 +648,7 @@ def test_heads_search_in_a_hurry_while_epochs_are_compared_and_no_longer(monkeyp
 def test_a_head_learns_from_texts_as_it_is_asked_them(tmp_path):
     both = share("german", "word")
     row = Row({"source": "It's a dog, barking.", "target": "Ein Hund."}, "here")
-    learned = both._store({"german": [both._row(row)], "word": ROWS["word"][:1]}, tmp_path / "s")
+    learned = both._encode({"german": [both._row(row)], "word": ROWS["word"][:1]}, tmp_path / "s")
     asked = both.encode(Row({"text": both.plain(row["source"])}, "here"))["ids"]
     assert learned.datasets["german"][0]["ids"].tolist() == asked
 

@@ -98,7 +98,7 @@ def test_explain_prints_both_states_and_draws_gates_and_answer(capsys, tmp_path,
     assert run.main(["mode=explain", f"model={model}", *TOY]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"read from h_n, c_n\W+\(1, 8, 32\)", printed)
-    assert "translate reads h_n, c_n: the decoder goes on from both states" in printed
+    assert "translate reads h_n, c_n: the decoder continues from both states" in printed
     assert not [*tmp_path.iterdir()]
     assert run.main(["mode=explain", f"model={model}", f"text={BIRDS}", f"out={tmp_path}"]) == 0
     printed = capsys.readouterr().out
