@@ -72,7 +72,7 @@ class Batch:
         """
         places = self.target_places
         if places is None:
-            places = self.target_mask.flatten().nonzero().squeeze(1)
+            places = self._find_target_places()
         return x.flatten(0, 1)[places]
 
     def to(self, device: torch.device) -> Batch:
@@ -88,7 +88,11 @@ class Batch:
         """Return the batch with `target_places` if there is a target for each step."""
         if self.target_places is not None or self.target is None or self.target.dim() != 2:
             return self
-        return replace(self, target_places=self.target_mask.flatten().nonzero().squeeze(1))
+        return replace(self, target_places=self._find_target_places())
+
+    def _find_target_places(self) -> Tensor:
+        """Return the indices of the targets in `target.flatten()`, (targets,) int64."""
+        return self.target_mask.flatten().nonzero().squeeze(1)
 
     def pin_memory(self) -> Batch:
         """Copy the batch to pinned memory, from which a CUDA device copies asynchronously."""

@@ -98,10 +98,10 @@ def _windows(
         batch = stream.batch(window).to(model.device)
         vectors, state, _ = model.next_token_vectors(batch, state)
         assert batch.target is not None
-        real = batch.target_mask
+        chosen = batch.at_targets(vectors)
         positions = np.concatenate([np.arange(start, end) for start, end, _ in window])
-        losses = model.tokens.losses(vectors[real], model.backbone, batch.target[real])
-        yield positions, vectors[real], losses
+        losses = model.tokens.losses(chosen, model.backbone, batch.at_targets(batch.target))
+        yield positions, chosen, losses
 
 
 @torch.enable_grad()
