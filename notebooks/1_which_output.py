@@ -103,7 +103,7 @@ for seed, (_, report) in zip(seeds, runs, strict=True):
 # %%
 @torch.no_grad()
 def damage(model, padding, given):  # drift of both directions' h_n, share of changed answers
-    rows = [model.encode(row)["ids"] for row in cldr(LOCALES, 300, (7, 12), 1).test]
+    rows = [model.encode(row)["inputs"] for row in cldr(LOCALES, 300, (7, 12), 1).test]
     ids = torch.tensor([row[:40] for row in rows if len(row) >= 40])  # (batch, 40)
     padded = torch.nn.functional.pad(ids, (0, padding))  # PAD is 0
     lengths = torch.full((len(ids),), 40) if given else None

@@ -52,9 +52,9 @@ total = len(stream.tokens)
 def nats(starts, steps):
     """Nats of each token of windows (start to start + steps), each read from the zero state."""
     ends = np.minimum(starts + steps, total)
-    batch = stream.batch(np.stack([starts, ends, np.zeros_like(starts)], 1))
-    vectors = model.eval().next_token_vectors(batch, None)[0][batch.target_mask]
-    losses = model.tokens.losses(vectors, model.backbone, batch.target[batch.target_mask])
+    batch = model.collate(stream.examples(np.stack([starts, ends, np.zeros_like(starts)], 1)))
+    vectors = model.eval().next_token_vectors(batch)[0][batch.target_mask]
+    losses = model.tokens.losses(vectors, model.backbone, batch.targets[batch.target_mask])
     return losses.numpy()
 
 
@@ -103,7 +103,7 @@ _ = axes.legend()
 # %%
 text = "If the object is a class, the function returns a new instance of the class."
 example = model.encode(zoo.data.readers.Row({"prompt": text}, "sentence"))
-pieces, gates = explain.gates(model, zoo.data.dataset.Batch.collate([example], [0]))
+pieces, gates = explain.gates(model, model.collate([example]))
 figure, panels = plt.subplots(2, figsize=(8, 4.5), layout="constrained", sharex=True)
 image = panels[0].imshow(gates.f[0].T[gates.f[0].mean(0).argsort()], aspect="auto", vmin=0, vmax=1)
 figure.colorbar(image, ax=panels, label="forget gate")
@@ -124,8 +124,8 @@ _ = panels[1].legend(ncols=3), panels[1].set_ylabel("mean"), panels[0].set_ylabe
 known = {word for row in corpus.train for word in row["text"].split()}
 distinct, real, heats = [], [], [0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0]
 for heat in heats:
-    search = zoo.GenerationConfig(sample=True, temperature=heat, seed=1, max_length=80, n_best=8)
-    texts = [text.split() for text in model.predict("The", search)[0]]
+    config = zoo.GenerationConfig(sample=True, temperature=heat, seed=1, max_length=80, n_best=8)
+    texts = [text.split() for text in model.predict("The", config)[0]]
     words = [word for text in texts for word in text]
     distinct.append(len(set(words)) / len(words))
     real.append(sum(word in known for word in words) / len(words))

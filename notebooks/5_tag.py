@@ -33,8 +33,8 @@ import numpy as np
 
 import zoo
 from zoo.data.cldr.labelled_fields import FIELDS, fields
-from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
+from zoo.task import predict_rows
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ
@@ -58,7 +58,7 @@ def train(reading, both, seed):
 kinds = [(reading, both) for reading in READINGS for both in (True, False)]
 models = {kind: [train(*kind, seed) for seed in SEEDS] for kind in kinds}
 rows = list(fields("test", LOCALES, 10 * COUNT, seed=1))  # phrases of which training has none
-answers = {kind: [list(model.predict_rows(rows)) for model in models[kind]] for kind in kinds}
+answers = {kind: [list(predict_rows(model, rows)) for model in models[kind]] for kind in kinds}
 
 # %% [markdown]
 # **Question 1: what do the second direction and the characters bring?**
@@ -137,9 +137,9 @@ figure, panels = plt.subplots(1, 3, figsize=(8, 3.6), sharey=True, layout="const
 for panel, phrase in zip(panels, ["17 mai 2031", "17 kilomètres", "17 euros"], strict=True):
     for both, shift, name in SIDES:
         some = models["words and characters", both]
-        batch = ExampleList([some[0].encode(Row({"words": phrase}, ""))]).batch(np.arange(1))
+        batch = some[0].collate([some[0].encode(Row({"words": phrase}, ""))])
         shares = np.mean([m(batch)[0, 0].softmax(0).detach().numpy() for m in some], axis=0)
-        heights = [shares[some[0].label_ids[label]] for label in ("B-day", "B-number")]
+        heights = [shares[some[0].labels.index(label)] for label in ("B-day", "B-number")]
         panel.bar([shift, 1 + shift], heights, 0.2, label=name)
     panel.set(title=f"“17” in\n“{phrase}”", xticks=[0, 1], xticklabels=["B-day", "B-number"])
 _ = panels[0].set_ylabel("probability of the label"), panels[0].legend()

@@ -70,10 +70,11 @@ QUICK = "ZOO_QUICK" in os.environ
 SEEDS, SHARES = ([1], [1.0, 0.1]) if QUICK else ([1, 2, 3], [1.0, 0.1, 0.03])
 LOCALES = "de,nl,da,sv" if QUICK else "de,nl,da,sv,fr,es,pt,it,ro,pl,cs,sk"
 ROWS = ["data=cldr", f"data.locales=[{LOCALES}]", f"data.documents={60 if QUICK else 300}"]
+SIZES = {"embedding_size": 96, "hidden_size": 128, "input_dropout": 0, "word_dropout": 0}
 SIZE = [f"backbone.{name}_size=64" for name in ("embedding", "hidden")]
 READ = ["task.stream=false", "backbone.bidirectional=true", "train.batch_rows=32", "baseline=false"]
 begun = f"{tempfile.mkdtemp()}/language-model"
-often = f"train.epochs={1 if QUICK else 8}"
+often, end = f"train.epochs={1 if QUICK else 8}", "task.append_eos=true"
 _ = zoo.train("task=generate", *ROWS, *SIZE, *READ, often, f"out={begun}")
 
 
@@ -99,31 +100,32 @@ curves(panel, "Which language is it? Bands: all seeds", SHARES, found)
 
 # %%
 from zoo.config import check, compose
-from zoo.registry import find
 from zoo.text.tokenizers import Subwords
-from zoo.training.build import check_options, open_rows
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
 
-MORE = {"classify": ROWS, "generate": [*ROWS, "task.stream=false"]}
-MORE["tag"] = [*ROWS[:2], "data.form=fields", "task.words=subword", "task.crf=false"]
+MORE = {"classify": [*ROWS, end], "generate": [*ROWS, "task.stream=false"]}
+MORE["tag"] = [*ROWS[:2], end, "data.form=fields", "task.words=subword", "task.crf=false"]
 MORE["translate"] = ["data=cldr", "data.target=de", f"data.phrases={1000 if QUICK else 8000}"]
 CHOSEN = {task: check(compose([f"task={task}", *own])) for task, own in MORE.items()}
+options = {task: options_of(chosen) for task, chosen in CHOSEN.items()}
 
 # %%
-rows = {task: open_rows(chosen, find(task)) for task, chosen in CHOSEN.items()}
-texts = [
-    text for task in rows for row in rows[task].train for text in find(task).tokenizer_texts(row)
-]
+rows = {task: open_rows(CHOSEN[task], each.kind) for task, each in options.items()}
+parts = [row[n] for t in rows for row in rows[t].train for n in options[t].kind.text_columns]
+texts = [part if isinstance(part, str) else " ".join(part) for part in parts]
 tokenizer = Subwords.train(texts, 1000 if QUICK else 4000)
 
 
 def head(task, backbone):
-    kind, options, _ = check_options(CHOSEN[task])
-    return kind(backbone, tokenizer, **options | kind.learn(rows[task].train))
+    kind, config, kept = options[task].kind, options[task].task, {"tokenizer": tokenizer}
+    processors = kind.learn(rows[task].train, config, CHOSEN[task].tokenizer, kept)
+    return kind(backbone, processors, config)
 
 
 # %%
 def trained(*tasks):
-    backbone = zoo.Backbone(len(tokenizer), embedding_size=96, hidden_size=128)
+    backbone = zoo.Backbone(zoo.BackboneConfig(vocabulary_size=len(tokenizer), **SIZES))
     model = zoo.multitask(backbone, {task: head(task, backbone) for task in tasks})
     both, start = {t: ([*rows[t].train], [*rows[t].valid]) for t in tasks}, time.perf_counter()
     history = model.fit(both, f"train.epochs={1 if QUICK else 6}", "train.learning_rate=4e-3")

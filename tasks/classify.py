@@ -12,22 +12,27 @@ direction has read only one token. `pool=last` does this, for comparison.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.config import Count, Share
-from zoo.data.dataset import Batch, Example
+from zoo.config import TokenizerConfig
+from zoo.data.batch import Batch, Example
+from zoo.data.processors import LabelEncoder, Processor
 from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
 from zoo.evaluation import baselines, plots
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.task import Task
-from zoo.text.tokenizers import Tokenizer
+from zoo.nn.output_layer import at_least_float32
+from zoo.option_classes import Count, Share, checked_dataclass
+from zoo.rnn.stack import State
+from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
+from zoo.text.special_ids import EOS
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
@@ -40,129 +45,152 @@ WHY = {
 }
 
 
+@checked_dataclass
+class ClassifyConfig(TaskConfig):
+    """The options of `task=classify`."""
+
+    pool: Pool = "merged"
+    """One vector from all steps: merged (final h_n of both directions), mean, max, last, attention."""
+    dropout: Share = 0.5
+    """Dropout before the linear layer."""
+    max_length: Count = 400
+    """Tokens that are read; longer texts are truncated."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the labels in the loss: balanced gives rare labels more."""
+    label_smoothing: Share = 0.0
+    """Share of the target probability that is spread over all labels."""
+    append_eos: bool = False
+    """EOS stands behind the text, as heads on a shared backbone need it."""
+
+
 class Classify(Task):
     """A text classifier: final h of both directions -> dropout -> linear layer -> softmax."""
 
+    config: ClassifyConfig
+    config_class = ClassifyConfig
     target_columns = ("label",)
     metric = "accuracy"
     shape = "batch, directions x hidden: one vector per text"
     logits = "batch, labels"
+    baseline: ClassVar[Baseline | None] = staticmethod(baselines.tfidf)
 
     def __init__(
         self,
         backbone: Backbone,
-        tokenizer: Tokenizer,
-        labels: list[str],
-        label_counts: list[int] | None = None,
-        pool: Pool = "merged",
-        dropout: Share = 0.5,
-        max_length: Count = 400,
-        class_weights: Literal["none", "balanced"] = "none",
-        label_smoothing: Share = 0.0,
+        processors: Mapping[str, Processor],
+        config: ClassifyConfig | None = None,
     ) -> None:
-        """`labels` are in the order of the logits; texts are truncated to `max_length` tokens.
+        """`processors` are "tokenizer" and "labels", a LabelEncoder in the order of the logits.
 
-        `class_weights=balanced` needs `label_counts`, the number of training rows of each label.
-        Raises ValueError without them.
+        `class_weights=balanced` needs the counts of the labels. Raises ValueError without them.
         """
-        super().__init__(
-            backbone,
-            tokenizer,
-            labels=labels,
-            label_counts=label_counts,
-            pool=pool,
-            dropout=dropout,
-            max_length=max_length,
-            class_weights=class_weights,
-            label_smoothing=label_smoothing,
-        )
-        self.labels = labels
-        self.label_ids = {label: i for i, label in enumerate(labels)}
-        self.pool = pool
-        self.max_length = max_length
-        self.label_smoothing = label_smoothing
+        super().__init__(backbone, processors, config)
+        pool = self.config.pool
+        encoder = cast(LabelEncoder, self.processors["labels"])
+        self.labels = encoder.labels
         self.reads = "h_n" if pool == "merged" else "output"
         self.why = WHY[pool]
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.output_size, len(labels))
+        self.dropout = nn.Dropout(self.config.dropout)
+        self.head = nn.Linear(backbone.output_size, len(self.labels))
         weights = None
-        if class_weights == "balanced":
-            if not label_counts:
-                raise ValueError("class_weights=balanced needs label_counts")
-            weights = sum(label_counts) / (len(labels) * torch.tensor(label_counts).float())
+        if self.config.class_weights == "balanced":
+            if not encoder.counts:
+                raise ValueError("class_weights=balanced needs the counts of the labels")
+            counts = torch.tensor(encoder.counts).float()
+            weights = sum(encoder.counts) / (len(self.labels) * counts)
         self.weights: Tensor | None
         self.register_buffer("weights", weights, persistent=False)  # (labels,)
 
     @classmethod
-    def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
-        """The labels of the training rows and their counts. Raises InputError below two labels."""
-        counts = Counter(column(row, "label") for row in rows)
-        if len(counts) < 2:
-            raise InputError(
-                f"all training rows have the label {[*counts]}: two or more are needed"
-            )
-        labels = sorted(counts)
-        return {"labels": labels, "label_counts": [counts[label] for label in labels]}
-
-    @classmethod
-    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baselines.tfidf(train, test, kind)
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn the tokenizer and the labels. Raises InputError below two labels."""
+        kept = kept or {}
+        if "labels" not in kept:
+            counts = Counter(column(row, "label") for row in rows)
+            if len(counts) < 2:
+                raise InputError(
+                    f"all training rows have the label {[*counts]}: two or more are needed"
+                )
+            labels = sorted(counts)
+            encoder = LabelEncoder(labels, [counts[label] for label in labels])
+            kept = {**kept, "labels": encoder}
+        return super().learn(rows, config, tokenizer, kept)
 
     def encode(self, row: Row) -> Example:
-        """ "ids" of the text, truncated to `max_length`, and "target", the number of its label."""
+        """Return "inputs", the ids of the text, and "targets", the number of its label."""
         ids = self.tokenizer.encode(column(row, "text"))
-        example: dict[str, Any] = {
-            "ids": [*ids[: self.max_length], *self.end_ids],
-            "cut": int(len(ids) > self.max_length),
-        }
+        most = self.config.max_length
+        end = [EOS] if self.config.append_eos else []
+        example: dict[str, Any] = {"inputs": [*ids[:most], *end], "cut": int(len(ids) > most)}
         if "label" in row:
             label = column(row, "label")
-            if label not in self.label_ids:
-                raise RowError(row.source, f"label {label!r} does not occur in the training rows")
-            example["target"] = self.label_ids[label]
+            try:
+                example["targets"] = self.processors["labels"].encode(label)
+            except KeyError:
+                reason = f"label {label!r} does not occur in the training rows"
+                raise RowError(row.source, reason) from None
         return example
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
-        if self.pool == "merged":  # h_n (layers * directions, batch, hidden): the top layer is last
+        if (
+            self.config.pool == "merged"
+        ):  # h_n (layers * directions, batch, hidden): the top layer is last
             directions = 2 if self.backbone.lstm.bidirectional else 1
-            return torch.cat([*encoded.h_n[-directions:]], -1).float()
-        output = encoded.output.float()  # (batch, time, directions * hidden)
+            return torch.cat([*encoded.h_n[-directions:]], -1).to(self.head.weight.dtype)
+        output = encoded.output.to(self.head.weight.dtype)  # (batch, time, directions * hidden)
         lengths = encoded.lengths.to(output.device).clamp(min=1).unsqueeze(1)  # (batch, 1)
-        if self.pool == "mean":
+        if self.config.pool == "mean":
             return output.sum(1) / lengths
-        if self.pool == "last":
+        if self.config.pool == "last":
             return output[torch.arange(output.size(0)), lengths.squeeze(1) - 1]
         padding = torch.arange(output.size(1), device=output.device) >= lengths  # (batch, time)
-        if self.pool == "max":
+        if self.config.pool == "max":
             return output.masked_fill(padding.unsqueeze(-1), -1).amax(1)  # h is never below -1
         assert self.attention is not None
-        scores = self.attention(output.tanh()).squeeze(-1).float()  # (batch, time)
-        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
+        scores = at_least_float32(self.attention(output.tanh()).squeeze(-1))  # (batch, time)
+        weights = scores.masked_fill(padding, -torch.inf).softmax(1).to(output.dtype)
         return (weights.unsqueeze(1) @ output).squeeze(1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, labels)."""
-        encoded = self.backbone(batch.ids, batch.lengths)
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return logits (batch, labels)."""
+        if encoded is None:
+            encoded = self._run_backbone(batch)
         return self.head(self.dropout(self.read(encoded)))
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of the labels, with class weights and label smoothing."""
-        assert batch.target is not None
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the mean cross entropy of the labels, with class weights and label smoothing."""
+        assert batch.targets is not None
+        logits = at_least_float32(self(batch))
         losses = F.cross_entropy(
-            self(batch).float(),
-            batch.target,
-            self.weights,
+            logits,
+            batch.targets,
+            None if self.weights is None else self.weights.to(logits.dtype),
             reduction="none",
-            label_smoothing=self.label_smoothing,
+            label_smoothing=self.config.label_smoothing,
         )
-        return losses.mean()  # over the rows, whatever their weights
+        return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
 
-    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"label": the most probable one, "probabilities": in the order of `labels`} per row."""
-        probabilities = self(batch).float().softmax(-1).tolist()
-        return [{"label": self.labels[_best(p)], "probabilities": p} for p in probabilities]
+    def predict_batch(
+        self, batch: Batch, *, encoded: Encoded | None = None
+    ) -> list[dict[str, Any]]:
+        """Return {"label": the most probable one, "probabilities": of all labels} per row."""
+        found = at_least_float32(self(batch, encoded=encoded)).softmax(-1)  # (batch, labels)
+        best = found.argmax(-1).tolist()
+        return [
+            {
+                "label": self.labels[number],
+                "probabilities": dict(zip(self.labels, values, strict=True)),
+            }
+            for number, values in zip(best, found.tolist(), strict=True)
+        ]
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
@@ -172,7 +200,7 @@ class Classify(Task):
 
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
-        probabilities = torch.tensor([answer["probabilities"] for answer in answers]).double()
+        probabilities = torch.tensor([[*a["probabilities"].values()] for a in answers]).double()
         probabilities /= probabilities.sum(1, keepdim=True)
         return {
             "accuracy": float(accuracy_score(truth, found)),
@@ -183,16 +211,14 @@ class Classify(Task):
     def format(self, answer: dict[str, Any]) -> str:
         return answer["label"]
 
-    def to_json(self, answer: dict[str, Any]) -> dict[str, Any]:
-        probabilities = dict(zip(self.labels, answer["probabilities"], strict=True))
-        return {"label": answer["label"], "probabilities": probabilities}
+    def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
+        """Return the labels of texts, or with `probabilities` a {label: probability} of each."""
+        if not probabilities:
+            return super().predict(inputs)
+        return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
 
-    def predict(self, texts: str | Iterable[str], probabilities: bool = False) -> list[Any]:
-        """The labels of texts, or with `probabilities` a {label: probability} of each text."""
-        answers = super().predict(texts)
-        if probabilities:
-            return [self.to_json(answer)["probabilities"] for answer in answers]
-        return [answer["label"] for answer in answers]
+    def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> str:
+        return answer["label"]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw confusion.png; returns its counts (one row per true label) and the most confident
@@ -203,21 +229,16 @@ class Classify(Task):
         return {"confusion": confusion, "mistakes": _mistakes(answers, rows, truth)}
 
 
-def _best(probabilities: list[float]) -> int:
-    """The number of the largest probability, the first of equal ones."""
-    return max(range(len(probabilities)), key=probabilities.__getitem__)
-
-
 def _mistakes(
     answers: Sequence[dict[str, Any]], rows: Sequence[Row], truth: Sequence[str], most: int = 10
 ) -> list[dict[str, Any]]:
     """The `most` wrong answers with the highest probability."""
     wrong = [
         {
-            "place": row.source,
+            "source": row.source,
             "label": label,
             "answer": answer["label"],
-            "probability": max(answer["probabilities"]),
+            "probability": answer["probabilities"][answer["label"]],
             "text": row["text"][:200],
         }
         for answer, row, label in zip(answers, rows, truth, strict=True)

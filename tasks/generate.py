@@ -16,85 +16,106 @@ model with `init=`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import Count, NotNegative, Share
-from zoo.data.dataset import Batch, Dataset, Example, ExampleList
+from zoo.data.batch import Batch, Example
+from zoo.data.dataset import Dataset, ExampleList
+from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
 from zoo.data.stream import Stream
 from zoo.evaluation import baselines, metrics, perplexity, plots
-from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
-from zoo.generation.language_model import decode_stream, generate_texts, stream_text
+from zoo.generation.language_model import (
+    continue_prompts,
+    decode_stream,
+    join_texts,
+    prompt_ids,
+    stream_text,
+)
+from zoo.generation.step_model import Hypothesis
 from zoo.nn import directions
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer, default_cutoffs
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.output_layer import OutputLayer
+from zoo.nn.output_layer import OutputLayer, at_least_float32
+from zoo.option_classes import Count, NotNegative, Share, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
-from zoo.task import Task
+from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step
 from zoo.text.special_ids import EOS
-from zoo.text.tokenizers import Tokenizer, lines
+from zoo.text.tokenizers import lines
 
-VALIDATION_COLUMNS = 64  # columns into which a stream is cut while epochs are compared
 PREVIEW = GenerationConfig(
     sample=True, temperature=0.7, top_k=40, max_length=60, seed=1
 )  # after an epoch
 EXCERPT = 3  # test rows in surprise.png
 EXAMPLES = 3  # texts that are generated for the report
+BEHIND = "places_behind"  # of a batch's `extras`: see `_places_behind`
 
 
-class Generate(Task):
+@checked_dataclass
+class GenerateConfig(GenerativeConfig):
+    """The options of a language model."""
+
+    stream: bool = True
+    """All rows are one text; otherwise each row is a text of its own."""
+
+    softmax: Literal["full", "adaptive"] = "full"
+    """adaptive: rare tokens form clusters, which is faster for large vocabularies."""
+
+    cutoffs: tuple[Count, ...] | None = None
+    """First ids of the clusters; by default after a 16th and a quarter of the tokens."""
+
+    tied: bool = True
+    """Whether embedding and output layer share their weights."""
+
+    dropout: Share = 0.0
+    """Dropout of the input of the output layer."""
+
+    activation_penalty: NotNegative = 0.0
+    """Weight of the mean square of `output` in the loss (Merity et al. 2017)."""
+
+    change_penalty: NotNegative = 0.0
+    """Weight of the mean square of the change of `output` between steps in the loss."""
+
+    def __post_init__(self) -> None:
+        if self.cutoffs is not None and self.softmax == "full":
+            raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
+
+
+class Generate(Generative):
     """A language model: embedding -> LSTM -> projection -> softmax over the next token."""
 
-    target_columns = ("text",)
     input_columns = ("prompt",)
+    target_columns = ("text",)
+    training_columns = ("text",)  # it is both input and target
     metric = "perplexity"
     lower_is_better = True
-    generates = True
+    shares_pass = False  # it reads from left to right alone, after an EOS
     reads = "output"
     why = "each step has read the tokens up to itself, and predicts the next one"
     shape = "batch, time, hidden: h after each token"
     logits = "batch, time, vocabulary"
+    config: GenerateConfig
+    config_class = GenerateConfig
+    baseline: ClassVar[Baseline | None] = staticmethod(baselines.lzma_compression)
 
     def __init__(
         self,
         backbone: Backbone,
-        tokenizer: Tokenizer,
-        stream: bool = True,
-        softmax: Literal["full", "adaptive"] = "full",
-        cutoffs: list[Count] | None = None,
-        tied: bool = True,
-        dropout: Share = 0.0,
-        activation_penalty: NotNegative = 0.0,
-        change_penalty: NotNegative = 0.0,
+        processors: Mapping[str, Processor],
+        config: GenerateConfig | None = None,
     ) -> None:
-        """With `stream` all rows are one text, otherwise each row is a text of its own.
-
-        `cutoffs` are the ids at which the clusters of an adaptive softmax begin. `tied` shares the
-        weights of embedding and output layer. `dropout` is applied to the input of the output
-        layer. `activation_penalty` and `change_penalty` weigh the mean square of `output` and of
-        its change between steps (Merity et al. 2017). Raises ValueError for options that do not
-        fit together.
-        """
-        super().__init__(
-            backbone,
-            tokenizer,
-            stream=stream,
-            softmax=softmax,
-            cutoffs=cutoffs,
-            tied=tied,
-            dropout=dropout,
-            activation_penalty=activation_penalty,
-            change_penalty=change_penalty,
-        )
+        """Raises ValueError for a backbone that does not read ids from left to right."""
+        super().__init__(backbone, processors, config)
+        config = self.config
         if backbone.embedding is None:
             raise ValueError("generate reads ids: its backbone needs a vocabulary")
         if backbone.lstm.bidirectional and backbone.lstm.num_layers > 1:
@@ -102,13 +123,9 @@ class Generate(Task):
                 "generation reads left to right: set backbone.bidirectional=false, or "
                 "num_layers=1: above that every step has seen what comes"
             )
-        if cutoffs is not None and softmax == "full":
-            raise ValueError("cutoffs are an adaptive softmax's: set task.softmax=adaptive")
-        self.stream = stream
-        self.dropout = dropout
-        self.activation_penalty = activation_penalty
-        self.change_penalty = change_penalty
-        self.dataset_class: type[Dataset] = Stream if stream else Dataset
+        # Ids that end a generated text. In a stream EOS is a line end, and the text goes on.
+        self.stop_ids = () if config.stream else (EOS,)
+        self.dataset_class: type[Dataset] = Stream if config.stream else Dataset
         hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
         # The forward direction alone; in a list, so that its weights are not registered twice.
@@ -117,35 +134,32 @@ class Generate(Task):
         if backbone.lstm.bidirectional:
             self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
             self.onward = [directions.with_directions(backbone, False)]
-        count = len(tokenizer)
-        if softmax == "full":
-            self.tokens = OutputLayer(count, size, tied=tied)
+        count = len(self.tokenizer)
+        if config.softmax == "full":
+            self.tokens = OutputLayer(count, size, tied=config.tied)
         else:
             self.tokens = AdaptiveOutputLayer(
-                count, size, cutoffs or default_cutoffs(count), tied=tied
+                count, size, config.cutoffs or default_cutoffs(count), tied=config.tied
             )
 
-    @classmethod
-    def training_columns(cls) -> tuple[str, ...]:
-        """Only the text: it is both input and target."""
-        return cls.target_columns
-
-    @classmethod
-    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baselines.lzma_compression(train, test)
+    def train(self, mode: bool = True) -> Generate:
+        """Set training or eval mode, in `onward` too."""
+        super().train(mode)
+        self.onward[0].train(mode)
+        return self
 
     def encode(self, row: Row) -> Example:
-        """ "ids" are EOS and the prompt, or EOS and the text, with the text shifted as "target".
+        """Return "inputs": EOS and the prompt, or EOS and the text, and its shift as "targets".
 
         In a stream a line end inside a text is EOS too.
         """
         if "prompt" in row:
-            return {"ids": [EOS, *self._ids(column(row, "prompt"))]}
-        target = [*self._ids(column(row, "text")), EOS]
-        return {"ids": [EOS, *target[:-1]], "target": target}
+            return {"inputs": [EOS, *self._ids(column(row, "prompt"))]}
+        targets = [*self._ids(column(row, "text")), EOS]
+        return {"inputs": [EOS, *targets[:-1]], "targets": targets}
 
     def _ids(self, text: str) -> list[int]:
-        if not self.stream:
+        if not self.config.stream:
             return self.tokenizer.encode(text)
         first, *others = lines(text)
         ids = self.tokenizer.encode(first)
@@ -153,165 +167,218 @@ class Generate(Task):
             ids += [EOS, *self.tokenizer.encode(line)]
         return ids
 
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch, with the places of its targets."""
+        batch = super().collate(examples, augment).with_places()
+        if self.backward is None or batch.targets is None:
+            return batch
+        return replace(batch, extras={**batch.extras, BEHIND: _places_behind(batch)})
+
     def read(self, encoded: Encoded) -> Tensor:
-        return encoded.output[..., : self.backbone.lstm.hidden_size]  # the forward direction's
+        """Return `output` of the forward direction, (batch, time, hidden)."""
+        return encoded.output[..., : self.backbone.lstm.hidden_size]
 
-    def next_token_vectors(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor]:
-        """The inputs of the output layer for the next token at every step, from `state` on.
+    def next_token_vectors(
+        self, batch: Batch, state: State | None = None, encoded: Encoded | None = None
+    ) -> tuple[Tensor, State, Tensor]:
+        """Return the inputs of the output layer for the next token at every step.
 
-        Returns the vectors (batch, time, size), the state after the last step, and the `output`
-        (batch, time, hidden) that they are computed from.
+        `state` is that after the tokens before. `encoded` is the backbone's result for the batch,
+        if it is known. Returns the vectors (batch, time, size), the state after the last step, and
+        the `output` (batch, time, hidden) that they are computed from.
         """
-        onward = self.onward[0].train(self.training)
-        encoded = onward(batch.ids, batch.lengths, state)
+        if encoded is None:
+            encoded = self.onward[0](batch.inputs, batch.lengths, state)
+        layers = self.backbone.lstm.num_layers  # of two directions, the first of one layer
         output = self.read(encoded)
-        return self._drop(self.project(output)), (encoded.h_n, encoded.c_n), output
+        last = encoded.h_n[:layers], encoded.c_n[:layers]
+        return self._drop(self.project(output)), last, output
 
     def _drop(self, vectors: Tensor) -> Tensor:
-        return dropouts.dropout(vectors, self.dropout, self.training)
+        return dropouts.dropout(vectors, self.config.dropout, self.training)
 
     def training_vectors(
         self, batch: Batch, state: State | None
     ) -> tuple[Tensor, Tensor, State, Tensor]:
-        """The inputs of the output layer and their targets, of all steps that have a target.
+        """Return the inputs of the output layer and their targets, of all steps with a target.
 
         Returns the vectors (n, size), the target ids (n,), the forward direction's last state and
         `output`. A backward direction, if there is one, has read a token and all after it, and
         predicts the token before.
         """
-        assert batch.target is not None
-        target = batch.at_targets(batch.target)
+        assert batch.targets is not None
+        targets = batch.at_targets(batch.targets)
         if self.backward is None:
             vectors, last, output = self.next_token_vectors(batch, state)
-            return batch.at_targets(vectors), target, last, output
-        encoded = self.backbone(batch.ids, batch.lengths, directions.forward_alone(state))
+            return batch.at_targets(vectors), targets, last, output
+        encoded = self.backbone(batch.inputs, batch.lengths, directions.forward_alone(state))
         right, left = encoded.output.chunk(2, -1)  # (batch, time, hidden) each
-        behind = batch.target_mask[:, 1:]  # the first token has none before it
-        both = torch.cat(
-            [batch.at_targets(self.project(right)), self.backward(left)[:, 1:][behind]]
-        )
-        target = torch.cat([target, batch.ids[:, :-1][behind]])
-        return self._drop(both), target, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
+        behind = batch.extras.get(BEHIND)
+        if behind is None:
+            behind = _places_behind(batch)
+        before = self.backward(left)[:, 1:].flatten(0, 1)[behind]
+        both = torch.cat([batch.at_targets(self.project(right)), before])
+        targets = torch.cat([targets, batch.inputs[:, :-1].flatten()[behind]])
+        return self._drop(both), targets, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.tokens(self.next_token_vectors(batch, None)[0], self.backbone)
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return logits (batch, time, vocabulary) of the next token at every step."""
+        return self.tokens(self.next_token_vectors(batch, encoded=encoded)[0], self.backbone)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy over all predicted tokens, of both directions if there are two.
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the mean cross entropy over all predicted tokens, of both directions if there are.
 
-        A window of a stream starts from the last state of the window before, which is detached.
+        A window of a stream starts from `state`, that after the window before, if it continues it.
         """
-        carried = self.carried_state if batch.continues else None
-        vectors, target, state, output = self.training_vectors(batch, carried)
-        if batch.continues is not None:
-            self.carried_state = (state[0].detach(), state[1].detach())
-        loss = self.tokens.loss(vectors, self.backbone, target)
-        if self.training and self.activation_penalty:
-            loss = loss + self.activation_penalty * output.float().square().mean()
-        if self.training and self.change_penalty and output.size(1) > 1:
-            change = (output[:, 1:] - output[:, :-1]).float()
-            loss = loss + self.change_penalty * change.square().mean()
-        return loss
+        start = state if batch.continues else None
+        vectors, targets, last, output = self.training_vectors(batch, start)
+        loss = self.tokens.loss(vectors, self.backbone, targets)
+        if self.training and self.config.activation_penalty:
+            loss = loss + self.config.activation_penalty * at_least_float32(output).square().mean()
+        if self.training and self.config.change_penalty and output.size(1) > 1:
+            change = at_least_float32(output[:, 1:] - output[:, :-1])
+            loss = loss + self.config.change_penalty * change.square().mean()
+        after = (last[0].detach(), last[1].detach()) if self.config.stream else None
+        return Step(loss, len(targets), after)
 
-    def count_targets(self, batch: Batch) -> int:
-        behind = 0 if self.backward is None else int(batch.target_mask[:, 1:].sum())
-        return super().count_targets(batch) + behind
+    def generate(
+        self, batch: Batch, config: GenerationConfig, encoded: Encoded | None = None
+    ) -> list[list[Hypothesis]]:
+        """Return continuations of each prompt, best first. Their ids are without the prompt.
 
-    def predict_dataset(
+        With a stop string the ids may go on after it, to the end of the last token.
+        """
+        return continue_prompts(self, batch, config, encoded)
+
+    def predict_batch(
         self,
-        dataset: ExampleList,
-        tokens: int = 1 << 15,
-        rows: int = 256,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield (row number, answer) of every row; see `Task.predict_dataset`.
+        batch: Batch,
+        *,
+        encoded: Encoded | None = None,
+        config: GenerationConfig | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return, of prompts, {"text", "n_best": [{"text", "score"}, …]}; texts begin with the prompt.
 
-        A stream is read as a whole, as one column. While epochs are compared, it is read in
-        VALIDATION_COLUMNS columns, which is faster.
+        Of texts, return their likelihood, as `compute_metrics` needs it.
         """
-        if not isinstance(dataset, Stream):
-            yield from super().predict_dataset(dataset, tokens, rows, rank, world)
-            return
-        columns = VALIDATION_COLUMNS if self.comparing_epochs else 1
-        config = PerplexityConfig() if self.comparing_epochs else self.perplexity_config
-        answers = enumerate(perplexity.rows(self, dataset, config, columns))
-        yield from islice(answers, rank, None, world)
-
-    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """Of prompts {"text", "n_best": [{"text", "score"}, …]}; the texts include the prompt.
-
-        Of texts, their likelihood, as `compute_metrics` needs it.
-        """
-        if batch.target is None:
-            generated = generate_texts(self, batch, self.generation)
+        if batch.targets is not None:
+            return self._likelihoods(batch, encoded)
+        config = config or self.config.generation
+        answers = []
+        for prompt, found in zip(
+            prompt_ids(batch), self.generate(batch, config, encoded), strict=True
+        ):
+            texts = join_texts(self.decode, prompt, found, config.stop)
             n_best = [
-                [{"text": text, "score": score} for text, score in texts] for texts in generated
+                {"text": text, "score": hypothesis.score}
+                for text, hypothesis in zip(texts, found, strict=True)
             ]
-            return [{"text": texts[0]["text"], "n_best": texts} for texts in n_best]
-        losses = torch.zeros(batch.target.shape, device=self.device)
+            answers.append({"text": texts[0], "n_best": n_best})
+        return answers
+
+    @torch.no_grad()
+    def _likelihoods(self, batch: Batch, encoded: Encoded | None) -> list[dict[str, Any]]:
+        """Return what `compute_metrics` needs of each text of a batch."""
+        assert batch.targets is not None
         real = batch.target_mask
-        vectors, _, _ = self.next_token_vectors(batch, None)
-        losses[real] = self.tokens.losses(vectors[real], self.backbone, batch.target[real])
+        vectors, _, _ = self.next_token_vectors(batch, encoded=encoded)
+        found = self.tokens.losses(vectors[real], self.backbone, batch.targets[real])
+        losses = found.new_zeros(batch.targets.shape)
+        losses[real] = found
         nats = losses.double().sum(1).tolist()
-        rows = zip(nats, batch.target, real, strict=True)
+        rows = zip(nats, batch.targets, real, strict=True)
         return [metrics.likelihood({"": total}, row[some].tolist()) for total, row, some in rows]
 
-    def stream_text(
-        self, prompt: str = "", config: GenerationConfig | None = None
-    ) -> Iterator[str]:
-        """Yield the continuation of a prompt in pieces; see `language_model.stream_text`."""
-        batch = Batch.collate([self.encode(Row({"prompt": prompt}, "prompt"))], [0]).to(self.device)
-        return stream_text(self.eval(), batch, config or self.generation)
+    def _answers(
+        self,
+        dataset: ExampleList,
+        evaluation: EvaluationConfig,
+        stage: Stage,
+        rank: int,
+        world: int,
+        config: GenerationConfig | None = None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (row number, answer) for the rows of process `rank` of `world`.
 
-    def predict(
-        self, texts: str | Iterable[str], config: GenerationConfig | None = None
-    ) -> list[Any]:
-        """Continue prompts: a text for each, or with `n_best` above 1 a list of the best.
-
-        `config` is by default the task's own `generation`.
+        A stream is read as a whole, as one column. While epochs are compared, it is read in several
+        columns, which is faster, and without the additional measures.
         """
-        return self.predict_with(config, texts)
+        if not isinstance(dataset, Stream):
+            yield from super()._answers(dataset, evaluation, stage, rank, world, config)
+            return
+        columns = 1
+        if stage == "validate":
+            columns = evaluation.columns
+            evaluation = replace(evaluation, dynamic=False, cache=0)
+        answers = enumerate(perplexity.rows(self, dataset, evaluation, columns))
+        yield from islice(answers, rank, None, world)
 
-    def stream_answer(self, row: Row) -> Iterator[str]:
-        """Yield the row's prompt, then its continuation in pieces; a beam search yields all at once."""
-        prompt = column(self.input_row(row), "prompt")
-        if self.generation.sample or self.generation.beam_size == 1:
+    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Return the answer to a prompt with the prompt as it was typed, not as it was read."""
+        if "prompt" not in row or "text" not in answer:
+            return answer
+        typed = column(row, "prompt")
+        read = self.decode(self.encode(row)["inputs"][1:])
+        n_best = [
+            found | {"text": typed + found["text"].removeprefix(read)} for found in answer["n_best"]
+        ]
+        return answer | {"text": n_best[0]["text"], "n_best": n_best}
+
+    def stream(self, prompt: str, config: GenerationConfig | None = None) -> Iterator[str]:
+        """Yield the prompt, then its continuation in pieces. A beam search yields all at once."""
+        config = config or self.config.generation
+        if config.sample or config.beam_size == 1:
             yield prompt
-            yield from self.stream_text(prompt)
+            yield from self._continuation(prompt, config)
         else:
-            yield self.predict(prompt, replace(self.generation, n_best=1))[0]
+            yield self.predict(prompt, replace(config, n_best=1))[0]
+
+    def _continuation(self, prompt: str, config: GenerationConfig) -> Iterator[str]:
+        """Yield the continuation of a prompt in pieces; see `language_model.stream_text`."""
+        example = self.encode(Row({"prompt": prompt}, "prompt"))
+        batch = self.collate([example]).to(self.device)
+        return stream_text(perplexity.evaluated(self), batch, config)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
-        return decode_stream(self.tokenizer, ids, self.stream)
+        """Return the text of ids."""
+        return decode_stream(self.tokenizer, ids, self.config.stream)
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
+        """Return perplexity, bits per character, loss and the share of unknown tokens."""
         texts = [column(row, "text") for row in rows]
-        return metrics.perplexity(answers, texts, by_line=self.stream)
+        return metrics.perplexity(answers, texts, by_line=self.config.stream)
 
     def format(self, answer: dict[str, Any]) -> str:
+        """Return the text on one line; of a text that was scored, its nats."""
         text = answer.get("text")
         return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
 
     def preview(self) -> str:
-        """A text that the model generates."""
-        return "".join(self.stream_text("", PREVIEW))
+        """Return a text that the model generates."""
+        return "".join(self._continuation("", PREVIEW))
 
     def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """Draw the surprisal of each token of an answer, in bits."""
         example = self.encode(Row({"text": answer.get("text", "")}, row.source))
-        names = self.tokenizer.pieces(example["target"])
+        names = self.tokenizer.pieces(example["targets"])
         plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw surprise.png of the first test rows; returns texts that the model generates."""
+        """Draw surprise.png of the first test rows; return texts that the model generates."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
         self.plot(Row({}, "test"), {"text": text}, folder / "surprise.png")
         drawn = (
-            "".join(self.stream_text("", replace(PREVIEW, seed=seed))) for seed in range(EXAMPLES)
+            "".join(self._continuation("", replace(PREVIEW, seed=seed))) for seed in range(EXAMPLES)
         )
         return {"examples": [{"sample": text} for text in drawn]}
+
+
+def _places_behind(batch: Batch) -> Tensor:
+    """Return the places of the tokens with a token before them, (n,), in targets[:, 1:].flatten().
+
+    A backward language model predicts the token before from each of them.
+    """
+    return batch.target_mask[:, 1:].flatten().nonzero().squeeze(1)

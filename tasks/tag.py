@@ -10,40 +10,76 @@ of each word. It needs one vector for the whole word, so it uses `h_n` of both d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, tee
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import Count, Share
+from zoo.config import TokenizerConfig
+from zoo.data import batch as batches
 from zoo.data import labelled_words
-from zoo.data.dataset import Batch, Dataset, Example
+from zoo.data.batch import Batch, Example
+from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row
 from zoo.evaluation import baselines, metrics, plots
+from zoo.generation.config import GenerationConfig
 from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.char_encoder import CharEncoder
 from zoo.nn.crf import CRF, IndependentLabels
+from zoo.nn.output_layer import at_least_float32
+from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn import dropout as dropouts
-from zoo.task import Task
+from zoo.rnn.stack import State
+from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
 from zoo.text import bio
-from zoo.text.characters import Alphabet
-from zoo.text.special_ids import UNK
-from zoo.text.tokenizers import Tokenizer
+from zoo.text.characters import Alphabet, CharBatch
+from zoo.text.special_ids import EOS, UNK
 
 # task.words -> the tokenizer kinds that it works with
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
+LEARNED = ("labels", "characters", "seen")  # the processors besides the tokenizer
+NO_WORD = -1  # padding of the extra "word_starts"
 SHOWN = 3  # test sentences that are printed after a training
+
+
+@checked_dataclass
+class TagConfig(TaskConfig):
+    """The options of `task=tag`."""
+
+    words: Literal["word+char", "subword"] = "word+char"
+    """word+char: words and their characters; subword: the first piece of each word."""
+    crf: bool = False
+    """A CRF: predict the best label sequence, not the best label of each word."""
+    dropout: Share = 0.5
+    """Dropout before the linear layer."""
+    character_embedding: Count = 64
+    """Size of the vectors of characters."""
+    character_hidden: Count = 128
+    """Hidden size of the character LSTM, in each direction."""
+    character_dropout: Share = 0.05
+    """Share of the characters that become unknown in training."""
+    singleton_dropout: Share = 0.7
+    """Share of the words (or pieces) seen once that become <unk> in training."""
+    label_smoothing: Share = 0.0
+    """Share of the target probability that is spread over all labels; not with a CRF."""
+    append_eos: bool = False
+    """Subword: EOS stands behind the pieces, as heads on a shared backbone need it."""
 
 
 class Tag(Task):
     """A tagger: word embedding + character LSTM -> LSTM -> linear layer -> CRF or softmax."""
 
-    target_columns = ("labels",)
+    config: TagConfig
+    config_class = TagConfig
     input_columns = ("words",)
+    target_columns = ("labels",)
+    text_columns = ("words",)
+    not_empty = ("words",)
     metric = "accuracy"
     reads = "output"
     why = (
@@ -51,166 +87,154 @@ class Tag(Task):
     )
     shape = "batch, time, directions x hidden: one vector per step"
     logits = "batch, words, labels"
+    baseline: ClassVar[Baseline | None] = staticmethod(baselines.linear_tagger)
 
     def __init__(
         self,
         backbone: Backbone,
-        tokenizer: Tokenizer,
-        labels: list[str],
-        alphabet: str,
-        seen: str,
-        exceptions: list[tuple[str, str]],
-        words: Literal["word+char", "subword"] = "word+char",
-        crf: bool = False,
-        dropout: Share = 0.5,
-        character_embedding: Count = 64,
-        character_hidden: Count = 128,
-        character_dropout: Share = 0.05,
-        singleton_dropout: Share = 0.7,
-        label_smoothing: Share = 0.0,
+        processors: Mapping[str, Processor],
+        config: TagConfig | None = None,
     ) -> None:
-        """`labels` are in the order of the logits.
+        """`processors` are "tokenizer", "labels", "characters" and "seen".
 
-        `labels`, `alphabet`, `seen` and `exceptions` come from the training rows, see
-        `zoo.data.labelled_words.learn`. `seen` are the training words; the metrics report unseen
-        words separately. `exceptions` are pairs of labels that occur in sequence against the rules
-        of BIO; a CRF allows them. Raises ValueError for options that do not fit together.
+        "labels" is a LabelEncoder in the order of the logits; a CRF allows its exceptions from the
+        rules of BIO. "characters" is the Alphabet of the character LSTM. "seen" holds the training
+        words: the metrics report unseen words separately. Raises ValueError for options that do
+        not fit together.
         """
-        super().__init__(
-            backbone,
-            tokenizer,
-            labels=labels,
-            alphabet=alphabet,
-            seen=seen,
-            exceptions=exceptions,
-            words=words,
-            crf=crf,
-            dropout=dropout,
-            character_embedding=character_embedding,
-            character_hidden=character_hidden,
-            character_dropout=character_dropout,
-            singleton_dropout=singleton_dropout,
-            label_smoothing=label_smoothing,
-        )
+        super().__init__(backbone, processors, config)
+        options = self.config
+        encoder = cast(LabelEncoder, self.processors["labels"])
+        seen = cast(WordCounts, self.processors["seen"])
         if backbone.embedding is None:
             raise ValueError("tag reads ids: its backbone needs a vocabulary")
-        if tokenizer.kind not in KINDS[words]:
-            raise ValueError(f"task.words={words} needs tokenizer.kind={' or '.join(KINDS[words])}")
-        if crf and label_smoothing:
+        if self.tokenizer.kind not in KINDS[options.words]:
+            kinds = " or ".join(KINDS[options.words])
+            raise ValueError(f"task.words={options.words} needs tokenizer.kind={kinds}")
+        if options.crf and options.label_smoothing:
             raise ValueError("label_smoothing is of single labels: a CRF has none")
-        self.labels = labels
-        self.label_ids = {label: i for i, label in enumerate(labels)}
-        self.words = words
-        self.seen = frozenset(seen.split("\n"))
-        if bio.are_spans(labels):
+        self.labels = encoder.labels
+        if bio.are_spans(self.labels):
             self.metric = "f1"
-        self.dropout = dropout
-        self.singleton_dropout = singleton_dropout
-        self.alphabet = Alphabet(alphabet)
-        self.by_ids = words == "subword"
+        self.shares_pass = options.words == "subword"
         self.speller = None  # the LSTM over characters
-        if words == "word+char":
-            size = backbone.embedding.embedding_dim
+        if options.words == "word+char":
             self.speller = CharEncoder(
-                len(self.alphabet), character_embedding, character_hidden, size, character_dropout
+                len(self._alphabet),
+                options.character_embedding,
+                options.character_hidden,
+                backbone.embedding.embedding_dim,
+                options.character_dropout,
             )
-        self.head = nn.Linear(backbone.output_size, len(labels))
+        self.head = nn.Linear(backbone.output_size, len(self.labels))
         self.chain: CRF | IndependentLabels
-        if crf:
-            self.chain = CRF(len(labels), bio.forbidden_transitions(labels, exceptions))
+        if options.crf:
+            barred = bio.forbidden_transitions(self.labels, encoder.exceptions)
+            self.chain = CRF(len(self.labels), barred)
         else:
-            self.chain = IndependentLabels(label_smoothing)
+            self.chain = IndependentLabels(options.label_smoothing)
         self.singletons: Tensor
-        nothing = torch.zeros(len(tokenizer), dtype=torch.bool)
-        # (vocabulary,): True for words that occur once in the training rows
-        self.register_buffer("singletons", nothing, persistent=False)
+        # (vocabulary,): True for words, or pieces of words, that occur once in the training rows
+        once = labelled_words.singletons(seen, self.tokenizer)
+        self.register_buffer("singletons", once, persistent=False)
 
     @classmethod
-    def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
-        return labelled_words.learn(rows)
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn the tokenizer, the labels, the characters and the words. Raises InputError."""
+        kept = kept or {}
+        if not {*LEARNED} <= {*kept}:
+            kept = {**labelled_words.learn(rows), **kept}
+        return super().learn(rows, config, tokenizer, kept)
 
-    @classmethod
-    def tokenizer_texts(cls, row: Row) -> list[str]:
-        return [" ".join(labelled_words.words(row))]
-
-    @classmethod
-    def reject(cls, row: Row) -> str | None:
-        return None if labelled_words.words(row) else "no words"
-
-    @classmethod
-    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baselines.linear_tagger(train, test)
-
-    def input_row(self, row: Row) -> Row:
-        """The words of a row, or those of its plain text."""
-        return Row({"words": labelled_words.words_of(row, self.word_splitter)}, row.source)
+    @property
+    def _alphabet(self) -> Alphabet:
+        return cast(Alphabet, self.processors["characters"])
 
     def encode(self, row: Row) -> Example:
-        """ "ids" of the words and "letters", the ids of their characters, with "target" labels.
+        """Return "inputs", the ids of the words, and "targets", the numbers of their labels.
 
-        With `words=subword`, "ids" of the pieces and "first", the position of each word's first
-        piece.
+        "letters" are the ids of the words' characters. With `words=subword` "inputs" are the ids of
+        pieces, and "first" is the position of each word's first piece. Raises RowError.
         """
         words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
-        example: dict[str, Any] = {"ids": [piece for word in pieces for piece in word]}
+        example: dict[str, Any] = {"inputs": [piece for word in pieces for piece in word]}
         if self.speller is not None:
-            example["letters"] = self.alphabet.encode(words)
+            example["letters"] = self._alphabet.encode(words)
         else:
             ends = accumulate(map(len, pieces))
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
-            example["ids"] += self.end_ids
+            if self.config.append_eos:
+                example["inputs"].append(EOS)
         if "labels" in row:
-            example["target"] = labelled_words.label_ids(row, self.label_ids)
+            encoder = cast(LabelEncoder, self.processors["labels"])
+            example["targets"] = labelled_words.label_ids(row, encoder)
         return example
 
-    def prepare(self, dataset: Dataset) -> None:
-        """Find the words that occur once in the training rows."""
-        self.singletons = labelled_words.singletons(dataset, len(self.tokenizer)).to(self.device)
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch with an extra for each step or word.
 
-    def inputs(self, batch: Batch) -> Tensor:
-        """Ids of pieces, or for words the sum (batch, time, embedding_size) of the embedding and
-        the character LSTM's vector (Dozat et al. 2017)."""
-        ids = token_dropout.some(batch.ids, self.singletons, self.singleton_dropout, self.training)
-        if self.speller is None:
-            return ids
-        assert batch.characters is not None
-        return self.backbone.embed(ids) + self.speller(batch.characters)
+        "characters" is a CharBatch; with `words=subword` instead "word_starts" (batch, words) is
+        the first step of each word, NO_WORD on padding.
+        """
+        extras: dict[str, Any] = {}
+        if self.speller is not None:
+            extras["characters"] = CharBatch.collate([example["letters"] for example in examples])
+        else:
+            first = [example["first"] for example in examples]
+            extras["word_starts"] = batches.pad(first, NO_WORD)
+        batch = batches.collate(examples)
+        return replace(batch, extras={**batch.extras, **extras})
 
     def read(self, encoded: Encoded) -> Tensor:
         return encoded.output
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, words, labels) in fp32; with a CRF its emission scores."""
-        output = self.read(self.backbone(self.inputs(batch), batch.lengths))
-        if batch.word_starts is not None:  # take the step of each word's first piece
-            first = batch.word_starts.clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
+    def _run_backbone(self, batch: Batch) -> Encoded:
+        """Run the backbone over ids of pieces, or for words over sums of two vectors.
+
+        These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
+        (Dozat et al. 2017).
+        """
+        p = self.config.singleton_dropout
+        inputs = token_dropout.some(batch.inputs, self.singletons, p, self.training)
+        if self.speller is not None:
+            words = self.backbone.embed(inputs)
+            inputs = words + self.speller(batch.extras["characters"])
+        return self.backbone(inputs, batch.lengths)
+
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return logits (batch, words, labels) in fp32; with a CRF its emission scores."""
+        if encoded is None:
+            encoded = self._run_backbone(batch)
+        output = self.read(encoded)
+        if "word_starts" in batch.extras:  # take the step of each word's first piece
+            first = batch.extras["word_starts"].clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
             output = output.gather(1, first.expand(-1, -1, output.size(-1)))
-        return self.head(dropouts.dropout(output, self.dropout, self.training)).float()
+        output = dropouts.dropout(output, self.config.dropout, self.training)
+        return at_least_float32(self.head(output))
 
-    def word_mask(self, batch: Batch) -> Tensor:
-        """True where there is a word, False for padding (batch, words)."""
-        if batch.word_starts is not None:
-            return batch.word_starts >= 0
-        steps = torch.arange(batch.ids.size(1), device=batch.ids.device)
-        return steps < batch.lengths.to(steps.device).unsqueeze(1)
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Cross entropy of the labels, or with a CRF -log P of label sequences, per word."""
-        assert batch.target is not None
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the cross entropy of the labels, or with a CRF -log P of the sequences, per word."""
+        assert batch.targets is not None
         real = batch.target_mask
-        return self.chain.loss(self(batch), batch.target, real).sum() / real.sum()
+        losses = self.chain.loss(self(batch), batch.targets, real)  # (batch,)
+        return Step(losses.sum() / real.sum(), batch.count_steps())
 
-    def count_tokens(self, batch: Batch) -> int:
-        return int(self.word_mask(batch).sum())
-
-    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"labels": of the words, "probabilities": of these labels} per row.
+    def predict_batch(
+        self, batch: Batch, *, encoded: Encoded | None = None
+    ) -> list[dict[str, Any]]:
+        """Return {"labels": of the words, "probabilities": of these labels} per row.
 
         With targets also "nats", the loss of the row, summed over its words.
         """
-        logits = self(batch)  # (batch, words, labels)
-        real = self.word_mask(batch)  # (batch, words)
+        logits = self(batch, encoded=encoded)  # (batch, words, labels)
+        real = _word_mask(batch)
         best = self.chain.decode(logits, real)
         sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
         counts = real.sum(1).tolist()
@@ -218,29 +242,34 @@ class Tag(Task):
             {"labels": [self.labels[i] for i in labels[:count]], "probabilities": shares[:count]}
             for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
         ]
-        if batch.target is not None:
-            nats = self.chain.loss(logits, batch.target, real).tolist()
+        if batch.targets is not None:
+            nats = self.chain.loss(logits, batch.targets, real).tolist()
             return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
         return answers
 
-    def predict_rows(
-        self, rows: Iterable[Row], precision: str = "fp32"
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the answers in the order of the rows, each with its "words"."""
-        rows, asked = tee(rows)
-        for row, answer in zip(asked, super().predict_rows(rows, precision), strict=True):
-            yield {"words": labelled_words.words(row), **answer}
+    def predict(self, inputs: Any, splitter: str = "words") -> list[list[tuple[str, str]]]:
+        """Return a list of (word, label) for each input: a text, or a row with "words".
 
-    def predict(self, texts: str | Iterable[str]) -> list[list[tuple[str, str]]]:
-        """A list of (word, label) for each text."""
-        answers = super().predict(texts)
-        return [list(zip(a["words"], a["labels"], strict=True)) for a in answers]
+        `splitter` splits texts into words: "words", or "whitespace" at blanks alone.
+        """
+        answers = predict_rows(self, input_rows(self, inputs, splitter))
+        return [self._short(answer, None) for answer in answers]
+
+    def _short(
+        self, answer: dict[str, Any], config: GenerationConfig | None
+    ) -> list[tuple[str, str]]:
+        return [*zip(answer["words"], answer["labels"], strict=True)]
+
+    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
+        return {"words": labelled_words.words(row), **answer}
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
+        """Return accuracies, of spans also precision, recall and f1, and "loss" per word in nats."""
+        seen = cast(WordCounts, self.processors["seen"])
         wanted = [labelled_words.labels(row) for row in rows]
-        unseen = [[word not in self.seen for word in labelled_words.words(row)] for row in rows]
+        unseen = [[word not in seen for word in labelled_words.words(row)] for row in rows]
         found = [a["labels"] for a in answers]
         values = metrics.tagging(found, wanted, unseen, bio.are_spans(self.labels))
         nats = sum(a["nats"] for a in answers)
@@ -253,8 +282,10 @@ class Tag(Task):
         )
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw confusion.png; returns its counts, scores per label and per span type, the most
-        confident mistakes, and some tagged sentences."""
+        """Draw confusion.png. Return its counts, and scores per label and per span type.
+
+        The most confident mistakes and some tagged sentences are returned as well.
+        """
         wanted = [labelled_words.labels(row) for row in rows]
         found = [a["labels"] for a in answers]
         truth, given = (list(chain.from_iterable(side)) for side in (wanted, found))
@@ -263,9 +294,17 @@ class Tag(Task):
         if bio.are_spans(self.labels):
             tables["per_span"] = bio.table(wanted, found)
         some = [*zip(rows, answers, strict=True)][:: max(1, len(rows) // SHOWN)]
-        shown = [{"words": labelled_words.words(row), **answer} for row, answer in some[:SHOWN]]
+        shown = [self._complete(answer, row) for row, answer in some[:SHOWN]]
         return tables | {
             "confusion": {"labels": self.labels, "counts": counts},
             "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }
+
+
+def _word_mask(batch: Batch) -> Tensor:
+    """Return True where there is a word, False on padding (batch, words)."""
+    if "word_starts" in batch.extras:
+        return batch.extras["word_starts"] >= 0
+    steps = torch.arange(batch.inputs.size(1), device=batch.inputs.device)
+    return steps < batch.lengths.to(steps.device).unsqueeze(1)

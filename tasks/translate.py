@@ -11,34 +11,37 @@ at `output` with attention (`task.attention=none` turns it off).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.config import Count, Share
-from zoo.data.dataset import Batch, Example
+from zoo.data.batch import Batch, Example
+from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
 from zoo.evaluation import baselines, plots
 from zoo.evaluation import metrics as scores
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
+from zoo.generation.processors import apply_processors, until_stop_string
 from zoo.generation.step_model import Hypothesis
 from zoo.nn.attention import AttentionKind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init
 from zoo.nn.decoder import Decoder, DecoderState, DecoderStepModel
 from zoo.nn.output_layer import OutputLayer
+from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
-from zoo.task import Task
+from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row
 from zoo.text.sentencepiece import seed_sampling
 from zoo.text.special_ids import BOS, EOS, PAD
 from zoo.text.tokenizers import Subwords, Tokenizer
 
+SIDES = "inputs", "targets"  # of an example
 EXAMPLES = 3  # translations in the report, with a picture of their attention
 
 READS = {  # task.init -> what the task reads of the encoder, and why
@@ -55,189 +58,229 @@ NOTHING = (
 )
 
 
-class Translate(Task):
+@checked_dataclass
+class TranslateConfig(GenerativeConfig):
+    """The options of translation."""
+
+    init: Init = "h_n_c_n"
+    """The decoder's initial state: the encoder's h_n and c_n, h_n alone, or zero."""
+
+    attention: AttentionKind | Literal["none"] = "general"
+    """Attention to the encoder's `output`."""
+
+    input_feeding: bool = False
+    """Whether each step also reads the attention vector of the step before; several times slower."""
+
+    hidden_size: Count | None = None
+    """Hidden size of the decoder; by default the size of the encoder's output."""
+
+    tied: bool = True
+    """Whether the output layer shares its weights with the embedding of the target's tokens."""
+
+    dropout: Share = 0.3
+    """Dropout of the input of the output layer."""
+
+    label_smoothing: Share = 0.1
+    """Share of the probability that the loss gives to all tokens alike, in training."""
+
+    subword_sampling: Share = 0.0
+    """Share of the BPE merges that are skipped in training (BPE dropout)."""
+
+    max_length: Count = 100
+    """Most tokens of a side, without EOS; longer sides are truncated."""
+
+
+class Translate(Generative):
     """An encoder-decoder: encoder -> bridge -> decoder with attention to the encoder's output."""
 
-    target_columns = ("target",)
     input_columns = ("source",)
+    target_columns = ("target",)
+    text_columns = ("source", "target")
+    not_empty = ("source", "target")
     metric = "bleu"
-    generates = True
     shape = "layers, batch, hidden: the decoder's first state"
     logits = "batch, written, vocabulary"
+    hidden_keys = frozenset({"ids", "loss", "tokens"})
+    config: TranslateConfig
+    config_class = TranslateConfig
+    baseline: ClassVar[Baseline | None] = staticmethod(baselines.nearest_pair)
 
     def __init__(
         self,
         backbone: Backbone,
-        tokenizer: Tokenizer,
-        target_tokenizer: Tokenizer | None = None,
-        init: Init = "h_n_c_n",
-        attention: AttentionKind | Literal["none"] = "general",
-        input_feeding: bool = False,
-        hidden_size: Count | None = None,
-        tied: bool = True,
-        dropout: Share = 0.3,
-        label_smoothing: Share = 0.1,
-        subword_sampling: Share = 0.0,
-        max_length: Count = 100,
+        processors: Mapping[str, Processor],
+        config: TranslateConfig | None = None,
     ) -> None:
-        """`target_tokenizer` is for the target side, if the two sides do not share a tokenizer.
+        """Take "target_tokenizer" of `processors` for the target side, if it is there.
 
-        `hidden_size` is the decoder's, by default the size of the encoder's output. `tied` shares
-        the output layer's weights with the embedding of the target's tokens. `subword_sampling` is
-        the share of BPE merges that are skipped in training (BPE dropout). Each side is truncated
-        to `max_length` tokens. Raises ValueError for options that do not fit together.
+        Otherwise both sides share "tokenizer". Raises ValueError for options that do not fit
+        together.
         """
-        super().__init__(
-            backbone,
-            tokenizer,
-            init=init,
-            attention=attention,
-            input_feeding=input_feeding,
-            hidden_size=hidden_size,
-            tied=tied,
-            dropout=dropout,
-            label_smoothing=label_smoothing,
-            subword_sampling=subword_sampling,
-            max_length=max_length,
-        )
+        super().__init__(backbone, processors, config)
+        config = self.config
         if backbone.embedding is None:
             raise ValueError("translate reads ids: its backbone needs a vocabulary")
-        if subword_sampling and not isinstance(tokenizer, Subwords):
+        if config.subword_sampling and not isinstance(self.tokenizer, Subwords):
             raise ValueError("subword_sampling needs tokenizer.kind=subwords")
-        self.target_tokenizer = target_tokenizer
-        self.max_length = max_length
-        self.label_smoothing = label_smoothing
-        self.subword_sampling = subword_sampling
-        self.augments_at_random = subword_sampling > 0
-        nothing = init == "zero" and attention == "none"
-        self.reads, self.why = NOTHING if nothing else READS[init]
+        self.augments = config.subword_sampling > 0
+        nothing = config.init == "zero" and config.attention == "none"
+        self.reads, self.why = NOTHING if nothing else READS[config.init]
         lstm, size = backbone.lstm, backbone.embedding.embedding_dim
-        hidden = hidden_size or backbone.output_size
+        hidden = config.hidden_size or backbone.output_size
         directions = 2 if lstm.bidirectional else 1
-        self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, init)
-        self.decoder = Decoder(backbone, hidden, attention, input_feeding, dropout)
+        self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, config.init)
+        self.decoder = Decoder(
+            backbone, hidden, config.attention, config.input_feeding, config.dropout
+        )
         # whether the target's tokens have an embedding of their own
-        own = target_tokenizer is not None or not tied
-        self.tokens = OutputLayer(len(self.output_tokenizer), size, own, tied)
-
-    @classmethod
-    def tokenizer_texts(cls, row: Row) -> list[str]:
-        return [column(row, "source"), column(row, "target")]
-
-    @classmethod
-    def reject(cls, row: Row) -> str | None:
-        empty = [name for name in cls.training_columns() if not column(row, name).strip()]
-        return f"an empty {' and '.join(empty)}" if empty else None
-
-    @classmethod
-    def baseline(cls, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
-        return baselines.nearest_pair(train, test)
+        own = "target_tokenizer" in self.processors or not config.tied
+        self.tokens = OutputLayer(len(self.output_tokenizer), size, own, config.tied)
 
     @property
     def output_tokenizer(self) -> Tokenizer:
         """The tokenizer of the target side."""
-        return self.target_tokenizer or self.tokenizer
+        return cast(Tokenizer, self.processors.get("target_tokenizer", self.tokenizer))
 
     def encode(self, row: Row) -> Example:
-        """ "ids" of the source and "target", each with EOS at its end, unless it is truncated."""
-        ids = [*self.tokenizer.encode(column(row, "source")), EOS]
-        target = []
+        """Return "inputs", the source's ids, and "targets", each with EOS unless truncated."""
+        inputs = [*self.tokenizer.encode(column(row, "source")), EOS]
+        targets = []
         if "target" in row:
-            target = [*self.output_tokenizer.encode(column(row, "target")), EOS]
-        most = self.max_length + 1  # with EOS
-        example: dict[str, Any] = {"ids": ids[:most], "cut": int(max(len(ids), len(target)) > most)}
-        return example | ({"target": target[:most]} if target else {})
+            targets = [*self.output_tokenizer.encode(column(row, "target")), EOS]
+        most = self.config.max_length + 1  # with EOS
+        cut = int(max(len(inputs), len(targets)) > most)
+        example: dict[str, Any] = {"inputs": inputs[:most], "cut": cut}
+        return example | ({"targets": targets[:most]} if targets else {})
 
-    def augment(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Split the texts into other subwords at random, with `subword_sampling`."""
-        if not self.subword_sampling:
-            return examples
-        seed_sampling()
-        return [
-            example | {side: self._sampled(side, example[side]) for side in ("ids", "target")}
-            for example in map(dict, examples)
-        ]
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch, with the places of its targets.
 
-    def _sampled(self, side: str, ids: Sequence[int]) -> list[int]:
-        """Another split of the same text; `ids` themselves where that would be too long."""
-        tokenizer = self.tokenizer if side == "ids" else self.output_tokenizer
+        With `augment` and `subword_sampling` the texts are split into other subwords at random.
+        """
+        if augment and self.augments:
+            seed_sampling()
+            examples = [
+                {**example, **{side: self._sample(side, example[side]) for side in SIDES}}
+                for example in examples
+            ]
+        return super().collate(examples).with_places()
+
+    def _sample(self, side: str, ids: Sequence[int]) -> list[int]:
+        """Return another split of the same text; `ids` themselves where that would be too long."""
+        tokenizer = self.tokenizer if side == "inputs" else self.output_tokenizer
         assert isinstance(tokenizer, Subwords)
-        sampled = tokenizer.sample([*map(int, ids)], self.subword_sampling)
-        return sampled if len(sampled) <= self.max_length + 1 else [*map(int, ids)]
+        sampled = tokenizer.sample([*map(int, ids)], self.config.subword_sampling)
+        return sampled if len(sampled) <= self.config.max_length + 1 else [*map(int, ids)]
 
     def read(self, encoded: Encoded) -> State:
-        """The decoder's initial h and c: (layers, batch, hidden) each."""
+        """Return the decoder's initial h and c: (layers, batch, hidden) each."""
         return self.bridge(encoded.h_n, encoded.c_n)
 
-    def start_decoding(self, batch: Batch) -> tuple[DecoderState, Memory | None]:
-        """The decoder's state before the first token, and the memory that it attends to, if any."""
-        encoded = self.backbone(batch.ids, batch.lengths)
-        look = self.decoder.attention
-        memory = None if look is None else look.encode_memory(encoded.output, encoded.lengths)
+    def start_decoding(
+        self, batch: Batch, encoded: Encoded | None = None
+    ) -> tuple[DecoderState, Memory | None]:
+        """Return the decoder's state before the first token, and the memory it attends to, if any.
+
+        `encoded` is the backbone's result for the batch, if it is known.
+        """
+        if encoded is None:
+            encoded = self._run_backbone(batch)
+        attention = self.decoder.attention
+        memory = None
+        if attention is not None:
+            memory = attention.encode_memory(encoded.output, encoded.lengths)
         return self.decoder.start(*self.read(encoded)), memory
 
-    def target_vectors(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def target_vectors(
+        self, batch: Batch, encoded: Encoded | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the decoder over the target (teacher forcing).
 
         Returns the output layer's inputs (batch, written, size), each computed from the target
         tokens before it, and the attention weights (batch, written, read), if any.
         """
-        assert batch.target is not None
-        before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
-        return self.decoder(self.tokens.embed(before, self.backbone), *self.start_decoding(batch))
+        assert batch.targets is not None
+        before = F.pad(batch.targets[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
+        embedded = self.tokens.embed(before, self.backbone)
+        return self.decoder(embedded, *self.start_decoding(batch, encoded))
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, written, vocabulary) along the target, or without a target along the
-        greedy translation."""
-        if batch.target is None:
-            greedy = self.translate_batch(batch, GenerationConfig(beam_size=1))
-            examples = [{"ids": [], "target": [*each[0].ids, EOS]} for each in greedy]
-            written = Batch.collate(examples, range(len(batch))).target
-            batch = replace(batch, target=written, target_places=None).to(self.device)
-        return self.tokens(self.target_vectors(batch)[0], self.backbone)
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return logits (batch, written, vocabulary) along the target.
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of the target tokens, with label smoothing in training."""
-        assert batch.target is not None
-        chosen = batch.at_targets(self.target_vectors(batch)[0])  # (tokens, size)
-        target = batch.at_targets(batch.target)
-        smoothing = self.label_smoothing if self.training else 0.0
-        return self.tokens.loss(chosen, self.backbone, target, smoothing)
+        Without a target they are along the greedy translation.
+        """
+        if batch.targets is None:
+            greedy = self.generate(batch, GREEDY, encoded)
+            examples = [{"inputs": [], "targets": [*each[0].ids, EOS]} for each in greedy]
+            targets = self.collate(examples).targets
+            batch = replace(batch, targets=targets, extras={}).to(self.device)
+        return self.tokens(self.target_vectors(batch, encoded)[0], self.backbone)
 
-    count_tokens = Task.count_targets  # the target's tokens
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the mean cross entropy of the target tokens, with label smoothing in training."""
+        return self._step(batch)
 
-    def translate_batch(self, batch: Batch, config: GenerationConfig) -> list[list[Hypothesis]]:
-        """Translations of each row, the best first; an empty row gives an empty translation."""
+    def _step(self, batch: Batch, encoded: Encoded | None = None) -> Step:
+        assert batch.targets is not None
+        vectors = batch.at_targets(self.target_vectors(batch, encoded)[0])  # (tokens, size)
+        targets = batch.at_targets(batch.targets)
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        return Step(self.tokens.loss(vectors, self.backbone, targets, smoothing), len(targets))
+
+    @torch.no_grad()
+    def generate(
+        self, batch: Batch, config: GenerationConfig, encoded: Encoded | None = None
+    ) -> list[list[Hypothesis]]:
+        """Return translations of each row, best first; of an empty row, an empty translation.
+
+        With a stop string the ids may go on after it, to the end of the last token.
+        """
         limits = 3 * batch.lengths + 10
         limits[batch.lengths <= 1] = 0  # EOS alone
-        step_model = DecoderStepModel(
-            self.decoder, *self.start_decoding(batch), self.tokens, self.backbone
+        decoder = DecoderStepModel(
+            self.decoder, *self.start_decoding(batch, encoded), self.tokens, self.backbone
         )
+        step_model = apply_processors(decoder, config, self.output_tokenizer.decode)
         return generate(step_model, limits.to(self.device), config)
 
-    def predict_batch(self, batch: Batch) -> list[dict[str, Any]]:
-        """{"text", "ids", "n_best": [{"text", "score"}, …]} per row.
+    def predict_batch(
+        self,
+        batch: Batch,
+        *,
+        encoded: Encoded | None = None,
+        config: GenerationConfig | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return {"text", "ids", "n_best": [{"text", "score"}, …]} for each row.
 
         With targets also "tokens", the number of the row's target tokens, and "loss", the mean
         over the batch.
         """
-        decode = self.output_tokenizer.decode
-        config = GenerationConfig(beam_size=1) if self.comparing_epochs else self.generation
+        config = config or self.config.generation
+        if encoded is None:
+            encoded = self._run_backbone(batch)
         answers = []
-        for hypotheses in self.translate_batch(batch, config):
-            n_best = [{"text": decode(h.ids), "score": h.score} for h in hypotheses]
-            text = n_best[0]["text"]
-            answers.append({"text": text, "ids": hypotheses[0].ids, "n_best": n_best})
-        if batch.target is not None:
-            loss = self.loss(batch).item()
+        for hypotheses in self.generate(batch, config, encoded):
+            n_best = [
+                {"text": self._text(hypothesis, config), "score": hypothesis.score}
+                for hypothesis in hypotheses
+            ]
+            answers.append({"text": n_best[0]["text"], "ids": hypotheses[0].ids, "n_best": n_best})
+        if batch.targets is not None:
+            loss = self._step(batch, encoded).loss.item()
             counts = batch.target_mask.sum(1).tolist()
             for answer, tokens in zip(answers, counts, strict=True):
                 answer |= {"loss": loss, "tokens": tokens}
         return answers
 
+    def _text(self, hypothesis: Hypothesis, config: GenerationConfig) -> str:
+        """Return the text of a translation, up to a stop string."""
+        text = self.output_tokenizer.decode(hypothesis.ids)
+        return "".join(until_stop_string([text], config.stop))
+
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
+        """Return BLEU, chrF and, of answers with a loss, the loss per target token."""
         wanted = [column(row, "target") for row in rows]
         metrics = scores.translation([answer["text"] for answer in answers], wanted)
         if answers and "tokens" in answers[0]:
@@ -246,36 +289,27 @@ class Translate(Task):
         return metrics
 
     def format(self, answer: dict[str, Any]) -> str:
+        """Return the translation on one line."""
         return " ".join(answer["text"].splitlines())
-
-    def to_json(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return {"translation": answer["text"], "n_best": answer["n_best"]}
-
-    def predict(
-        self, texts: str | Iterable[str], config: GenerationConfig | None = None
-    ) -> list[Any]:
-        """Translate texts: a text for each, or with `n_best` above 1 a list of the best.
-
-        `config` is by default the task's own `generation`.
-        """
-        return self.predict_with(config, texts)
 
     def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """Draw the attention weights of each token of an answer over the source's tokens."""
         if self.decoder.attention is None or not answer["ids"]:
             return False
-        read = self.encode(self.input_row(row))["ids"]
+        read = self.encode(input_row(self, row))["inputs"]
         written = [*answer["ids"], EOS]
-        batch = Batch.collate([{"ids": read, "target": written}], [0]).to(self.device)
+        batch = self.collate([{"inputs": read, "targets": written}]).to(self.device)
+        if self.training:
+            self.eval()
         with torch.no_grad():
-            weights = self.eval().target_vectors(batch)[1]
+            weights = self.target_vectors(batch)[1]
         assert weights is not None
         names = self.tokenizer.pieces(read), self.output_tokenizer.pieces(written)
-        plots.attention(*names, weights[0].cpu().numpy(), path)
+        plots.attention(*names, weights[0].float().cpu().numpy(), path)
         return True
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw attention-1.png, …; returns some translations and the signatures of the scores."""
+        """Draw attention-1.png, …; return some translations and the signatures of the scores."""
         examples = []
         for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
             examples.append({**row, "answer": answer["text"]})

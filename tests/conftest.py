@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from zoo import run
 from zoo.config import check, compose
-from zoo.training import pipeline
+from zoo.data.corpora import open_corpus
+from zoo.training import build, pipeline
+from zoo.training.options import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -55,6 +58,13 @@ def settings(out: Path | None, *overrides: str, task: str = "classify"):
     data = ["data=files", f"data.train={DATA / task}.jsonl", f"task={task}"]
     place = [] if out is None else [f"out={out}"]
     return check(compose([*data, *SMALL, *place, *overrides]))
+
+
+def build_task(chosen, splits=None, rows: int | None = None):
+    """The untrained task of checked settings; its processors are learned from `splits`."""
+    options = options_of(chosen)
+    splits = open_corpus(chosen.data, options.kind.input_columns[0]) if splits is None else splits
+    return build.build(options, chosen, splits, rows=rows)
 
 
 def train(out: Path, *overrides: str, task: str = "classify"):
@@ -98,6 +108,29 @@ def write(path: Path, rows) -> Path:
 def lines(path: Path) -> list[dict]:
     """The objects of a jsonl file."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def weights(folder: Path) -> dict:
+    """The weights in a model folder."""
+    return load_file(folder / "model.safetensors")
+
+
+def same(first: Path, second: Path) -> bool:
+    """Whether two trainings ended with the same weights, after the same losses."""
+    one, two = weights(first), weights(second)
+    losses = [[entry["loss"] for entry in lines(at / "metrics.jsonl")] for at in (first, second)]
+    equal = one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    return equal and losses[0] == losses[1]
+
+
+def scaled(step, factor: float):
+    """The result of a training step with its loss times a factor."""
+    return step._replace(loss=step.loss * factor)
+
+
+def resume(folder: Path) -> None:
+    """Go on with an interrupted training, in this process."""
+    pipeline.run(settings(None, f"resume={folder}"), "", time.time())
 
 
 @pytest.fixture(scope="session")

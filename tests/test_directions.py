@@ -12,6 +12,7 @@ from conftest import ROOT
 # Lowest first. A file may import from its own folder and from the lines above its own.
 LAYERS = [
     {"zoo.errors", "zoo.torch_private"},
+    {"zoo.option_classes"},
     {"zoo.config", "zoo.device", "zoo.files"},
     {"zoo.text", "zoo.rnn"},
     {"zoo.nn", "zoo.data"},

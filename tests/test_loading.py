@@ -1,10 +1,18 @@
 """zoo.load: the class that a folder names, with its weights, or one line that says what is wrong."""
 
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
+from folder_cases import sign
 
 from tasks.classify import Classify
-from zoo import registry
 from zoo.errors import InputError
 from zoo.loading import load
 
@@ -23,8 +31,36 @@ def test_a_name_that_is_neither_folder_nor_shipped_lists_the_shipped_ones():
         load("nowhere")
 
 
-def test_a_task_that_is_not_there_is_named_with_the_file(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+def test_a_task_that_is_not_known_is_named_with_the_file_and_the_cure(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"task": "mine"}), "utf-8")
+    sign(folder)
     with pytest.raises(InputError) as caught:
-        load(trained)
-    assert str(caught.value).startswith(f"{trained / 'config.json'}: task=classify: no such task")
+        load(folder)
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'config.json'}: ")
+    assert "'mine'" in said
+    assert said.endswith(
+        ": register it first with zoo.register(MyTask), or name its file with task=FILE"
+    )
+
+
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+import zoo
+folder, barrier = sys.argv[1], Barrier(8)
+def load(number):
+    barrier.wait()
+    return zoo.load(folder).predict("Gulls follow the trawler home.")
+with ThreadPoolExecutor(8) as pool:
+    assert [*pool.map(load, range(8))] == [["sea"]] * 8
+"""
+
+
+def test_several_threads_may_load_the_first_model_at_once(trained):
+    words = [sys.executable, "-W", "error", "-c", THREADS, str(trained)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

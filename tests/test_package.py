@@ -28,7 +28,7 @@ def test_the_wheel_holds_zoo_tasks_and_configs_and_no_more(wheel):
         names = archive.namelist()
     assert {
         "zoo/configs/config.yaml",
-        "zoo/configs/recipe/corpus/classify_imdb.yaml",
+        "zoo/configs/recipe/classify/imdb.yaml",
         "zoo/py.typed",
         "zoo/run.py",
         "tasks/classify.py",

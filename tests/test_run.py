@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -11,12 +12,16 @@ import time
 
 import pytest
 import torch
+import yaml
 from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings
 
 import zoo
+from tasks.classify import ClassifyConfig
 from zoo import run
 from zoo.data.corpora import open_corpus
-from zoo.training import build
+from zoo.nn.backbone import BackboneConfig
+from zoo.training.build import build
+from zoo.training.options import options_of
 
 TOY = str(DATA / "classify.jsonl")
 
@@ -38,6 +43,11 @@ TOY = str(DATA / "classify.jsonl")
         (["+extra=1"], "extra: no such setting"),
         (["train.epochs=many"], "train.epochs=many: Input should be a valid integer"),
         (["train.epochs=0"], "train.epochs=0: Input should be greater than or equal to 1"),
+        (["train.fraction=0"], "train.fraction=0: Input should be greater than 0"),
+        (["train.fraction=1.1"], "train.fraction=1.1: Input should be less than or equal to 1"),
+        (["train.freeze=head"], "train.freeze=head: Input should be 'none', 'backbone' or"),
+        (["train.backbone_rate=0"], "train.backbone_rate=0: Input should be greater than 0"),
+        (["train.backbone_rate=-1"], "train.backbone_rate=-1: Input should be greater than 0"),
         (["task.dropout=1"], "task.dropout=1: Input should be less than 1"),
         (["task.pool=men"], "task.pool=men: Input should be 'merged', 'mean', 'max'"),
         (["backbone.hidden_size=-1"], "backbone.hidden_size=-1: Input should be greater than"),
@@ -171,7 +181,7 @@ def test_help_answers_within_a_second_and_without_torch():
     words = [sys.executable, "-X", "importtime", "-m", "zoo.run", "--help"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert "task=" in done.stdout
+    assert "task=translate  An encoder-decoder: " in done.stdout
     assert "resume" in done.stdout
     assert "torch" not in done.stderr
     seconds = []
@@ -190,9 +200,33 @@ def test_help_answers_within_a_second_and_without_torch():
 
 def test_cfg_prints_the_settings_that_would_be_used(capsys):
     assert run.main(["--cfg", "train.epochs=3", "data.train=my rows (1).csv", "data=files"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["train"]["epochs"] == 3
-    assert printed["data"]["train"] == "my rows (1).csv"
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    values = yaml.safe_load(printed)
+    assert values["train"]["epochs"] == 3
+    assert values["data"]["train"] == "my rows (1).csv"
+    assert values["task"] == {"name": "classify", **dataclasses.asdict(ClassifyConfig())}
+    assert values["backbone"] == dataclasses.asdict(BackboneConfig())
+
+
+@pytest.mark.parametrize("task", ["classify", "generate", "tag", "translate"])
+def test_cfg_says_where_each_value_comes_from(capsys, task):
+    words = [f"task={task}", "backbone.dropout=0.25", "seed=3", "data.seed=7"]
+    assert run.main(["--cfg", "data=cldr", *words]) == 0
+    section, source = "", {}
+    for line in capsys.readouterr().out.splitlines():
+        name, _, behind = line.partition(":")
+        section = section if line.startswith(" ") or behind.strip() else name
+        key = f"{section}.{name.strip()}" if line.startswith(" ") else name
+        source[key] = line.partition("# ")[2]
+    assert source["seed"] == source["backbone.dropout"] == source["data.seed"] == "command line"
+    assert source["mode"] == "default of Settings"
+    assert source["backbone.layer_norm"] == "default of BackboneConfig"
+    assert source["evaluate.window"] == "default of EvaluationConfig"
+    assert source["data.items"] == "configs/data/cldr.yaml"
+    wanted = {"classify": "recipe classify/cldr", "generate": "recipe generate/default"}
+    assert source["tokenizer.kind"] == wanted.get(task, f"recipe {task}/default")
+    assert ("generation.top_k" in source) == (task in ("generate", "translate"))
 
 
 def test_a_training_prints_scores_baseline_and_the_next_command(capsys, tmp_path):
@@ -307,11 +341,11 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
 
 def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
     chosen = settings(None, f"init={trained}", "data.label=text", "data.text=label")
-    task = build.build(chosen, open_corpus(chosen.data))
+    task = build(options_of(chosen), chosen, open_corpus(chosen.data))
     origin = zoo.load(trained)
     for name, weight in task.backbone.state_dict().items():
         assert torch.equal(weight, origin.backbone.state_dict()[name])
-    assert len(task.labels) > 2  # a head of its own
+    assert len(task.processors["labels"]) > 2  # a head of its own
     words = [
         "data=files",
         f"data.train={TOY}",

@@ -13,7 +13,7 @@ from itertools import chain, pairwise
 
 import pytest
 import torch
-from conftest import DATA, ROOT, fails, settings
+from conftest import DATA, ROOT, build_task, fails, settings
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel
 
@@ -24,16 +24,19 @@ from tasks.tag import Tag
 from tasks.translate import Translate
 from zoo import shared_backbone
 from zoo.data import labelled_words
-from zoo.data.corpora import open_corpus
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
+from zoo.data.interleave import InterleavedDataset
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row, read
 from zoo.errors import InputError
+from zoo.evaluation.config import EvaluationConfig
 from zoo.export import program
 from zoo.generation.config import GenerationConfig
-from zoo.nn.backbone import Backbone, once
+from zoo.nn.backbone import Backbone, BackboneConfig
+from zoo.task import input_row
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Lowercase, Subwords
-from zoo.training import build, loop
+from zoo.training import loop
 from zoo.training import state as training
 
 KINDS = {"topic": "classify", "word": "tag", "german": "translate", "story": "generate"}
@@ -70,29 +73,44 @@ READERS = ["topic", "word", "german"]  # of what one pass of the encoder leaves 
 QUICK = ["topic", "word", "story"]
 
 
-def head(name: str, backbone, tokenizer=TOKENIZER, **options):
+def processors(name: str, tokenizer=TOKENIZER) -> dict:
     if name == "topic":
-        return Classify(backbone, tokenizer, labels=["mountain", "sea"], **options)
+        return {"tokenizer": tokenizer, "labels": LabelEncoder(["mountain", "sea"])}
+    return {
+        "tokenizer": tokenizer,
+        **(labelled_words.learn(ROWS["word"][:24]) if name == "word" else {}),
+    }
+
+
+def head(name: str, backbone, tokenizer=TOKENIZER, target_tokenizer=None, **options):
+    kind = {"topic": Classify, "word": Tag, "german": Translate, "story": Generate}[name]
+    given = processors(name, tokenizer)
+    if target_tokenizer is not None:
+        given["target_tokenizer"] = target_tokenizer
     if name == "word":
-        return Tag(
-            backbone,
-            tokenizer,
-            **labelled_words.learn(ROWS["word"]),
-            **{"words": "subword"} | options,
-        )
-    return {"german": Translate, "story": Generate}[name](backbone, tokenizer, **options)
+        options = {"words": "subword"} | options
+    if name in ("topic", "word"):
+        options = {"append_eos": True} | options
+    if name in ("german", "story"):
+        options = {"generation": SHORT} | options
+    return kind(backbone, given, kind.config_class(**options))
+
+
+def reader(size: int = 8, tokenizer=TOKENIZER, **options) -> Backbone:
+    """An untrained backbone without dropout."""
+    none = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0}
+    shape = {"vocabulary_size": len(tokenizer), "embedding_size": size, "hidden_size": size}
+    return Backbone(BackboneConfig(**(shape | none | options)))
 
 
 def share(*names: str, wild: bool = False, **options) -> shared_backbone.Multitask:
     """Untrained heads on one backbone; `wild` ones have weights that tell texts apart."""
     torch.manual_seed(0)
-    backbone = Backbone(len(TOKENIZER), embedding_size=16, hidden_size=16, **options)
+    backbone = reader(16, **options)
     both = zoo.multitask(backbone, {name: head(name, backbone) for name in names or KINDS})
     with torch.no_grad():
         for weight in both.parameters() if wild else ():
             weight.normal_(std=0.6)
-    for _, each in both.each():
-        each.generation = SHORT
     return both.eval()
 
 
@@ -152,10 +170,11 @@ def test_an_answer_is_written_with_its_heads_name(wild):
 
 def test_every_head_reads_the_same_ids_and_eos_at_their_end(wild):
     row = Row({"text": wild.plain("two birds can't stand")}, "here")
-    ids = wild.encode(row)["ids"]
+    ids = wild.encode(row)["inputs"]
     assert ids == [*TOKENIZER.encode("two birds ca n't stand"), EOS]
     for name in READERS:
-        assert wild.heads[name].encode(wild.heads[name].input_row(row))["ids"] == ids
+        each = wild.heads[name]
+        assert each.encode(input_row(each, row))["inputs"] == ids
     h_n = wild.backbone(torch.tensor([ids])).h_n
     topic = wild.heads["topic"]
     logits = topic.head(torch.cat([h_n[0], h_n[1]], -1))
@@ -167,7 +186,8 @@ def test_a_text_that_is_cut_ends_with_eos_too():
     both = zoo.multitask(backbone, {"topic": head("topic", backbone, max_length=3)})
     row = Row({"text": ASKED[0], "label": "sea"}, "here")
     ids = TOKENIZER.encode(ASKED[0])
-    assert both.heads["topic"].encode(row) == {"ids": [*ids[:3], EOS], "cut": 1, "target": 1}
+    found = both.heads["topic"].encode(row)
+    assert found == {"inputs": [*ids[:3], EOS], "cut": 1, "targets": 1}
 
 
 def test_a_text_is_cut_into_words_only_where_a_head_reads_words(wild):
@@ -202,7 +222,7 @@ def test_a_language_model_has_passes_of_its_own(both_ways):
 
 def test_a_tagger_that_reads_characters_has_a_pass_of_its_own():
     tokenizer = Lowercase.train(TEXTS, 100)
-    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
+    backbone = reader(tokenizer=tokenizer)
     both = zoo.multitask(
         backbone,
         {
@@ -225,52 +245,36 @@ def test_a_tagger_that_reads_characters_has_a_pass_of_its_own():
 
 
 @torch.no_grad()
-def test_once_reads_again_what_is_not_the_same():
-    backbone = share("topic").backbone
+def test_the_backbone_reads_again_what_is_not_the_same():
+    both = share("topic")
     ids, lengths = torch.tensor([[5, 6], [7, 8]]), torch.tensor([2, 1])
-    state = (torch.ones(2, 2, 16), torch.ones(2, 2, 16))
-    with once(backbone) as passes:
-        first = backbone(ids, lengths)
-        assert backbone(ids.clone(), lengths.clone()) is first
-        others = [
-            backbone(ids, torch.tensor([2, 2])),
-            backbone(ids.flip(0), lengths),
-            backbone(ids.view(1, 4), torch.tensor([4])),
-            backbone(ids, lengths, state),
-            backbone(ids, lengths, state),
-            backbone(ids),
-            backbone(backbone.embed_inputs(ids), lengths),
-        ]
-        assert passes == [first, *others]
+    passes: dict = {}
+    first = both._run_once(Batch(ids, lengths), passes)
+    assert both._run_once(Batch(ids.clone(), lengths.clone()), passes) is first
+    others = [
+        both._run_once(batch, passes)
+        for batch in (
+            Batch(ids, torch.tensor([2, 2])),
+            Batch(ids.flip(0), lengths),
+            Batch(ids.view(1, 4), torch.tensor([4])),
+        )
+    ]
+    assert [*passes.values()] == [first, *others]
     assert not torch.equal(others[0].h_n, first.h_n)
-    assert not torch.equal(others[3].h_n, first.h_n)
-    torch.testing.assert_close(others[6].h_n, first.h_n)
 
 
-def test_once_is_over_at_its_end_and_after_an_error():
-    backbone = share("topic").backbone
-    given = torch.tensor([[5]]), torch.tensor([1])
-    with once(backbone):
-        backbone(*given)
-    with pytest.raises(ValueError, match="outside the vocabulary"), once(backbone):
-        backbone(given[0] + 500, given[1])
-    with readings(backbone) as calls:
-        backbone(*given)
-        backbone(*given)
-    assert len(calls) == 2
-
-
-def test_once_can_stand_in_once():
+def test_calls_share_no_pass():
     both = share("topic", "german")
-    with once(both.backbone) as passes:
+    with readings(both.backbone) as calls:
         both.predict("a dog")
-    assert len(passes) == 1
+        both.predict("a dog")
+    assert len(calls) == 2
 
 
 def test_more_texts_than_a_chunk_keep_their_order(wild, monkeypatch):
     texts = [row["text"] for row in ROWS["topic"][:9]]
     together = wild.predict(texts)
-    monkeypatch.setattr(shared_backbone, "CHUNK", 4)
+    monkeypatch.setattr(shared_backbone, "EvaluationConfig", lambda: EvaluationConfig(batch_rows=4))
     assert wild.predict(iter(texts)) == together
     assert together["word"] == [wild.predict(text)["word"][0] for text in texts]
 
@@ -287,11 +291,9 @@ SCRIPT = """
 import json, sys, torch
 import zoo
 from zoo.generation.config import GenerationConfig
-from test_shared_backbone import ASKED, ROWS, SHORT, logits
+from test_shared_backbone import ASKED, ROWS, logits
 torch.set_num_threads(1)
 both = zoo.load(sys.argv[1])
-for _, head in both.each():
-    head.generation = SHORT
 torch.save([logits(both), both.predict(ASKED)], sys.argv[2])
 """
 
@@ -300,7 +302,7 @@ torch.save([logits(both), both.predict(ASKED)], sys.argv[2])
 def logits(both) -> dict:
     found = {}
     for name, each in both.eval().each():
-        batch = Batch.collate([each.encode(row) for row in ROWS[name][:5]], range(5))
+        batch = each.collate([each.encode(row) for row in ROWS[name][:5]])
         found[name] = each(batch)
     return found
 
@@ -327,7 +329,7 @@ def test_a_backbone_is_saved_once_and_loaded_under_every_head(wild, tmp_path):
     for name, each in loaded.each():
         assert each.backbone is loaded.backbone
         assert each.tokenizer is loaded.tokenizer
-        assert each.options == wild.heads[name].options
+        assert each.config == wild.heads[name].config
     assert loaded.parameter_count == wild.parameter_count
     loaded.save(tmp_path / "again")
     for name in ("model.safetensors", "config.json", "README.md", "manifest.json"):
@@ -352,16 +354,16 @@ def test_a_deep_copy_has_a_backbone_of_its_own_under_its_heads(wild):
 
 
 def test_wrong_heads_are_refused():
-    backbone = Backbone(len(TOKENIZER), embedding_size=8, hidden_size=8)
+    backbone = reader()
     topic, elsewhere = head("topic", backbone), head("topic", share("topic").backbone)
+    endless = head("topic", backbone, append_eos=False)
     retold = head("topic", backbone, Subwords(TOKENIZER.model))
-    own = [head("german", backbone, target_tokenizer=TOKENIZER) for _ in range(2)]
     for heads, said in (
         ({}, "needs a head"),
         ({"topic": topic, "other": elsewhere}, "other: its backbone is another one"),
         ({"topic": elsewhere}, "topic: its backbone is another one"),
         ({"topic": topic, "other": retold}, "other: its tokenizer is another one"),
-        (dict(zip("ab", own, strict=True)), "two heads with a target tokenizer of their own"),
+        ({"topic": endless}, "topic: heads read an EOS behind the text: set its append_eos=True"),
         *(
             ({name: topic}, "a head's name is in lower case")
             for name in ("", "Topic", "a.b", "a-b", "1a", "a b", "größe", "_a")
@@ -409,14 +411,13 @@ def test_a_fit_in_turns_lowers_the_loss_of_every_head():
 
 def learning(monkeypatch) -> list[tuple[str, list[int]]]:
     """Whose batches a fit learns from, and their rows."""
-    met, real = [], shared_backbone.Multitask.loss
+    met, real = [], InterleavedDataset.examples
 
-    def loss(self, batch):
-        if self.training:
-            met.append((batch.head, sorted(batch.row_numbers.tolist())))
-        return real(self, batch)
+    def examples(self, rows):
+        met.append((rows.head, sorted(rows.rows.tolist())))
+        return real(self, rows)
 
-    monkeypatch.setattr(shared_backbone.Multitask, "loss", loss)
+    monkeypatch.setattr(InterleavedDataset, "examples", examples)
     return met
 
 
@@ -491,19 +492,15 @@ def test_epochs_are_compared_by_the_rows_that_come_second(monkeypatch):
 @torch.no_grad()
 def test_a_batch_is_its_heads(wild, tmp_path):
     store = wild._encode({name: ROWS[name][:4] for name in KINDS}, tmp_path / "store")
-    assert store.augment == {name: each.augment for name, each in wild.each()}
     for turn in store.sampler(100, 4):
-        batch, own = store.batch(turn), wild.heads[turn.head]
-        assert (wild.count_targets(batch), wild.count_tokens(batch)) == (
-            own.count_targets(batch),
-            own.count_tokens(batch),
-        )
-        assert torch.equal(wild(batch), own(batch))
-        assert wild.predict_batch(batch) == own.predict_batch(batch)
-        own.carried_state = None
-        loss = own.loss(batch)
-        own.carried_state = None
-        assert torch.equal(wild.loss(batch), loss)
+        examples, own = store.examples(turn), wild.heads[turn.head]
+        batch, alone = wild.collate(examples), own.collate(examples)
+        assert batch.extras["head"] == turn.head
+        assert torch.equal(wild(batch), own(alone))
+        assert wild.predict_batch(batch) == own.predict_batch(alone)
+        one, two = wild.training_step(batch), own.training_step(alone)
+        assert torch.equal(one.loss, two.loss)
+        assert one.count == two.count
 
 
 def test_a_checkpoint_of_an_average_holds_the_backbone_once(wild):
@@ -531,7 +528,7 @@ def test_figures_are_those_of_each_head_alone(tmp_path, wild):
     found, answers = loop.evaluate(wild, store, every, accelerator)
     assert [name for name, _ in answers] == [name for name in KINDS for _ in range(10)]
     for name, each in wild.each():
-        own = each.dataset_class.write(rows[name], each.encode, tmp_path / name)
+        own = store.datasets[name]
         alone, own_answers = loop.evaluate(each, own, rows[name], accelerator)
         assert {
             f"{name}.{metric}": value for metric, value in alone.items()
@@ -602,7 +599,7 @@ def test_another_task_starts_from_a_shared_backbone(wild, tmp_path):
     wild.save(tmp_path / "model")
     for name in ("classify", "translate"):
         chosen = settings(None, f"init={tmp_path / 'model'}", task=name)
-        task = build.build(chosen, open_corpus(chosen.data))
+        task = build_task(chosen)
         assert task.name == name
         assert same(weights(task.backbone), weights(wild.backbone))
         assert task.tokenizer.model == TOKENIZER.model
@@ -631,40 +628,40 @@ def test_a_program_of_a_shared_model_is_refused(wild):
         program.program(wild)
 
 
-def test_heads_search_in_a_hurry_while_epochs_are_compared_and_no_longer(monkeypatch):
-    hurried, real = [], Translate.predict_batch
+def test_heads_are_greedy_while_epochs_are_compared(monkeypatch):
+    used, real = [], Translate.predict_batch
 
-    def answer(self, batch):
-        hurried.append(self.comparing_epochs)
-        return real(self, batch)
+    def answer(self, batch, *, encoded=None, config=None):
+        used.append(config)
+        return real(self, batch, encoded=encoded, config=config)
 
     monkeypatch.setattr(Translate, "predict_batch", answer)
     both = share("topic", "german")
     both.fit(parts("topic", "german"), *FIT)
-    assert {*hurried} == {True}
-    assert not any(each.comparing_epochs for _, each in both.each())
+    assert {*used} == {GenerationConfig(beam_size=1)}
+    assert both.heads["german"].config.generation == SHORT
 
 
 def test_a_head_learns_from_texts_as_it_is_asked_them(tmp_path):
     both = share("german", "word")
     row = Row({"source": "It's a dog, barking.", "target": "Ein Hund."}, "here")
     learned = both._encode({"german": [both._row(row)], "word": ROWS["word"][:1]}, tmp_path / "s")
-    asked = both.encode(Row({"text": both.plain(row["source"])}, "here"))["ids"]
-    assert learned.datasets["german"][0]["ids"].tolist() == asked
+    asked = both.encode(Row({"text": both.plain(row["source"])}, "here"))["inputs"]
+    assert learned.datasets["german"][0]["inputs"].tolist() == asked
 
 
 def test_a_saved_one_keeps_how_its_heads_search(tmp_path):
     both = share("german", "story")
     both.save(tmp_path / "model")
     loaded = zoo.load(tmp_path / "model")
-    assert {name: each.generation for name, each in loaded.each()} == {
+    assert {name: each.config.generation for name, each in loaded.each()} == {
         "german": SHORT,
         "story": SHORT,
     }
 
 
 def test_translators_with_and_without_a_target_tokenizer_are_saved_together(tmp_path):
-    backbone = Backbone(len(TOKENIZER), embedding_size=8, hidden_size=8)
+    backbone = reader()
     other = Subwords.train([row["target"] for row in ROWS["german"]], 90)
     heads = {
         "one": head("german", backbone),
@@ -672,7 +669,7 @@ def test_translators_with_and_without_a_target_tokenizer_are_saved_together(tmp_
     }
     zoo.multitask(backbone, heads).save(tmp_path / "model")
     loaded = zoo.load(tmp_path / "model")
-    assert [each.target_tokenizer is not None for _, each in loaded.each()] == [False, True]
+    assert ["target_tokenizer" in each.processors for _, each in loaded.each()] == [False, True]
 
 
 def test_a_head_that_is_saved_alone_answers_as_before(tmp_path, wild):
@@ -706,6 +703,6 @@ def test_a_fit_that_is_interrupted_names_no_folder_that_is_gone(monkeypatch):
 def test_the_model_card_names_what_each_head_reads(wild, tmp_path):
     wild.save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))
-    assert {name: part["task"] for name, part in config["options"]["heads"].items()} == KINDS
+    assert {name: part["task"] for name, part in config["config"]["heads"].items()} == KINDS
     card = (tmp_path / "model" / "README.md").read_text("utf-8")
     assert "topic: h_n; word: output; german: h_n, c_n; story: output" in card

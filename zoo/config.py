@@ -1,28 +1,33 @@
 """Settings: composed by Hydra from `configs/` and the command line, then checked by pydantic.
 
-All settings are checked for type and range before anything runs. The settings of a function or a
-class (a corpus, a task, the backbone) are checked against its signature. A misspelt name is an
-error everywhere.
+Each default stands once, in the option class that it belongs to. The files in `configs/` hold what
+differs from it: recipes, and the settings of the corpora. A misspelt name or a wrong value is an
+error of one line, before anything runs.
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
 from zoo.errors import InputError
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+from zoo.option_classes import (
+    FORBID,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    checked_dataclass,
+    flat,
+    option_names,
+    unknown,
+    validated,
+)
 
 # Settings whose value is plain text or a path: Hydra's syntax does not apply.
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}
@@ -37,86 +42,131 @@ SHAPE = (
     "learned_state",
 )
 
-# Earlier names of settings -> present names, for error messages.
-EARLIER_NAMES = {
-    "search": "generation",
-    "search.beam": "generation.beam_size",
-    "generation.beam": "generation.beam_size",
-    "train.average": "train.ema_decay",
-    "train.clip": "train.grad_clip",
-    "train.share": "train.fraction",
-    "train.vectors": "train.init_embeddings",
-}
 
-FORBID = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-class TokenizerSettings(BaseModel):
+@checked_dataclass
+class TokenizerConfig:
     """How text becomes ids."""
 
-    model_config = FORBID
-    kind: Literal["words", "whitespace", "lowercase", "subwords", "characters"]
-    size: Annotated[int, Field(ge=8, le=1_000_000)]  # ids, the four specials included
-    min_count: Count  # words and characters seen less often become UNK
-    coverage: Annotated[
-        float, Field(gt=0.5, le=1)
-    ]  # from here to blanks: zoo.text.sentencepiece.SentencePieceOptions
-    nfkc: bool
-    split_digits: bool
-    blanks: bool
-    shared: bool  # one for all texts of a row, or one for each
+    section: ClassVar[str] = "tokenizer"
+
+    kind: Literal["words", "whitespace", "lowercase", "subwords", "characters"] = "words"
+    """What a token is."""
+    size: Annotated[int, Field(ge=8, le=1_000_000)] = 30_000
+    """Size of the vocabulary, four special tokens included."""
+    min_count: Count = 2
+    """Words and characters that are seen less often become `<unk>`."""
+    coverage: Annotated[float, Field(gt=0.5, le=1)] = 0.9998
+    """Subwords: share of the characters of the texts that get a token; 1: all."""
+    nfkc: bool = True
+    """Subwords: apply NFKC normalisation, so ｆｕｌｌ is read as full."""
+    split_digits: bool = False
+    """Subwords: each digit is a token."""
+    blanks: bool = False
+    """Subwords: keep blanks as they are, indentation included."""
+    shared: bool = True
+    """One tokenizer for both sides of a translation; false: one for each."""
 
 
-class TrainSettings(BaseModel):
+@checked_dataclass
+class TrainConfig:
     """How a model is trained."""
 
-    model_config = FORBID
-    fraction: Annotated[float, Field(gt=0, le=1)]  # of the training rows that are used
-    freeze: Literal["none", "backbone", "gradual"]  # the part of the backbone that is not trained
-    backbone_rate: Positive  # factor on the learning rate of the backbone's weights
-    init_embeddings: bool  # start the embedding from vectors learned from the training rows
-    epochs: Count
-    batch_tokens: Count  # at most so many steps in a batch, padding included
-    batch_rows: Count  # and at most so many rows
-    learning_rate: Positive  # the highest one
-    schedule: Literal["cosine", "onecycle", "constant"]
-    warmup: Annotated[float, Field(ge=0, le=1)]  # share of the training before it is reached
-    weight_decay: Annotated[float, Field(ge=0)]
-    grad_clip: Positive  # largest norm of the gradient
-    ema_decay: Share  # decay of the moving average of the weights; 0: no average
-    patience: Annotated[int, Field(ge=0)]  # epochs without a better one before it stops; 0: never
-    checkpoint_steps: Annotated[int, Field(ge=0)]  # also save every so many steps; 0: epochs only
+    section: ClassVar[str] = "train"
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training rows that are used, drawn with the seed."""
+    freeze: Literal["none", "backbone", "gradual"] = "none"
+    """backbone: train the head only; gradual: one more layer with each epoch."""
+    backbone_rate: Positive = 1.0
+    """Factor on the learning rate of the backbone's weights."""
+    init_embeddings: bool = True
+    """Start the embedding from word vectors learned from the training rows."""
+    epochs: Count = 8
+    """Most epochs."""
+    batch_tokens: Count = 24_576
+    """Most tokens in a batch, padding included."""
+    batch_rows: Count = 64
+    """Most rows in a batch."""
+    learning_rate: Positive = 3.0e-3
+    """Highest learning rate."""
+    schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
+    """How the learning rate changes."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the training in which the learning rate rises."""
+    weight_decay: NotNegative = 0.01
+    """Weight decay of AdamW."""
+    grad_clip: Positive = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: Share = 0.998
+    """Decay of the moving average of the weights; 0: no average."""
+    patience: Annotated[int, Field(ge=0)] = 3
+    """Epochs without improvement after which training stops; 0: never."""
+    checkpoint_steps: Annotated[int, Field(ge=0)] = 0
+    """Also write a checkpoint every so many batches; 0: after epochs only."""
 
 
 class Settings(BaseModel):
-    """All settings of `python -m zoo.run`. The dict sections are checked where they are used."""
+    """All settings of `python -m zoo.run`. The dict sections hold what was given, no defaults.
 
-    model_config = FORBID
-    mode: Literal["train", "evaluate", "predict", "chat", "explain"]
-    task: dict[str, Any]  # name, and the options of that class
-    data: dict[str, Any]  # name, and the arguments of that corpus
-    backbone: dict[str, Any]  # the arguments of Backbone
-    tokenizer: TokenizerSettings
-    train: TrainSettings
-    generation: dict[str, Any]  # the arguments of zoo.generation.config.GenerationConfig
-    evaluate: dict[str, Any]  # the arguments of zoo.evaluation.perplexity.PerplexityConfig
-    out: str | None
-    model: str | None
-    init: str | None
-    directions: Literal["kept", "forward", "both"]
-    resume: str | None
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    deterministic: bool  # allow only algorithms that repeat bit by bit
-    threads: Annotated[int, Field(ge=0)]  # of the processor; 0: as torch chooses
-    baseline: bool
-    strict: bool  # a row that would be skipped is an error
-    tokens: Literal["words", "whitespace"]
-    text: str | None
-    input: str
-    output: str
-    format: Literal["label", "json", "conll", "colour"]
+    Their classes check them where they are used: the task's `config_class`, BackboneConfig,
+    GenerationConfig and EvaluationConfig; of `data` the function of the corpus.
+    """
+
+    model_config = FORBID | ConfigDict(use_attribute_docstrings=True)
+
+    mode: Literal["train", "evaluate", "predict", "chat", "explain"] = "train"
+    """What is done."""
+    task: dict[str, Any]
+    """The task's name, and the given options of its class."""
+    data: dict[str, Any]
+    """The corpus's name, and its arguments."""
+    backbone: dict[str, Any] = {}
+    """The given options of BackboneConfig."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """How text becomes ids."""
+    train: TrainConfig = TrainConfig()
+    """How a model is trained."""
+    generation: dict[str, Any] = {}
+    """The given options of GenerationConfig."""
+    evaluate: dict[str, Any] = {}
+    """The given options of EvaluationConfig."""
+    out: str | None = None
+    """Folder of the run; null: runs/TASK-DATA."""
+    model: str | None = None
+    """Model folder, or name of a shipped model, for every mode but train."""
+    init: str | None = None
+    """Model whose backbone and tokenizer a training starts from."""
+    directions: Literal["kept", "forward", "both"] = "kept"
+    """Directions in which the backbone of init=… reads."""
+    resume: str | None = None
+    """Folder of an interrupted run to continue; no other settings are allowed."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    """Seed of all random numbers."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")] = "auto"
+    """auto, cpu or cuda."""
+    deterministic: bool = False
+    """Allow only algorithms that repeat bit by bit, on CUDA too."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the computation."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Processor threads; 0: as torch chooses."""
+    baseline: bool = True
+    """Also train the baseline without a neural network."""
+    strict: bool = False
+    """A row that would be skipped is an error."""
+    text: str | None = None
+    """One text that is answered."""
+    input: str = "-"
+    """File whose rows are answered, or - for standard input."""
+    output: str = "-"
+    """File for the answers, or - for standard output."""
+    tokens: Literal["words", "whitespace"] = "words"
+    """How a tagger splits plain text into words."""
+    format: Literal["label", "json", "conll", "colour"] = "label"
+    """Form of the answers; conll and colour are a tagger's."""
+
+
+SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate")
 
 
 def find_configs() -> Path:
@@ -128,11 +178,43 @@ def find_configs() -> Path:
     raise InputError(f"no folder configs in {package} or beside it: reinstall sequence-zoo")
 
 
-def compose(overrides: list[str]) -> dict[str, Any]:
+def add_task(name: str) -> None:
+    """Make `task=NAME` known that has no file in `configs/task`: a task from outside."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(f"{name}.yaml", {"name": name}, group="task")
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """Compose the settings of a command line, `["task=classify", "train.epochs=3"]`, as plain values.
 
+    They are those that a file or the command line gives; defaults are added by `check` and by the
+    option classes. With `model=` the generation config is the model's: recipes give none.
     Raises InputError for settings that are missing or unknown.
     """
+    composed = _compose(overrides)
+    if composed.get("model") is not None:
+        given = _given_generation(overrides)
+        values = composed.get("generation") or {}
+        composed["generation"] = {name: values[name] for name in values if name in given}
+    return composed
+
+
+def _given_generation(overrides: Sequence[str]) -> set[str]:
+    """The options in `generation.beam_size=3` and in `generation={beam_size: 3}`."""
+    from omegaconf import OmegaConf
+
+    given: set[str] = set()
+    for text in overrides:
+        section, _, name = _key(text).partition(".")
+        if section == "generation" and name:
+            given.add(name)
+        elif section == "generation":
+            given |= {*map(str, OmegaConf.create(text.partition("=")[2]))}
+    return given
+
+
+def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException, MissingConfigException
@@ -141,16 +223,83 @@ def compose(overrides: list[str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(str(find_configs()), version_base="1.3"):
-            composed = hydra_compose("config", [_quoted(text) for text in overrides])
+            composed = hydra_compose("config", [_added(text) for text in overrides])
         for key in sorted(OmegaConf.missing_keys(composed)):
             raise InputError(f"{key} is missing: add {key}=…")
         return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         known = ", ".join(error.options or ())
-        raise InputError(f"{group}={choice}: no such {group}; there are: {known}") from None
+        cure = ""
+        if group == "task" and not choice.endswith(".py"):
+            cure = "; one of your own: task=FILE.py, or zoo.register(MyTask)"
+        raise InputError(f"{group}={choice}: no such {group}; there are: {known}{cure}") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explained(error)) from None
+        raise InputError(_explained(error, overrides)) from None
+
+
+def _key(override: str) -> str:
+    """The name of the setting that an override sets."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _added(override: str) -> str:
+    """An override as Hydra reads it: quoted, and allowed to name a setting that no file names.
+
+    The option classes know the settings, not Hydra; only those of a corpus are in its file.
+    """
+    key, equals, _ = override.partition("=")
+    in_files = key in ("task", "data") or key.startswith("data.")
+    prefix = "" if not equals or in_files or key.startswith(("+", "~", "hydra.")) else "++"
+    return prefix + _quoted(override)
+
+
+def recipes(overrides: Sequence[str]) -> list[str]:
+    """The recipes that a command line takes, in order: `["generate/default", "generate/pydoc"]`.
+
+    Each is a file in `configs/recipe`; a later one overrides an earlier one.
+    """
+    composed = _compose(overrides)
+    return _recipes(composed["task"]["name"], composed["data"]["name"])
+
+
+def _recipes(task: str, data: str) -> list[str]:
+    folder = find_configs() / "recipe"
+    names = [f"{task}/default", f"{task}/{data}"]
+    return [name for name in names if (folder / f"{name}.yaml").is_file()]
+
+
+def sources(overrides: Sequence[str]) -> dict[str, str]:
+    """Where each given setting comes from: `{"train.epochs": "recipe classify/imdb"}`.
+
+    The others are defaults. Raises InputError as `compose` does.
+    """
+    from omegaconf import OmegaConf
+
+    composed = _compose(overrides)
+    task, data = composed["task"]["name"], composed["data"]["name"]
+    files = [(f"data/{data}", f"configs/data/{data}.yaml")]
+    files += [(f"task/{task}", f"configs/task/{task}.yaml")]
+    files += [(f"recipe/{name}", f"recipe {name}") for name in _recipes(task, data)]
+    found: dict[str, str] = {}
+    for name, shown in files:
+        group, _, _ = name.partition("/")
+        path = find_configs() / f"{name}.yaml"
+        if not path.is_file():  # a task from outside
+            found |= {"task.name": "command line"}
+            continue
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(values, dict)
+        values.pop("defaults", None)
+        prefix = "" if group == "recipe" else f"{group}."
+        found |= {prefix + key: shown for key in flat(typing.cast(dict[str, Any], values))}
+    given = [
+        {"task": "task.name", "data": "data.name"}.get(key, key) for key in map(_key, overrides)
+    ]
+    for key in flat(composed):
+        if any(key == name or key.startswith(f"{name}.") for name in given):
+            found[key] = "command line"
+    return {key: found[key] for key in flat(composed) if key in found}
 
 
 def _quoted(override: str) -> str:
@@ -167,15 +316,15 @@ def _quoted(override: str) -> str:
 
 def check(settings: dict[str, Any]) -> Settings:
     """Check types and ranges of all settings. Raises InputError that names the first wrong one."""
-    return _validated(Settings, settings, "")
+    return validated(Settings, settings, "", names())
 
 
-def check_together(settings: Settings, arguments: list[str]) -> None:
+def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     """Check settings that are valid alone, but not together. Raises InputError."""
-    if settings.resume is not None and len(arguments) > 1:
+    more = [a for a in arguments if _key(a) != "resume" and not re.fullmatch(r"task=.*\.py", a)]
+    if settings.resume is not None and more:
         raise InputError(
-            "resume=DIR goes on with the settings that the run began with: leave "
-            f"{next(a for a in arguments if not a.startswith('resume='))} out"
+            f"resume=DIR goes on with the settings that the run began with: leave {more[0]} out"
         )
     if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
@@ -191,64 +340,27 @@ def check_together(settings: Settings, arguments: list[str]) -> None:
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
 
 
-def arguments(
-    function: Callable[..., Any], values: dict[str, Any], where: str, given: Collection[str] = ()
-) -> dict[str, Any]:
-    """Check `values` against the annotations of `function`; returns its keyword arguments.
-
-    `given` are parameters that the caller passes itself. `where` is the section in the message
-    of the InputError: `task.dropout=2: Input should be less than 1`.
-    """
-    hints = typing.get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name not in given and parameter.kind is not parameter.VAR_KEYWORD:
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
-    model = create_model("Arguments", __config__=FORBID, **fields)
-    checked = _validated(model, values, f"{where}.")
-    return {name: getattr(checked, name) for name in fields}
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = where + ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise InputError(f"{place} is missing: add {place}=…") from None
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(model.model_fields)
-            raise InputError(f"{place}: no such setting; there are: {known}") from None
-        raise InputError(f"{place}={first['input']}: {first['msg']}") from None
-
-
-def _explained(error: Exception) -> str:
+def _explained(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's message in one line; for a misspelt setting, the most similar one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     wrong = re.match(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", lines[0])
     if wrong is None:
         return " ".join(lines)
-    name = wrong[1] or wrong[2]
-    near = [_renamed(name)] if _renamed(name) else difflib.get_close_matches(name, _names(), 1)
-    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "; see --help")
+    return unknown(wrong[1] or wrong[2], _corpus_names(overrides))
 
 
-def _renamed(name: str) -> str | None:
-    """The present name of a setting, given its earlier name; None for other names."""
-    if name in EARLIER_NAMES:
-        return EARLIER_NAMES[name]
-    section, dot, rest = name.partition(".")
-    return f"{EARLIER_NAMES[section]}.{rest}" if dot and section in EARLIER_NAMES else None
+def _corpus_names(overrides: Sequence[str]) -> list[str]:
+    """The settings of the corpus that a command line chooses, as on the command line."""
+    from omegaconf import OmegaConf
+
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith("data=")] or ["cldr"]
+    values = OmegaConf.load(find_configs() / "data" / f"{chosen[-1]}.yaml")
+    return [f"data.{name!s}" for name in values if name != "name"]
 
 
-def _names() -> list[str]:
-    """The names of all settings of a default run, as on the command line."""
-    composed = compose([])
-    sections = {name: value for name, value in composed.items() if isinstance(value, dict)}
-    nested = [f"{section}.{name}" for section, values in sections.items() for name in values]
-    return [*composed, *nested]
+def names() -> list[str]:
+    """The names of the settings that this file knows, as on the command line."""
+    found = [*Settings.model_fields]
+    for owner in (TokenizerConfig, TrainConfig):
+        found += [f"{owner.section}.{name}" for name in option_names(owner)]
+    return found

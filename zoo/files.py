@@ -1,12 +1,15 @@
-"""Atomic writes: a file is either complete or not there."""
+"""Atomic writes, so that a file is either complete or not there; and reading JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from zoo.errors import InputError
 
 
 @contextmanager
@@ -29,6 +32,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
     with atomic(path) as file:
         file.write(text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file, UTF-8. Raises InputError that names the file."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _sync(folder: Path) -> None:

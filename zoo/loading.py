@@ -8,7 +8,9 @@ from zoo.errors import InputError
 from zoo.model_folder.format import read_model
 from zoo.model_folder.verify import line_of
 from zoo.registry import find_saved
-from zoo.task import Task
+from zoo.task import Task, restore
+
+CURE = "register it first with zoo.register(MyTask), or name its file with task=FILE"
 
 
 def load(name: str | Path, device: str = "cpu") -> Task:
@@ -18,7 +20,7 @@ def load(name: str | Path, device: str = "cpu") -> Task:
     """
     saved = read_model(name)
     try:
-        kind = find_saved(saved.config["task"])
+        kind = find_saved(saved.task)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{saved.path}: {line_of(error)}") from None
-    return kind.from_saved(saved, device)
+        raise InputError(f"{saved.path}: {line_of(error)}: {CURE}") from None
+    return restore(kind, saved, device)

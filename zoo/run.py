@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import time
@@ -18,39 +19,11 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.config import Settings
 
+log = logging.getLogger("zoo")
+
 # Set before torch is imported: torch then allocates large tensors in huge pages. With 4 kB pages, a
 # third of a training step over a large vocabulary (half a second) went into new pages.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
-
-HELP = """\
-usage: python -m zoo.run [SETTING=VALUE ...]
-
-  python -m zoo.run                                     train a classifier on built-in data
-  python -m zoo.run data=files data.train=mine.csv      … on your own rows (columns text, label)
-  python -m zoo.run task=translate                      train a translator, English to Japanese
-  python -m zoo.run task=generate                       train a language model
-  python -m zoo.run task=tag                            train a tagger: a label for each word
-  python -m zoo.run mode=predict model=classify/langid text="Schweden, 17. Mai 2031"
-  python -m zoo.hub list                                list the models that come with the package
-  python -m zoo.run mode=chat model=DIR                 talk to a model
-  python -m zoo.run mode=evaluate model=DIR data=…      measure a saved model
-  python -m zoo.run mode=explain                        show which output of the LSTM the task reads
-  python -m zoo.run mode=explain model=DIR text="…"     … and draw the gates over a text
-  python -m zoo.run resume=DIR                          continue an interrupted training
-  python -m zoo.export DIR model.onnx                   export a model to ONNX (or .pt2)
-
-settings of the run:
-
-{top}
-
-groups; each is a folder in {configs}:
-
-{groups}
-
-Write a setting of a group as group.setting: train.epochs=3 backbone.hidden_size=256
-task.pool=max data.path=FOLDER tokenizer.kind=subwords. `--cfg` prints all settings with the values
-that a run would use. The file of a task or a corpus explains each of its settings.
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if {"-h", "--help"} & set(arguments):
-            print(_help())
+            _print_help([a for a in arguments if a.startswith("task=")])
         elif "--cfg" in arguments:
             _print_settings([a for a in arguments if a != "--cfg"])
         else:
@@ -89,41 +62,48 @@ def _fail(line: str) -> int:
     return 2
 
 
-def _help() -> str:
-    from zoo.config import find_configs
+def _print_help(chosen: list[str]) -> None:
+    """Print the options of the last task in `chosen`, or an overview, which needs no torch."""
+    if chosen:
+        from zoo.cli.show_settings import of_task
 
-    configs = find_configs()
-    lines = (configs / "config.yaml").read_text("utf-8").splitlines()
-    top = [line for line in lines if "#" in line and not line.startswith("#")]
-    groups = []
-    for folder in sorted(p for p in configs.iterdir() if p.is_dir() and p.name != "recipe"):
-        names = " | ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        groups.append(f"  {folder.name + '=':<12}{names}")
-    shown = "\n".join("  " + line for line in top)
-    return HELP.format(top=shown, groups="\n".join(groups), configs=configs)
+        print(of_task(chosen[-1]))
+    else:
+        from zoo.cli.help import overview
+
+        print(overview())
 
 
 def _print_settings(arguments: list[str]) -> None:
-    import json
+    from zoo.cli.show_settings import print_settings
 
+    given = _with_task(arguments)
+    print_settings(given, _checked(given))
+
+
+def _checked(given: list[str]) -> Settings:
+    """The checked settings of a command line, with the generation config of its model."""
     from zoo.config import check, compose
 
-    print(json.dumps(check(compose(arguments)).model_dump(), indent=1, ensure_ascii=False))
+    return check(_with_generation(compose(given)))
 
 
 def _run(arguments: list[str], began: float) -> None:
-    from zoo.config import check, check_together, compose
+    from zoo.config import check_together, recipes
 
     wrong = next((a for a in arguments if "=" not in a), None)
     if wrong is not None:
         raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
     given = _with_task(arguments)
-    settings = check(_with_generation(compose(given), given))
+    settings = _checked(given)
     check_together(settings, arguments)
-    _log_to(sys.stdout if settings.mode == "train" else sys.stderr)
+    _log_to("stdout" if settings.mode == "train" else "stderr")
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
     if settings.mode == "train":
-        _train(settings, command, began)
+        if settings.resume is None:
+            log.info("recipes: %s", ", ".join(recipes(given)) or "none, all settings are defaults")
+        files = [a.partition("=")[2] for a in arguments if re.fullmatch(r"task=.*\.py", a)]
+        _train(settings, command, began, files[-1] if files else None)
     elif settings.mode == "evaluate":
         _evaluate(settings)
     elif settings.mode in ("predict", "chat"):
@@ -133,7 +113,11 @@ def _run(arguments: list[str], began: float) -> None:
 
 
 def _with_task(arguments: list[str]) -> list[str]:
-    """Add the task of `model=` to the arguments. Raises InputError if `task=` names another one."""
+    """Load `task=FILE.py`, and add the task of `model=`. Raises InputError if `task=` is another."""
+    if any(re.fullmatch(r"task=.*\.py", argument) for argument in arguments):
+        from zoo.registry import resolve
+
+        arguments = resolve(arguments)
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if "model" not in given:
         return arguments
@@ -147,46 +131,65 @@ def _with_task(arguments: list[str]) -> list[str]:
         )
     if given.get("task", name) != name:
         raise InputError(f"task={given['task']}: {given['model']} is a model of task={name}")
+    if "task" not in given:
+        from zoo.config import find_configs
+
+        if not (find_configs() / "task" / f"{name}.yaml").is_file():
+            raise InputError(
+                f"{given['model']} is a model of task {name}, which is not one of the zoo: add "
+                "task=FILE.py"
+            )
     return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
 
 
-def _with_generation(composed: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """Replace the recipe's generation config by that of `model=`; the arguments override both."""
-    from zoo.config import compose
+def _with_generation(composed: dict[str, Any]) -> dict[str, Any]:
+    """Add the generation config of `model=` below what the command line gives."""
+    from dataclasses import fields
+
     from zoo.model_folder.verify import read_generation
 
-    saved = None if composed["model"] is None else read_generation(composed["model"])
+    saved = None if composed.get("model") is None else read_generation(composed["model"])
     if saved is not None:
-        others = [a for a in arguments if not a.lstrip("+").startswith("generation")]
-        recipe = compose(others)["generation"]
-        names = {a.lstrip("+").partition("=")[0] for a in arguments}
-        given = {
-            name: value
-            for name, value in composed["generation"].items()
-            if value != recipe[name] or f"generation.{name}" in names
+        changed = {
+            field.name: getattr(saved, field.name)
+            for field in fields(saved)
+            if getattr(saved, field.name) != field.default
         }
-        composed["generation"] = vars(saved) | given
+        composed["generation"] = changed | (composed.get("generation") or {})
     return composed
 
 
-def _log_to(stream: Any) -> None:
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("zoo")
-    log.handlers = [handler]
+class _Printer(logging.Handler):
+    """Print each record to `sys.stdout` or `sys.stderr` as it is at that moment.
+
+    While a progress bar is drawn, rich has put a stream there that prints above the bar.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=getattr(sys, self.stream), flush=True)
+
+
+def _log_to(stream: str) -> None:
+    """Send the log to the stream of this name in `sys`."""
+    log.handlers = [_Printer(stream)]
     log.propagate = False
     rank = int(os.environ.get("RANK", "0"))  # of several processes, only the first one logs
     log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
 
 
-def _train(settings: Settings, command: str, began: float) -> None:
+def _train(settings: Settings, command: str, began: float, file: str | None) -> None:
     from zoo.training import pipeline
 
     folder, report = pipeline.run(settings, command, began)
     if report:
         from zoo.cli.summary import training
+        from zoo.registry import find
 
-        training(folder, report)
+        training(folder, report, bool(find(report["task"]).text_columns), file)
 
 
 def _evaluate(settings: Settings) -> None:
@@ -207,18 +210,19 @@ def _evaluate(settings: Settings) -> None:
 def _use(settings: Settings) -> None:
     from zoo import device
     from zoo.loading import load
-    from zoo.training.build import configure
+    from zoo.training.options import evaluation_of, generation_of
 
     task = load(str(settings.model), str(device.find_device(settings.device)))
-    configure(task, settings)
+    generation = generation_of(settings, type(task))
+    evaluation = evaluation_of(settings, type(task))
     if settings.mode == "chat":
         from zoo.cli import chat
 
-        chat.start(task)
+        chat.start(task, generation, settings.tokens)
     else:
         from zoo.cli.predict import predict
 
-        predict(task, settings)
+        predict(task, settings, generation, evaluation)
 
 
 def _explain(settings: Settings) -> None:
@@ -226,30 +230,35 @@ def _explain(settings: Settings) -> None:
 
     from zoo.cli import explain
     from zoo.cli.summary import explanation
-    from zoo.data.dataset import Batch
     from zoo.data.readers import Row
     from zoo.loading import load
-    from zoo.training import build
+    from zoo.task import Generative, input_row, predict_rows
+    from zoo.training.build import build
+    from zoo.training.options import generation_of, options_of
+    from zoo.training.rows import open_rows
 
     if settings.model is not None:
         task = load(settings.model)
-        build.configure(task, settings)
     else:
-        splits = build.open_rows(settings, build.check_options(settings)[0])
-        task = build.build(settings, splits, rows=2000)
+        options = options_of(settings)
+        splits = open_rows(settings, options.kind)
+        task = build(options, settings, splits, rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]
     else:
-        rows = list(islice(build.open_rows(settings, type(task)).valid, 8))
-    inputs = [task.input_row(row) for row in rows]
-    batch = Batch.collate([task.encode(row) for row in inputs], range(len(inputs)))
+        rows = list(islice(open_rows(settings, type(task)).valid, 8))
+    inputs = [input_row(task, row, settings.tokens) for row in rows]
+    batch = task.collate([task.encode(row) for row in inputs])
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
         folder = Path(settings.out or f"runs/explain-{task.name}")
         print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
         path = folder / "answer.png"
-        if task.plot(inputs[0], next(task.predict_rows(inputs)), path):
-            print(f"its answer as a picture: {path}")
+        config = generation_of(settings, type(task))
+        if isinstance(task, Generative):
+            answer = next(predict_rows(task, inputs, config=config))
+            if task.plot(inputs[0], answer, path):
+                print(f"its answer as a picture: {path}")
 
 
 if __name__ == "__main__":

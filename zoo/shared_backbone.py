@@ -5,31 +5,37 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from zoo.config import check, compose
 from zoo.data import labelled_words
-from zoo.data.dataset import Batch, Example, ExampleList
+from zoo.data.batch import Batch, Example
+from zoo.data.dataset import ExampleList
 from zoo.data.interleave import InterleavedDataset
+from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
-from zoo.model_folder.verify import OWN
-from zoo.nn.backbone import Backbone, Encoded, once
-from zoo.registry import find
-from zoo.task import Task
+from zoo.evaluation.config import EvaluationConfig
+from zoo.nn.backbone import Backbone, Encoded
+from zoo.registry import find_saved
+from zoo.rnn.stack import State
+from zoo.task import Stage, Step, Task, input_row
 from zoo.text.special_ids import EOS
-from zoo.text.tokenizers import Tokenizer
 from zoo.training.loop import Stopped, fit
 from zoo.training.pipeline import set_up_process
 
-CHUNK = 256  # texts that `predict` encodes at a time
 # Prefixes of the settings that `Multitask.fit` accepts.
 FIT_SETTINGS = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
 HEADS = "heads."  # prefix of the heads' parameters in the state dict
+
+Passes = dict[tuple, Encoded]  # results of the backbone, by the ids that it read
 
 
 def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
@@ -38,9 +44,11 @@ def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
     Raises ValueError when a head has another backbone or tokenizer.
 
         backbone, tokenizer = language_model.backbone, language_model.tokenizer
+        mood = {"tokenizer": tokenizer, "labels": LabelEncoder(["bad", "good"])}
+        topic = {"tokenizer": tokenizer, "labels": LabelEncoder(["films", "food"])}
         both = zoo.multitask(backbone, {
-            "sentiment": Classify(backbone, tokenizer, labels=["bad", "good"]),
-            "topic": Classify(backbone, tokenizer, labels=["films", "food"]),
+            "sentiment": Classify(backbone, mood, ClassifyConfig(append_eos=True)),
+            "topic": Classify(backbone, topic, ClassifyConfig(append_eos=True)),
         })
         both.fit({"sentiment": (train_rows, valid_rows), "topic": (…, …)}, "train.epochs=3")
         both.predict(["…"])    # {"sentiment": ["good"], "topic": ["films"]}
@@ -49,7 +57,7 @@ def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
 
 
 class Multitask(Task):
-    """Several heads on one backbone. Each batch belongs to one head, `Batch.head`.
+    """Several heads on one backbone. Each batch belongs to one head, `extras["head"]`.
 
     The input of every head ends with EOS, so that all heads read the same ids. One pass of the
     backbone then serves all heads. Two kinds of heads need a pass of their own: a language model,
@@ -66,98 +74,102 @@ class Multitask(Task):
 
     def __init__(self, backbone: Backbone, heads: Mapping[str, Task]) -> None:
         _check(backbone, heads)
-        super().__init__(backbone, next(iter(heads.values())).tokenizer)
+        super().__init__(backbone, {"tokenizer": next(iter(heads.values())).tokenizer})
         self.heads = nn.ModuleDict(heads)
         self.reads = "; ".join(f"{name}: {head.reads}" for name, head in heads.items())
-        targets = (head.target_tokenizer for head in heads.values())
-        self.target_tokenizer = next(filter(None, targets), None)
         self.by_words = any("words" in head.input_columns for head in heads.values())
-        self.augments_at_random = any(head.augments_at_random for head in heads.values())
-        for head in heads.values():
-            head.end_ids = [EOS]
+        self.augments = any(head.augments for head in heads.values())
         self.register_state_dict_post_hook(_without_copies)
         self.register_load_state_dict_pre_hook(_with_copies)
 
     @classmethod
-    def task_name(cls) -> str:
-        return "multitask"
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
+    def _restore(
+        cls, config: dict[str, Any], backbone: Backbone, processors: Mapping[str, Processor]
     ) -> Multitask:
         heads = {}
-        for name, own in config["options"]["heads"].items():
-            if {*own} != OWN | {"writes"}:
-                wrong = sorted({*own} ^ (OWN | {"writes"}))[0]
-                raise ValueError(f"options.heads.{name}: {wrong!r}")
-            both = tokenizers if own["writes"] else tokenizers[:1]
-            heads[name] = find(own["task"]).from_config(own, backbone, both)
+        for name, own in config["heads"].items():
+            if {*own} != {"task", "config"}:
+                wrong = sorted({*own} ^ {"task", "config"})[0]
+                raise ValueError(f"config.heads.{name}: {wrong!r}")
+            prefix = f"{name}."
+            parts = {"tokenizer": processors["tokenizer"]} | {
+                key.removeprefix(prefix): each
+                for key, each in processors.items()
+                if key.startswith(prefix)
+            }
+            heads[name] = find_saved(own["task"])._restore(own["config"], backbone, parts)
         return cls(backbone, heads)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        own = {name: head.target_tokenizer is not None for name, head in self.each()}
-        heads = {name: head.config | {"writes": own[name]} for name, head in self.each()}
-        return super().config | {"options": {"heads": heads}}
+    def _plain_config(self) -> dict[str, Any]:
+        heads = {
+            name: {"task": head.name, "config": head._plain_config()} for name, head in self.each()
+        }
+        return {"heads": heads}
+
+    def _saved_processors(self) -> dict[str, Processor]:
+        """Return the shared tokenizer, and each head's own processors as HEAD.NAME."""
+        own = {
+            f"{name}.{key}": processor
+            for name, head in self.each()
+            for key, processor in head.processors.items()
+            if key != "tokenizer"
+        }
+        return self.processors | own
 
     def each(self) -> Iterator[tuple[str, Task]]:
         """Yield (name, head) of every head."""
         yield from self.heads.items()  # type: ignore[misc]
 
     def of(self, batch: Batch) -> Task:
-        """The head that a batch belongs to."""
-        return self.heads[batch.head]  # type: ignore[return-value]
+        """Return the head that a batch belongs to."""
+        return self.heads[batch.extras["head"]]  # type: ignore[return-value]
 
     def encode(self, row: Row) -> Example:
-        """The ids that all heads read."""
-        return {"ids": [*self.tokenizer.encode(self.plain(column(row, "text"))), EOS]}
+        """Return the ids that all heads read."""
+        return {"inputs": [*self.tokenizer.encode(self.plain(column(row, "text"))), EOS]}
 
-    def plain(self, text: str) -> str:
-        """The text that all heads read: if one of them reads words, the words with blanks between."""
+    def plain(self, text: str, splitter: str = "words") -> str:
+        """Return the text that all heads read: if one of them reads words, with blanks between."""
         if not self.by_words:
             return text
-        return " ".join(labelled_words.words_of(Row({"text": text}, "text"), self.word_splitter))
+        return " ".join(labelled_words.words_of(Row({"text": text}, "text"), splitter))
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad the examples of one head; `extras["head"]` is its name."""
+        name = examples[0]["head"]
+        head: Task = self.heads[name]  # type: ignore[assignment]
+        batch = head.collate(examples, augment)
+        return replace(batch, extras={**batch.extras, "head": name})
 
     def read(self, encoded: Encoded) -> tuple[Tensor, ...]:
-        """The parts of the backbone's result that the heads use, in the order of the heads."""
+        """Return the parts of the backbone's result that the heads use, in the order of the heads."""
         taken = [head.read(encoded) for _, head in self.each()]
         return tuple(part for one in taken for part in (one if isinstance(one, tuple) else (one,)))
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.of(batch)(batch)
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        return self.of(batch)(batch, encoded=encoded)
 
-    def loss(self, batch: Batch) -> Tensor:
-        return self.of(batch).loss(batch)
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        return self.of(batch).training_step(batch, state)
 
-    def count_targets(self, batch: Batch) -> int:
-        return self.of(batch).count_targets(batch)
+    def predict_batch(self, batch: Batch, *, encoded: Encoded | None = None) -> list[Any]:
+        return self.of(batch).predict_batch(batch, encoded=encoded)
 
-    def count_tokens(self, batch: Batch) -> int:
-        return self.of(batch).count_tokens(batch)
-
-    def predict_batch(self, batch: Batch) -> list[Any]:
-        return self.of(batch).predict_batch(batch)
-
-    def predict_dataset(
+    def _answers(
         self,
         dataset: ExampleList,
-        tokens: int = 1 << 15,
-        rows: int = 256,
-        rank: int = 0,
-        world: int = 1,
+        evaluation: EvaluationConfig,
+        stage: Stage,
+        rank: int,
+        world: int,
     ) -> Iterator[tuple[int, Any]]:
         """Yield (row number, (head, answer)) of all rows, one head after the other."""
         assert isinstance(dataset, InterleavedDataset)
         before = 0
         for name, head in self.each():
             own = dataset.datasets[name]
-            head.comparing_epochs = self.comparing_epochs
-            try:
-                for number, answer in head.predict_dataset(own, tokens, rows, rank, world):
-                    yield before + number, (name, answer)
-            finally:
-                head.comparing_epochs = False
+            for number, answer in head._answers(own, evaluation, stage, rank, world):
+                yield before + number, (name, answer)
             before += len(own)
 
     def compute_metrics(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
@@ -174,15 +186,47 @@ class Multitask(Task):
         name, own = answer
         return f"{name}: {self.heads[name].format(own)}"  # type: ignore[operator]
 
-    def predict(self, texts: str | Iterable[str]) -> Any:
-        """{head: its answers to all texts, as its own `predict` gives them}."""
+    @torch.no_grad()
+    def predict(self, texts: str | Iterable[str], splitter: str = "words") -> Any:
+        """Return {head: its answers to all texts, as its own `predict` gives them}.
+
+        `splitter` splits texts into words where a head reads words.
+        """
+        evaluation = EvaluationConfig()
+        if self.training:
+            self.eval()
         stream = iter([texts] if isinstance(texts, str) else texts)
         found: dict[str, list[Any]] = {name: [] for name, _ in self.each()}
-        while chunk := [self.plain(text) for text in islice(stream, CHUNK)]:
-            with once(self.backbone):
-                for name, head in self.each():
-                    found[name] += head.predict(chunk)
+        while chunk := list(islice(stream, evaluation.batch_rows)):
+            rows = [Row({"text": self.plain(text, splitter)}, "text") for text in chunk]
+            passes: Passes = {}
+            for name, head in self.each():
+                inputs = [input_row(head, row, splitter) for row in rows]
+                found[name] += self._answer_rows(head, inputs, evaluation, passes)
         return found
+
+    def _answer_rows(
+        self, head: Task, rows: Sequence[Row], evaluation: EvaluationConfig, passes: Passes
+    ) -> list[Any]:
+        """Return a head's answers. `passes` holds results of the backbone, and gets new ones."""
+        dataset = ExampleList([head.encode(row) for row in rows])
+        answers: list[tuple[int, Any]] = []
+        for numbers in dataset.sampler(evaluation.batch_tokens, evaluation.batch_rows):
+            batch = head.collate(dataset.examples(numbers)).to(self.device)
+            encoded = self._run_once(batch, passes) if head.shares_pass else None
+            found = head.predict_batch(batch, encoded=encoded)
+            answers += zip(map(int, numbers), found, strict=True)
+        ordered = [answer for _, answer in sorted(answers, key=itemgetter(0))]
+        completed = (head._complete(a, row) for a, row in zip(ordered, rows, strict=True))
+        return [head._short(answer, None) for answer in completed]
+
+    def _run_once(self, batch: Batch, passes: Passes) -> Encoded:
+        """Run the backbone, unless `passes` holds its result for the same ids."""
+        ids = batch.inputs.cpu().numpy()
+        key = ids.shape, ids.tobytes(), batch.lengths.numpy().tobytes()
+        if key not in passes:
+            passes[key] = self._run_backbone(batch)
+        return passes[key]
 
     def fit(
         self, rows: Mapping[str, tuple[Sequence[Row], Sequence[Row]]], *settings: str
@@ -209,8 +253,6 @@ class Multitask(Task):
             train, valid = (
                 self._encode(part, Path(folder) / str(side)) for side, part in enumerate(parts)
             )
-            for name, head in self.each():
-                head.prepare(train.datasets[name])
             every = [row for name, _ in self.each() for row in parts[1][name]]
             where = Path(folder)
             try:
@@ -233,7 +275,7 @@ class Multitask(Task):
             name: head.dataset_class.write(rows[name], head.encode, folder / name)
             for name, head in self.each()
         }
-        return InterleavedDataset(datasets, {name: head.augment for name, head in self.each()})
+        return InterleavedDataset(datasets)
 
 
 def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
@@ -250,8 +292,14 @@ def _check(backbone: Backbone, heads: Mapping[str, Task]) -> None:
             raise ValueError(f"{name}: its backbone is another one: build it on the shared one")
         if head.tokenizer is not tokenizer:
             raise ValueError(f"{name}: its tokenizer is another one: all heads read the same ids")
-    if sum(head.target_tokenizer is not None for head in heads.values()) > 1:
-        raise ValueError("two heads with a target tokenizer of their own cannot be saved together")
+        if head.shares_pass and not _ends_with_eos(head):
+            raise ValueError(f"{name}: heads read an EOS behind the text: set its append_eos=True")
+
+
+def _ends_with_eos(head: Task) -> bool:
+    """Return whether the ids that a head reads of a text end with EOS."""
+    row = input_row(head, Row({"text": "a"}, "text"))
+    return head.encode(row)["inputs"][-1] == EOS
 
 
 def _is_copy(name: str) -> bool:

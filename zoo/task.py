@@ -1,51 +1,104 @@
-"""Task: the base class of every task in `tasks/`."""
+"""Task: the base class of every task in `tasks/`, and what uses a task to predict."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from zoo.config import arguments
-from zoo.data.dataset import Batch, Dataset, Example, ExampleList, shard
+from zoo.config import TokenizerConfig
+from zoo.data import batch as batches
+from zoo.data import labelled_words
+from zoo.data.batch import Batch, Example
+from zoo.data.dataset import Dataset, ExampleList
+from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
+from zoo.data.sampler import shard
 from zoo.device import autocast
 from zoo.errors import InputError
-from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
+from zoo.generation.step_model import Hypothesis
 from zoo.model_folder.format import Model, Saved, read_model, save_model
 from zoo.model_folder.quantize import Form
-from zoo.model_folder.verify import OWN, line_of
-from zoo.nn.backbone import Backbone, Encoded
+from zoo.model_folder.verify import line_of
+from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
+from zoo.option_classes import checked_dataclass
 from zoo.rnn.stack import State
-from zoo.text.tokenizers import Tokenizer
+from zoo.text.sentencepiece import SentencePieceOptions
+from zoo.text.tokenizers import TOKENIZERS, Tokenizer
 
-CHUNK = 1024  # rows that `predict_rows` encodes at a time
+# What answers are for. While epochs are compared ("validate"), faster approximate ones are enough.
+Stage = Literal["validate", "test"]
+
+
+class Baseline(Protocol):
+    """A well-known method without a neural network."""
+
+    def __call__(self, train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
+        """Learn from `train`; return metrics on `test`. `kind` is that of the task's tokenizer."""
+
+
+GREEDY = GenerationConfig(beam_size=1)  # generation while epochs are compared
+CHUNK_BATCHES = 4  # batches of rows that `predict_rows` encodes at a time
+TOKENIZER_NAMES = "tokenizer", "target_tokenizer"
+
+
+@checked_dataclass
+class TaskConfig:
+    """The options of a task. A subclass declares each with its default."""
+
+    section: ClassVar[str] = "task"
+
+
+@checked_dataclass
+class GenerativeConfig(TaskConfig):
+    """The options of a task that generates text."""
+
+    generation: GenerationConfig = GenerationConfig()
+    """How the model generates unless a call says otherwise."""
+
+
+class Step(NamedTuple):
+    """The result of one training step."""
+
+    loss: Tensor  # scalar: the mean over `count` targets
+    count: int  # type: ignore[assignment]  # it hides tuple.count
+    state: State | None = None  # of a stream: the state from which the next window starts
 
 
 class Task(nn.Module, ABC):
     """A head on a backbone.
 
-        row --encode--> Example --Batch--> forward --> logits
-                                           loss: the scalar that training minimizes
-                                           predict_batch: one answer per row, plain Python
-                                           compute_metrics(answers, rows): metrics
+        row --encode--> Example --collate--> Batch --forward--> logits
+                                             training_step: the loss that training minimizes
+                                             predict_batch: one answer per row, plain Python
+                                             compute_metrics(answers, rows): metrics
 
-    A subclass implements encode, read, forward, predict_batch, compute_metrics and format.
-    Only `read` reads the result of the backbone. `reads` names the part that it reads, `why` says
-    why.
+    A subclass implements encode, read, forward, training_step, predict_batch, compute_metrics and
+    format. Only `read` reads the result of the backbone. `reads` names the part that it reads,
+    `why` says why. Nothing that belongs to one call is stored on the task.
     """
 
+    # The name in `task=NAME` and in a model folder: `two_words` of the class `TwoWords`.
+    task_name: ClassVar[str] = "task"
     # Columns that a row needs for a prediction, and the further ones that it needs for training.
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
-    target_columns: ClassVar[tuple[str, ...]]
+    target_columns: ClassVar[tuple[str, ...]] = ()
+    # All columns that a row needs for training; by default the input and target columns.
+    training_columns: ClassVar[tuple[str, ...]] = ()
+    # Columns on whose texts the tokenizers are trained; none for float features.
+    text_columns: ClassVar[tuple[str, ...]] = ("text",)
+    # Columns without which a training row is skipped when they are empty.
+    not_empty: ClassVar[tuple[str, ...]] = ()
 
     # The metric by which the best epoch is selected, one of `compute_metrics`.
     metric: str
@@ -59,247 +112,109 @@ class Task(nn.Module, ABC):
     shape: ClassVar[str]
     logits: ClassVar[str]
 
-    # Whether it generates text; how it does so; what else measures its perplexity.
-    generates: ClassVar[bool] = False
-    generation: GenerationConfig = GenerationConfig()
-    perplexity_config: PerplexityConfig = PerplexityConfig()
-
+    # The class of the options.
+    config_class: ClassVar[type[TaskConfig]] = TaskConfig
+    # What the model is compared with on the same rows.
+    baseline: ClassVar[Baseline | None] = None
+    # Keys of an answer that `mode=predict format=json` leaves out.
+    hidden_keys: ClassVar[frozenset[str]] = frozenset()
     # The class that stores the encoded rows: one example per row, or one stream.
     dataset_class: type[Dataset] = Dataset
-    # Of a stream: the state after the last window, from which the next window starts.
-    carried_state: State | None = None
-
-    # Whether token ids are the only input of the backbone.
-    by_ids: bool = True
-    # Ids appended to every input, where several heads share the backbone.
-    end_ids: Sequence[int] = ()
-    # How plain text is split into words, for tasks that read words.
-    word_splitter: str = "words"
-    # The tokenizer of the target side, where it has its own.
-    target_tokenizer: Tokenizer | None = None
-
-    # Whether `augment` draws random numbers.
-    augments_at_random: bool = False
-    # True while epochs are compared: faster, approximate predictions are enough.
-    comparing_epochs: bool = False
+    # Whether its answers come from one pass of the backbone over the ids, which heads can share.
+    shares_pass: bool = True
+    # Whether `collate(…, augment=True)` draws random numbers.
+    augments: bool = False
     # Of a loaded model: its metrics, data, command, …
     metadata: dict[str, Any] | None = None
 
-    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, **options: Any) -> None:
-        """`options` are the subclass's keyword arguments; `save` stores them to rebuild the task."""
+    def __init__(
+        self,
+        backbone: Backbone,
+        processors: Mapping[str, Processor],
+        config: TaskConfig | None = None,
+    ) -> None:
+        """`processors` encode the rows: "tokenizer", "labels", "scaler", … `config` are options."""
         super().__init__()
         self.backbone = backbone
-        self.tokenizer = tokenizer
-        self.options = options
+        self.processors = dict(processors)
+        self.config = self.config_class() if config is None else config
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "training_columns" not in vars(cls):
+            cls.training_columns = (*cls.input_columns, *cls.target_columns)
+        cls.task_name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
-    def learn(cls, rows: Iterable[Row]) -> dict[str, Any]:
-        """Learn options from the training rows, like the labels. Raises InputError."""
-        return {}
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn the processors from the training rows. Raises InputError.
 
-    @classmethod
-    def training_columns(cls) -> tuple[str, ...]:
-        """The columns that a row needs for training."""
-        return (*cls.input_columns, *cls.target_columns)
-
-    @classmethod
-    def tokenizer_texts(cls, row: Row) -> list[str]:
-        """The texts of a row that the tokenizer is trained on.
-
-        With `tokenizer.shared=false` each of them gets its own tokenizer.
+        Processors in `kept` are used as they are. Here these are the tokenizers of `text_columns`:
+        one, or with `tokenizer.shared=false` one for each column. `rows` are read several times.
         """
-        return [column(row, "text")]
-
-    def input_row(self, row: Row) -> Row:
-        """The input columns of a row. Plain text becomes the first input column."""
-        if "text" in row and self.input_columns[0] not in row:
-            row = Row(row | {self.input_columns[0]: row["text"]}, row.source)
-        return Row({name: column(row, name) for name in self.input_columns}, row.source)
-
-    @classmethod
-    def reject(cls, row: Row) -> str | None:
-        """The reason to skip a row that has all its columns, or None to use it."""
-        return None
-
-    @classmethod
-    def baseline(
-        cls, train: Iterable[Row], test: Iterable[Row], kind: str
-    ) -> dict[str, Any] | None:
-        """The metrics of a well-known method without a neural network on the same rows, or None.
-
-        `kind` is the kind of the task's tokenizer, so that both use the same units.
-        """
-        return None
+        processors = dict(kept or {})
+        columns = [cls.text_columns]
+        if not tokenizer.shared:
+            columns = [(name,) for name in cls.text_columns]
+        if not cls.text_columns:
+            columns = []
+        for name, of_one in zip(TOKENIZER_NAMES, columns, strict=False):
+            if name not in processors:
+                processors[name] = _learn_tokenizer(rows, of_one, tokenizer)
+        return processors
 
     @abstractmethod
     def encode(self, row: Row) -> Example:
-        """Turn a row into lists of ids.
+        """Turn a row into numbers.
 
-        "ids" are the input, "target" is there if the row has one, "cut" is 1 if the row was
-        truncated. Raises RowError.
+        "inputs" are a list of ids, or floats (time, features). "targets" are there if the row has
+        them. "cut" is 1 if the row was truncated. Raises RowError.
         """
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch. With `augment` they may be changed first, for training."""
+        return batches.collate(examples)
 
     @abstractmethod
     def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, ...]:
         """Select the part of the backbone's result that this task uses."""
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """The logits of a batch."""
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return the logits of a batch. `encoded` is the backbone's result, if it is known."""
 
     @abstractmethod
-    def predict_batch(self, batch: Batch) -> list[Any]:
-        """One answer per row of the batch, as plain Python values."""
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the loss of a batch. Of a stream, `state` is that after the window before."""
+
+    @abstractmethod
+    def predict_batch(self, batch: Batch, *, encoded: Encoded | None = None) -> list[Any]:
+        """Return one answer per row of the batch, as plain Python values that JSON can hold."""
 
     @abstractmethod
     def compute_metrics(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
-        """Metrics of the answers, compared with the original rows."""
+        """Return metrics of the answers, compared with the original rows."""
 
     @abstractmethod
     def format(self, answer: Any) -> str:
-        """An answer as one line of text, for `mode=predict`."""
-
-    def preview(self) -> str | None:
-        """A sample of the model's work, logged after each epoch in a few lines, or None."""
-        return None
-
-    def plot(self, row: Row, answer: Any, path: Path) -> bool:
-        """Draw how an answer came about into the .png `path`; False if there is nothing to draw."""
-        return False
-
-    def prepare(self, dataset: Dataset) -> None:
-        """Collect what is needed from the encoded training rows, once before the first step."""
-
-    def inputs(self, batch: Batch) -> Tensor:
-        """The input of the backbone: ids (batch, time), or vectors (batch, time, embedding_size)."""
-        return batch.ids
-
-    def augment(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Change the examples of one training step; by default they stay as they are."""
-        return examples
-
-    def to_json(self, answer: Any) -> dict[str, Any]:
-        """An answer as a JSON object, for `mode=predict format=json`."""
-        return dict(answer) if isinstance(answer, dict) else {"answer": self.format(answer)}
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of the logits over the targets, a scalar."""
-        assert batch.target is not None
-        return F.cross_entropy(self(batch).float().flatten(0, -2), batch.target.flatten())
-
-    def count_targets(self, batch: Batch) -> int:
-        """The number of predictions that `loss` averages: rows, or steps that have a target."""
-        by_step = batch.target is not None and batch.target.dim() == 2
-        return int(batch.target_mask.sum()) if by_step else len(batch)
-
-    def count_tokens(self, batch: Batch) -> int:
-        """The number of tokens of a batch, for the training speed in tokens per second."""
-        return int(batch.lengths.sum())
+        """Return an answer as one line of text, for `mode=predict`."""
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Write this task's own pictures to `folder`; returns its entries of report.json."""
+        """Write this task's own pictures to `folder`; return its entries of report.json."""
         return {}
 
-    @classmethod
-    def task_name(cls) -> str:
-        """The name of the task's file: `classify`."""
-        return cls.__module__.rpartition(".")[2]
+    def predict(self, inputs: Any) -> list[Any]:
+        """Return the answers to inputs, in their order.
 
-    @property
-    def name(self) -> str:
-        return self.task_name()
-
-    @property
-    def tokenizers(self) -> list[Tokenizer]:
-        """The tokenizer, followed by the target side's own one, if any."""
-        if self.target_tokenizer is None:
-            return [self.tokenizer]
-        return [self.tokenizer, self.target_tokenizer]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The task's part of a model folder's config: name, options, generation and end ids.
-
-        Of the generation config only values that differ from the defaults are stored.
+        An input is a text, or a row: a mapping with the task's input columns.
         """
-        default = GenerationConfig()
-        return {
-            "task": self.name,
-            "options": self.options,
-            "generation": {
-                name: value
-                for name, value in vars(self.generation).items()
-                if value != getattr(default, name)
-            },
-            "end_ids": [*self.end_ids],
-        }
-
-    @property
-    def parameter_count(self) -> int:
-        return sum(p.numel() for p in self.parameters())
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @torch.no_grad()
-    def predict_dataset(
-        self,
-        dataset: ExampleList,
-        tokens: int = 1 << 15,
-        rows: int = 256,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield (row number, answer) of every row, in the order in which they are computed.
-
-        A batch has at most `tokens` tokens and `rows` rows. Of `world` processes, process `rank`
-        answers its share.
-        """
-        self.eval()
-        for numbers in dataset.sampler(tokens, rows):
-            numbers = shard(numbers, rank, world)
-            if not len(numbers):
-                continue
-            answers = self.predict_batch(dataset.batch(numbers).to(self.device))
-            yield from zip(map(int, numbers), answers, strict=True)
-
-    def predict_rows(self, rows: Iterable[Row], precision: str = "fp32") -> Iterator[Any]:
-        """Yield the answers to rows without targets, in the order of the rows."""
-        stream = iter(rows)
-        while chunk := list(islice(stream, CHUNK)):
-            examples = ExampleList([self.encode(row) for row in chunk])
-            with autocast(self.device, precision):
-                answers = sorted(self.predict_dataset(examples), key=itemgetter(0))
-                yield from (answer for _, answer in answers)
-
-    def stream_answer(self, row: Row) -> Iterator[str]:
-        """Yield the answer to one row as text, in pieces as they are produced."""
-        yield self.format(next(self.predict_rows([self.input_row(row)])))
-
-    def predict(self, texts: str | Iterable[str]) -> list[Any]:
-        """The answers to texts, in the order of the texts."""
-        texts = [texts] if isinstance(texts, str) else texts
-        rows = (Row({"text": t}, f"text {i}") for i, t in enumerate(texts, 1))
-        return list(self.predict_rows(map(self.input_row, rows)))
-
-    def predict_with(
-        self, config: GenerationConfig | None, texts: str | Iterable[str]
-    ) -> list[Any]:
-        """Generate one text for each of `texts`, or with `n_best` above 1 a list of the best.
-
-        `config` is by default the task's own `generation`.
-        """
-        before = self.generation
-        config = config or before
-        self.generation = config
-        try:
-            answers = Task.predict(self, texts)
-        finally:
-            self.generation = before
-        if config.n_best > 1:
-            return [[hypothesis["text"] for hypothesis in a["n_best"]] for a in answers]
-        return [a["text"] for a in answers]
+        return [self._short(a, None) for a in predict_rows(self, input_rows(self, inputs))]
 
     def save(
         self,
@@ -313,13 +228,14 @@ class Task(nn.Module, ABC):
         `metadata` is by default that of the folder from which the model was loaded.
         """
         model = Model(
-            self.config,
-            self.backbone.options,
-            self.state_dict(),
-            self.tokenizers,
-            self.reads,
-            self.why,
-            self.parameter_count,
+            task=self.name,
+            config=self._plain_config(),
+            backbone=asdict(self.backbone.config),
+            processors=self._saved_processors(),
+            weights=self.state_dict(),
+            reads=self.reads,
+            why=self.why,
+            parameter_count=self.parameter_count,
         )
         save_model(
             model, folder, self.metadata if metadata is None else metadata, weights, expected
@@ -332,52 +248,244 @@ class Task(nn.Module, ABC):
         Raises InputError when it is a model of another task.
         """
         saved = read_model(name)
-        if saved.config["task"] != cls.task_name():
-            raise InputError(
-                f"{name}: a model of task {saved.config['task']}, not of {cls.__name__}"
-            )
-        return cls.from_saved(saved)
+        if saved.task != cls.task_name:
+            raise InputError(f"{name}: a model of task {saved.task}, not of {cls.__name__}")
+        return cast(Self, restore(cls, saved))
+
+    @property
+    def name(self) -> str:
+        return self.task_name
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the input."""
+        return cast(Tokenizer, self.processors["tokenizer"])
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def _run_backbone(self, batch: Batch) -> Encoded:
+        """Run the backbone over the inputs of a batch."""
+        return self.backbone(batch.inputs, batch.lengths)
+
+    def _answers(
+        self,
+        dataset: ExampleList,
+        evaluation: EvaluationConfig,
+        stage: Stage,
+        rank: int,
+        world: int,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (row number, answer) for the rows of process `rank` of `world`."""
+        yield from self._answer_batches(dataset, evaluation, rank, world)
+
+    def _answer_batches(
+        self,
+        dataset: ExampleList,
+        evaluation: EvaluationConfig,
+        rank: int,
+        world: int,
+        **options: Any,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (row number, answer), batch by batch; `options` are those of `predict_batch`."""
+        for numbers in dataset.sampler(evaluation.batch_tokens, evaluation.batch_rows):
+            mine = shard(numbers, rank, world)
+            if not len(mine):
+                continue
+            batch = self.collate(dataset.examples(mine)).to(self.device)
+            with torch.no_grad():  # here, for it costs time at each yield of a generator
+                answers = self.predict_batch(batch, **options)
+            yield from zip(mine.tolist(), answers, strict=True)
+
+    def _short(self, answer: Any, config: GenerationConfig | None) -> Any:
+        """Return what `predict` shows of an answer; `config` is that of generated ones."""
+        return answer
+
+    def _complete(self, answer: Any, row: Row) -> Any:
+        """Return the answer to a row with what is known of the row alone."""
+        return answer
+
+    def _plain_config(self) -> dict[str, Any]:
+        """Return all options as plain data for config.json: defaults may change later."""
+        return asdict(self.config)
+
+    def _saved_processors(self) -> dict[str, Processor]:
+        """Return the processors that a model folder holds."""
+        return self.processors
 
     @classmethod
-    def from_saved(cls, saved: Saved, device: str = "cpu") -> Self:
-        """Build the model of a model folder that was read, in eval mode. Raises InputError."""
-        tokenizers = saved.tokenizers
-        shape = saved.config["backbone"]
-        try:
-            backbone = Backbone(**arguments(Backbone.__init__, shape, "backbone", {"self"}))
-            config = {name: saved.config[name] for name in OWN}
-            task = cls.from_config(config, backbone, tokenizers)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-            MemoryError,
-        ) as error:
-            raise InputError(f"{saved.path}: {line_of(error)}") from None
-        if backbone.options["vocabulary_size"] not in (None, len(tokenizers[0])):
-            raise InputError(
-                f"{saved.folder}: the tokenizer has {len(tokenizers[0])} ids, the backbone not"
-            )
-        saved.fill(task)
-        task.metadata = saved.config["metadata"]
-        return task.to(torch.device(device)).eval()
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], backbone: Backbone, tokenizers: Sequence[Tokenizer]
+    def _restore(
+        cls, config: dict[str, Any], backbone: Backbone, processors: Mapping[str, Processor]
     ) -> Self:
         """Build the task of a config, with weights that are not loaded yet."""
-        given = {"self", "backbone", "tokenizer", "target_tokenizer"}
-        options = arguments(cls.__init__, config["options"], "options", given)
-        if tokenizers[1:]:
-            options["target_tokenizer"] = tokenizers[1]
-        task = cls(backbone, tokenizers[0], **options)
-        task.generation = GenerationConfig(
-            **arguments(GenerationConfig, config["generation"], "generation")
-        )
-        task.end_ids = [int(i) for i in config["end_ids"]]
-        if not {*task.end_ids} <= {*range(len(task.tokenizer))}:
-            raise ValueError(f"end_ids={task.end_ids}: not ids of the tokenizer")
-        return task
+        return cls(backbone, processors, cls.config_class(**config))
+
+
+class Generative(Task):
+    """A task that generates text. How it does so is an argument of each call.
+
+    Without one it is `config.generation`, which a model folder keeps.
+    """
+
+    config: GenerativeConfig
+    config_class: ClassVar[type[TaskConfig]] = GenerativeConfig
+
+    @abstractmethod
+    def generate(self, batch: Batch, config: GenerationConfig) -> list[list[Hypothesis]]:
+        """Return hypotheses for each row, best first."""
+
+    @abstractmethod
+    def predict_batch(
+        self,
+        batch: Batch,
+        *,
+        encoded: Encoded | None = None,
+        config: GenerationConfig | None = None,
+    ) -> list[Any]:
+        """Return one answer per row of the batch, generated as `config` says."""
+
+    def stream(self, prompt: str, config: GenerationConfig | None = None) -> Iterator[str]:
+        """Yield the answer to one text in pieces, as they are produced."""
+        rows = input_rows(self, [prompt])
+        yield self.format(next(predict_rows(self, rows, config=config)))
+
+    def predict(self, inputs: Any, config: GenerationConfig | None = None) -> list[Any]:
+        """Generate a text for each input, or with `n_best` above 1 a list of the best.
+
+        `config` is by default the task's own.
+        """
+        rows = input_rows(self, inputs)
+        return [self._short(answer, config) for answer in predict_rows(self, rows, config=config)]
+
+    def preview(self) -> str | None:
+        """Return a sample of the model's work, logged after each epoch, or None."""
+        return None
+
+    def plot(self, row: Row, answer: Any, path: Path) -> bool:
+        """Draw how an answer came about into the .png `path`; False if there is nothing to draw."""
+        return False
+
+    def _short(self, answer: Any, config: GenerationConfig | None) -> Any:
+        """Return the text, or with `n_best` above 1 the list of the best texts."""
+        texts = [hypothesis["text"] for hypothesis in answer["n_best"]]
+        return texts if (config or self.config.generation).n_best > 1 else texts[0]
+
+    def _answers(
+        self,
+        dataset: ExampleList,
+        evaluation: EvaluationConfig,
+        stage: Stage,
+        rank: int,
+        world: int,
+        config: GenerationConfig | None = None,
+    ) -> Iterator[tuple[int, Any]]:
+        if config is None:
+            config = GREEDY if stage == "validate" else self.config.generation
+        yield from self._answer_batches(dataset, evaluation, rank, world, config=config)
+
+
+def _learn_tokenizer(
+    rows: Iterable[Row], columns: Sequence[str], wanted: TokenizerConfig
+) -> Tokenizer:
+    """Train one tokenizer on the texts of some columns."""
+    pieces = SentencePieceOptions(wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks)
+    texts = (_text(row, name) for row in rows for name in columns)
+    return TOKENIZERS[wanted.kind].train(texts, wanted.size, wanted.min_count, pieces)
+
+
+def _text(row: Row, name: str) -> str:
+    """Return a column as text; of words, with blanks between."""
+    return " ".join(labelled_words.words(row)) if name == "words" else column(row, name)
+
+
+def input_row(task: Task, row: Mapping[str, Any], splitter: str = "words") -> Row:
+    """Return the input columns of a row. Plain "text" becomes the first input column.
+
+    `splitter` splits it into words for tasks that read words: see `zoo.data.labelled_words`.
+    """
+    if not isinstance(row, Row):
+        row = Row(dict(row), "input")
+    if "words" in task.input_columns:
+        return Row({"words": labelled_words.words_of(row, splitter)}, row.source)
+    first = task.input_columns[0]
+    if "text" in row and first not in row:
+        row = Row(row | {first: row["text"]}, row.source)
+    return Row({name: _input(row, name) for name in task.input_columns}, row.source)
+
+
+def _input(row: Row, name: str) -> Any:
+    """Return a column of a row: numbers and lists as they are, anything else as text.
+
+    Raises RowError.
+    """
+    value = row.get(name)
+    return column(row, name) if value is None or isinstance(value, str) else value
+
+
+def input_rows(task: Task, inputs: Any, splitter: str = "words") -> Iterator[Row]:
+    """Yield the input rows of one text or row, or of several."""
+    several = [inputs] if isinstance(inputs, (str, Mapping)) else inputs
+    for number, one in enumerate(several, 1):
+        row = Row({"text": one} if isinstance(one, str) else dict(one), f"input {number}")
+        yield input_row(task, row, splitter)
+
+
+def predict_dataset(
+    task: Task,
+    dataset: ExampleList,
+    evaluation: EvaluationConfig | None = None,
+    stage: Stage = "test",
+    rank: int = 0,
+    world: int = 1,
+    config: GenerationConfig | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Yield (row number, answer) of every row, in the order in which they are computed.
+
+    Of `world` processes, process `rank` answers its share. `config` is for tasks that generate.
+    """
+    if task.training:
+        task.eval()
+    options = {} if config is None else {"config": config}
+    yield from task._answers(
+        dataset, evaluation or EvaluationConfig(), stage, rank, world, **options
+    )
+
+
+def predict_rows(
+    task: Task,
+    rows: Iterable[Row],
+    precision: str = "fp32",
+    evaluation: EvaluationConfig | None = None,
+    config: GenerationConfig | None = None,
+) -> Iterator[Any]:
+    """Yield the answers to input rows, in the order of the rows.
+
+    `config` is for tasks that generate; by default it is the task's own.
+    """
+    evaluation = evaluation or EvaluationConfig()
+    stream = iter(rows)
+    while chunk := list(islice(stream, CHUNK_BATCHES * evaluation.batch_rows)):
+        examples = ExampleList([task.encode(row) for row in chunk])
+        with autocast(task.device, precision):
+            found = predict_dataset(task, examples, evaluation, config=config)
+            answers = sorted(found, key=itemgetter(0))
+        for (_, answer), row in zip(answers, chunk, strict=True):
+            yield task._complete(answer, row)
+
+
+def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
+    """Build the model of a model folder that was read, in eval mode. Raises InputError."""
+    try:
+        backbone = Backbone(BackboneConfig(**saved.backbone))
+        task = kind._restore(saved.config, backbone, saved.processors)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise InputError(f"{saved.path}: {line_of(error)}") from None
+    saved.check_input(backbone.config.vocabulary_size, backbone.config.input_size)
+    saved.fill(task)
+    task.metadata = saved.metadata
+    return task.to(torch.device(device)).eval()

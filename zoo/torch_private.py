@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,23 @@ def onednn_linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def onednn_weight(weight: Tensor) -> Tensor:
     """Reorder a weight for `onednn_linear`, which would otherwise reorder it at each call."""
     return torch.ops.mkldnn._reorder_linear_weight(weight)
+
+
+def lstm_weights(lstm: Any) -> dict[str, Tensor]:
+    """Read all weights of a `torch.nn.LSTM` by name, as its forward reads them.
+
+    Call it once in a forward. A spectral norm in training computes other weights at each reading.
+    """
+    lstm._update_flat_weights()
+    weights = zip(lstm._flat_weights_names, lstm._flat_weights, strict=True)
+    return {name: weight for name, weight in weights if weight is not None}
+
+
+def in_func_transform() -> bool:
+    """Whether a transform of torch.func, such as grad or vmap, runs; False if torch cannot tell."""
+    functorch = getattr(torch._C, "_functorch", None)
+    peek = getattr(functorch, "peek_interpreter_stack", lambda: None)
+    return peek() is not None
 
 
 def layer_norm_backward(d_normed: Tensor, rows: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:

@@ -48,10 +48,10 @@ def test_the_example_gives_the_same_loss_with_the_same_weights(tmp_path):
         peer.decoder.weight.copy_(ours.tokens.weight)
         peer.decoder.bias.copy_(ours.tokens.bias.normal_())
         stream = generate.drawn(tmp_path / "ids", 48)
-        batch = stream.batch(next(stream.sampler(48, 4)))
-        logs, _ = peer(batch.ids.t(), None)
-        wanted = torch.nn.functional.nll_loss(logs, batch.target.t().flatten())
-        torch.testing.assert_close(ours.loss(batch), wanted)
+        batch = ours.collate(stream.examples(next(iter(stream.sampler(48, 4)))))
+        logs, _ = peer(batch.inputs.t(), None)
+        wanted = torch.nn.functional.nll_loss(logs, batch.targets.t().flatten())
+        torch.testing.assert_close(ours.training_step(batch).loss, wanted)
         assert wanted > 3
 
 

@@ -66,8 +66,8 @@ def stubs(tmp_path, monkeypatch):
     return run
 
 
-def test_a_part_that_fails_is_written_down_and_the_next_one_runs(stubs):
-    found = stubs(bad=20, torn=20, good=20)
+def test_a_part_that_fails_or_is_late_is_written_down_and_the_next_one_runs(stubs):
+    found = stubs(bad=20, torn=20, slow=8, good=20)
     assert found["head"]["torch"] == torch.__version__
     assert found["head"]["device"] == "cpu"
     assert {"name", "driver", "capability", "cuda", "cudnn", "triton", "python"} <= {*found["head"]}
@@ -81,19 +81,12 @@ def test_a_part_that_fails_is_written_down_and_the_next_one_runs(stubs):
     (one,) = found["parts"]["good"]["measurements"]
     assert one["cases"] == [{"value": 1.5}, {"value": "nan"}]
     assert all(part["over"] for part in found["parts"].values())
-
-
-def test_a_part_stops_when_its_time_is_over(stubs):
-    began = time.time()
-    found = stubs(slow=10, good=10)
-    assert time.time() - began < 10 + 10 + parts.GRACE
     slow = found["parts"]["slow"]
     measured = slow["measurements"]
     assert measured[-1].get("cut") or len(measured[-1]["cases"]) == 3
     assert len(measured) + len(slow["missed"]) == 50
     assert slow["missed"][-1] == "number 49"
-    assert slow["seconds"] < 10 + parts.GRACE
-    assert found["parts"]["good"]["measurements"][0]["cases"]
+    assert slow["seconds"] < 8 + parts.GRACE
 
 
 def test_a_process_that_dies_or_hangs_is_replaced(stubs):
@@ -175,7 +168,7 @@ def rehearsal(tmp_path_factory, corpus):
     path, keep = folder / "gpu.json", folder / "kept"
     words = ["--data", str(corpus), "--keep", str(keep), "--json", str(path)]
     done = subprocess.run(
-        [sys.executable, "-m", "zoo.bench", "gpu", "--device", "cpu", "--minutes", "4", *words],
+        [sys.executable, "-m", "zoo.bench", "gpu", "--device", "cpu", "--minutes", "3", *words],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(folder)},
         capture_output=True,

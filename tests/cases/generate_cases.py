@@ -6,11 +6,11 @@ from functools import cache
 
 import pytest
 import torch
+from backbone_cases import make_backbone
 
-from tasks.generate import Generate
-from zoo.data.dataset import Batch
+from tasks.generate import Generate, GenerateConfig
+from zoo.data.batch import Batch
 from zoo.data.readers import Row
-from zoo.nn.backbone import Backbone
 from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import TOKENIZERS
@@ -34,10 +34,10 @@ def language(kind="words", end=0.0, **options) -> Generate:
     """Return an untrained float64 model with random weights. `end` is the bias of EOS."""
     torch.manual_seed(0)
     tokenizer = learned(kind)
-    backbone = Backbone(
+    backbone = make_backbone(
         len(tokenizer), embedding_size=8, hidden_size=16, num_layers=2, bidirectional=False
     )
-    task = Generate(backbone, tokenizer, **options).double().eval()
+    task = Generate(backbone, {"tokenizer": tokenizer}, GenerateConfig(**options)).double().eval()
     with torch.no_grad():
         for name, weight in task.named_parameters():
             weight.normal_(std=0.0 if "bias" in name else 1.5)
@@ -46,5 +46,18 @@ def language(kind="words", end=0.0, **options) -> Generate:
 
 
 def asked(task, prompts=PROMPTS) -> Batch:
-    examples = [task.encode(Row({"prompt": prompt}, "here")) for prompt in prompts]
-    return Batch.collate(examples, range(len(examples)))
+    return task.collate([task.encode(Row({"prompt": prompt}, "here")) for prompt in prompts])
+
+
+@torch.no_grad()
+def continued(task, batch, config) -> list[list[tuple[str, float]]]:
+    """Return, for each prompt of a batch, its texts with their scores."""
+    answers = task.predict_batch(batch, config=config)
+    return [[(found["text"], found["score"]) for found in answer["n_best"]] for answer in answers]
+
+
+def continuation(task, prompt, config) -> list[str]:
+    """Return the pieces that a model adds to a prompt, by sampling or greedy search."""
+    first, *pieces = task.stream(prompt, config)
+    assert first == prompt
+    return pieces

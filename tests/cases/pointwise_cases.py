@@ -15,15 +15,24 @@ from zoo.rnn.padding import Padding
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="no Triton")
 interpreted = pytest.mark.skipif(
-    not INTERPRETED or find_spec("triton") is None, reason="test_pointwise.py runs it"
+    not INTERPRETED or find_spec("triton") is None, reason="test_in_the_interpreter runs it"
 )
+RAGGED = torch.tensor([1])  # for the row of `tensors`: its second step is padding
 NAMES = ("x", "h_0", "c_0", "w_ih", "w_hh", "b_ih", "b_hh", "scale", "shift")
 
 
 def tensors(
-    time=3, batch=2, hidden=5, size=3, bias=True, layer_norm=False, zero=False, seed=1,
-    dtype=torch.float32, device="cpu",
-):  # fmt: skip
+    time=2,
+    batch=1,
+    hidden=5,
+    size=3,
+    bias=True,
+    layer_norm=False,
+    zero=False,
+    seed=1,
+    dtype=torch.float32,
+    device="cpu",
+):
     """The leaves of one layer and direction by name; None for what is missing."""
     draw = torch.Generator().manual_seed(seed)
 

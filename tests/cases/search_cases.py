@@ -37,8 +37,6 @@ def after(seed, text, prefix, size):
 class RandomStepModel:
     """A step model over `after` that records its prefixes and checks how it is called."""
 
-    ends_itself = True
-
     def __init__(self, texts, seed=0, size=SIZE):
         self.texts, self.seed, self.size = list(texts), seed, size
         self.read = [[()] for _ in self.texts]  # prefixes of each text

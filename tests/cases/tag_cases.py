@@ -7,12 +7,12 @@ from itertools import product
 import pytest
 import torch
 
-from tasks.tag import Tag
-from zoo.data.dataset import Batch
+from tasks.tag import Tag, TagConfig
+from zoo.config import TokenizerConfig
+from zoo.data.batch import Batch
 from zoo.data.readers import Row
-from zoo.nn.backbone import Backbone
-from zoo.text.sentencepiece import SentencePieceOptions
-from zoo.text.tokenizers import TOKENIZERS
+from zoo.nn.backbone import Backbone, BackboneConfig
+from zoo.task import input_row, predict_rows
 
 
 def sentences(*pairs) -> list[Row]:
@@ -43,16 +43,18 @@ KINDS = {"word+char": "whitespace", "subword": "characters"}  # setting `words` 
 each = pytest.mark.parametrize(("words", "crf"), [*product(KINDS, (False, True))])
 
 
-def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) -> Tag:
-    """An untrained tagger with the labels of the rows; `scale` is the std of random weights."""
+def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, learned=None, **options) -> Tag:
+    """An untrained tagger with the labels of the rows; `scale` is the std of random weights.
+
+    `learned` replaces some of the processors that the rows give.
+    """
     torch.manual_seed(0)
-    texts = [text for row in rows for text in Tag.tokenizer_texts(row)]
-    tokenizer = TOKENIZERS[kind or KINDS[words]].train(
-        texts, 60, pieces=SentencePieceOptions(coverage=1.0)
-    )
-    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=8)
-    options = {"character_embedding": 6, "character_hidden": 5} | options
-    task = Tag(backbone, tokenizer, **(Tag.learn(rows) | options), words=words).eval()
+    wanted = TokenizerConfig(kind=kind or KINDS[words], size=60, min_count=1, coverage=1.0)
+    options = {"character_embedding": 6, "character_hidden": 5, "words": words} | options
+    config = TagConfig(**options)
+    processors = Tag.learn(rows, config, wanted, learned or {})
+    size = len(processors["tokenizer"])
+    task = Tag(small_backbone(vocabulary_size=size), processors, config).eval()
     if scale:
         with torch.no_grad():
             for weight in task.parameters():
@@ -60,8 +62,18 @@ def tagger(rows=TUTORIAL, words="word+char", kind=None, scale=0.0, **options) ->
     return task
 
 
+def small_backbone(**options) -> Backbone:
+    """A backbone of 8 units without dropout."""
+    still = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0}
+    return Backbone(BackboneConfig(embedding_size=8, hidden_size=8, **still, **options))
+
+
 def batch(task: Tag, rows) -> Batch:
-    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
+    return task.collate([task.encode(row) for row in rows])
+
+
+def loss(task: Tag, made: Batch) -> torch.Tensor:
+    return task.training_step(made).loss
 
 
 def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
@@ -69,11 +81,16 @@ def learn(task: Tag, rows, steps=120, rate=0.02) -> Tag:
     optimizer = torch.optim.Adam(task.train().parameters(), rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        task.loss(batch(task, rows)).backward()
+        loss(task, batch(task, rows)).backward()
         optimizer.step()
     return task.eval()
 
 
+def answers(task: Tag, rows) -> list[dict]:
+    """The answers to the words of rows."""
+    return [*predict_rows(task, [input_row(task, row) for row in rows])]
+
+
 def found(task: Tag, rows) -> list[list[str]]:
     """The labels that the task predicts for the words of rows."""
-    return [answer["labels"] for answer in task.predict_rows(map(task.input_row, rows))]
+    return [answer["labels"] for answer in answers(task, rows)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from backbone_cases import make_backbone
 
-from tasks.translate import Translate
-from zoo.data.dataset import Batch
+from tasks.translate import Translate, TranslateConfig
+from zoo.data.batch import Batch
 from zoo.data.readers import Row
-from zoo.nn.backbone import Backbone
+from zoo.task import input_row
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Words
 
@@ -32,10 +33,12 @@ def translate(kind=Words, own=False, scale=0.7, end=0.0, **options) -> Translate
     the logit of EOS. With scale=2, end=4 it gives each row its own answer, and ends some early."""
     torch.manual_seed(0)
     tokenizer = kind.train(ENGLISH if own else ENGLISH + GERMAN, 70)
-    target = kind.train(GERMAN, 60) if own else None
+    processors = {"tokenizer": tokenizer}
+    if own:
+        processors["target_tokenizer"] = kind.train(GERMAN, 60)
     shape = {name: options.pop(name) for name in SHAPE & {*options}}
-    backbone = Backbone(len(tokenizer), embedding_size=8, hidden_size=6, **shape)
-    task = Translate(backbone, tokenizer, target, **options).eval()
+    backbone = make_backbone(len(tokenizer), embedding_size=8, hidden_size=6, **shape)
+    task = Translate(backbone, processors, TranslateConfig(**options)).eval()
     with torch.no_grad():
         for weight in task.parameters():
             weight.normal_(std=scale)
@@ -44,9 +47,9 @@ def translate(kind=Words, own=False, scale=0.7, end=0.0, **options) -> Translate
 
 
 def batch(task: Translate, rows=ROWS) -> Batch:
-    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
+    return task.collate([task.encode(row) for row in rows])
 
 
 def asked(task: Translate, rows=ROWS) -> Batch:
     """The rows without their targets."""
-    return batch(task, [task.input_row(row) for row in rows])
+    return batch(task, [input_row(task, row) for row in rows])

@@ -9,35 +9,35 @@ import pytest
 from conftest import DATA, command, fails, settings
 from generate_cases import language
 
-from zoo.cli.chat import HELP, chat
+from zoo.cli.chat import HELP, Chat
 from zoo.data.corpora import open_corpus
 from zoo.data.readers import Row
 from zoo.generation.config import GenerationConfig
-from zoo.training import build
+from zoo.task import predict_rows
+from zoo.training.build import build
+from zoo.training.options import options_of
 
 LINES = ["the old cat", "a", "the old cat", "my sister"]
 DRAWN = GenerationConfig(sample=True, seed=3, max_length=8)
 
 
 def model(config=DRAWN, kind="words"):
-    task = language(kind)
-    task.generation = config
-    return task
+    return Chat(language(kind), config)
 
 
-def said(task, *lines):
+def said(chat, *lines):
     """Return the output of a chat for these lines."""
     out = io.StringIO()
-    chat(task, io.StringIO("".join(line + "\n" for line in lines)), out)
+    chat.run(io.StringIO("".join(line + "\n" for line in lines)), out)
     return out.getvalue()
 
 
 def answers(config, *lines):
     """Return the continuation of each line, with the seed one higher each time."""
-    task, found = model(config), ""
+    task, found = model(config).task, ""
     for count, line in enumerate(lines):
         later = config if config.seed is None else replace(config, seed=config.seed + count)
-        found += line + "".join(task.stream_text(line, later)) + "\n"
+        found += "".join(task.stream(line, later)) + "\n"
     return found
 
 
@@ -49,34 +49,34 @@ def test_each_line_is_answered_with_the_line_and_what_follows():
 
 
 def test_a_session_can_be_repeated_and_its_seed_goes_up_by_one():
-    task = model()
-    first = said(task, *LINES)
-    assert task.generation == replace(DRAWN, seed=3 + len(LINES))
-    assert said(task, *LINES) != first
-    task.generation = DRAWN
-    assert said(task, *LINES) == first
+    talk = model()
+    first = said(talk, *LINES)
+    assert talk.config == replace(DRAWN, seed=3 + len(LINES))
+    assert said(talk, *LINES) != first
+    talk.config = DRAWN
+    assert said(talk, *LINES) == first
     last = model(replace(DRAWN, seed=2**32 - 1))
     said(last, "a")
-    assert last.generation.seed == 0
+    assert last.config.seed == 0
 
 
 def test_without_a_seed_there_is_none_to_count():
-    task = model(GenerationConfig(beam_size=1, max_length=8))
-    assert said(task, "a", "a") == answers(task.generation, "a", "a")
-    assert task.generation == GenerationConfig(beam_size=1, max_length=8)
+    talk = model(GenerationConfig(beam_size=1, max_length=8))
+    assert said(talk, "a", "a") == answers(talk.config, "a", "a")
+    assert talk.config == GenerationConfig(beam_size=1, max_length=8)
 
 
 def test_lines_without_text_and_the_end_of_the_input_say_nothing():
     assert said(model(), "", "  ", "\t") == ""
     assert said(model()) == ""
     out = io.StringIO()
-    chat(model(), io.StringIO("a"), out)  # no line end
+    model().run(io.StringIO("a"), out)  # no line end
     assert out.getvalue() == answers(DRAWN, "a")
 
 
 def test_quit_ends_it_and_nothing_else_is_read():
     source, out = io.StringIO("a\n/quit\na\n"), io.StringIO()
-    chat(model(), source, out)
+    model().run(source, out)
     assert out.getvalue() == answers(DRAWN, "a")
     assert source.read() == "a\n"
 
@@ -99,9 +99,9 @@ def test_quit_ends_it_and_nothing_else_is_read():
     ],
 )
 def test_a_command_changes_one_setting_and_the_answers_after_it(line, name, value, shown):
-    task, wanted = model(), replace(DRAWN, **{name: value})
-    assert said(task, line) == f"/{name} {shown}\n"
-    assert task.generation == wanted
+    talk, wanted = model(), replace(DRAWN, **{name: value})
+    assert said(talk, line) == f"/{name} {shown}\n"
+    assert talk.config == wanted
     if value is not None:
         found = said(model(), line, "a", "/settings")
         text, _, settings = found.removeprefix(f"/{name} {shown}\n").partition("\n/beam")
@@ -111,11 +111,11 @@ def test_a_command_changes_one_setting_and_the_answers_after_it(line, name, valu
 
 
 def test_stop_without_a_string_is_none_again():
-    task = model()
-    assert said(task, "/stop cat", "/stop", "a") == "/stop ('cat',)\n/stop ()\n" + answers(
+    talk = model()
+    assert said(talk, "/stop cat", "/stop", "a") == "/stop ('cat',)\n/stop ()\n" + answers(
         DRAWN, "a"
     )
-    assert task.generation.stop == ()
+    assert talk.config.stop == ()
 
 
 def test_settings_and_help_show_what_there_is():
@@ -144,28 +144,24 @@ def test_settings_and_help_show_what_there_is():
     ],
 )
 def test_what_is_wrong_is_one_line_and_the_chat_goes_on(line, wrong):
-    task = model()
-    found = said(task, line, "a")
+    talk = model()
+    found = said(talk, line, "a")
     assert found == f"error: {wrong}\n" + answers(DRAWN, "a")
-    assert task.generation == replace(DRAWN, seed=4)
+    assert talk.config == replace(DRAWN, seed=4)
 
 
 def test_settings_that_do_not_go_together_are_refused():
-    task = model(GenerationConfig(beam_size=1, sample=True, n_best=3, seed=1, max_length=8))
-    line = "error: n_best=3 needs a beam as wide, not beam_size=1"
-    assert said(task, "/sample false").startswith(line)
-    assert task.generation.sample
+    talk = model(GenerationConfig(beam_size=1, sample=True, n_best=3, seed=1, max_length=8))
+    line = "error: generation: n_best=3 needs a beam as wide, not beam_size=1"
+    assert said(talk, "/sample false").startswith(line)
+    assert talk.config.sample
 
 
-def test_a_beam_is_shown_when_it_is_done():
-    config = GenerationConfig(beam_size=3, max_length=8)
-    assert said(model(config), "a") == model(config).predict("a")[0] + "\n"
-
-
-def test_of_several_texts_a_beam_shows_the_best():
-    config = GenerationConfig(beam_size=3, n_best=3, max_length=8)
-    found = said(model(config), "a")
-    assert found == model(config).predict("a")[0][0] + "\n"
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_a_beam_shows_its_best_text_when_it_is_done(n_best):
+    config = GenerationConfig(beam_size=3, n_best=n_best, max_length=8)
+    best = model(config).task.predict("a", config)[0]
+    assert said(model(config), "a") == (best if n_best == 1 else best[0]) + "\n"
 
 
 def test_an_answer_appears_in_pieces():
@@ -176,7 +172,7 @@ def test_an_answer_appears_in_pieces():
             self.seen = (*self.seen, self.getvalue())
 
     out = Watched()
-    chat(model(replace(DRAWN, max_length=5)), io.StringIO("the old cat\n"), out)
+    model(replace(DRAWN, max_length=5)).run(io.StringIO("the old cat\n"), out)
     assert out.seen[0] == "the old cat"
     assert len({*out.seen}) == 7  # the prompt, five words and the line end
     assert all(b.startswith(a) for a, b in zip(out.seen, out.seen[1:], strict=False))
@@ -184,20 +180,22 @@ def test_an_answer_appears_in_pieces():
 
 def test_a_classifier_answers_and_has_no_settings():
     chosen = settings(None)
-    task = build.build(chosen, open_corpus(chosen.data)).eval()
+    task = build(options_of(chosen), chosen, open_corpus(chosen.data)).eval()
     texts = ["a fine film", "a dull film"]
     shown = [
-        task.format(answer) for answer in task.predict_rows(Row({"text": t}, "here") for t in texts)
+        task.format(answer)
+        for answer in predict_rows(task, (Row({"text": t}, "here") for t in texts))
     ]
-    found = said(task, texts[0], "/temperature 1", texts[1], "/quit", texts[0])
+    found = said(Chat(task), texts[0], "/temperature 1", texts[1], "/quit", texts[0])
     wrong = "error: /temperature: no such command; see /help"
     assert found.splitlines() == [shown[0], wrong, shown[1]]
 
 
 def test_a_chat_on_the_command_line(tmp_path):
-    task = model(kind="characters").float()
-    task.save(tmp_path)
+    talk = model(kind="characters")
+    talk.task.float().save(tmp_path)
     words = [
+        "generation.sample=true",
         "generation.max_length=8",
         "generation.temperature=1.0",
         "generation.top_k=0",
@@ -207,8 +205,8 @@ def test_a_chat_on_the_command_line(tmp_path):
     lines = "the old cat\n/no\n/temperature 0.5\na\n/quit\nmore\n"
     done = command("mode=chat", f"model={tmp_path}", *options, input=lines)
     assert (done.returncode, done.stderr) == (0, "")
-    task.generation = replace(DRAWN, beam_size=1)
-    assert done.stdout == said(task, "the old cat", "/no", "/temperature 0.5", "a")
+    talk.config = replace(DRAWN, beam_size=1)
+    assert done.stdout == said(talk, "the old cat", "/no", "/temperature 0.5", "a")
     assert "error: /no: no such command; see /help\n/temperature 0.5\na" in done.stdout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import DATA
+from tag_cases import SPANS, tagger
 from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close
 
@@ -12,18 +13,20 @@ import zoo
 from tasks.classify import Classify
 from zoo import LSTM, run
 from zoo.cli import explain
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
-from zoo.nn.backbone import Backbone
+from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.rnn import kernels
 from zoo.text.special_ids import PAD, UNK
 from zoo.text.tokenizers import Words
 
 TEXT = "Gulls follow the trawler home."
+TAGGED = "Ann Lee didn't go to Rome"
 
 
 def batch(task, *texts):
-    return Batch.collate([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
+    return task.collate([task.encode(Row({"text": t}, "here")) for t in texts])
 
 
 def classify(**options):
@@ -31,8 +34,9 @@ def classify(**options):
     torch.manual_seed(0)
     words = Words.train(["one two three four"], 50)
     shares = dict.fromkeys(("input_dropout", "word_dropout", "output_dropout"), 0.5)
-    backbone = Backbone(len(words), embedding_size=6, hidden_size=5, **shares, **options)
-    return Classify(backbone, words, labels=["a", "b"])
+    shape = {"vocabulary_size": len(words), "embedding_size": 6, "hidden_size": 5}
+    backbone = Backbone(BackboneConfig(**shape, **shares, **options))
+    return Classify(backbone, {"tokenizer": words, "labels": LabelEncoder(["a", "b"])})
 
 
 def test_the_tokens_of_a_trained_model_are_those_of_the_text(trained):
@@ -68,7 +72,7 @@ def test_gates_and_cells_are_those_that_the_model_runs_with(options):
     assert all(gate.shape == (layers * sides, 4, 5) for gate in (i, f, g, o, c))
     assert not task.training
     with torch.no_grad():
-        encoded = task.backbone(given.ids[:1, :4])
+        encoded = task.backbone(given.inputs[:1, :4])
     top = c[-sides:]  # (directions, time, hidden): the top layer's
     if lstm.layer_norm:
         scale = [getattr(lstm, "norm_weight" + suffix)[4] for suffix in lstm.suffixes[-sides:]]
@@ -88,7 +92,7 @@ def test_gates_and_cells_are_those_that_the_model_runs_with(options):
 
 def test_specials_have_tokens_too():
     task = classify()
-    given = Batch(torch.tensor([[UNK, 4, PAD, PAD]]), torch.tensor([3]), torch.tensor([0]))
+    given = Batch(torch.tensor([[UNK, 4, PAD, PAD]]), torch.tensor([3]))
     tokens, seen = explain.gates(task, given)
     assert tokens == ["<unk>", task.tokenizer.decode([4]), "<pad>"]
     assert seen.c.shape == (2, 3, 5)
@@ -136,6 +140,29 @@ def test_without_a_text_nothing_is_drawn(capsys, tmp_path, trained, text):
     assert "gates" not in printed
     assert "h_n" in printed
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("words", "steps"), [("word+char", 7), ("subword", 20)])
+def test_a_tagger_shows_what_it_reads_and_the_gates_over_a_text(capsys, tmp_path, words, steps):
+    tagger(SPANS, words, scale=0.7).save(tmp_path / "model")
+    text = f"text={TAGGED}"
+    printed = explained(capsys, f"model={tmp_path / 'model'}", text, f"out={tmp_path}")
+    assert "tag reads output: a label for every word needs a vector for every word" in printed
+    assert "read from output" in printed
+    assert printed.count(f"(1, {steps}, 16)") == 2  # output, and what is read
+    assert "(1, 7, 5)" in printed  # logits: a step of five labels for each word
+    assert (tmp_path / "gates.png").read_bytes().startswith(b"\x89PNG")
+    assert run.main(["mode=predict", f"model={tmp_path / 'model'}", text, "device=cpu"]) == 0
+    answer = capsys.readouterr().out
+    assert [pair.split("/")[0] for pair in answer.split()] == [
+        "Ann",
+        "Lee",
+        "did",
+        "n't",
+        "go",
+        "to",
+        "Rome",
+    ]
 
 
 class Calls(TorchFunctionMode):

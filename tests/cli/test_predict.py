@@ -1,17 +1,27 @@
-"""mode=predict: chunks of a stream, answers to rows and to empty rows, and output formats."""
+"""mode=predict: chunks of a stream, and a tagger's answers to rows in each output format."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
-from conftest import settings
+import run_cases
+from conftest import fails, train, write
+from run_cases import in_files
+from tag_cases import SPANS
 
-import zoo
 from zoo.cli import predict as prediction
-from zoo.cli.predict import arriving, predict
+from zoo.cli.predict import arriving
+from zoo.data import readers
 from zoo.errors import InputError
+
+TEXT = "Ann Lee didn't go to Rome"
+WORDS = ["Ann", "Lee", "did", "n't", "go", "to", "Rome"]
+LABELS = "Ann/B-PER Lee/I-PER did/O n't/O go/O to/O Rome/B-LOC\n"
+CONLL = "Ann\tB-PER\nLee\tI-PER\ndid\tO\nn't\tO\ngo\tO\nto\tO\nRome\tB-LOC\n\n"
+SHARE = re.compile(r"[01]\.\d+")
 
 
 def test_lines_arrive_in_order_in_chunks_of_bounded_size(monkeypatch):
@@ -35,32 +45,134 @@ def test_undecodable_text_is_an_error_after_the_lines_before_it():
     assert rows == ["a", "b"]
 
 
-@pytest.fixture
-def answers(tmp_path, trained):
-    """Answer the lines of a file; return the lines of the output file."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tagger of spans that knows its training rows by heart."""
+    place = tmp_path_factory.mktemp("predict")
+    more = [{"words": WORDS, "labels": ["B-PER", "I-PER", "O", "O", "O", "O", "B-LOC"]}]
+    parts = in_files(place, *[[*SPANS, *more] * 4] * 3)
+    words = [
+        "train.epochs=20",
+        "train.patience=0",
+        "task.crf=true",
+        "task.dropout=0",
+        "backbone.word_dropout=0",
+    ]
+    assert train(place / "run", *parts, *words, task="tag")["test"]["accuracy"] == 1
+    return place / "run"
 
-    def run(text, *options):
-        (tmp_path / "in.txt").write_text(text)
-        given = [f"input={tmp_path / 'in.txt'}", f"output={tmp_path / 'out.txt'}", *options]
-        predict(zoo.load(trained), settings(None, *given))
-        return (tmp_path / "out.txt").read_text().splitlines()
+
+@pytest.fixture
+def predicted(folder, monkeypatch, capsysbinary):
+    """A function of settings and the lines `given`: what mode=predict prints."""
+
+    def run(*words, given=""):
+        words = (folder, "precision=fp32", *words)
+        return run_cases.predict(monkeypatch, capsysbinary, *words, given=given)
 
     return run
 
 
-TEXTS = "Gulls follow the trawler home.\n\nSnow closed the pass for three days.\n"
+def test_a_text_is_answered_in_each_form(predicted, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert predicted(f"text={TEXT}") == LABELS
+    assert predicted(f"text={TEXT}", "format=conll") == CONLL
+    found = json.loads(predicted(f"text={TEXT}", "format=json"))
+    assert [*found] == ["words", "labels", "probabilities"]
+    assert found["words"] == WORDS
+    assert found["labels"] == ["B-PER", "I-PER", "O", "O", "O", "O", "B-LOC"]
+    assert all(0.5 < share <= 1.001 for share in found["probabilities"])
+    shown = predicted(f"text={TEXT}", "format=colour")
+    assert shown.count("\n") == 1
+    for part in (" Ann Lee ", " PER", " did n't go to ", " Rome ", " LOC"):
+        assert part in shown
+    assert "\x1b[" in shown
+    assert " Lee  PER" not in shown  # its colour ends before the name's begins
 
 
-def test_each_row_has_its_answer_and_an_empty_row_an_empty_one(answers):
-    assert answers(TEXTS) == ["sea", "", "mountain"]
+def test_words_are_found_in_a_text_or_stand_between_its_blanks(predicted):
+    asked = ("format=json", "text=Ann Lee didn't go, to  Rome!")
+    found = json.loads(predicted(*asked))
+    assert found["words"] == [*WORDS[:5], ",", "to", "Rome", "!"]
+    found = json.loads(predicted(*asked, "tokens=whitespace"))
+    assert found["words"] == ["Ann", "Lee", "didn't", "go,", "to", "Rome!"]
+    assert len(found["labels"]) == 6
 
 
-def test_json_has_an_object_for_each_row_and_null_for_an_empty_one(answers):
-    first, empty, last = map(json.loads, answers(TEXTS, "format=json"))
-    assert (first["label"], empty, last["label"]) == ("sea", None, "mountain")
+@pytest.mark.parametrize("form", ["label", "json", "conll", "colour"])
+def test_lines_are_answered_in_their_order_and_empty_ones_with_nothing(predicted, form):
+    asked = ["she went to Rome", "", TEXT, "  ", "she went to Rome"]
+    text = "\n".join(asked) + "\n"
+    found = predicted(f"format={form}", given=text)
+    alone = {one: predicted(f"text={one}", f"format={form}") for one in asked}
+    expected = "".join(alone[one] for one in asked)
+    assert SHARE.sub("", found) == SHARE.sub("", expected)
+    shares = [[*map(float, SHARE.findall(text))] for text in (found, expected)]
+    assert shares[0] == pytest.approx(shares[1], abs=1e-5)
+    assert alone[""] == alone["  "] == ("null\n" if form == "json" else "\n")
+    assert alone[TEXT] != alone[asked[0]]
+    assert predicted(f"format={form}") == ""
 
 
-@pytest.mark.parametrize("form", ["conll", "colour"])
-def test_formats_of_labelled_words_need_a_task_that_labels_words(answers, form):
-    with pytest.raises(InputError, match=f"format={form}: classify labels no words: label or json"):
-        answers(TEXTS, f"format={form}")
+def test_what_is_written_as_conll_can_be_read_and_trained_on(predicted, tmp_path):
+    asked = write(
+        tmp_path / "asked.jsonl", [{"text": TEXT}, {"text": ""}, {"text": "Bob Ray left"}]
+    )
+    words = [f"input={asked}", f"output={tmp_path / 'answers.conll'}", "format=conll"]
+    assert predicted(*words) == ""
+    first, second = readers.read(tmp_path / "answers.conll")
+    assert first["words"] == WORDS
+    assert second == {"words": ["Bob", "Ray", "left"], "labels": ["B-PER", "I-PER", "O"]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.conll", "asked.jsonl"]
+
+
+REST = "_ X _ _ 0 dep _ _".replace(" ", "\t")
+FILES = {
+    "rows.conllu": f"# a comment\n1-2\tAnnLee\t{REST}\n"
+    + "".join(f"{number}\t{word}\t{REST}\n" for number, word in enumerate(WORDS, 1)),
+    "rows.conll": "".join(f"{word}\tX\n" for word in WORDS),
+    "words.bio": "".join(f"{word}\n" for word in WORDS),
+    "rows.jsonl": json.dumps({"words": WORDS}) + "\n",
+    "texts.jsonl": json.dumps({"words": " ".join(WORDS), "text": "not this"}) + "\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_with_words_are_answered_word_by_word(predicted, tmp_path, name):
+    (tmp_path / name).write_text(FILES[name])
+    assert predicted(f"input={tmp_path / name}") == LABELS
+
+
+def test_words_with_blanks_inside_are_one_column(predicted, tmp_path):
+    asked = write(tmp_path / "asked.jsonl", [{"words": ["New York", "left"]}, {"words": []}])
+    found = predicted(f"input={asked}", "format=conll")
+    assert [line.split("\t")[0] for line in found.splitlines()] == ["New_York", "left", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"text": 5.5, "words": 3}, "column 'words' holds 3, not a list of words"),
+        ({"labels": ["O"]}, "no column 'text'; there are: labels"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_named(folder, tmp_path, capsys, row, line):
+    asked = write(tmp_path / "asked.jsonl", [{"words": ["x"]}, row])
+    error = fails(
+        capsys, "mode=predict", f"model={folder}", f"input={asked}", f"output={tmp_path / 'out'}"
+    )
+    assert error == f"{asked}:2: {line}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("format=conll", "format=conll: classify labels no words: label or json"),
+        ("format=colour", "format=colour: classify labels no words: label or json"),
+        ("tokens=whitespace", "tokens=…: classify reads texts, not words: leave it out"),
+    ],
+)
+def test_what_is_of_words_alone_is_refused_by_a_classifier(capsys, trained, setting, line):
+    assert fails(capsys, "mode=predict", f"model={trained}", "text=x", setting) == line
+    assert "Input should be" in fails(capsys, "mode=predict", f"model={trained}", "format=xml")

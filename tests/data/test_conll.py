@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from corpus_cases import CONTENT, SENTENCES, word
 
 from zoo.data import readers
 from zoo.data.conll import CONLLU
 from zoo.errors import InputError, RowError
-
-
-def word(number, form="a", upos="NOUN", xpos="NN"):
-    return "\t".join([str(number), form, form.lower(), upos, xpos, "_", "0", "root", "_", "_"])
-
 
 RANGE = word("1-2", "vámonos", "_", "_")
 EMPTY = word("2.1", "go", "_", "_")
@@ -117,38 +113,12 @@ def test_ids_count_from_one_in_each_sentence(write):
     assert message(readers.read, name).startswith(f"{name}:4: id 2 where 1 is due")
 
 
-COLUMNS = """-DOCSTART- -X- O O
-
-EU NNP B-NP B-ORG
-rejects VBZ B-VP O
-# # O O
-
--DOCSTART- -X- O O
-# NNP B-NP B-MISC
-lamb\u200b NN I-NP O
-"""
-CONTENT = [
-    {
-        "words": ["EU", "rejects", "#"],
-        "2": ["NNP", "VBZ", "#"],
-        "3": ["B-NP", "B-VP", "O"],
-        "labels": ["B-ORG", "O", "O"],
-    },
-    {
-        "words": ["#", "lamb\u200b"],
-        "2": ["NNP", "NN"],
-        "3": ["B-NP", "I-NP"],
-        "labels": ["B-MISC", "O"],
-    },
-]
-
-
 @ends
 @packs
 @pytest.mark.parametrize("between", [" ", "\t", "   "], ids=["blank", "tab", "blanks"])
 @pytest.mark.parametrize("read", [readers.read, readers.sentences], ids=["read", "sentences"])
 def test_sentences_of_column_files(write, tmp_path, end, packed, between, read):
-    text = ENDS[end](COLUMNS.replace(" ", between))
+    text = ENDS[end](SENTENCES.replace(" ", between))
     name = write(("a.conll" if read is readers.read else "a.any") + packed, text)
     found = list(read(tmp_path / name))
     assert [dict(row) for row in found] == CONTENT

@@ -7,9 +7,11 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pytest
 
-from zoo.data.dataset import Dataset, shard
+from zoo.data.batch import collate
+from zoo.data.dataset import Dataset
 from zoo.data.interleave import HeadBatch, InterleavedDataset
 from zoo.data.readers import Row
+from zoo.data.sampler import shard
 from zoo.data.stream import Stream
 
 LENGTHS = {
@@ -22,19 +24,15 @@ LENGTHS = {
 def rows(lengths, base=100) -> list[Row]:
     """Rows of these lengths, in which every token is different."""
     ends = [0, *accumulate(lengths)]
-    return [Row({"ids": [*range(base + a, base + b)]}, "") for a, b in pairwise(ends)]
+    return [Row({"inputs": [*range(base + a, base + b)]}, "") for a, b in pairwise(ends)]
 
 
 def write(folder, name, lengths, base=100) -> Dataset:
     return Dataset.write(
         rows(lengths, base),
-        lambda row: {"ids": row["ids"], "target": len(row["ids"])},
+        lambda row: {"inputs": row["inputs"], "targets": len(row["inputs"])},
         folder / name,
     )
-
-
-def doubled(examples):
-    return [{**example, "ids": [*example["ids"], *example["ids"]]} for example in examples]
 
 
 @pytest.fixture
@@ -47,14 +45,12 @@ def datasets(tmp_path):
 
 @pytest.fixture
 def turns(datasets):
-    return InterleavedDataset(
-        datasets, {"long": doubled, "short": lambda same: same, "one": lambda same: same}
-    )
+    return InterleavedDataset(datasets)
 
 
 @pytest.fixture
 def stream(tmp_path):
-    return Stream.write(rows([7] * 9), lambda row: {"target": row["ids"]}, tmp_path / "stream")
+    return Stream.write(rows([7] * 9), lambda row: {"targets": row["inputs"]}, tmp_path / "stream")
 
 
 def by_head(plan) -> dict[str, list[np.ndarray]]:
@@ -96,7 +92,7 @@ def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
     datasets = {
         f"h{place}": write(tmp_path, f"h{place}", [2] * count) for place, count in enumerate(counts)
     }
-    heads = [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)]
+    heads = [turn.head for turn in InterleavedDataset(datasets).sampler(100, 1)]
     assert len(heads) == sum(counts)
     for done in range(len(heads) + 1):
         for place, count in enumerate(counts):
@@ -106,7 +102,7 @@ def test_turns_are_spread_over_the_whole_epoch(tmp_path, counts):
 
 def test_a_head_with_half_as_many_batches_has_every_third_turn(tmp_path):
     datasets = {"a": write(tmp_path, "a", [2] * 8), "b": write(tmp_path, "b", [2] * 4)}
-    assert [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)] == [
+    assert [turn.head for turn in InterleavedDataset(datasets).sampler(100, 1)] == [
         "a",
         "b",
         "a",
@@ -115,13 +111,13 @@ def test_a_head_with_half_as_many_batches_has_every_third_turn(tmp_path):
 
 def test_a_single_batch_stands_in_the_middle(tmp_path):
     datasets = {"one": write(tmp_path, "one", [2]), "many": write(tmp_path, "many", [2] * 8)}
-    heads = [turn.head for turn in InterleavedDataset(datasets, {}).sampler(100, 1)]
+    heads = [turn.head for turn in InterleavedDataset(datasets).sampler(100, 1)]
     assert heads.index("one") == 4
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_windows_of_a_stream_keep_their_order(datasets, stream, seed):
-    turns = InterleavedDataset({**datasets, "text": stream}, {})
+    turns = InterleavedDataset({**datasets, "text": stream})
     generator = None if seed is None else np.random.default_rng(seed)
     plan = [*turns.sampler(12, 3, generator)]
     windows = [turn.rows for turn in plan if turn.head == "text"]
@@ -136,33 +132,23 @@ def test_windows_of_a_stream_keep_their_order(datasets, stream, seed):
             token for window in windows for start, end, _ in window for token in range(start, end)
         ]
         assert sorted(reached) == [*range(63)]
-    batches = [turns.batch(turn) for turn in plan if turn.head == "text"]
+    batches = [collate(turns.examples(turn)) for turn in plan if turn.head == "text"]
     assert [batch.continues for batch in batches] == [False] + [True] * (len(windows) - 1)
 
 
-def test_a_batch_is_the_one_of_its_own_dataset_and_says_whose_it_is(turns, datasets):
+def test_examples_are_those_of_their_own_dataset_and_say_whose_they_are(turns, datasets):
     for turn in turns.sampler(24, 4):
-        batch, own = turns.batch(turn), datasets[turn.head].batch(turn.rows)
-        assert batch.head == turn.head
-        for name in ("ids", "lengths", "row_numbers", "target"):
-            assert getattr(batch, name).tolist() == getattr(own, name).tolist()
-        assert int(batch.ids[0, 0]) // 1000 == [*LENGTHS].index(turn.head) + 1
-
-
-def test_in_training_a_batch_is_varied_by_its_own_head(turns, datasets):
-    def other(examples):
-        raise AssertionError("what is given says only that it is to be varied")
-
-    for turn in turns.sampler(24, 4):
-        lengths = datasets[turn.head].batch(turn.rows).lengths
-        varied = turns.batch(turn, other)
-        assert varied.lengths.tolist() == (lengths * (2 if turn.head == "long" else 1)).tolist()
-        assert varied.head == turn.head
+        some, own = turns.examples(turn), datasets[turn.head].examples(turn.rows)
+        assert [example["head"] for example in some] == [turn.head] * len(turn)
+        for example, wanted in zip(some, own, strict=True):
+            assert example["inputs"].tolist() == wanted["inputs"].tolist()
+            assert example["targets"] == wanted["targets"]
+            assert example["inputs"][0] // 1000 == [*LENGTHS].index(turn.head) + 1
 
 
 def test_an_epoch_is_counted_in_what_its_datasets_count_in(turns, datasets, stream):
     assert (len(turns), turns.progress()) == (31, 31)
-    with_text = InterleavedDataset({**datasets, "text": stream}, {})
+    with_text = InterleavedDataset({**datasets, "text": stream})
     assert (len(with_text), with_text.progress()) == (31 + 9, 31 + 63)
     plan = [*with_text.sampler(12, 3)]
     assert sum(map(with_text.progress, plan)) == with_text.progress()
@@ -172,7 +158,7 @@ def test_an_epoch_is_counted_in_what_its_datasets_count_in(turns, datasets, stre
 
 
 def test_a_place_names_the_head_and_the_rows(datasets, stream):
-    turns = InterleavedDataset({**datasets, "text": stream}, {})
+    turns = InterleavedDataset({**datasets, "text": stream})
     assert turns.describe_batch(HeadBatch("short", np.array([4, 0]))) == "short, training rows 5, 1"
     window = HeadBatch("text", np.array([[7, 9, 1], [30, 32, 1]]))
     assert (
@@ -182,22 +168,22 @@ def test_a_place_names_the_head_and_the_rows(datasets, stream):
 
 
 def test_a_fingerprint_is_of_all_rows_and_whose_they_are(tmp_path, datasets):
-    found = InterleavedDataset(datasets, {}).fingerprint()
+    found = InterleavedDataset(datasets).fingerprint()
     again = {name: Dataset(tmp_path / name) for name in datasets}
-    assert InterleavedDataset(again, {}).fingerprint() == found
+    assert InterleavedDataset(again).fingerprint() == found
     others = [
         {**datasets, "one": write(tmp_path, "other", [4], 3001)},
         {**datasets, "long": datasets["short"], "short": datasets["long"]},
         {"long": datasets["long"], "short": datasets["short"]},
         {"long": datasets["long"], "short": datasets["short"], "two": datasets["one"]},
     ]
-    prints = {InterleavedDataset(other, {}).fingerprint() for other in others}
+    prints = {InterleavedDataset(other).fingerprint() for other in others}
     assert len(prints | {found}) == 5
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_processes_share_a_turn_row_by_row(turns, datasets, stream, world):
-    whole = InterleavedDataset({**datasets, "text": stream}, turns.augment)
+    whole = InterleavedDataset({**datasets, "text": stream})
     for turn in whole.sampler(24, 4):
         mine = [shard(turn, rank, world) for rank in range(world)]
         assert {part.head for part in mine} == {turn.head}
@@ -205,12 +191,13 @@ def test_processes_share_a_turn_row_by_row(turns, datasets, stream, world):
         for rank, part in enumerate(mine):
             assert part.rows.tolist() == turn.rows[rank::world].tolist()
             if len(part):
-                index = whole.batch(part).row_numbers.tolist()
-                assert index == whole.batch(turn).row_numbers[rank::world].tolist()
+                found = [example["inputs"].tolist() for example in whole.examples(part)]
+                all_of_it = [example["inputs"].tolist() for example in whole.examples(turn)]
+                assert found == all_of_it[rank::world]
 
 
 def test_a_process_without_a_row_takes_the_first_one_for_its_shape(turns):
     (turn,) = (turn for turn in turns.sampler(24, 4) if turn.head == "one")
     none = shard(turn, 1, 2)
     assert (len(none), none.head) == (0, "one")
-    assert turns.batch(turn[:1]).ids.tolist() == [[3000, 3001, 3002, 3003]]
+    assert collate(turns.examples(turn[:1])).inputs.tolist() == [[3000, 3001, 3002, 3003]]

@@ -8,14 +8,26 @@ import pytest
 from tag_cases import SPANS, TUTORIAL, sentences
 
 from zoo.data import labelled_words
-from zoo.data.dataset import Dataset
+from zoo.data.processors import LabelEncoder, WordCounts
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
+from zoo.text.tokenizers import Characters, Lowercase
 
 
 def row(words=None, labels=None, **more) -> Row:
     columns = {"words": words, "labels": labels}
     return Row({n: v for n, v in columns.items() if v is not None} | more, "f.jsonl:7")
+
+
+def learned(rows) -> dict:
+    """What is learned from rows, as plain data."""
+    found = labelled_words.learn(rows)
+    return {
+        "labels": found["labels"].labels,
+        "exceptions": found["labels"].exceptions,
+        "characters": found["characters"].characters,
+        "seen": [*found["seen"].counts.items()],
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,9 +80,9 @@ def test_a_long_value_is_shown_in_part():
 
 
 def test_labels_become_ids_or_name_the_word_they_are_of():
-    assert labelled_words.label_ids(row("a b a", "Y X Y"), {"X": 0, "Y": 1}) == [1, 0, 1]
+    assert labelled_words.label_ids(row("a b a", "Y X Y"), LabelEncoder(["X", "Y"])) == [1, 0, 1]
     with pytest.raises(RowError) as caught:
-        labelled_words.label_ids(row(["a", "New York"], ["X", "Z"]), {"X": 0})
+        labelled_words.label_ids(row(["a", "New York"], ["X", "Z"]), LabelEncoder(["X"]))
     line = "label 'Z' of word 2, 'New_York', does not occur in the training rows"
     assert str(caught.value) == f"f.jsonl:7: {line}"
 
@@ -101,14 +113,15 @@ def test_words_are_taken_from_a_row_or_found_in_its_text():
 
 def test_what_is_learned_is_sorted_and_complete():
     rows = sentences(("the ab", "Y X"), ("ab cab th zoo", "X Y X Y"))
-    assert labelled_words.learn(rows) == {
+    found = learned(rows)
+    assert found == {
         "labels": ["X", "Y"],
-        "alphabet": "abht",  # c, e, o and z are in one word each, and ab is one word
-        "seen": "ab\ncab\nth\nthe\nzoo",
         "exceptions": [],
+        "characters": "abht",  # c, e, o and z are in one word each, and ab is one word
+        "seen": [("ab", 2), ("cab", 1), ("th", 1), ("the", 1), ("zoo", 1)],
     }
-    assert labelled_words.learn(iter(rows)) == labelled_words.learn(rows[::-1])
-    assert labelled_words.learn(TUTORIAL)["labels"] == ["DET", "NN", "V"]
+    assert learned(iter(rows)) == learned(rows[::-1]) == found
+    assert learned(TUTORIAL)["labels"] == ["DET", "NN", "V"]
 
 
 def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog):
@@ -116,7 +129,7 @@ def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog)
         ("a b", "O I-X"), ("c", "I-X"), ("d e", "B-Y I-X"), ("f g h", "B-X I-X O"), ("i j", "O I-X")
     )
     with caplog.at_level(logging.INFO, "zoo"):
-        found = labelled_words.learn(rows)["exceptions"]
+        found = learned(rows)["exceptions"]
     assert found == [("", "I-X"), ("B-Y", "I-X"), ("O", "I-X")]
     assert [record.getMessage() for record in caplog.records] == [
         "rows:2: label I-X at the beginning, which is no BIO",
@@ -124,14 +137,14 @@ def test_labels_against_bio_are_exceptions_and_the_first_of_each_is_said(caplog)
         "rows:1: label I-X after O, which is no BIO",
     ]
     caplog.clear()
-    assert labelled_words.learn(SPANS)["exceptions"] == []
-    assert labelled_words.learn(sentences(("a b", "I-X Z")))["exceptions"] == []  # Z is of no span
+    assert learned(SPANS)["exceptions"] == []
+    assert learned(sentences(("a b", "I-X Z")))["exceptions"] == []  # Z is of no span
     assert not caplog.records
 
 
 def test_what_has_begun_must_end_where_there_are_labels_for_ends():
     rows = sentences(("a b c", "B-X E-X O"), ("d e", "B-X O"), ("f", "S-X"))
-    assert labelled_words.learn(rows)["exceptions"] == [("B-X", "O")]
+    assert learned(rows)["exceptions"] == [("B-X", "O")]
 
 
 @pytest.mark.parametrize("rows", [sentences(("a b", "O O")), []])
@@ -140,14 +153,15 @@ def test_one_label_is_too_few(rows):
         labelled_words.learn(rows)
 
 
-def test_singletons_are_ids_that_occur_once_in_all_rows(tmp_path, monkeypatch):
-    rows = [[4, 5, 5], [6], [], [7, 4, 1, 9]]
-    dataset = Dataset.write(
-        [Row({"ids": ids}, "here") for ids in rows], lambda r: {"ids": r["ids"]}, tmp_path / "s"
-    )
-    found = labelled_words.singletons(dataset, 12)
-    assert (str(found.dtype), found.shape) == ("torch.bool", (12,))
-    assert found.nonzero().flatten().tolist() == [1, 6, 7, 9]
+def test_singletons_are_ids_that_occur_once_in_all_words():
+    seen = WordCounts({"a": 1, "b": 2, "c": 1, "C": 1, "new": 1})
+    tokenizer = Lowercase(["<pad>", "<unk>", "<bos>", "<eos>", "a", "b", "c", "d"])
+    found = labelled_words.singletons(seen, tokenizer)
+    assert (str(found.dtype), found.shape) == ("torch.bool", (8,))
+    assert found.nonzero().flatten().tolist() == [1, 4]  # "new" is unknown, c stands for C too
+    pieces = Characters(["<pad>", "<unk>", "<bos>", "<eos>", "a", "b", "c", "n"])
+    found = labelled_words.singletons(seen, pieces)
+    assert found.nonzero().flatten().tolist() == [4, 6, 7]  # C, e and w are unknown: three times
 
 
 def test_the_surest_mistakes_come_first_each_in_its_sentence():

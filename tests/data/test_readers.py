@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data import conll, readers
+from zoo.data import readers
 from zoo.errors import InputError, RowError
 
 PLAIN = [("a good film", "pos"), ("bad, \N{SNOWMAN}", "neg"), ("", "neg")]
@@ -25,16 +25,6 @@ FORMATS = {
     "a.csv": 'text,label\na good film,pos\n"bad, \N{SNOWMAN}",neg\n,neg\n',
     "a.tsv": "text\tlabel\na good film\tpos\nbad, \N{SNOWMAN}\tneg\n\tneg\n",
 }
-CONLLU = """# sent_id = 1
-# text = vámonos al mar
-1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_
-1\tvamos\tir\tVERB\t_\t_\t0\troot\t_\t_
-2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_\t_
-2.1\tgo\tgo\tVERB\t_\t_\t_\t_\t_\t_
-
-# text = sí
-1\tsí\tsí\tINTJ\t_\t_\t0\troot\t_\t_
-"""
 PACKED = pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 
 
@@ -64,23 +54,6 @@ def test_a_text_file_holds_a_row_per_line(write, packed):
 
 
 @PACKED
-def test_words_of_conllu_leave_ranges_and_empty_nodes_out(write, packed):
-    first, second = readers.read(name := write("a.conllu" + ".gz" * packed, CONLLU))
-    assert first["words"] == ["vamos", "nos"]
-    assert first["upos"] == ["VERB", "PRON"]
-    assert first["deprel"] == ["root", "obj"]
-    assert second == {
-        **{c: ["_"] for c in conll.CONLLU},
-        "words": ["sí"],
-        "lemma": ["sí"],
-        "upos": ["INTJ"],
-        "head": ["0"],
-        "deprel": ["root"],
-    }
-    assert (first.source, second.source) == (f"{name}:1", f"{name}:8")
-
-
-@PACKED
 def test_parallel_files_are_read_line_by_line(write, packed):
     source = write("a.en" + ".gz" * packed, "\ufeffone\r\n\r\n")
     target = write("a.ja" + ".gz" * packed, "一\n空\n")
@@ -104,9 +77,9 @@ def test_the_texts_of_a_folder_are_read_in_the_order_of_their_names(write):
     assert [row.source for row in readers.read("f")] == sorted(names)
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "a.conllu"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_byte_order_mark_and_crlf_change_nothing(write, name):
-    text = FORMATS.get(name, CONLLU)
+    text = FORMATS[name]
     plain = read(write(name, text))
     assert read(write(name, "\ufeff" + text.replace("\n", "\r\n"))) == plain
 

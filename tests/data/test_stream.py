@@ -11,7 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data.dataset import IGNORE_INDEX, Dataset, ExampleList, bucket_sampler, shard
+from zoo.data.batch import IGNORE_INDEX, collate
+from zoo.data.dataset import Dataset, ExampleList
+from zoo.data.sampler import BucketSampler, shard
 from zoo.data.stream import SHORTEST, Stream
 from zoo.text.special_ids import EOS, PAD
 
@@ -24,7 +26,7 @@ seeds = st.integers(0, 99)
 
 def stored(folder, *rows):
     return Stream.write(
-        [{"target": row} for row in rows], dict, folder / str(len([*folder.iterdir()]))
+        [{"targets": row} for row in rows], dict, folder / str(len([*folder.iterdir()]))
     )
 
 
@@ -38,22 +40,27 @@ def planned(stream, limits, seed=None):
     return list(stream.sampler(*limits, generator))
 
 
+def made(stream, window):
+    return collate(stream.examples(window))
+
+
 def flat(stream, windows, name):
     """The `ids` or the `target` of all windows, column after column, without padding."""
-    made = [(getattr(batch, name), batch.lengths) for batch in map(stream.batch, windows)]
+    batches = [made(stream, window) for window in windows]
+    parts = [(getattr(batch, name), batch.lengths) for batch in batches]
     columns = range(len(windows[0]))
-    return [int(i) for c in columns for values, sizes in made for i in values[c, : sizes[c]]]
+    return [int(i) for c in columns for values, sizes in parts for i in values[c, : sizes[c]]]
 
 
 def test_the_targets_of_all_rows_are_stored_as_one(tmp_path):
-    rows = [{"ids": [EOS, *words], "target": [*words, EOS]} for words in ([5, 6], [], [7])]
+    rows = [{"inputs": [EOS, *words], "targets": [*words, EOS]} for words in ([5, 6], [], [7])]
     stream = Stream.write(rows, dict, tmp_path / "dataset")
     assert isinstance(stream, Stream)
     assert stream.tokens.tolist() == [5, 6, EOS, EOS, 7, EOS]
     assert stream.row_ends.tolist() == [3, 4, 6]
     assert (stream.tokens.dtype, stream.row_ends.dtype) == (np.int32, np.int64)
     assert len(stream) == 3
-    assert {name: ids.tolist() for name, ids in stream[2].items()} == {"ids": [7, EOS]}
+    assert {name: ids.tolist() for name, ids in stream[2].items()} == {"inputs": [7, EOS]}
     assert Stream(tmp_path / "dataset").tokens.tolist() == stream.tokens.tolist()
 
 
@@ -62,8 +69,8 @@ def test_the_targets_of_all_rows_are_stored_as_one(tmp_path):
 def test_each_token_is_a_target_once_and_the_one_before_it_is_read(tmp_path, size, limits):
     stream = counting(tmp_path, size)
     windows = planned(stream, limits)
-    assert flat(stream, windows, "target") == list(range(10, 10 + size))
-    assert flat(stream, windows, "ids") == [EOS, *range(10, 9 + size)]
+    assert flat(stream, windows, "targets") == list(range(10, 10 + size))
+    assert flat(stream, windows, "inputs") == [EOS, *range(10, 9 + size)]
 
 
 @QUICK
@@ -74,9 +81,9 @@ def test_a_training_leaves_out_what_is_before_its_offset(tmp_path, size, limits,
     first = int(windows[0][0, 0])
     assert 0 <= first < max(1, tokens // rows)
     assert first < size
-    assert flat(stream, windows, "target") == list(range(10 + first, 10 + size))
+    assert flat(stream, windows, "targets") == list(range(10 + first, 10 + size))
     before = EOS if first == 0 else 9 + first
-    assert flat(stream, windows, "ids") == [before, *range(10 + first, 9 + size)]
+    assert flat(stream, windows, "inputs") == [before, *range(10 + first, 9 + size)]
 
 
 @QUICK
@@ -92,7 +99,7 @@ def test_columns_go_on_and_are_of_one_length(tmp_path, size, limits, seed):
     assert lengths.max() - lengths.min() <= 1
     for number, window in enumerate(windows):
         assert window[:, 2].tolist() == [int(number > 0)] * len(window)
-        assert stream.batch(window).continues is (number > 0)
+        assert made(stream, window).continues is (number > 0)
 
 
 @QUICK
@@ -114,32 +121,30 @@ def test_windows_are_as_long_as_asked(tmp_path, size, limits, seed):
 def test_padding_stands_behind_the_tokens_alone(tmp_path, size, limits, seed):
     stream = counting(tmp_path, size)
     for window in planned(stream, limits, seed):
-        batch = stream.batch(window)
+        batch = made(stream, window)
         assert batch.lengths.tolist() == (window[:, 1] - window[:, 0]).tolist()
-        assert batch.row_numbers.tolist() == window[:, 0].tolist()
-        assert batch.ids.shape == batch.target.shape == (len(window), int(batch.lengths.max()))
-        real = torch.arange(batch.ids.size(1)) < batch.lengths[:, None]
+        assert batch.inputs.shape == batch.targets.shape == (len(window), int(batch.lengths.max()))
+        real = torch.arange(batch.inputs.size(1)) < batch.lengths[:, None]
         assert torch.equal(batch.target_mask, real)
-        assert torch.equal(batch.ids != PAD, real)
+        assert torch.equal(batch.inputs != PAD, real)
 
 
 def test_a_window_is_this():
     tensors = {
-        "ids": [[EOS, 10, 11], [13, PAD, PAD]],
-        "target": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
+        "inputs": [[EOS, 10, 11], [13, PAD, PAD]],
+        "targets": [[10, 11, 12], [14, IGNORE_INDEX, IGNORE_INDEX]],
         "lengths": [3, 1],
-        "row_numbers": [0, 4],
     }
     stream = Stream.__new__(Stream)
-    stream.values = {"ids": np.arange(10, 17, dtype=np.int32)}
-    batch = stream.batch(np.array([[0, 3, 0], [4, 5, 0]]))
+    stream.values = {"inputs": np.arange(10, 17, dtype=np.int32)}
+    batch = made(stream, np.array([[0, 3, 0], [4, 5, 0]]))
     assert {name: getattr(batch, name).tolist() for name in tensors} == tensors
     assert {getattr(batch, name).dtype for name in tensors} == {torch.int64}
     assert batch.continues is False
-    assert stream.batch(np.array([[3, 5, 1]])).continues is True
-    assert stream.batch(np.array([[3, 5, 1]])).ids.tolist() == [[12, 13]]
-    over = stream.batch(np.array([[3, 3, 1], [7, 7, 1]]))  # columns that have ended before others
-    assert (over.ids.tolist(), over.target.tolist()) == ([[PAD]] * 2, [[IGNORE_INDEX]] * 2)
+    assert made(stream, np.array([[3, 5, 1]])).continues is True
+    assert made(stream, np.array([[3, 5, 1]])).inputs.tolist() == [[12, 13]]
+    over = made(stream, np.array([[3, 3, 1], [7, 7, 1]]))  # columns that have ended before others
+    assert (over.inputs.tolist(), over.targets.tolist()) == ([[PAD]] * 2, [[IGNORE_INDEX]] * 2)
     assert over.lengths.tolist() == [0, 0]
 
 
@@ -157,7 +162,7 @@ def test_a_short_stream_has_fewer_columns(tmp_path, size, wanted):
     stream = counting(tmp_path, size)
     assert [window.tolist() for window in planned(stream, (640, 64))] == wanted
     for seed in range(20):
-        targets = flat(stream, planned(stream, (640, 64), seed), "target")
+        targets = flat(stream, planned(stream, (640, 64), seed), "targets")
         assert targets
         assert targets == list(range(10, 10 + size))[-len(targets) :]
 
@@ -186,12 +191,12 @@ def test_the_lengths_of_windows_are_merity_s(tmp_path):
 def test_a_share_of_the_columns_is_what_all_of_them_are(tmp_path):
     stream = counting(tmp_path, 101)
     for window in planned(stream, (60, 5), 4):
-        whole = stream.batch(window)
+        whole = made(stream, window)
         for rank in range(2):
-            part = stream.batch(shard(window, rank, 2))
-            wide = part.ids.size(1)
-            assert torch.equal(part.ids, whole.ids[rank::2, :wide])
-            assert torch.equal(part.target, whole.target[rank::2, :wide])
+            part = made(stream, shard(window, rank, 2))
+            wide = part.inputs.size(1)
+            assert torch.equal(part.inputs, whole.inputs[rank::2, :wide])
+            assert torch.equal(part.targets, whole.targets[rank::2, :wide])
             assert part.continues == whole.continues
 
 
@@ -205,13 +210,13 @@ def test_an_epoch_of_a_stream_is_counted_in_tokens(tmp_path):
 
 
 def test_an_epoch_of_rows_is_counted_in_rows(tmp_path):
-    some = [{"ids": [4] * (number % 5)} for number in range(30)]
+    some = [{"inputs": [4] * (number % 5)} for number in range(30)]
     for dataset in (ExampleList(some), Dataset.write(some, dict, tmp_path / "dataset")):
         assert dataset.progress() == 30
         for seed in (None, 7):
             generators = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
             own = list(dataset.sampler(20, 6, generators[0]))
-            wanted = bucket_sampler(dataset, 20, 6, generators[1])
+            wanted = BucketSampler(dataset, 20, 6, generators[1])
             assert [rows.tolist() for rows in own] == [rows.tolist() for rows in wanted]
             counts = [dataset.progress(rows) for rows in own]
             assert counts == [len(rows) for rows in own]
@@ -219,7 +224,7 @@ def test_an_epoch_of_rows_is_counted_in_rows(tmp_path):
 
 
 def test_a_batch_says_where_it_is_from(tmp_path):
-    rows = ExampleList([{"ids": [4]}] * 20)
+    rows = ExampleList([{"inputs": [4]}] * 20)
     assert rows.describe_batch(np.array([4, 0, 19])) == "training rows 5, 1, 20"
     assert rows.describe_batch(np.arange(8)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8"
     assert rows.describe_batch(np.arange(9)) == "training rows 1, 2, 3, 4, 5, 6, 7, 8, …"
@@ -242,8 +247,8 @@ def test_a_last_window_names_tokens_that_are_there(tmp_path):
 def test_a_fingerprint_is_that_of_the_rows_and_computed_once(tmp_path, monkeypatch, kind):
     made, real = [], hashlib.sha256
     monkeypatch.setattr("zoo.data.dataset.hashlib.sha256", lambda: made.append(1) or real())
-    rows = [{"ids": [EOS, 4], "target": [4, EOS]}, {"ids": [EOS], "target": [EOS]}]
-    moved = [{"ids": [EOS], "target": [4]}, {"ids": [EOS, 4], "target": [EOS, EOS]}]
+    rows = [{"inputs": [EOS, 4], "targets": [4, EOS]}, {"inputs": [EOS], "targets": [EOS]}]
+    moved = [{"inputs": [EOS], "targets": [4]}, {"inputs": [EOS, 4], "targets": [EOS, EOS]}]
     datasets = [
         kind.write(some, dict, tmp_path / str(number))
         for number, some in enumerate((rows, rows, rows[::-1], moved))

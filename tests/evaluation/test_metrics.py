@@ -7,8 +7,12 @@ import math
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
+from tasks.generate import Generate, GenerateConfig
+from zoo.data.readers import Row
 from zoo.evaluation import metrics
+from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.text.special_ids import EOS, UNK
+from zoo.text.tokenizers import TOKENIZERS
 
 ENGLISH = ["two small birds stand there", "The old Dog sleeps.", "a house", "I see it, too"]
 GERMAN = ["zwei kleine Vögel stehen da", "Der alte Hund schläft.", "ein Haus", "Ich seh's auch"]
@@ -129,6 +133,7 @@ def test_many_answers_that_end_in_a_full_stop_are_scored_without_a_word(caplog):
 
 
 TEXTS = ["the cat sat", "", "a\n b\r\nc", " the  end\n"]
+ODD = ["one\u2028two", "a\u00a0b\tc", "x\x0by\x1cz", "tab\tend \n", "\r", "\n\r\n\r"]
 LN2 = math.log(2)
 
 
@@ -190,6 +195,26 @@ def test_tokens_do_not_count_where_the_nats_are_the_same():
     few, many = (metrics.perplexity(answers(30.0, tokens=n), ["a cat sat"], True) for n in (4, 10))
     assert (few.pop("loss"), many.pop("loss")) == (7.5, 3)
     assert few == many
+
+
+def generate(kind, stream):
+    tokenizer = TOKENIZERS[kind].train([*TEXTS, *ODD], 60)
+    shape = BackboneConfig(vocabulary_size=len(tokenizer), bidirectional=False)
+    processors = {"tokenizer": tokenizer}
+    return Generate(Backbone(shape), processors, GenerateConfig(stream=stream))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["whitespace", "characters"])
+def test_what_has_a_token_to_a_word_or_character_is_scored_by_its_tokens(stream, kind):
+    task = generate(kind, stream)
+    rows = [Row({"text": text}, "row") for text in [*TEXTS, *ODD]]
+    targets = [task.encode(row)["targets"] for row in rows]
+    found = task.compute_metrics([metrics.likelihood({"": 3.0 * len(t)}, t) for t in targets], rows)
+    assert found["loss"] == pytest.approx(3)
+    bits = found["bits_per_character"]
+    each = {"whitespace": math.log(found["perplexity"]), "characters": bits * LN2}
+    assert each[kind] == pytest.approx(3)
 
 
 FIGURES = ["accuracy", "accuracy_unseen", "sentence_accuracy"]

@@ -10,15 +10,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from backbone_cases import make_backbone
 from torch import nn
 from torch.nn import functional as F
 
-from tasks.generate import Generate
+from tasks.generate import Generate, GenerateConfig
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
 from zoo.evaluation import perplexity
-from zoo.evaluation.perplexity import PerplexityConfig
-from zoo.nn.backbone import Backbone
+from zoo.evaluation.config import EvaluationConfig
 from zoo.text.special_ids import EOS, UNK
 from zoo.text.tokenizers import Characters
 
@@ -30,7 +30,7 @@ softmaxes = pytest.mark.parametrize("softmax", ["full", "adaptive"])
 def model(softmax="full", dtype=torch.float32, tied=True, **options):
     """Two layers with strong weights, and dropout that no measure may see."""
     torch.manual_seed(0)
-    backbone = Backbone(
+    backbone = make_backbone(
         len(TOKENIZER),
         embedding_size=6,
         hidden_size=8,
@@ -43,7 +43,8 @@ def model(softmax="full", dtype=torch.float32, tied=True, **options):
         **options,
     )
     cuts = [6, 11] if softmax == "adaptive" else None
-    made = Generate(backbone, TOKENIZER, softmax=softmax, cutoffs=cuts, tied=tied, dropout=0.5)
+    config = GenerateConfig(softmax=softmax, cutoffs=cuts, tied=tied, dropout=0.5)
+    made = Generate(backbone, {"tokenizer": TOKENIZER}, config)
     for part in made.parameters():
         part.data *= 2
     nn.init.normal_(made.tokens.bias)
@@ -66,7 +67,7 @@ def it(tmp_path):
 
 
 def of_tokens(folder, tokens):
-    return Stream.write([Row({}, "it")], lambda _: {"target": list(map(int, tokens))}, folder)
+    return Stream.write([Row({}, "it")], lambda _: {"targets": list(map(int, tokens))}, folder)
 
 
 def close(found, wanted, bound=1e-5):
@@ -125,24 +126,22 @@ def remembered(task, tokens, settings):
 
 @softmaxes
 @pytest.mark.parametrize("window", [1, 5, 16, 512])
-def test_static_scores_every_token_from_all_before_it(monkeypatch, it, softmax, window):
-    monkeypatch.setattr(perplexity, "WINDOW", window)
+def test_static_scores_every_token_from_all_before_it(it, softmax, window):
     task = model(softmax)
     assert len(it.tokens) == sum(len(text) + 1 for text in ROWS)
-    found = perplexity.static(task, it)
+    found = perplexity.static(task, it, window=window)
     close(found, plain(task, it.tokens))
     assert np.abs(found[1:] - plain(task, it.tokens[1:])).max() > 0.01  # what is before counts
 
 
 @pytest.mark.parametrize("window", [1, 4, 512])
 @pytest.mark.parametrize(("columns", "rows"), [(2, ROWS), (7, ROWS), (999, ROWS), (5, [""])])
-def test_each_column_begins_anew(monkeypatch, tmp_path, task, window, columns, rows):
-    monkeypatch.setattr(perplexity, "WINDOW", window)
+def test_each_column_begins_anew(tmp_path, task, window, columns, rows):
     tokens = (it := stream(tmp_path / "it", rows)).tokens
     edges = np.linspace(0, len(tokens), min(columns, max(1, len(tokens) // 2)) + 1).astype(int)
     parts = [(tokens[a:b], tokens[a - 1] if a else EOS) for a, b in pairwise(edges)]
     wanted = np.concatenate([plain(task, *part) for part in parts])
-    close(perplexity.static(task, it, columns), wanted)
+    close(perplexity.static(task, it, columns, window), wanted)
 
 
 DYNAMIC = {"dynamic_steps": 7, "dynamic_rate": 0.01}
@@ -152,7 +151,7 @@ DYNAMIC = {"dynamic_steps": 7, "dynamic_rate": 0.01}
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 def test_dynamic_that_hardly_learns_is_static(it, softmax, steps):
     task = model(softmax)
-    found = perplexity.dynamic(task, it, PerplexityConfig(dynamic_steps=steps, dynamic_rate=1e-9))
+    found = perplexity.dynamic(task, it, EvaluationConfig(dynamic_steps=steps, dynamic_rate=1e-9))
     close(found, plain(task, it.tokens), 1e-4)
 
 
@@ -161,7 +160,7 @@ def test_dynamic_that_hardly_learns_is_static(it, softmax, steps):
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_dynamic_learns_from_each_piece_once_it_was_scored(it, softmax, tied, decay):
     task = model(softmax, torch.float64, tied)
-    settings = PerplexityConfig(**DYNAMIC, dynamic_decay=decay)
+    settings = EvaluationConfig(**DYNAMIC, dynamic_decay=decay)
     wanted = learned(task, it.tokens, settings)
     close(perplexity.dynamic(task, it, settings), wanted)
     assert np.abs(wanted - plain(task, it.tokens))[7:].mean() > 0.01
@@ -170,21 +169,21 @@ def test_dynamic_learns_from_each_piece_once_it_was_scored(it, softmax, tied, de
 def test_dynamic_leaves_the_model_as_it_is(it, task):
     before, static = copy.deepcopy(task.state_dict()), perplexity.static(task, it)
     with torch.no_grad():
-        first = perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC))
+        first = perplexity.dynamic(task, it, EvaluationConfig(**DYNAMIC))
     assert all(torch.equal(part, before[name]) for name, part in task.state_dict().items())
     assert all(part.grad is None for part in task.parameters())
     assert np.array_equal(perplexity.static(task, it), static)
-    assert np.array_equal(perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC)), first)
+    assert np.array_equal(perplexity.dynamic(task, it, EvaluationConfig(**DYNAMIC)), first)
 
 
 def test_dynamic_finds_a_text_that_repeats_itself_likely(tmp_path, task):
     it = stream(tmp_path / "it", ["fade a bed"] * 30)
-    found = perplexity.dynamic(task, it, PerplexityConfig(dynamic_steps=5, dynamic_rate=0.02))
+    found = perplexity.dynamic(task, it, EvaluationConfig(dynamic_steps=5, dynamic_rate=0.02))
     assert found[-110:].mean() < perplexity.static(task, it)[-110:].mean() / 3
 
 
 def test_dynamic_learns_with_a_learned_state(it):
-    perplexity.dynamic(model(learned_state=True), it, PerplexityConfig(**DYNAMIC))
+    perplexity.dynamic(model(learned_state=True), it, EvaluationConfig(**DYNAMIC))
 
 
 def test_dynamic_calls_the_kernel_so_that_cudnn_can_differentiate_it(monkeypatch, it, task):
@@ -192,21 +191,22 @@ def test_dynamic_calls_the_kernel_so_that_cudnn_can_differentiate_it(monkeypatch
     for where in (torch, torch._VF):  # what zoo/rnn/lstm_fused.py calls, and what nn.LSTM does
         call = lambda *given, lstm=where.lstm: trains.append(given[6]) or lstm(*given)  # noqa: E731
         monkeypatch.setattr(where, "lstm", call)
-    perplexity.dynamic(task, it, PerplexityConfig(**DYNAMIC))
+    perplexity.dynamic(task, it, EvaluationConfig(**DYNAMIC))
     assert [*{*trains}] == [True]
 
 
 MEASURES = {
-    "static": perplexity.static,
-    "dynamic": partial(perplexity.dynamic, settings=PerplexityConfig(**DYNAMIC)),
-    "cached": partial(perplexity.cached, settings=PerplexityConfig(cache=20, cache_share=0.5)),
+    "static": partial(perplexity.static, window=6),
+    "dynamic": partial(perplexity.dynamic, evaluation=EvaluationConfig(**DYNAMIC)),
+    "cached": partial(
+        perplexity.cached, evaluation=EvaluationConfig(cache=20, cache_share=0.5, window=6)
+    ),
 }
 
 
 @pytest.mark.parametrize("place", [1, 10, 14])
 @pytest.mark.parametrize("name", MEASURES)
-def test_no_token_is_scored_by_what_stands_behind_it(monkeypatch, tmp_path, task, it, name, place):
-    monkeypatch.setattr(perplexity, "WINDOW", 6)
+def test_no_token_is_scored_by_what_stands_behind_it(tmp_path, task, it, name, place):
     tokens = np.array(it.tokens)
     other = np.concatenate([tokens[:place], 4 + (tokens[place:] - 3) % 9])
     found = MEASURES[name](task, of_tokens(tmp_path / "found", tokens))
@@ -219,9 +219,10 @@ def test_no_token_is_scored_by_what_stands_behind_it(monkeypatch, tmp_path, task
 @pytest.mark.parametrize(("size", "share", "sharpness"), [
     (1, 0.2, 0.5), (3, 0.2, 3.0), (10, 0.9, 0.5), (1000, 0.5, 1.0), (1000, 0.0, 1.0),
 ])  # fmt: skip
-def test_a_cache_remembers_the_last_places(monkeypatch, it, task, window, size, share, sharpness):
-    monkeypatch.setattr(perplexity, "WINDOW", window)
-    settings = PerplexityConfig(cache=size, cache_share=share, cache_sharpness=sharpness)
+def test_a_cache_remembers_the_last_places(it, task, window, size, share, sharpness):
+    settings = EvaluationConfig(
+        cache=size, cache_share=share, cache_sharpness=sharpness, window=window
+    )
     close(found := perplexity.cached(task, it, settings), remembered(task, it.tokens, settings))
     close(found[0], plain(task, it.tokens[:1])[0])  # it has no cache
 
@@ -229,7 +230,7 @@ def test_a_cache_remembers_the_last_places(monkeypatch, it, task, window, size, 
 def test_what_a_model_finds_impossible_has_finite_nats_with_a_cache_too(it, task):
     task.tokens.bias.data[it.tokens[0]] -= 200
     found, static = (
-        perplexity.cached(task, it, PerplexityConfig(cache=5)),
+        perplexity.cached(task, it, EvaluationConfig(cache=5)),
         perplexity.static(task, it),
     )
     close(found[0], static[0])
@@ -238,7 +239,7 @@ def test_what_a_model_finds_impossible_has_finite_nats_with_a_cache_too(it, task
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("cache", [0, 4])
 def test_rows_hold_the_sums_of_the_measures_that_are_on(it, dynamic, cache):
-    task, settings = model(), PerplexityConfig(dynamic, **DYNAMIC, cache=cache)
+    task, settings = model(), EvaluationConfig(dynamic=dynamic, **DYNAMIC, cache=cache)
     wanted = {"": perplexity.static(task, it, 2)}
     wanted |= {"_dynamic": perplexity.dynamic(task, it, settings)} if dynamic else {}
     wanted |= {"_cache": perplexity.cached(task, it, settings)} if cache else {}
@@ -254,6 +255,6 @@ def test_rows_hold_the_sums_of_the_measures_that_are_on(it, dynamic, cache):
 def test_a_single_text_is_scored_as_a_stream_of_one_row(softmax):
     task = model(softmax)
     example = task.encode(Row({"text": "a bee?\n\ncafe"}, "it"))
-    assert example["target"].count(UNK) == 1
-    assert example["target"].count(EOS) == 3
-    close(perplexity.single(task, example), plain(task, example["target"]))
+    assert example["targets"].count(UNK) == 1
+    assert example["targets"].count(EOS) == 3
+    close(perplexity.single(task, example), plain(task, example["targets"]))

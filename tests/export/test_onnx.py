@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.testing import assert_close
 
 from zoo import LSTM
-from zoo.errors import InputError
 from zoo.export import onnx
 
 
@@ -38,10 +36,3 @@ def test_a_graph_names_its_inputs_and_outputs(tmp_path):
     graph = onnx_package.load(tmp_path / "lstm.onnx").graph
     assert [value.name for value in graph.input] == ["x", "lengths"]
     assert [value.name for value in graph.output] == ["output", "h_n", "c_n"]
-
-
-@pytest.mark.parametrize("options", [{"layer_norm": True}, {"proj_size": 2}], ids=str)
-def test_layer_norm_and_projection_are_refused(tmp_path, options):
-    with pytest.raises(InputError, match="ONNX's LSTM knows neither layer norm nor projection"):
-        onnx.write(LSTM(3, 4, **options), tmp_path / "lstm.onnx")
-    assert not (tmp_path / "lstm.onnx").exists()

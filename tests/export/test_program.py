@@ -12,12 +12,13 @@ import torch
 from torch.testing import assert_close
 
 import zoo
-from tasks.classify import Classify
+from tasks.classify import Classify, ClassifyConfig
 from zoo import LSTM
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
+from zoo.data.processors import LabelEncoder
 from zoo.errors import InputError
 from zoo.export import program
-from zoo.nn.backbone import Backbone
+from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.text.tokenizers import Words
 
 SHAPES = [(1, 5), (7, 5), (1, 33), (7, 33), (2, 1)]  # batch and time
@@ -34,8 +35,10 @@ def random(model):
 
 
 def classify(pool="merged", **options):
-    backbone = Backbone(len(WORDS), embedding_size=6, hidden_size=5, **options)
-    return random(Classify(backbone, WORDS, labels=["a", "b", "c"], pool=pool))
+    shape = {"embedding_size": 6, "hidden_size": 5, "vocabulary_size": len(WORDS)}
+    backbone = Backbone(BackboneConfig(**shape, **options))
+    processors = {"tokenizer": WORDS, "labels": LabelEncoder(["a", "b", "c"])}
+    return random(Classify(backbone, processors, ClassifyConfig(pool=pool)))
 
 
 def made(batch, time, size):
@@ -67,7 +70,7 @@ def eager(model):
 
     def run(x, lengths):
         if isinstance(model, Classify):
-            return (model(Batch(ids=x, lengths=lengths, row_numbers=lengths)),)
+            return (model(Batch(inputs=x, lengths=lengths)),)
         if isinstance(model, LSTM):
             output, state = model(x, lengths=lengths)
             return output, *state
@@ -128,7 +131,8 @@ def test_an_lstm_in_a_file_gives_its_results(tmp_path, name, ending):
 @pytest.mark.parametrize("size", [None, 3], ids=["ids", "features"])
 def test_a_backbone_in_a_file_gives_its_results(tmp_path, size, ending):
     options = {"vocabulary_size": len(WORDS)} if size is None else {"input_size": size}
-    backbone = random(Backbone(**options, embedding_size=6, hidden_size=5, num_layers=2))
+    shape = BackboneConfig(**options, embedding_size=6, hidden_size=5, num_layers=2)
+    backbone = random(Backbone(shape))
     compare(saved(backbone, tmp_path / f"backbone.{ending}"), backbone, size)
 
 

@@ -135,8 +135,6 @@ def test_a_short_bad_text_does_not_end_the_search_for_a_good_one():
     class NearlyCertain:
         """Gives 4 4 4 4 EOS a probability near 1 at each step, and all other tokens very little."""
 
-        ends_itself = True
-
         def __init__(self):
             self.length = 0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from zoo.config import arguments
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 
@@ -21,16 +22,25 @@ def test_n_best_above_the_beam_size_is_refused_except_in_sampling():
         ("seed", -1, "greater than or equal to 0"), ("seed", 2**32, "less than 4294967296"),
         ("seed", 0.5, "valid integer"), ("repetition_penalty", 0.99, "greater than or equal to 1"),
         ("repetition_penalty", float("inf"), "finite"), ("stop", "a", "valid tuple"),
-        ("stop", [1], "valid string"),
+        ("stop", [1], "valid string"), ("temperature", 0, "greater than 0"),
+        ("top_p", 0, "greater than 0"), ("top_p", 1.5, "less than or equal to 1"),
+        ("n_best", 0, "greater than or equal to 1"), ("beam_size", 2.5, "valid integer"),
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(name, value, said):
     with pytest.raises(InputError, match=rf"generation\.{name}.*={value}: .*{said}"):
-        arguments(GenerationConfig, {name: value}, "generation")
+        GenerationConfig(**{name: value})
 
 
 def test_values_at_the_bounds_are_accepted():
     for seed in (0, 2**32 - 1, None):
-        given = {"seed": seed, "repetition_penalty": 1}
-        assert arguments(GenerationConfig, given, "generation")["seed"] == seed
-    assert arguments(GenerationConfig, {"stop": ["a", "\n"]}, "generation")["stop"] == ("a", "\n")
+        assert GenerationConfig(seed=seed, repetition_penalty=1).seed == seed
+    assert GenerationConfig(stop=["a", "\n"]).stop == ("a", "\n")
+
+
+def test_a_config_can_be_hashed_and_changed():
+    config = GenerationConfig(stop=["a"])
+    assert {config: 1}[replace(config)] == 1
+    assert replace(config, seed=3).stop == ("a",)
+    with pytest.raises(InputError, match=r"generation\.top_p=0: "):
+        replace(config, top_p=0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generate_cases import PROMPTS, asked, language, streams
+from generate_cases import PROMPTS, asked, continuation, continued, language, streams
 
-from zoo.data.dataset import Batch
 from zoo.generation.config import GenerationConfig
-from zoo.generation.language_model import LanguageModelStepModel, generate_texts
+from zoo.generation.language_model import LanguageModelStepModel, decode_stream
+from zoo.nn.output_layer import at_least_float32
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS
 
@@ -33,20 +33,21 @@ kinds = pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 @torch.no_grad()
 def log_probabilities(task, ids):
     """Return the log-probabilities (vocabulary,) after reading all ids again."""
-    logits = task(Batch.collate([{"ids": ids}], [0]))[0, -1].float()
+    logits = at_least_float32(task(task.collate([{"inputs": ids}]))[0, -1])
     logits[[PAD, UNK, BOS]] = -torch.inf
     return logits.log_softmax(0)
 
 
 def greedy_by_rereading(task, prompt, limit):
-    """Greedy search that reads the whole text again for each token."""
-    ids = asked(task, [prompt]).ids[0].tolist()
+    """Greedy search that reads the whole text again for each token. The prompt stays as typed."""
+    ids = asked(task, [prompt]).inputs[0].tolist()
+    given = task.decode(ids[1:])
     for _ in range(limit):
         token = int(log_probabilities(task, ids).argmax())
-        if token == EOS and not task.stream:
+        if token == EOS and not task.config.stream:
             break
         ids.append(token)
-    return task.decode(ids[1:])
+    return prompt + task.decode(ids[1:])[len(given) :]
 
 
 @streams
@@ -57,15 +58,12 @@ def test_a_step_gives_the_log_probabilities_of_reading_everything_again(stream, 
     generator = torch.Generator().manual_seed(1)
     batch = asked(task)
     size = len(task.tokenizer)
-    read = [[row[:n]] for row, n in zip(batch.ids.tolist(), batch.lengths.tolist(), strict=True)]
-    step_model = LanguageModelStepModel(task, batch, stream)
+    read = [[row[:n]] for row, n in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)]
+    step_model = LanguageModelStepModel(task, batch)
     ids = torch.full((len(batch), 1), BOS)
-    assert step_model.ends_itself is not stream
     for width in (3, 2, 4, 1):
         found = step_model.step(ids)
         wanted = torch.stack([log_probabilities(task, p) for row in read for p in row])
-        if stream:  # BOS stands for its line ends, and EOS has probability 0
-            wanted[:, [BOS, EOS]] = wanted[:, [EOS, BOS]]
         assert found.shape == (len(read), len(read[0]), size)
         torch.testing.assert_close(found, wanted.view_as(found), rtol=0, atol=1e-5)
         kept = torch.arange(1, len(read))
@@ -73,12 +71,9 @@ def test_a_step_gives_the_log_probabilities_of_reading_everything_again(stream, 
         step_model.reorder(kept, prefixes)
         ids = torch.randint(EOS + 1, size, (len(kept), width), generator=generator)
         if stream:
-            ids[:, 0] = BOS
+            ids[:, 0] = EOS  # a line end
         read = [
-            [
-                [*read[text][i], EOS if token == BOS else token]
-                for i, token in zip(*row, strict=True)
-            ]
+            [[*read[text][i], token] for i, token in zip(*row, strict=True)]
             for text, *row in zip(kept.tolist(), prefixes.tolist(), ids.tolist(), strict=True)
         ]
 
@@ -96,9 +91,9 @@ def test_greedy_is_what_reading_everything_again_finds(stream, kind):
 @configs
 def test_a_prompt_gets_in_a_batch_what_it_gets_alone(stream, config):
     task = language(stream=stream, end=4.0)
-    together = generate_texts(task, asked(task), config)
+    together = continued(task, asked(task), config)
     for prompt, found in zip(PROMPTS, together, strict=True):
-        (alone,) = generate_texts(task, asked(task, [prompt]), config)
+        (alone,) = continued(task, asked(task, [prompt]), config)
         assert [text for text, _ in alone] == [text for text, _ in found]
         assert [x for _, x in alone] == pytest.approx([x for _, x in found], abs=1e-5)
     assert len({found[0][0] for found in together}) == len(PROMPTS)
@@ -127,10 +122,10 @@ def test_a_seed_repeats_its_texts_and_leaves_torchs_generator_alone(n_best):
     assert n_best == 1 or all(len({*texts}) == 3 for texts in found)
     torch.rand(1)
     assert task.predict(PROMPTS, again) == found
-    assert [*task.stream_text("a", first)] == [*task.stream_text("a", again)]
+    assert continuation(task, "a", first) == continuation(task, "a", again)
     torch.set_rng_state(state)
     different = task.predict(PROMPTS, other)
-    "".join(task.stream_text("a", other))
+    continuation(task, "a", other)
     assert sum(a != b for a, b in zip(found, different, strict=True)) > 3
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -143,21 +138,17 @@ def test_pieces_add_up_to_the_text_that_is_found_at_once(stream, kind, options):
     counts = []
     config = GenerationConfig(beam_size=1, max_length=20, **options)
     for prompt in PROMPTS:
-        written = list(task.stream_text(prompt, config))
-        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + "".join(written) == task.predict(prompt, config)[0]
+        written = continuation(task, prompt, config)
+        assert prompt + "".join(written) == task.predict(prompt, config)[0]
         counts.append(len(written))
     assert "stop" in options or max(counts) > 10
 
 
-def test_pieces_are_those_of_greedy_search_whatever_the_beam_size():
+def test_a_beam_search_gives_its_best_text_in_one_piece():
     task = language()
-    for prompt in PROMPTS:
-        text = "".join(
-            task.stream_text(prompt, GenerationConfig(beam_size=5, n_best=5, max_length=12))
-        )
-        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
-        assert given + text == greedy_by_rereading(task, prompt, 12)
+    config = GenerationConfig(beam_size=5, n_best=5, max_length=12)
+    for prompt, (best, *_) in zip(PROMPTS, task.predict(PROMPTS, config), strict=True):
+        assert list(task.stream(prompt, config)) == [best]
 
 
 def watch(monkeypatch, task):
@@ -165,9 +156,9 @@ def watch(monkeypatch, task):
     calls = []
     next_token_vectors = task.next_token_vectors
 
-    def watched(batch, state):
-        calls.append((*batch.ids.shape, state is None))
-        return next_token_vectors(batch, state)
+    def watched(batch, state=None, encoded=None):
+        calls.append((*batch.inputs.shape, state is None))
+        return next_token_vectors(batch, state, encoded)
 
     monkeypatch.setattr(task, "next_token_vectors", watched)
     return calls
@@ -178,9 +169,9 @@ def watch(monkeypatch, task):
 def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, config, stream):
     task = language(stream=stream, end=-9.0)
     batch, calls = asked(task), watch(monkeypatch, task)
-    generate_texts(task, batch, config)
+    continued(task, batch, config)
     first, *others = calls
-    assert first == (*batch.ids.shape, True)
+    assert first == (*batch.inputs.shape, True)
     assert 0 < len(others) <= config.max_length
     width = config.n_best if config.sample else config.beam_size
     for rows, steps, fresh in others:
@@ -191,9 +182,9 @@ def test_a_prompt_is_read_once_and_then_one_token_a_step(monkeypatch, config, st
 def test_a_piece_costs_one_step_however_long_the_text_is(monkeypatch):
     task = language("characters")
     calls = watch(monkeypatch, task)
-    for count, _ in enumerate(
-        task.stream_text("the old cat", GenerationConfig(beam_size=1, max_length=50))
-    ):
+    pieces = task.stream("the old cat", GenerationConfig(beam_size=1, max_length=50))
+    assert next(pieces) == "the old cat"
+    for count, _ in enumerate(pieces):
         assert calls == [(1, 12, True)] + [(1, 1, False)] * count
     assert count == 49
 
@@ -225,5 +216,25 @@ def test_special_tokens_are_never_generated(stream, config):
     task = language(stream=stream)
     with torch.no_grad():
         task.tokens.bias[[PAD, UNK, BOS]] = 50.0
-    texts = [text for found in generate_texts(task, asked(task), config) for text, _ in found]
+    texts = [text for found in continued(task, asked(task), config) for text, _ in found]
     assert not [text for text in texts if any(special in text for special in SPECIALS)]
+
+
+def test_in_a_stream_eos_is_a_line_end_inside_a_hypothesis():
+    task = language("characters", end=3.0)
+    config = GenerationConfig(beam_size=1, max_length=9)
+    for (found,) in task.generate(asked(task), config):
+        assert len(found.ids) == 9
+        assert decode_stream(task.tokenizer, found.ids, True).count("\n") == found.ids.count(EOS)
+    rows = language("characters", stream=False, end=3.0)
+    assert not any(EOS in found.ids for (found,) in rows.generate(asked(rows), config))
+
+
+def test_an_answer_begins_with_the_prompt_as_it_was_typed():
+    task = language("lowercase")
+    typed = "The  OLD zebra"
+    assert task.decode(asked(task, [typed]).inputs[0, 1:].tolist()) == "the old <unk>"
+    for config in (GREEDY, GenerationConfig(beam_size=3, n_best=3, max_length=12)):
+        found = task.predict(typed, config)[0]
+        texts = [found] if isinstance(found, str) else found
+        assert all(text.startswith(typed) and len(text) > len(typed) for text in texts)

@@ -7,12 +7,11 @@ from itertools import chain
 
 import pytest
 import torch
-from generate_cases import PROMPTS, asked, language, streams
+from generate_cases import PROMPTS, asked, continued, language, streams
 from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.language_model import generate_texts
 from zoo.generation.processors import (
     RepetitionPenalty,
     StopStrings,
@@ -43,8 +42,6 @@ def until_first(text, stop):
 
 class Recorder:
     """A step model of random log-probabilities that records its prefixes."""
-
-    ends_itself = False
 
     def __init__(self, texts):
         self.read = [[()] for _ in range(texts)]
@@ -94,7 +91,7 @@ def test_a_penalty_makes_texts_repeat_themselves_less():
 
     def repeated(penalty):
         config = GenerationConfig(beam_size=1, max_length=20, repetition_penalty=penalty)
-        found = generate_texts(task, asked(task), config)
+        found = continued(task, asked(task), config)
         words = [text.split() for each in found for text, _ in each]
         return sum(len(text) - len({*text}) for text in words)
 
@@ -113,7 +110,7 @@ class StopsItself(RandomStepModel):
         for text, row in enumerate(self.read):
             for place, prefix in enumerate(row):
                 if any(string in decode(prefix) for string in self.stop):
-                    logs[text, place] = torch.where(torch.arange(SIZE) == EOS, 0, -torch.inf)
+                    logs[text, place] = torch.where(torch.arange(SIZE) == PAD, 0, -torch.inf)
         return logs
 
 
@@ -137,10 +134,10 @@ def test_an_answer_is_cut_before_the_string(stream, kind, options):
     task = language(kind, stream=stream, end=1.0)
     stop = ("o", "a s", "vv", "kr", "\n")
     cuts = 0
-    whole = generate_texts(task, asked(task), GenerationConfig(max_length=20, **options))
-    found = generate_texts(task, asked(task), GenerationConfig(max_length=20, stop=stop, **options))
+    whole = continued(task, asked(task), GenerationConfig(max_length=20, **options))
+    found = continued(task, asked(task), GenerationConfig(max_length=20, stop=stop, **options))
     for prompt, ((text, _),), ((short, _),) in zip(PROMPTS, whole, found, strict=True):
-        given = task.decode(asked(task, [prompt]).ids[0, 1:].tolist())
+        given = task.decode(asked(task, [prompt]).inputs[0, 1:].tolist())
         assert short == given + until_first(text[len(given) :], stop)
         cuts += short != text
     assert cuts > 3
@@ -155,7 +152,9 @@ def test_nothing_is_computed_after_the_stop_string(monkeypatch, sample):
     place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
     follow = task.next_token_vectors
     monkeypatch.setattr(
-        task, "next_token_vectors", lambda *given: calls.append(1) or follow(*given)
+        task,
+        "next_token_vectors",
+        lambda *given, **named: calls.append(1) or follow(*given, **named),
     )
     stopping = GenerationConfig(
         beam_size=1, sample=sample, seed=1, max_length=40, stop=(text[place : place + 2],)
@@ -217,6 +216,3 @@ def test_without_processors_the_step_model_is_returned():
     assert isinstance(both, StopStrings)
     assert isinstance(both.step_model, RepetitionPenalty)
     assert both.step_model.step_model is step_model
-    assert both.ends_itself is both.step_model.ends_itself is True
-    config = GenerationConfig(repetition_penalty=2, stop=("a",))
-    assert apply_processors(Recorder(1), config, decode).ends_itself is False

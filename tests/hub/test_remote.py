@@ -13,19 +13,17 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from conftest import settings
+from folder_cases import untrained
 
 import zoo
-from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.hub import __main__ as cli
 from zoo.hub import remote
 from zoo.hub.remote import pull, push
 from zoo.model_folder import verify
 from zoo.model_folder.verify import sha256
-from zoo.training import build
 
-FILES = ["config.json", "model.safetensors", "vocabulary.json", "README.md"]
+FILES = ["config.json", "model.safetensors", "tokenizer.json", "labels.json", "README.md"]
 REPOSITORY = "owner/toy"
 COMMIT = "c0ffee"
 
@@ -34,8 +32,7 @@ COMMIT = "c0ffee"
 def original(tmp_path_factory):
     """Write an untrained model, beside the other files of a run's folder."""
     folder = tmp_path_factory.mktemp("original") / "model"
-    chosen = settings(None, "tokenizer.kind=words")
-    build.build(chosen, open_corpus(chosen.data)).save(folder)
+    untrained("tokenizer.kind=words", task="classify").save(folder)
     for name in ("report.json", "curve.png", "private.txt", ".hidden"):
         (folder / name).write_text("not the model's")
     (folder / "checkpoint").mkdir()
@@ -194,7 +191,7 @@ def test_a_file_that_was_changed_there_is_named(source, tmp_path, name):
     not_pulled(source[0], tmp_path / "here", f"{name}: its contents are not those")
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocabulary.json"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_file_that_was_changed_and_signed_is_refused_and_not_run(source, tmp_path, name):
     class Bomb:
         def __reduce__(self):
@@ -360,12 +357,12 @@ def test_a_shipped_model_is_sent_by_its_name(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("to", [REPOSITORY, "folder"])
 def test_what_does_not_load_is_not_sent(online, model, tmp_path, to, signed):
     if signed:
-        (model / "vocabulary.json").write_text("[]")
+        (model / "tokenizer.json").write_text("[]")
         sign(model)
     else:
         (model / "model.safetensors").write_bytes(b"")
     before = state(tmp_path)
-    with pytest.raises(InputError, match=r"vocabulary\.json" if signed else "safetensors"):
+    with pytest.raises(InputError, match=r"tokenizer\.json" if signed else "safetensors"):
         push(model, to)
     assert state(tmp_path) == before
     assert online.asked == []

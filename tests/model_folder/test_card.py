@@ -10,7 +10,9 @@ TOKENIZER = Words.train(["one two three"], 50)
 
 
 def written(**metadata):
-    return card("classify", "h_n", "it has read all words", 1234, TOKENIZER, metadata)
+    return card(
+        "classify", "h_n", "it has read all words", 1234, {"tokenizer": TOKENIZER}, metadata
+    )
 
 
 def test_a_card_without_metadata_has_only_the_model_and_its_use():

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 from functools import cache
 
 import pytest
 import torch
-from conftest import ROOT, settings
+from conftest import ROOT
+from folder_cases import sign, untrained
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 from zoo.model_folder.quantize import pack, unpack
-from zoo.model_folder.verify import sha256
 from zoo.task import Task
-from zoo.training import build
 
 TASKS = sorted(path.stem for path in (ROOT / "tasks").glob("[a-z]*.py"))
 FORMS = ["fp32", "fp16", "int8"]
@@ -29,8 +26,7 @@ TINY = torch.finfo(torch.float32).tiny
 def toy(name: str) -> Task:
     """Return an untrained task for its toy rows, without zero weights."""
     torch.manual_seed(0)
-    chosen = settings(None, task=name)
-    task = build.build(chosen, open_corpus(chosen.data)).eval()
+    task = untrained(task=name)
     with torch.no_grad():
         for weight in task.parameters():
             weight += 0.1 * torch.randn_like(weight)
@@ -63,13 +59,6 @@ def folder(tmp_path):
     """Save an untrained int8 model that a test may change."""
     toy("classify").save(tmp_path / "model", {}, "int8")
     return tmp_path / "model"
-
-
-def sign(folder):
-    """Write the present hashes into the manifest."""
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    manifest = {"files": {name: sha256(folder / name) for name in files}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_full_precision_is_written_as_it_is():
@@ -191,6 +180,8 @@ WHOLE, SCALE = PACKED["w"], PACKED["w.scale"]
         {"w": FULL.bfloat16()},
         {"w": FULL.double()},
         {"w": FULL.int()},
+        {"w": FULL.to(torch.complex64)},
+        {"w": FULL.to(torch.float8_e5m2)},
         {"w": FULL > 0},
         {"w": FULL * torch.nan},
         {"w": FULL.half() * torch.inf},
@@ -223,17 +214,8 @@ def test_missing_and_left_over_names_stay_for_the_module_to_name():
 CHANGES = [
     ("head.weight", lambda w: w.pop("head.weight.scale")),
     ("head.weight", lambda w: w.update({"head.weight.scale": torch.ones(1)})),
-    ("head.weight", lambda w: w.update({"head.weight.scale": torch.ones(2, 1)})),
-    ("head.weight", lambda w: w.update({"head.weight.scale": torch.ones(2).half()})),
-    ("head.weight", lambda w: w["head.weight.scale"].fill_(torch.inf)),
-    ("head.weight", lambda w: w.update({"head.weight": w["head.weight"].float()})),
     ("head.weight", lambda w: w.pop("head.weight")),
     ("head.bias", lambda w: w.update({"head.bias.scale": torch.ones(2)})),
-    ("head.bias", lambda w: w.update({"head.bias": torch.zeros(2, dtype=torch.bfloat16)})),
-    ("head.bias", lambda w: w.update({"head.bias": torch.zeros(2, dtype=torch.float64)})),
-    ("head.bias", lambda w: w.update({"head.bias": torch.zeros(2, dtype=torch.int8)})),
-    ("head.bias", lambda w: w.update({"head.bias": torch.zeros(2, dtype=torch.complex64)})),
-    ("head.bias", lambda w: w.update({"head.bias": torch.zeros(2, dtype=torch.float8_e5m2)})),
     ("head.bias", lambda w: w["head.bias"].fill_(torch.nan)),
     ("head.bias", lambda w: w.pop("head.bias")),
     ("nothing.scale", lambda w: w.update({"nothing.scale": torch.ones(2)})),
@@ -296,15 +278,6 @@ def test_a_form_is_saved_again_without_a_change(name, tmp_path):
         zoo.load(tmp_path / "one").save(tmp_path / "two", {}, form)
         for path in (tmp_path / "one").iterdir():
             assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes(), path.name
-
-
-def test_a_model_in_full_precision_still_gives_the_same_bits(tmp_path):
-    task = toy("classify")
-    task.save(tmp_path / "model")
-    held = load_file(tmp_path / "model" / FILE)
-    assert equal(held, dict(task.state_dict()))
-    texts = ["Gulls follow the trawler home.", "", "Snow"]
-    assert zoo.load(tmp_path / "model").predict(texts) == task.predict(texts)
 
 
 def test_a_model_in_few_bytes_is_saved_in_full_ones_as_it_is_in_memory(folder, tmp_path):

@@ -6,14 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from backbone_cases import make_backbone
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
-from zoo.nn import cross_entropy
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
-from zoo.nn.backbone import Backbone
-from zoo.nn.cross_entropy import linear_losses
 from zoo.nn.output_layer import OutputLayer
 
 INPUTS, VOCABULARY = 6, 17
@@ -46,7 +43,7 @@ def model(cuts, tied=True, own=False, dtype=torch.float64):
     for name, part in tokens.named_parameters():
         if "bias" in name:
             nn.init.normal_(part)
-    backbone = Backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3)
+    backbone = make_backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3)
     return nn.ModuleDict({"backbone": backbone, "tokens": tokens}).to(dtype)
 
 
@@ -98,8 +95,9 @@ def test_probabilities_are_torchs_and_sum_to_one(cuts, tied, dtype):
     found = both["tokens"](vectors, both["backbone"])
     every = torch.arange(VOCABULARY).repeat(len(vectors))
     wanted = torchs(both, cuts, vectors.repeat_interleave(VOCABULARY, 0), every)
-    torch.testing.assert_close(found, wanted.view(-1, VOCABULARY).float(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.exp().sum(1), torch.ones(len(vectors)))
+    wanted = wanted.view(-1, VOCABULARY).to(torch.promote_types(dtype, torch.float32))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(len(vectors), dtype=found.dtype))
 
 
 def test_rows_may_stand_in_any_shape():
@@ -109,54 +107,22 @@ def test_rows_may_stand_in_any_shape():
 
 
 @targets
+@clusters
 @ties
 @owns
-def test_loss_and_gradients_are_torchs_wherever_the_targets_lie(name, tied, own):
-    both, (vectors, target) = model([4, 9], tied, own), given(name)
-    results = []
-    for loss in (
-        both["tokens"].loss(vectors, both["backbone"], target),
-        -torchs(both, [4, 9], vectors, target).mean(),
-    ):
-        found = gradients(both, vectors, loss)
-        results.append({"loss": loss.detach(), **found})
-    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
-
-
-@clusters
-@ties
-def test_gradients_are_those_of_its_log_probabilities(cuts, tied):
-    both, (vectors, target) = model(cuts, tied, dtype=torch.float32), given(dtype=torch.float32)
-    found = gradients(both, vectors, both["tokens"].loss(vectors, both["backbone"], target))
-    plain = F.nll_loss(both["tokens"](vectors, both["backbone"]), target)
-    wanted = gradients(both, vectors, plain)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
-
-
-@clusters
-@ties
 @dtypes
-def test_losses_are_each_token_of_the_loss(cuts, tied, dtype):
-    both, (vectors, target) = model(cuts, tied, dtype=dtype), given(dtype=dtype)
+def test_loss_gradients_and_losses_are_torchs_wherever_the_targets_lie(
+    name, cuts, tied, own, dtype
+):
+    both, (vectors, target) = model(cuts, tied, own, dtype), given(name, dtype)
+    each, results = -torchs(both, cuts, vectors, target), []
+    for loss in (both["tokens"].loss(vectors, both["backbone"], target), each.mean()):
+        results.append({"loss": loss.detach(), **gradients(both, vectors, loss)})
+    bound = 1e-10 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(*results, rtol=bound, atol=bound)
     found = both["tokens"].losses(vectors, both["backbone"], target)
-    wanted = -torchs(both, cuts, vectors, target)
-    torch.testing.assert_close(found, wanted.to(found), rtol=1e-5, atol=1e-5)
     assert not found.requires_grad
-    mean = both["tokens"].loss(vectors, both["backbone"], target)
-    torch.testing.assert_close(
-        mean, wanted.mean(), rtol=1e-5 if dtype.itemsize < 8 else 1e-12, atol=0
-    )
-
-
-@targets
-def test_losses_stand_in_the_order_of_their_targets(name):
-    both, (vectors, target) = model([4, 9]), given(name)
-    found = both["tokens"].losses(vectors, both["backbone"], target)
-    alone = [
-        both["tokens"].losses(vectors[i : i + 1], both["backbone"], target[i : i + 1])
-        for i in range(len(target))
-    ]
-    torch.testing.assert_close(found, torch.cat(alone), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, each.detach().to(found), rtol=1e-5, atol=1e-5)
 
 
 def test_no_rows_have_a_zero_loss_and_no_losses():
@@ -208,36 +174,6 @@ def test_bfloat16_autocast_is_close_to_float32(cuts, kind):
     torch.testing.assert_close(mean, found.mean(), rtol=1e-5, atol=1e-6)
     for one in (found, -said.gather(1, target[:, None]).squeeze(1)):
         assert 0 < (one - exact).norm() < exact.norm() / 64  # as in test_cross_entropy
-
-
-@ties
-@owns
-@dtypes
-def test_losses_of_a_full_softmax_are_torchs(tied, own, dtype):
-    both, (vectors, target) = model(None, tied, own, dtype), given(dtype=dtype)
-    found = both["tokens"].losses(vectors, both["backbone"], target)
-    logits = F.linear(vectors, matrix(both), both["tokens"].bias)
-    wanted = F.cross_entropy(logits, target, reduction="none").detach()
-    assert not found.requires_grad
-    bound = 1e-5 if dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(found, wanted, rtol=bound, atol=bound)
-
-
-@dtypes
-@pytest.mark.parametrize("elements", [1, VOCABULARY, 3 * VOCABULARY + 1, 100 * VOCABULARY])
-@pytest.mark.parametrize("rows", [0, 1, 11])
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_losses_of_rows_in_chunks_are_torchs(monkeypatch, dtype, elements, rows, scale):
-    monkeypatch.setattr(cross_entropy, "ELEMENTS", elements)
-    torch.manual_seed(0)
-    x, weight, bias = (
-        torch.randn(s, dtype=dtype) for s in [(rows, INPUTS), (VOCABULARY, INPUTS), (VOCABULARY,)]
-    )
-    target = torch.randint(VOCABULARY, (rows,))
-    found = linear_losses(x, weight * scale, bias, target)
-    wanted = F.cross_entropy(F.linear(x, weight * scale, bias), target, reduction="none")
-    bound = 1e-5 if dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(found, wanted, rtol=bound, atol=bound * scale)
 
 
 @pytest.mark.parametrize("cuts", [None, [4, 9]], ids=str)

@@ -31,24 +31,14 @@ def inputs(kind, query_size=7, memory_size=4) -> tuple[Tensor, Tensor]:
     return queries, torch.randn(BATCH, READ, memory_size)
 
 
-def dot(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def times(matrix: Tensor, vector: list[float]) -> list[float]:
-    return [dot(row, vector) for row in matrix.tolist()]
-
-
-def score(made: Attention, q: list[float], m: list[float]) -> float:
+def score(made: Attention, q: Tensor, m: Tensor) -> float:
     """The formulas of the docstring, for one query and one step."""
     if made.kind == "dot":
-        return dot(q, m)
+        return float(q @ m)
     if made.kind == "general":
-        return dot(q, times(made.key.weight, m))
-    parts = zip(
-        times(made.query.weight, q), times(made.key.weight, m), made.key.bias.tolist(), strict=True
-    )
-    return dot(made.score.weight[0].tolist(), [math.tanh(sum(part)) for part in parts])
+        return float(q @ (made.key.weight @ m))
+    sums = made.query.weight @ q + made.key.weight @ m + made.key.bias
+    return float(made.score.weight[0] @ sums.tanh())
 
 
 def by_hand(made: Attention, queries: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,13 +46,11 @@ def by_hand(made: Attention, queries: Tensor, output: Tensor) -> tuple[Tensor, T
     contexts = torch.zeros(BATCH, WRITTEN, output.size(2))
     weights = torch.zeros(BATCH, WRITTEN, READ)
     for row, length in enumerate(LENGTHS.tolist()):
-        steps = output[row, :length].tolist()
         for step in range(WRITTEN):
-            q = queries[row, step].tolist()
-            powers = [math.exp(score(made, q, m)) for m in steps]
-            for place, (power, m) in enumerate(zip(powers, steps, strict=True)):
+            powers = [math.exp(score(made, queries[row, step], m)) for m in output[row, :length]]
+            for place, power in enumerate(powers):
                 weights[row, step, place] = power / sum(powers)
-                contexts[row, step] += torch.tensor(m) * (power / sum(powers))
+                contexts[row, step] += output[row, place] * weights[row, step, place]
     return contexts, weights
 
 
@@ -104,29 +92,18 @@ def test_weights_add_up_to_one_and_padding_has_none(kind, scale):
 
 @KINDS
 @pytest.mark.parametrize("held", [0.0, 1e6, -1e6, 1e30])
+@pytest.mark.parametrize("more", [0, 5])
 @torch.no_grad()
-def test_padding_is_not_looked_at_whatever_it_holds(kind, held):
+def test_padding_is_not_looked_at_whatever_it_holds_and_however_much_there_is(kind, held, more):
     made = attention(kind)
     queries, output = inputs(kind)
-    padded = output.clone()
-    for row, length in enumerate(LENGTHS.tolist()):
-        padded[row, length:] = held
-    found = made(queries, made.encode_memory(padded, LENGTHS))
-    expected = made(queries, made.encode_memory(output, LENGTHS))
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
-
-
-@KINDS
-@torch.no_grad()
-def test_more_padding_changes_nothing(kind):
-    made = attention(kind)
-    queries, output = inputs(kind)
-    wider = torch.cat([output, torch.full((BATCH, 5, 4), 9.0)], 1)
+    wider = torch.cat([output, torch.zeros(BATCH, more, 4)], 1)
+    wider[torch.arange(READ + more) >= LENGTHS[:, None]] = held
     contexts, weights = made(queries, made.encode_memory(wider, LENGTHS))
     expected = made(queries, made.encode_memory(output, LENGTHS))
-    torch.testing.assert_close((contexts, weights[..., :READ]), expected)
-    assert bool((weights[..., READ:] == 0).all())
+    bound = 1e-6 if more else 0
+    torch.testing.assert_close((contexts, weights[..., :READ]), expected, atol=bound, rtol=bound)
+    assert not weights[..., READ:].any()
 
 
 @KINDS
@@ -157,19 +134,6 @@ def test_an_empty_row_has_finite_contexts_and_gradients(kind):
     for found in (output, *made.parameters()):
         assert found.grad is not None
         assert bool(found.grad.isfinite().all())
-
-
-@KINDS
-@torch.no_grad()
-def test_several_queries_at_once_equal_one_at_a_time(kind):
-    made = attention(kind)
-    queries, output = inputs(kind)
-    memory = made.encode_memory(output, LENGTHS)
-    contexts, weights = made(queries, memory)
-    for step in range(WRITTEN):
-        context, weight = made(queries[:, step : step + 1], memory)
-        torch.testing.assert_close(context[:, 0], contexts[:, step], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(weight[:, 0], weights[:, step], atol=1e-5, rtol=1e-5)
 
 
 @KINDS

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
+from backbone_cases import make_backbone
 
-from zoo.nn.backbone import Backbone
+from zoo.errors import InputError
+from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.text.special_ids import PAD, UNK
 
 SIZE = 50
@@ -20,7 +24,7 @@ def make(**options):
     options = {"embedding_size": 5, "hidden_size": 8} | options
     if "input_size" not in options:
         options = {"vocabulary_size": SIZE} | options
-    return Backbone(**options)
+    return make_backbone(**options)
 
 
 def parts(encoded):
@@ -54,7 +58,7 @@ def test_ids_and_features_give_the_same_shapes(layers, both, size, x):
 @pytest.mark.parametrize("sizes", [{}, {"vocabulary_size": 9, "input_size": 3}])
 def test_a_backbone_reads_either_ids_or_features(sizes):
     with pytest.raises(ValueError, match="give vocabulary_size or input_size"):
-        Backbone(**sizes)
+        Backbone(BackboneConfig(**sizes))
 
 
 @pytest.mark.parametrize("wrong", [-1, SIZE, SIZE + 7])
@@ -114,7 +118,7 @@ def test_the_forget_gate_starts_open(layer_norm):
                 torch.testing.assert_close(gate @ gate.T, torch.eye(8), rtol=0, atol=1e-5)
 
 
-def test_options_rebuild_an_equal_backbone():
+def test_a_config_rebuilds_an_equal_backbone():
     options = {
         "vocabulary_size": 9,
         "input_size": None,
@@ -133,18 +137,26 @@ def test_options_rebuild_an_equal_backbone():
         "embedding_dropout": 0.6,
     }
     for chosen in (options, options | {"vocabulary_size": None, "input_size": 3}):
-        first = Backbone(**chosen)
-        second = Backbone(**first.options)
-        assert first.options == second.options == chosen
+        first = Backbone(BackboneConfig(**chosen))
+        second = Backbone(BackboneConfig(**asdict(first.config)))
+        assert first.config == second.config
+        assert asdict(first.config) == chosen
         assert str(first) == str(second)
         second.load_state_dict(first.state_dict(), strict=True)
-        shares = (second.input_dropout, second.word_dropout, second.lstm.dropout)
-        assert second.embedding_dropout == 0.6
-        assert shares == (0.2, 0.3, 0.1)
+        assert second.lstm.dropout == 0.1
         assert (second.lstm.output_dropout, second.lstm.weight_dropout) == (0.4, 0.5)
         for name in ("locked_dropout", "layer_norm", "learned_state"):
             assert getattr(second.lstm, name) is True
-    assert Backbone(9, dropout=0.5).options["dropout"] == 0.5  # kept, though one layer has no use
+    one_layer = make_backbone(9, dropout=0.5)
+    assert one_layer.config.dropout == 0.5  # kept, though one layer has no use
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_size", 0), ("dropout", 1.0), ("bidirectional", "both")]
+)
+def test_an_option_out_of_range_is_refused(name, value):
+    with pytest.raises(InputError, match=rf"backbone\.{name}={value}: Input should be"):
+        BackboneConfig(**{name: value})
 
 
 def embedded(backbone, ids):
@@ -238,3 +250,15 @@ def test_the_initial_state_is_passed_through():
     whole = backbone(IDS[:2], LENGTHS[:2])
     torch.testing.assert_close(torch.cat([first.output, second.output], 1), whole.output)
     torch.testing.assert_close((second.h_n, second.c_n), (whole.h_n, whole.c_n))
+
+
+def test_a_replica_that_has_no_parameters_of_its_own_reads_features():
+    """DataParallel gives each further GPU such a replica: its weights are plain attributes."""
+    backbone = make(input_size=3).eval()
+    replica = backbone._replicate_for_data_parallel()
+    replica.lstm = backbone.lstm._replicate_for_data_parallel()
+    for name, weight in backbone.lstm.named_parameters():
+        setattr(replica.lstm, name, weight.detach().clone())
+    assert [*replica.parameters()] == []
+    wanted = parts(backbone(FEATURES, LENGTHS))
+    assert all(map(torch.equal, parts(replica(FEATURES, LENGTHS)), wanted))

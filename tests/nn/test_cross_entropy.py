@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.nn import cross_entropy
-from zoo.nn.cross_entropy import linear_cross_entropy
+from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
 
 ROWS, INPUTS, VOCABULARY = 11, 6, 17
 smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
@@ -49,14 +51,6 @@ def test_value_and_gradients_are_torchs(smoothing, dtype, bound, rows):
 
 
 @smoothings
-def test_gradcheck(smoothing):
-    *floats, target = given(4, vocabulary=5, size=3)
-    assert torch.autograd.gradcheck(
-        lambda *three: linear_cross_entropy(*three, target, smoothing), floats
-    )
-
-
-@smoothings
 @pytest.mark.parametrize("elements", [1, VOCABULARY, 3 * VOCABULARY + 1, 100 * VOCABULARY])
 def test_several_chunks_of_rows_give_what_one_gives(monkeypatch, smoothing, elements):
     inputs, seen, rows_of = (*given(), smoothing), [], cross_entropy._logits
@@ -68,6 +62,18 @@ def test_several_chunks_of_rows_give_what_one_gives(monkeypatch, smoothing, elem
     assert_close(with_gradients(linear_cross_entropy, *inputs), wanted, 1e-12)
     size = min(max(1, elements // VOCABULARY), ROWS)
     assert seen == [size] * (ROWS // size) + [ROWS % size] * (ROWS % size > 0)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("elements", [1, VOCABULARY, 3 * VOCABULARY + 1, 100 * VOCABULARY])
+@pytest.mark.parametrize("rows", [0, 1, ROWS])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_losses_of_rows_in_chunks_are_torchs(monkeypatch, dtype, bound, elements, rows, scale):
+    monkeypatch.setattr(cross_entropy, "ELEMENTS", elements)
+    x, weight, bias, target = given(rows, dtype)
+    found = linear_losses(x, weight * scale, bias, target)
+    wanted = F.cross_entropy(F.linear(x, weight * scale, bias), target, reduction="none")
+    torch.testing.assert_close(found, wanted.detach(), rtol=bound, atol=bound * scale)
 
 
 @smoothings
@@ -196,3 +202,18 @@ def test_a_second_derivative_is_refused(kind):
 
     with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
         learn()
+
+
+def test_threads_share_no_memory():
+    cases = [given(60 + 7 * i, torch.float32, 16, 500) for i in range(4)] * 10
+
+    def found(case):
+        x, weight, bias, target = case
+        leaves = [part.detach().clone().requires_grad_() for part in (x, weight, bias)]
+        loss = linear_cross_entropy(*leaves, target)
+        return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+
+    wanted = [found(case) for case in cases]
+    with ThreadPoolExecutor(8) as threads:
+        for one, other in zip(threads.map(found, cases), wanted, strict=True):
+            assert all(map(torch.equal, one, other))

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from translate_cases import GERMAN, ROWS, asked, batch, translate
 
 from tasks.translate import Translate
-from zoo.data.dataset import IGNORE_INDEX, Batch
+from zoo.data.batch import IGNORE_INDEX, Batch
+from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 from zoo.generation.config import GenerationConfig
 from zoo.nn.decoder import DecoderStepModel
+from zoo.task import GREEDY, input_row, predict_dataset, predict_rows
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 ATTENTIONS = pytest.mark.parametrize("attention", ["none", "dot", "general", "additive"])
@@ -44,7 +46,7 @@ def test_the_logits_are_those_of_the_formulas(attention, input_feeding):
     lstm = nn.LSTM(16 if input_feeding else 8, 12, 2, batch_first=True)
     lstm.load_state_dict(decoder.backbone.lstm.state_dict())
     last, vector, vectors = (state.h, state.c), torch.zeros(4, 1, 8), []
-    before = torch.cat([torch.full((4, 1), BOS), some.target[:, :-1].clamp(min=PAD)], 1)
+    before = torch.cat([torch.full((4, 1), BOS), some.targets[:, :-1].clamp(min=PAD)], 1)
     for x in embedding(before).split(1, 1):
         h, last = lstm(torch.cat([x, vector], -1) if input_feeding else x, last)
         read = h if memory is None else torch.cat([decoder.attention(h, memory)[0], h], -1)
@@ -73,7 +75,7 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
         )
         source = asked(task)
         targets = torch.randint(EOS, len(task.output_tokenizer), (2, 4, 6))
-        along = [masked(task(replace(source, target=target))) for target in targets]
+        along = [masked(task(replace(source, targets=target))) for target in targets]
         expected, targets = torch.stack(along, 1), targets.transpose(0, 1)  # (texts, 2, steps, …)
         step_model, ids = writing(task, source), torch.full((4, 1), BOS)
         texts, order = torch.arange(4), torch.tensor([0])
@@ -96,12 +98,11 @@ def test_token_by_token_the_probabilities_are_those_of_whole_targets(
 @torch.no_grad()
 def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, **ANSWERS)
-    task.generation = GenerationConfig(beam_size=1)
-    greedy = task.predict_batch(asked(task))
+    greedy = task.predict_batch(asked(task), config=GREEDY)
     for row, answer in zip(ROWS, greedy, strict=True):
         one, ids = asked(task, [row]), []
         while len(ids) < 3 * int(one.lengths) + 10:
-            along = replace(one, target=torch.tensor([[*ids, EOS]]))  # the last one is not read
+            along = replace(one, targets=torch.tensor([[*ids, EOS]]))  # the last one is not read
             token = int(masked(task(along))[0, -1].argmax())
             if token == EOS:
                 break
@@ -109,19 +110,17 @@ def test_greedy_answers_are_the_likeliest_tokens_one_after_the_other(attention, 
         assert answer["ids"] == ids
         assert answer["text"] == task.tokenizer.decode(ids)
     assert len({answer["text"] for answer in greedy}) > 1
-    task.generation, task.comparing_epochs = (
-        GenerationConfig(beam_size=5),
-        True,
-    )  # while epochs are compared
-    assert task.predict_batch(asked(task)) == greedy
+    examples = ExampleList([task.encode(input_row(task, row)) for row in ROWS])
+    found = dict(predict_dataset(task, examples, stage="validate"))  # while epochs are compared
+    assert [found[i]["ids"] for i in range(4)] == [answer["ids"] for answer in greedy]
 
 
 @torch.no_grad()
 def test_without_a_target_the_logits_are_those_along_the_greedy_translation():
     task = translate(own=True, attention="none", **ANSWERS)
-    logits, task.generation = task(asked(task)), GenerationConfig(beam_size=1)
-    greedy, early = task.predict_batch(asked(task)), 0
-    assert logits.shape == (4, max(len(a["ids"]) for a in greedy) + 1, len(task.target_tokenizer))
+    logits = task(asked(task))
+    greedy, early = task.predict_batch(asked(task), config=GREEDY), 0
+    assert logits.shape == (4, max(len(a["ids"]) for a in greedy) + 1, len(task.output_tokenizer))
     for found, answer, length in zip(masked(logits), greedy, asked(task).lengths, strict=True):
         ids = answer["ids"]
         assert found[: len(ids)].argmax(-1).tolist() == ids
@@ -135,17 +134,17 @@ def test_without_a_target_the_logits_are_those_along_the_greedy_translation():
 @FEEDINGS
 def test_a_row_is_answered_alike_alone_in_company_and_in_any_order(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, **ANSWERS)
-    task.generation = GenerationConfig(beam_size=5, n_best=3)
+    config = GenerationConfig(beam_size=5, n_best=3)
     rows = [*ROWS, Row({"source": ""}, "here")]
     together, order = asked(task, rows), [2, 4, 0, 3, 1]
-    answers = task.predict_batch(together)
-    turned = task.predict_batch(asked(task, [rows[i] for i in order]))
-    wider = replace(together, ids=F.pad(together.ids, (0, 7), value=PAD))
+    answers = task.predict_batch(together, config=config)
+    turned = task.predict_batch(asked(task, [rows[i] for i in order]), config=config)
+    wider = replace(together, inputs=F.pad(together.inputs, (0, 7), value=PAD))
     others = [
-        [task.predict_batch(asked(task, [row]))[0] for row in rows],
+        [task.predict_batch(asked(task, [row]), config=config)[0] for row in rows],
         [turned[order.index(i)] for i in range(5)],
-        task.predict_batch(wider),
-        list(task.predict_rows(rows)),
+        task.predict_batch(wider, config=config),
+        list(predict_rows(task, rows, config=config)),
     ]
     for other in others:
         for one, same in zip(answers, other, strict=True):
@@ -162,19 +161,16 @@ def test_padding_changes_neither_loss_nor_gradients(attention, input_feeding):
     task = translate(attention=attention, input_feeding=input_feeding, num_layers=2, scale=0.3)
 
     def sums(batches) -> tuple[Tensor, tuple[Tensor, ...]]:
-        total = sum(task.loss(some) * task.count_targets(some) for some in batches)
+        total = sum(step.loss * step.count for step in map(task.training_step, batches))
         return total.detach(), torch.autograd.grad(total, [*task.parameters()])
 
     together = batch(task)
-    assert (
-        task.count_targets(together)
-        == task.count_tokens(together)
-        == sum(len(t.split()) + 1 for t in GERMAN)
-    )
+    assert task.training_step(together).count == sum(len(t.split()) + 1 for t in GERMAN)
     wider = replace(
         together,
-        ids=F.pad(together.ids, (0, 5), value=PAD),
-        target=F.pad(together.target, (0, 4), value=IGNORE_INDEX),
+        inputs=F.pad(together.inputs, (0, 5), value=PAD),
+        targets=F.pad(together.targets, (0, 4), value=IGNORE_INDEX),
+        extras={},
     )
     expected = sums([batch(task, [row]) for row in ROWS])
     for found in (sums([together]), sums([wider])):
@@ -190,12 +186,12 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(input_feeding, smoothing):
         logits = mode()(some).flatten(0, 1)
         expected = F.cross_entropy(
             logits,
-            some.target.flatten(),
+            some.targets.flatten(),
             ignore_index=IGNORE_INDEX,
             label_smoothing=smoothing if task.training else 0.0,
         )
-        torch.testing.assert_close(task.loss(some), expected)
-    assert task.count_targets(some) == int((some.target >= 0).sum())
+        torch.testing.assert_close(task.training_step(some).loss, expected)
+    assert task.training_step(some).count == int((some.targets >= 0).sum())
 
 
 @pytest.mark.parametrize("init", READS)
@@ -204,8 +200,10 @@ def test_without_attention_the_source_counts_by_what_is_handed_over(init, monkey
     task = translate(attention="none", init=init)
     some = batch(task)
     before, read = task(some), task.read
-    other = replace(some, ids=some.ids.where(some.ids <= EOS, some.ids.roll(1, 1).clamp(min=4)))
-    assert not torch.equal(other.ids, some.ids)
+    other = replace(
+        some, inputs=some.inputs.where(some.inputs <= EOS, some.inputs.roll(1, 1).clamp(min=4))
+    )
+    assert not torch.equal(other.inputs, some.inputs)
     assert torch.allclose(task(other), before) == (init == "zero")
     for state in ("h_n", "c_n"):  # this one is another, of the same source
         monkeypatch.setattr(
@@ -215,24 +213,11 @@ def test_without_attention_the_source_counts_by_what_is_handed_over(init, monkey
     assert task.reads == ("nothing" if init == "zero" else READS[init])
 
 
-def test_a_later_token_changes_nothing_before_it():
-    task = translate(num_layers=2, input_feeding=True)
-    some = batch(task)
-    before = task(some)
-    for place in range(some.target.size(1)):
-        target = some.target.clone()
-        target[:, place] = UNK
-        after = task(replace(some, target=target))
-        torch.testing.assert_close(after[:, : place + 1], before[:, : place + 1])
-        if place + 1 < after.size(1):
-            assert not torch.allclose(after[:, place + 1], before[:, place + 1])
-
-
 def test_input_dropout_zeroes_the_same_features_at_every_step():
     task = translate(input_dropout=0.5).train()
     read: list[Tensor] = []
     task.decoder.backbone.lstm.register_forward_pre_hook(lambda _, given: read.append(given[0]))
-    task.loss(batch(task, ROWS[:1]))
+    task.training_step(batch(task, ROWS[:1]))
     steps = torch.cat(read, 1)[0, 1:] == 0  # (written, size)
     assert bool((steps == steps[0]).all())
     assert 0 < int(steps[0].sum()) < steps.size(1)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import pytest
 import torch
+from backbone_cases import make_backbone
 from conftest import DATA, fails, settings
+from torch.nn.utils import prune
 
 import zoo
 from zoo import run
@@ -14,6 +18,7 @@ from zoo.errors import InputError
 from zoo.nn.backbone import Backbone
 from zoo.nn.directions import DROPOUTS, forward_alone, with_directions
 from zoo.training import build
+from zoo.training.options import options_of
 
 TOY = DATA / "classify.jsonl"
 LENGTHS = torch.tensor([5, 1, 7, 3])
@@ -33,7 +38,7 @@ QUICK = [
 def backbone(layers=1, both=True, **options) -> Backbone:
     """A backbone with large random weights."""
     torch.manual_seed(layers)
-    made = Backbone(
+    made = make_backbone(
         12, embedding_size=5, hidden_size=4, num_layers=layers, bidirectional=both, **options
     )
     with torch.no_grad():
@@ -144,31 +149,17 @@ def test_what_cannot_be_turned_is_refused():
         with_directions(backbone(learned_state=True), False)
 
 
-@torch.no_grad()
-def test_both_directions_begin_in_the_learned_state_of_the_one():
-    old = backbone(2, both=False, learned_state=True)
-    made = with_directions(old, True)
-    for name in ("h_0", "c_0"):
-        begun, own = made.lstm.get_parameter(name), old.lstm.get_parameter(name)
-        assert not torch.equal(own[0], own[1])
-        assert torch.equal(begun, own[[0, 0, 1, 1]])
-        assert begun is not own
-
-
 @pytest.mark.parametrize("both", [True, False])
 def test_dropouts_are_those_of_the_new_training(both):
     old = backbone(2, both=False, **dict.fromkeys(DROPOUTS[:-1], 0.05))
-    kept = dict(old.options)
+    kept = old.config
     made = with_directions(old, both, **SHARES)
-    assert made.options == kept | SHARES | {"bidirectional": both}
-    assert (made.input_dropout, made.word_dropout, made.embedding_dropout) == tuple(
-        SHARES[name] for name in ("input_dropout", "word_dropout", "embedding_dropout")
-    )
+    assert made.config == replace(kept, bidirectional=both, **SHARES)
     for name in ("dropout", "output_dropout", "weight_dropout", "locked_dropout"):
         assert getattr(made.lstm, name) == SHARES[name]
-    assert old.options == kept
+    assert old.config is kept
     assert old.lstm.output_dropout == 0.05
-    assert with_directions(old, both).options == kept | {"bidirectional": both}
+    assert with_directions(old, both).config == replace(kept, bidirectional=both)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -204,7 +195,7 @@ def begun(tmp_path_factory):
         shape = [f"backbone.num_layers={layers}", f"backbone.bidirectional={both}"]
         chosen = settings(None, *shape, "tokenizer.kind=words", "backbone.dropout=0.1")
         folder = tmp_path_factory.mktemp("begun") / "model"
-        build.build(chosen, open_corpus(chosen.data)).save(folder)
+        build.build(options_of(chosen), chosen, open_corpus(chosen.data)).save(folder)
         made[layers, both] = folder
     return made
 
@@ -230,7 +221,7 @@ def test_a_training_begins_in_the_directions_that_are_asked_for(
     assert run.main(words(tmp_path / "run", f"init={folder}", *asked)) == 0
     assert f"init={folder}: its backbone reads {said}" in capsys.readouterr().out
     origin, found = zoo.load(folder).backbone, zoo.load(tmp_path / "run").backbone
-    assert found.options["bidirectional"] is after
+    assert found.config.bidirectional is after
     ids, lengths = IDS, LENGTHS
     with torch.no_grad():
         old, new = origin.eval()(ids, lengths).output, found.eval()(ids, lengths).output
@@ -272,5 +263,12 @@ def test_dropouts_can_be_set_beside_init_and_are_applied(tmp_path, begun):
     given = [f"backbone.{name}={share}" for name, share in SHARES.items()]
     assert run.main(words(tmp_path / "run", f"init={begun[2, False]}", *given)) == 0
     origin, found = zoo.load(begun[2, False]), zoo.load(tmp_path / "run")
-    assert found.backbone.options == pytest.approx(origin.backbone.options | SHARES)
+    assert asdict(found.backbone.config) == pytest.approx(asdict(origin.backbone.config) | SHARES)
     assert found.backbone.lstm.output_dropout == pytest.approx(SHARES["output_dropout"])
+
+
+def test_a_weight_that_a_tool_computes_is_not_shared():
+    made = backbone()
+    prune.l1_unstructured(made.lstm, "weight_hh_l0", 0.5)
+    with pytest.raises(ValueError, match="weight_hh_l0 is computed from other parameters"):
+        with_directions(made, False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from backbone_cases import make_backbone
 from torch import nn
 from torch.nn import functional as F
 
-from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import OutputLayer
 from zoo.text.special_ids import PAD
 
@@ -20,7 +20,7 @@ def model(own, tied, dtype=torch.float64):
     """A backbone and an output layer, with a bias that is not zero."""
     torch.manual_seed(0)
     parts = {
-        "backbone": Backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3),
+        "backbone": make_backbone(VOCABULARY, embedding_size=INPUTS, hidden_size=3),
         "tokens": OutputLayer(VOCABULARY, INPUTS, own, tied),
     }
     nn.init.normal_(parts["tokens"].bias)
@@ -101,24 +101,37 @@ def test_gradients_reach_the_embedding_both_as_what_is_read_and_as_what_scores(o
 @layers
 @ties
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_its_loss_is_the_cross_entropy_of_its_logits(own, tied, smoothing, dtype):
-    both = model(own, tied, torch.float32)
-    tokens, backbone, target = both["tokens"], both["backbone"], torch.tensor([4, 1, 16, 4, 0])
-    vectors = torch.randn(5, INPUTS).to(dtype)  # bfloat16: of a model under autocast
-    wide = vectors.float()
-    results = []
+    """Vectors in bfloat16 are those of a model under autocast."""
+    wide = torch.promote_types(dtype, torch.float32)
+    both, target = model(own, tied, wide), torch.tensor([4, 1, 16, 4, 0])
+    tokens, backbone, vectors = both["tokens"], both["backbone"], torch.randn(5, INPUTS).to(dtype)
+    exact, results = vectors.to(wide, copy=True).requires_grad_(), []
     for loss in (
         tokens.loss(vectors.requires_grad_(), backbone, target, smoothing),
-        F.cross_entropy(tokens(wide.requires_grad_(), backbone), target, label_smoothing=smoothing),
+        F.cross_entropy(tokens(exact, backbone), target, label_smoothing=smoothing),
     ):
         both.zero_grad()
         loss.backward()
         grads = {name: part.grad for name, part in both.named_parameters() if part.grad is not None}
         results.append({"loss": loss.detach(), **grads})
-    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
-    assert vectors.grad.dtype == dtype
-    torch.testing.assert_close(vectors.grad, wide.grad.to(dtype))
+    bound = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(*results, rtol=bound, atol=bound / 10)
+    torch.testing.assert_close(vectors.grad, exact.grad.to(dtype))
+
+
+@layers
+@ties
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_its_losses_are_those_of_its_logits(own, tied, dtype):
+    both, target = model(own, tied, dtype), torch.arange(VOCABULARY)
+    vectors = torch.randn(VOCABULARY, INPUTS, dtype=dtype, requires_grad=True)
+    found = both["tokens"].losses(vectors, both["backbone"], target)
+    wanted = F.cross_entropy(both["tokens"](vectors, both["backbone"]), target, reduction="none")
+    assert not found.requires_grad
+    bound = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(found, wanted.detach(), rtol=bound, atol=bound)
 
 
 def test_its_loss_takes_logits_in_bfloat16_under_autocast_and_sums_in_float32():
@@ -130,11 +143,3 @@ def test_its_loss_takes_logits_in_bfloat16_under_autocast_and_sums_in_float32():
     assert found.dtype == torch.float32
     assert found != exact
     torch.testing.assert_close(found, exact, rtol=1 / 64, atol=0)  # as in test_cross_entropy
-
-
-def test_its_loss_of_float64_is_float64():
-    both = model(False, True)
-    vectors, target = torch.randn(5, INPUTS, dtype=torch.float64), torch.arange(5)
-    found = both["tokens"].loss(vectors, both["backbone"], target)
-    wanted = F.cross_entropy(both["tokens"](vectors, both["backbone"]), target)
-    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import pytest
 import torch
+from conftest import ROOT
 from lstm_cases import (
     LENGTHS,
     ROWS,
@@ -24,6 +28,7 @@ from lstm_cases import (
     unfused,
 )
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from zoo.rnn.lstm import LSTM
@@ -240,3 +245,175 @@ def test_a_copy_computes_the_same_and_is_its_own(kind, again):
     with torch.no_grad():
         lstm.weight_hh_l0.zero_()
     assert_same(other(x, None, LENGTHS), wanted)
+
+
+def call(lstm, *given):
+    """Call the module, so that its hooks run."""
+    return lstm(*given)
+
+
+def pruned(lstm, name):
+    prune.l1_unstructured(lstm, name, 0.5)
+
+
+TOOLS = {
+    "weight_norm": parametrizations.weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "old weight_norm": nn.utils.weight_norm,
+    "old spectral_norm": nn.utils.spectral_norm,
+    "pruning": pruned,
+}
+tools = pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@tools
+@engines
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_tool_replaces_weights_as_it_does_torchs(tool, engine, lengths, training):
+    lstm, x, state = case(2, True, True, engine=engine)
+    theirs = nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True).double()
+    theirs.load_state_dict(lstm.state_dict())
+    for each in (lstm, theirs):
+        for name in ("weight_hh_l0", "weight_ih_l1_reverse"):
+            torch.manual_seed(2)  # a spectral norm draws its first vectors
+            tool(each, name)
+        each.train(training)
+    for _ in range(2):  # in training a spectral norm goes on at each call
+        found = everything(lstm, x, state, lengths, call)
+        wanted = everything(theirs, x, state, lengths, partial(packed, forward=call))
+        assert_same(found, wanted, 1e-10)
+    assert all(part.any() for name, part in found.items() if name.endswith("grad"))
+
+
+OWN = {"learned_state": True, "proj_size": 2, "output_dropout": 0.2, "weight_dropout": 0.3}
+
+
+@kinds
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("replica", [False, True])
+@pytest.mark.parametrize("options", [{}, OWN])
+def test_other_tensors_in_place_of_the_parameters_get_gradients(kind, lengths, replica, options):
+    lstm, x, _ = case(2, True, **kind, **options)
+    smaller = copy.deepcopy(lstm)
+    with torch.no_grad():
+        for weight in smaller.parameters():
+            weight *= 0.9
+    replaced = {name: 0.9 * weight for name, weight in lstm.named_parameters()}
+
+    def run(*given):
+        if not replica:
+            return torch.func.functional_call(lstm, replaced, given)
+        other = lstm._replicate_for_data_parallel()  # as on a further GPU of DataParallel
+        for name, weight in replaced.items():
+            setattr(other, name, weight)
+        return other(*given)
+
+    losses = []
+    for forward in (run, smaller):
+        torch.manual_seed(5)
+        output, (h_n, c_n) = forward(x, None, lengths)
+        losses.append(output.square().sum() + h_n.sum() - c_n.square().sum())
+        losses[-1].backward()
+    assert_same(*losses, 1e-12)
+    pairs = zip(lstm.parameters(), smaller.parameters(), strict=True)
+    for weight, other in pairs:
+        assert_same(weight.grad, 0.9 * other.grad, 1e-10)
+
+
+@kinds
+def test_gradients_by_a_transform_of_torch_func_are_the_same(kind):
+    lstm, x, _ = case(2, **kind)
+    weights = dict(lstm.named_parameters())
+
+    def loss(weights, x):
+        return torch.func.functional_call(lstm, weights, (x, None, LENGTHS))[0].square().sum()
+
+    found = torch.func.grad(loss)(weights, x)
+    loss(weights, x).backward()
+    assert_same(found, {name: weight.grad for name, weight in weights.items()}, 1e-10)
+
+
+def test_two_processes_that_share_the_weights_train_as_one(tmp_path):
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "cases" / "fsdp_cases.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "meeting")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+
+
+@tools
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_parameters_start_anew_under_a_tool(tool):
+    lstm, x, _ = case(forget_bias=1.0)
+    tool(lstm, "weight_hh_l0")
+    lstm.reset_parameters()
+    assert lstm.bias_ih_l0[4:8].eq(1).all()
+    assert lstm(x)[0].isfinite().all()
+
+
+def test_the_forget_bias_of_a_replaced_bias_is_set_where_that_is_possible():
+    lstm, x, _ = case(layer_norm=True)
+    parametrizations.weight_norm(lstm, "norm_bias_l0")
+    pruned(lstm, "bias_ih_l0")
+    lstm.set_forget_bias(2.0)
+    assert_same(lstm.norm_bias_l0[1], torch.full((4,), 2.0).double(), 1e-12)
+    assert not lstm.bias_ih_l0_orig[4:8].any()
+    assert lstm(x)[0].isfinite().all()
+    replica = make()._replicate_for_data_parallel()
+    replica.bias_ih_l0 = torch.zeros(16)
+    with pytest.raises(RuntimeError, match="bias_ih_l0 is computed from other parameters"):
+        replica.set_forget_bias(1.0)
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(torch.float16, 1e-2), (torch.bfloat16, 8e-2), (torch.float32, 1e-5)]
+)
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("options", [{}, {"learned_state": True}])
+def test_every_dtype_computes_the_same(kind, dtype, limit, lengths, options):
+    if kind == {"engine": "reference", "layer_norm": True}:
+        limit *= 6  # it normalises in 16 bits, all others in 32
+    wide, x, _ = case(2, True, **kind, **options)
+    lstm, x = copy.deepcopy(wide).to(dtype), x.to(dtype)
+    wide.load_state_dict(lstm.state_dict())
+    wanted = everything(wide, x.double(), None, lengths)
+    found = everything(lstm, x, None, lengths)
+    assert {part.dtype for part in found.values()} == {dtype}
+    for name, part in found.items():
+        scale = wanted[name].abs().max().clamp(min=1)
+        assert (part.double() - wanted[name]).abs().max() < limit * scale, name
+
+
+@kinds
+def test_float64_may_be_the_default_dtype(kind):
+    torch.set_default_dtype(torch.float64)
+    try:
+        options = {"learned_state": True, "dropout": 0.1, "weight_dropout": 0.1, "forget_bias": 1.0}
+        lstm = LSTM(3, 4, 2, batch_first=True, **options, **kind)
+        output, (h_n, c_n) = lstm(torch.randn(ROWS, TIME, 3), lengths=LENGTHS.tolist())
+        (output.sum() + h_n.sum() + c_n.sum()).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    tensors = [output, h_n, c_n, *(weight.grad for weight in lstm.parameters())]
+    assert {each.dtype for each in tensors} == {torch.float64}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("training", [False, True])
+def test_jit_can_trace_it(training):
+    lstm, x, _ = case(2, True)
+    traced = torch.jit.trace(lstm.train(training), (x,))
+    assert_same(traced(x[:2, :3]), lstm(x[:2, :3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,15 +43,51 @@ def test_shorter_rows_have_padding():
 
 
 @pytest.mark.parametrize(
+    "lengths",
+    [
+        [2, 3, 0],
+        (2, 3, 0),
+        [torch.tensor(2), np.int64(3), 0],
+        np.array([2, 3, 0], np.uint16),
+        np.array([2, 3, 0], ">i8"),
+        np.array([0, 3, 2])[::-1],
+        np.broadcast_to(np.array([[2, 3, 0]]), (2, 3))[0],  # cannot be written to
+        torch.tensor([2, 3, 0], dtype=torch.uint16),
+    ],
+    ids=repr,
+)
+def test_lengths_of_any_kind_are_the_same(lengths):
+    found = find_padding(X, lengths)
+    assert found is not None
+    assert torch.equal(found.lengths, LENGTHS)
+
+
+@pytest.mark.parametrize(
     ("lengths", "message"),
     [
         (torch.tensor([2, 3]), "lengths must be 3 integers, one per row, not torch.int64 of shape"),
         (torch.tensor([2.0, 3.0, 1.0]), "not torch.float32"),
         (torch.tensor([True, True, False]), "not torch.bool"),
+        (torch.tensor([2, 3, 1]).to_sparse(), "not torch.int64"),
+        ([], r"of shape \(0,\)"),
+        ([2, 3, 1.0], "not torch.float32"),
+        ([[2, 3, 1]], r"of shape \(1, 3\)"),
+        ([2, 3, None], "not a list of other things"),
+        ((2, [3], 1), "not a tuple of other things"),
+        ([2, 3, 1 << 70], "not a list of other things"),
+        (np.array([2, 3, None]), "not a ndarray of other things"),
+        (np.array(["2", "3", "1"]), "not a ndarray of other things"),
+        (np.array([2.0, 3.0, 1.0]), "not torch.float64"),
+        (np.array(3), "not one number"),
+        (3, "not int"),
+        ("231", "not str"),
+        ({2, 3, 1}, "not set"),
+        ([2, 4, 1], r"not in 1\.\.4"),
         (torch.tensor([2, 4, 1]), r"lengths must lie in 0\.\.3, the steps given, not in 1\.\.4"),
         (torch.tensor([2, 3, -1]), r"not in -1\.\.3"),
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(lengths, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as raised:
         find_padding(X, lengths)
+    assert "\n" not in str(raised.value)

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tasks.classify import Classify
-from zoo.data.dataset import Batch
+from tasks.classify import Classify, ClassifyConfig
+from zoo.config import TokenizerConfig
+from zoo.data.batch import Batch
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
-from zoo.nn.backbone import Backbone, Encoded
+from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
 from zoo.text.tokenizers import Words
 
 POOLS = ["merged", "mean", "max", "last", "attention"]
 TEXTS = ["one two three four", "two", "", "four four one two three one"]
 
 
-def classify(num_layers=2, **options) -> Classify:
+def classify(num_layers=2, labels="abc", counts=None, **options) -> Classify:
     torch.manual_seed(0)
     tokenizer = Words.train(TEXTS, 50)
-    backbone = Backbone(len(tokenizer), embedding_size=6, hidden_size=5, num_layers=num_layers)
-    return Classify(backbone, tokenizer, labels=["a", "b", "c"], **options).eval()
+    shape = BackboneConfig(
+        vocabulary_size=len(tokenizer), embedding_size=6, hidden_size=5, num_layers=num_layers
+    )
+    processors = {"tokenizer": tokenizer, "labels": LabelEncoder([*labels], counts)}
+    return Classify(Backbone(shape), processors, ClassifyConfig(**options)).eval()
 
 
 def batch(task: Classify, texts=TEXTS) -> Batch:
-    return Batch.collate([task.encode(Row({"text": t}, "here")) for t in texts], range(len(texts)))
+    return task.collate([task.encode(Row({"text": t}, "here")) for t in texts])
 
 
 def encoded(task: Classify, texts=TEXTS) -> tuple[Encoded, Batch]:
     made = batch(task, texts)
-    return task.backbone(made.ids, made.lengths), made
+    return task.backbone(made.inputs, made.lengths), made
 
 
 def test_merged_reads_the_final_h_of_both_directions_of_the_top_layer():
@@ -90,22 +97,22 @@ def test_an_empty_text_has_finite_logits(pool, texts):
 
 def test_balanced_weights_count_each_class_the_same():
     plain = classify()
-    balanced = classify(class_weights="balanced", label_counts=[80, 10, 10])
+    balanced = classify(class_weights="balanced", counts=[80, 10, 10])
     some = batch(plain, ["one", "two", "four"])
     for target in range(3):
-        aimed = Batch(some.ids, some.lengths, some.row_numbers, torch.full((3,), target))
-        factor = (balanced.loss(aimed) / plain.loss(aimed)).detach()
+        aimed = replace(some, targets=torch.full((3,), target))
+        factor = (balanced.training_step(aimed).loss / plain.training_step(aimed).loss).detach()
         assert float(factor) == pytest.approx(100 / (3 * [80, 10, 10][target]))
-    with pytest.raises(ValueError, match="needs label_counts"):
+    with pytest.raises(ValueError, match="needs the counts of the labels"):
         classify(class_weights="balanced")
 
 
 def test_label_smoothing_raises_the_lowest_loss():
     def loss(smoothing):
         task = classify(label_smoothing=smoothing)
-        task.forward = lambda _: torch.tensor([[20.0, 0.0, 0.0]])
+        task.forward = lambda *_, **__: torch.tensor([[20.0, 0.0, 0.0]])
         one = batch(task, ["one"])
-        return float(task.loss(Batch(one.ids, one.lengths, one.row_numbers, torch.tensor([0]))))
+        return float(task.training_step(replace(one, targets=torch.tensor([0]))).loss)
 
     assert loss(0.0) == pytest.approx(0, abs=1e-6)
     assert loss(0.3) == pytest.approx(0.2 * 20, abs=1e-3)  # a tenth to each label
@@ -113,18 +120,21 @@ def test_label_smoothing_raises_the_lowest_loss():
 
 def test_long_texts_are_cut_and_marked():
     example = classify(max_length=3).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
-    assert len(example["ids"]) == 3
+    assert len(example["inputs"]) == 3
     assert example["cut"] == 1
     whole = classify(max_length=6).encode(Row({"text": TEXTS[3], "label": "b"}, "here"))
-    assert (len(whole["ids"]), whole["cut"]) == (6, 0)
-    assert example["target"] == 1
+    assert (len(whole["inputs"]), whole["cut"]) == (6, 0)
+    assert example["targets"] == 1
 
 
 def test_labels_come_from_the_training_rows():
     rows = [Row({"text": "x", "label": label}, "here") for label in ("b", 1, "a", "b")]
-    assert Classify.learn(rows) == {"labels": ["1", "a", "b"], "label_counts": [1, 1, 2]}
+    learned = Classify.learn(rows, ClassifyConfig(), TokenizerConfig(min_count=1))
+    assert [*learned] == ["labels", "tokenizer"]
+    assert (learned["labels"].labels, learned["labels"].counts) == (["1", "a", "b"], [1, 1, 2])
+    assert Classify.learn(rows[:1], ClassifyConfig(), TokenizerConfig(), learned) == learned
     with pytest.raises(InputError, match=r"all training rows have the label \['b'\]"):
-        Classify.learn(rows[:1])
+        Classify.learn(rows[:1], ClassifyConfig(), TokenizerConfig())
 
 
 def test_a_label_unseen_in_training_names_its_row():
@@ -137,7 +147,7 @@ def test_a_label_unseen_in_training_names_its_row():
 def test_scores_are_those_of_the_answers():
     task = classify()
     answers = [
-        {"label": label, "probabilities": p}
+        {"label": label, "probabilities": dict(zip("abc", p, strict=True))}
         for label, p in (("a", [0.5, 0.25, 0.25]), ("a", [0.5, 0.25, 0.25]), ("c", [0.0, 0.5, 0.5]))
     ]
     rows = [Row({"text": "", "label": label}, "here") for label in "abc"]
@@ -157,19 +167,22 @@ def test_predict_gives_labels_or_the_distribution():
         assert sum(distribution.values()) == pytest.approx(1)
         assert max(distribution, key=distribution.get) == label
     assert task.predict("one two") == task.predict(["one two"])
+    (answer,) = task.predict_batch(batch(task, TEXTS[:1]))
+    assert answer == {"label": labels[0], "probabilities": pytest.approx(distributions[0])}
+    assert json.loads(json.dumps(answer)) == answer
 
 
 def test_the_surest_mistakes_come_first(tmp_path):
     task = classify()
     rows = [Row({"text": str(i), "label": "a"}, f"f:{i}") for i in range(3)]
     answers = [
-        {"label": label, "probabilities": p}
+        {"label": label, "probabilities": dict(zip("abc", p, strict=True))}
         for label, p in (("b", [0.3, 0.6, 0.1]), ("a", [0.9, 0.1, 0.0]), ("c", [0.0, 0.1, 0.9]))
     ]
     report = task.report(answers, rows, tmp_path)
     assert report["confusion"]["counts"] == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
     mistakes = report["mistakes"]
-    assert [(m["place"], m["answer"], m["probability"]) for m in mistakes] == [
+    assert [(m["source"], m["answer"], m["probability"]) for m in mistakes] == [
         ("f:2", "c", 0.9),
         ("f:0", "b", 0.6),
     ]
@@ -177,10 +190,9 @@ def test_the_surest_mistakes_come_first(tmp_path):
 
 
 def test_labels_in_any_script_are_drawn_without_a_warning(tmp_path):
-    tokenizer = Words.train(TEXTS, 50)
     labels = ["日本語", "ελληνικά", "a$b", "x" * 60]
-    task = Classify(Backbone(len(tokenizer), embedding_size=4, hidden_size=4), tokenizer, labels)
+    task = classify(labels=labels)
     rows = [Row({"text": "", "label": label}, "here") for label in labels]
-    answers = [{"label": label, "probabilities": [1, 0, 0, 0]} for label in labels]
+    answers = [{"label": label, "probabilities": {label: 1.0}} for label in labels]
     assert task.report(answers, rows, tmp_path)["mistakes"] == []
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

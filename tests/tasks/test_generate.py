@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
-from conftest import DATA, SMALL, fails, lines, settings, train, write
-from generate_cases import PROMPTS, TEXTS, language, streams
+from backbone_cases import make_backbone
+from conftest import DATA, SMALL, fails, lines, settings, train
+from generate_cases import PROMPTS, TEXTS, continuation, language, streams
+from run_cases import in_files, predict, report
 
 import zoo
 from zoo import run
 from zoo.data.corpora import open_corpus
-from zoo.data.dataset import Batch
 from zoo.data.readers import Row
 from zoo.evaluation.metrics import perplexity
 from zoo.generation.config import GenerationConfig
-from zoo.nn.backbone import Backbone
 from zoo.nn.directions import DROPOUTS
 from zoo.rnn import dropout
 from zoo.text.special_ids import EOS
 from zoo.training import build
+from zoo.training.options import options_of
 
 TOY = DATA / "generate.jsonl"
 MEASURES = ("evaluate.dynamic=true", "evaluate.cache=20")
@@ -33,9 +34,8 @@ SHORT = ("generation.max_length=12", "generation.seed=5")
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """The settings of toy rows in three files."""
-    folder, rows = tmp_path_factory.mktemp("rows"), lines(TOY)
-    cuts = {"train": rows[:56], "valid": rows[56:68], "test": rows[68:]}
-    return [f"data.{part}={write(folder / f'{part}.jsonl', some)}" for part, some in cuts.items()]
+    rows = lines(TOY)
+    return in_files(tmp_path_factory.mktemp("rows"), rows[:56], rows[56:68], rows[68:])
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,15 @@ def folder(tmp_path_factory, parts):
     return out
 
 
-def report(folder) -> dict:
-    return json.loads((folder / "report.json").read_text("utf-8"))
+@pytest.fixture
+def predicted(folder, monkeypatch, capsysbinary):
+    """A function of lines and settings: the lines that mode=predict prints."""
 
+    def run(given, *words):
+        found = predict(monkeypatch, capsysbinary, folder, *SHORT, *words, given=given)
+        return found.splitlines()
 
-def predicted(folder, capsysbinary, monkeypatch, text, *words) -> list[str]:
-    """What mode=predict prints for lines on standard input."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    words = ["mode=predict", f"model={folder}", "device=cpu", *SHORT, *words]
-    assert run.main(words) == 0
-    return capsysbinary.readouterr().out.decode().splitlines()
+    return run
 
 
 def test_a_training_measures_and_draws_what_it_says(folder):
@@ -88,25 +87,25 @@ def test_an_evaluation_gives_the_figures_of_the_report(folder, parts, tmp_path, 
     assert names == ["perplexity", "bits_per_character", "loss", "unknown"]
 
 
-def test_each_line_of_standard_input_goes_on_in_its_order(folder, capsysbinary, monkeypatch):
+def test_each_line_of_standard_input_goes_on_in_its_order(predicted):
     asked = ["the cat", "", "my sister", "a dog finds", "the cat", "the"]
-    found = predicted(folder, capsysbinary, monkeypatch, "\n".join(asked) + "\n")
+    found = predicted("\n".join(asked) + "\n")
     assert len(found) == len(asked)
     assert [line == "" for line in found] == [line == "" for line in asked]
     for line, prompt in zip(found, asked, strict=True):
         assert line.startswith(prompt)
         assert prompt == "" or len(line) > len(prompt)
     assert found[0] == found[4]
-    again = predicted(folder, capsysbinary, monkeypatch, "\n".join(asked[::-1]))
+    again = predicted("\n".join(asked[::-1]))
     assert again == found[::-1]
-    other = predicted(folder, capsysbinary, monkeypatch, "the cat", "generation.seed=6")
+    other = predicted("the cat", "generation.seed=6")
     assert other != found[:1]
 
 
-def test_answers_as_json_are_the_same_texts(folder, capsysbinary, monkeypatch):
-    plain = predicted(folder, capsysbinary, monkeypatch, "the cat\n\nmy\n", "generation.n_best=2")
+def test_answers_as_json_are_the_same_texts(predicted):
+    plain = predicted("the cat\n\nmy\n", "generation.n_best=2")
     asked = ("generation.n_best=2", "format=json")
-    found = predicted(folder, capsysbinary, monkeypatch, "the cat\n\nmy\n", *asked)
+    found = predicted("the cat\n\nmy\n", *asked)
     first, empty, last = map(json.loads, found)
     assert empty is None
     for answer, line in ((first, plain[0]), (last, plain[2])):
@@ -122,7 +121,7 @@ def test_one_text_is_printed_as_it_is_written(folder, capsys):
     assert run.main([*words, "text=the cat"]) == 0
     printed = capsys.readouterr().out
     search = GenerationConfig(sample=True, temperature=0.8, top_k=40, max_length=12, seed=5)
-    assert printed == "the cat" + "".join(zoo.load(folder).stream_text("the cat", search)) + "\n"
+    assert printed == "".join(zoo.load(folder).stream("the cat", search)) + "\n"
     assert printed == zoo.load(folder).predict("the cat", search)[0] + "\n"
 
 
@@ -134,8 +133,8 @@ def test_a_loaded_model_writes_what_the_saved_one_did(tmp_path, stream, softmax)
     loaded = zoo.load(tmp_path)
     search = GenerationConfig(sample=True, seed=4, n_best=2, max_length=15)
     assert loaded.predict(PROMPTS, search) == task.predict(PROMPTS, search)
-    assert "".join(loaded.stream_text("the", search)) == "".join(task.stream_text("the", search))
-    assert loaded.options == task.options
+    assert continuation(loaded, "the", search) == continuation(task, "the", search)
+    assert loaded.config == task.config
 
 
 def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
@@ -143,10 +142,10 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
     words = ["task.stream=false", "tokenizer.kind=words", "task.cutoffs=[8,16]"]
     found = train(out, *parts, *words, "task.softmax=adaptive", *SHORT, task="generate")
     task = zoo.load(out)
-    assert (task.stream, task.options["cutoffs"]) == (False, [8, 16])
+    assert (task.config.stream, task.config.cutoffs) == (False, (8, 16))
     rows = [Row(row, "here") for row in lines(TOY)[68:]]
     with torch.no_grad():
-        answers = [task.predict_batch(Batch.collate([task.encode(row)], [0]))[0] for row in rows]
+        answers = [task.predict_batch(task.collate([task.encode(row)]))[0] for row in rows]
     again = perplexity(answers, [row["text"] for row in rows], by_line=False)
     assert found["test"] == pytest.approx(again, rel=1e-4)
     assert all("\n" not in each["sample"] for each in found["examples"])
@@ -154,11 +153,16 @@ def test_rows_that_are_no_stream_are_texts_of_their_own(parts, tmp_path):
 
 def test_a_classifier_begins_with_its_backbone(folder):
     chosen = settings(None, f"init={folder}")
-    task, begun = build.build(chosen, open_corpus(chosen.data)), zoo.load(folder)
+    task, begun = (
+        build.build(options_of(chosen), chosen, open_corpus(chosen.data)),
+        zoo.load(folder),
+    )
     assert task.name == "classify"
     assert task.tokenizer.tokens == begun.tokenizer.tokens
-    own = {name: chosen.backbone[name] for name in DROPOUTS}  # the rest is the beginning's
-    assert task.backbone.options == begun.backbone.options | own
+    own = {
+        name: getattr(options_of(chosen).backbone, name) for name in DROPOUTS
+    }  # the rest is the beginning's
+    assert task.backbone.config == replace(begun.backbone.config, **own)
     for name, weight in begun.backbone.named_parameters():
         assert torch.equal(task.backbone.get_parameter(name), weight)
     assert len(task.predict(["the cat", ""])) == 2
@@ -169,7 +173,7 @@ def test_a_classifier_begins_with_its_backbone(folder):
     [
         (
             ["backbone.bidirectional=true", "backbone.num_layers=2"],
-            "generation reads left to right: set backbone.bidirectional=false, or num_layers=1",
+            "task=generate: generation reads left to right: set backbone.bidirectional=false, or num_layers=1",
         ),
         (["task.cutoffs=[8]"], "cutoffs are an adaptive softmax's: set task.softmax=adaptive"),
         (["task.softmax=adaptive", "task.cutoffs=[8,8]"], "cutoffs [8, 8] must ascend within the"),
@@ -195,7 +199,7 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, words, said):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, layers):
     chosen = settings(None, f"backbone.num_layers={layers}")
-    build.build(chosen, open_corpus(chosen.data)).save(tmp_path / "model")
+    build.build(options_of(chosen), chosen, open_corpus(chosen.data)).save(tmp_path / "model")
     capsys.readouterr()
     words = ["task=generate", "data=files", f"data.train={TOY}", f"init={tmp_path / 'model'}"]
     small = [word for word in SMALL if not word.startswith(("backbone", "tokenizer"))]
@@ -210,14 +214,38 @@ def test_of_a_bidirectional_beginning_a_single_layer_is_taken(capsys, tmp_path, 
 def test_a_penalty_raises_the_loss_of_training_alone(name):
     rows = [Row({"text": text}, "here") for text in TEXTS]
     tasks = [language(**{name: share}) for share in (0.0, 0.5, 1.0)]
-    batch = Batch.collate([tasks[0].encode(row) for row in rows], range(len(rows)))
-    plain, half, whole = (float(task.train().loss(batch).detach()) for task in tasks)
+    batch = tasks[0].collate([tasks[0].encode(row) for row in rows])
+    plain, half, whole = (task.train().training_step(batch).loss.item() for task in tasks)
     assert plain < half < whole
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-6)
     output = tasks[0].next_token_vectors(batch, None)[2]
     change = output if name == "activation_penalty" else output[:, 1:] - output[:, :-1]
     assert whole - plain == pytest.approx(float(change.detach().square().mean()), rel=1e-4)
-    assert [float(task.eval().loss(batch).detach()) for task in tasks] == [plain] * 3
+    assert [task.eval().training_step(batch).loss.item() for task in tasks] == [plain] * 3
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("softmax", ["full", "adaptive"])
+def test_a_model_of_any_float_dtype_answers_and_trains(kind, softmax):
+    task = language(softmax=softmax).to(kind)
+    assert len(task.predict(PROMPTS, GenerationConfig(beam_size=2, max_length=5))) == len(PROMPTS)
+    batch = task.collate([task.encode(Row({"text": text}, "here")) for text in TEXTS])
+    nats = [answer["nats"][""] for answer in task.predict_batch(batch)]
+    step = task.train().training_step(batch)
+    step.loss.backward()
+    assert step.loss.item() == pytest.approx(sum(nats) / step.count, rel=0.05)
+    assert all(weight.grad.dtype == kind for weight in task.parameters())
+
+
+def test_each_of_many_threads_gets_the_texts_of_its_own_config():
+    task = language()
+    configs = [GenerationConfig(sample=True, seed=k, max_length=5 + k) for k in range(5)] * 5
+    wanted = [task.predict(PROMPTS, config) for config in configs]
+    with ThreadPoolExecutor(8) as threads:
+        found = [*threads.map(lambda config: task.predict(PROMPTS, config), configs)]
+        streams = [*threads.map(lambda config: "".join(task.stream("a", config)), configs)]
+    assert found == wanted
+    assert streams == [text[PROMPTS.index("a")] for text in wanted]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
@@ -238,7 +266,7 @@ def test_a_word_is_dropped_at_all_its_places_and_the_others_are_scaled(share):
 
 def test_a_backbone_drops_words_in_training_alone():
     torch.manual_seed(3)
-    backbone = Backbone(40, embedding_size=6, hidden_size=4, embedding_dropout=0.5)
+    backbone = make_backbone(40, embedding_size=6, hidden_size=4, embedding_dropout=0.5)
     ids = torch.arange(EOS + 1, 40).repeat(2, 3)
     table = backbone.embedding.weight
     found = backbone.train().embed(ids)

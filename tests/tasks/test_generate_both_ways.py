@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, SMALL, pipeline, run
+from backbone_cases import make_backbone
+from conftest import DATA, SMALL, lines, pipeline, run
+from run_cases import report
 
 import zoo
-from tasks.generate import Generate
-from zoo.data.dataset import Batch
+from tasks.generate import Generate, GenerateConfig
+from zoo.data.batch import Batch
 from zoo.data.readers import Row, read
 from zoo.errors import InputError
 from zoo.evaluation import perplexity
-from zoo.evaluation.perplexity import PerplexityConfig
+from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
-from zoo.nn.backbone import Backbone
 from zoo.nn.directions import with_directions
+from zoo.task import predict_dataset
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Words
 
@@ -28,14 +29,14 @@ ROWS = list(read(DATA / "generate.jsonl"))[:12]
 WORDS = Words.train([row["text"] for row in ROWS], 60)
 KINDS = [{}, {"hidden_size": 8}, {"softmax": "adaptive"}, {"tied": False, "layer_norm": True}]
 SHAPE = {"hidden_size", "bidirectional", "layer_norm", "num_layers", "learned_state"}
+TOY = ["data=files", f"data.train={DATA / 'generate.jsonl'}"]
 SMALLEST = [
     *SMALL,
     "tokenizer.kind=words",
     "backbone.bidirectional=true",
     "train.patience=0",
     "task=generate",
-    "data=files",
-    f"data.train={DATA / 'generate.jsonl'}",
+    *TOY,
 ]
 
 
@@ -43,7 +44,8 @@ def generate(**options) -> Generate:
     """An untrained model in float64 with large random weights."""
     torch.manual_seed(0)
     shape = {"hidden_size": 6} | {name: options.pop(name) for name in SHAPE & {*options}}
-    task = Generate(Backbone(len(WORDS), embedding_size=8, **shape), WORDS, **options).double()
+    backbone = make_backbone(len(WORDS), embedding_size=8, **shape)
+    task = Generate(backbone, {"tokenizer": WORDS}, GenerateConfig(**options)).double()
     with torch.no_grad():
         for weight in task.parameters():
             weight.normal_(std=0.6)
@@ -51,7 +53,7 @@ def generate(**options) -> Generate:
 
 
 def of(task, rows) -> Batch:
-    return Batch.collate([task.encode(row) for row in rows], range(len(rows)))
+    return task.collate([task.encode(row) for row in rows])
 
 
 def step(task, token, state, suffix):
@@ -90,55 +92,61 @@ def test_the_loss_is_the_mean_of_what_a_loop_over_tokens_finds(kind):
     task = generate(stream=False, **kind)
     rows = [*ROWS[:4], Row({"text": ""}, "empty"), Row({"text": "dog"}, "short")]
     examples = [task.encode(row) for row in rows]
-    assert len({len(example["ids"]) for example in examples}) > 3
-    found = [nat for e in examples for nat in by_hand(task, e["ids"], e["target"])[0]]
-    assert len(found) == sum(2 * len(example["ids"]) - 1 for example in examples)
-    assert float(task.loss(of(task, rows))) == pytest.approx(sum(found) / len(found), abs=1e-7)
+    assert len({len(example["inputs"]) for example in examples}) > 3
+    found = [nat for e in examples for nat in by_hand(task, e["inputs"], e["targets"])[0]]
+    assert len(found) == sum(2 * len(example["inputs"]) - 1 for example in examples)
+    assert task.training_step(of(task, rows)).loss.item() == pytest.approx(
+        sum(found) / len(found), abs=1e-7
+    )
 
 
 @torch.no_grad()
 def test_windows_of_a_stream_carry_the_forward_state_alone(tmp_path):
     task = generate()
     stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
-    states = [None, None]
+    states, left = [None, None], None
     plan = [*stream.sampler(2 * 7, 2)]
     assert len(plan) > 4
     for epoch in range(2):
         for place, window in enumerate(plan):
-            batch = stream.batch(window)
+            batch = task.collate(stream.examples(window))
             found, states = [], [None, None] if place == 0 else states
             for column, length in enumerate(batch.lengths.tolist()):
                 if not length:
                     continue
-                ids, target = (part[column, :length].tolist() for part in (batch.ids, batch.target))
+                ids, target = (
+                    part[column, :length].tolist() for part in (batch.inputs, batch.targets)
+                )
                 nat, states[column] = by_hand(task, ids, target, states[column])
                 found += nat
-            loss = float(task.loss(batch))
-            assert loss == pytest.approx(sum(found) / len(found), abs=1e-9), (epoch, place)
-            assert [part.shape for part in task.carried_state] == [(1, 2, 6)] * 2
+            loss, count, left = task.training_step(batch, left)
+            assert count == len(found)
+            assert loss.item() == pytest.approx(sum(found) / len(found), abs=1e-9), (epoch, place)
+            assert [part.shape for part in left] == [(1, 2, 6)] * 2
 
 
 def test_no_gradient_goes_into_the_window_before(tmp_path):
     task = generate()
     stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
-    one, two, *_ = map(stream.batch, stream.sampler(2 * 7, 2))
-    task.loss(one).backward()
-    assert not any(part.requires_grad for part in task.carried_state)
-    task.loss(two).backward()
+    one, two, *_ = map(task.collate, map(stream.examples, stream.sampler(2 * 7, 2)))
+    first = task.training_step(one)
+    first.loss.backward()
+    assert not any(part.requires_grad for part in first.state)
+    task.training_step(two, first.state).loss.backward()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_neither_direction_has_read_what_it_predicts(kind):
     task = generate(stream=False, **kind)
-    ids = task.encode(ROWS[0])["ids"]
+    ids = task.encode(ROWS[0])["inputs"]
     count = len(ids)
     assert count > 5
 
     def vectors(ids):
         target = [*ids[1:], EOS]
         found, wanted, _, _ = task.training_vectors(
-            Batch.collate([{"ids": ids, "target": target}], [0]), None
+            task.collate([{"inputs": ids, "targets": target}]), None
         )
         assert wanted.tolist() == [*target, *ids[:-1]]
         return found[:count], found[count:]  # to the right, and to the left from step 1 on
@@ -158,13 +166,10 @@ def test_neither_direction_has_read_what_it_predicts(kind):
 @torch.no_grad()
 def test_padding_is_not_predicted_and_changes_nothing():
     task = generate(stream=False)
-    for row in ROWS[:3]:
-        alone = task.training_vectors(of(task, [row]), None)
-        count = len(task.encode(row)["ids"])
-        assert alone[0].shape == (2 * count - 1, 8)
-    together = task.training_vectors(of(task, ROWS[:3]), None)
+    counts = [len(task.encode(row)["inputs"]) for row in ROWS[:3]]
     each = [task.training_vectors(of(task, [row]), None) for row in ROWS[:3]]
-    counts = [len(task.encode(row)["ids"]) for row in ROWS[:3]]
+    assert [found[0].shape for found in each] == [(2 * n - 1, 8) for n in counts]
+    together = task.training_vectors(of(task, ROWS[:3]), None)
     for part in (0, 1):
         wanted = [found[part][:n] for found, n in zip(each, counts, strict=True)]
         wanted += [found[part][n:] for found, n in zip(each, counts, strict=True)]
@@ -173,8 +178,7 @@ def test_padding_is_not_predicted_and_changes_nothing():
 
 def alone(task) -> Generate:
     """The model of the forward direction, with the weights of one in both."""
-    options = {name: value for name, value in task.options.items() if value is not None}
-    made = Generate(with_directions(task.backbone, False), WORDS, **options).double()
+    made = Generate(with_directions(task.backbone, False), task.processors, task.config).double()
     kept = {
         name: weight
         for name, weight in task.state_dict().items()
@@ -197,8 +201,7 @@ def test_writing_and_perplexity_are_the_forward_directions(tmp_path, kind):
     prompts = ["a dog", "", "my sister reads\na"]
 
     def found(model):
-        model.perplexity_config = PerplexityConfig(cache=9)
-        return [*model.predict_dataset(stream)], [
+        return [*predict_dataset(model, stream, EvaluationConfig(cache=9))], [
             model.predict(prompts, search) for search in searches
         ]
 
@@ -208,20 +211,20 @@ def test_writing_and_perplexity_are_the_forward_directions(tmp_path, kind):
     ]
     assert texts == found(one)[1]
     torch.testing.assert_close(task(of(task, ROWS)), one(of(one, ROWS)))
-    assert "".join(task.stream_text("a", searches[1])) == "".join(one.stream_text("a", searches[1]))
-    loss = task.loss(of(task, ROWS))
+    assert [*task.stream("a", searches[1])] == [*one.stream("a", searches[1])]
+    loss = task.training_step(of(task, ROWS)).loss
     for name, weight in task.named_parameters():
         if "_reverse" in name or name.startswith("backward."):
             weight.normal_()
     assert found(task) == (nats, texts)
-    assert not torch.allclose(task.loss(of(task, ROWS)), loss)
+    assert not torch.allclose(task.training_step(of(task, ROWS)).loss, loss)
 
 
 def test_dynamic_evaluation_learns_in_a_copy_of_its_own(tmp_path):
     task = generate()
     stream = task.dataset_class.write(ROWS, task.encode, tmp_path / "store")
     before = copy.deepcopy(task.state_dict())
-    settings = PerplexityConfig(dynamic=True, dynamic_steps=5, dynamic_rate=1e-2)
+    settings = EvaluationConfig(dynamic=True, dynamic_steps=5, dynamic_rate=1e-2)
     one, both = (perplexity.dynamic(model, stream, settings) for model in (alone(task), task))
     np.testing.assert_allclose(both, one, rtol=1e-4)
     assert not np.allclose(both, perplexity.static(task, stream), rtol=1e-2)
@@ -231,7 +234,7 @@ def test_dynamic_evaluation_learns_in_a_copy_of_its_own(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_weight_of_both_directions_gets_a_gradient(kind):
     task = generate(**kind).train()
-    task.loss(of(task, ROWS)).backward()
+    task.training_step(of(task, ROWS)).loss.backward()
     for name, weight in task.named_parameters():
         assert weight.grad is not None, name
         assert bool(weight.grad.any()), name
@@ -261,7 +264,7 @@ def test_a_deep_copy_writes_with_its_own_weights():
     other.backbone.lstm.weight_hh_l0.mul_(-1)
     other.backbone.embedding.weight.mul_(2)
     assert torch.equal(task.next_token_vectors(batch, None)[0], before)
-    encoded = other.backbone(batch.ids, batch.lengths)
+    encoded = other.backbone(batch.inputs, batch.lengths)
     expected = other.project(other.read(encoded))
     assert not torch.allclose(expected, before)
     torch.testing.assert_close(other.next_token_vectors(batch, None)[0], expected)
@@ -290,13 +293,18 @@ def test_a_learned_first_state_and_two_layers_are_refused():
         generate(num_layers=2)
 
 
+def weigh(made) -> float:
+    """Return the loss of a step times the number of its targets."""
+    return float(made.loss) * made.count
+
+
 @torch.no_grad()
 def test_parts_of_a_batch_have_its_loss_by_their_sizes():
     task = generate(stream=False)
     rows = [*ROWS[:5], Row({"text": ""}, "empty")]
     whole, parts = of(task, rows), [of(task, rows[place::2]) for place in (0, 1)]
-    total = sum(float(task.loss(part)) * task.count_targets(part) for part in parts)
-    assert float(task.loss(whole)) * task.count_targets(whole) == pytest.approx(total, rel=1e-9)
+    total = sum(weigh(task.training_step(part)) for part in parts)
+    assert weigh(task.training_step(whole)) == pytest.approx(total, rel=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -311,23 +319,13 @@ def folder(kept):
     return kept[0]
 
 
-def test_a_training_learns_in_both_directions_and_measures_one(folder, tmp_path, capsys):
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def test_a_training_learns_in_both_directions_and_measures_one(folder, tmp_path):
+    history = lines(folder / "metrics.jsonl")
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[-1]["valid"]["perplexity"] < history[0]["valid"]["perplexity"]
-    words = [
-        "mode=evaluate",
-        f"model={folder}",
-        "data=files",
-        f"out={tmp_path}",
-        "device=cpu",
-        f"data.train={DATA / 'generate.jsonl'}",
-        "precision=fp32",
-    ]
-    assert run.main(words) == 0
-    capsys.readouterr()
-    reports = [json.loads((at / "report.json").read_text())["test"] for at in (folder, tmp_path)]
-    assert reports[0] == reports[1]
+    words = ["device=cpu", "precision=fp32", *TOY, f"out={tmp_path}"]
+    assert run.main(["mode=evaluate", f"model={folder}", *words]) == 0
+    assert report(folder)["test"] == report(tmp_path)["test"]
 
 
 @torch.no_grad()
@@ -336,13 +334,12 @@ def test_a_saved_one_is_the_same_and_reads_both_ways(folder, tmp_path):
     assert task.backbone.lstm.bidirectional
     task.save(tmp_path / "again")
     other, batch = zoo.load(tmp_path / "again"), of(task, ROWS)
-    assert torch.equal(other.loss(batch), task.loss(batch))
+    assert torch.equal(other.training_step(batch).loss, task.training_step(batch).loss)
     assert torch.equal(
         other.next_token_vectors(batch, None)[0], task.next_token_vectors(batch, None)[0]
     )
-    assert other.predict(["a dog"], GenerationConfig(max_length=5)) == task.predict(
-        ["a dog"], GenerationConfig(max_length=5)
-    )
+    search = GenerationConfig(max_length=5)
+    assert other.predict(["a dog"], search) == task.predict(["a dog"], search)
 
 
 def test_trained_gives_a_model_and_a_report_and_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -357,18 +354,18 @@ def test_trained_gives_a_model_and_a_report_and_leaves_nothing_behind(tmp_path, 
         return real(task, *others)
 
     monkeypatch.setattr(pipeline, "fit", fitted)
-    model, report = zoo.train(*SMALLEST, "train.epochs=1", "train.ema_decay=0")
+    model, found = zoo.train(*SMALLEST, "train.epochs=1", "train.ema_decay=0")
     assert not [*(tmp_path / "here").iterdir(), *(tmp_path / "temporary").iterdir()]
-    assert (report["task"], report["epochs"]) == ("generate", 1)
-    assert report["command"].startswith("python -m zoo.run device=cpu")
-    assert report["test"] == model.metadata["test"]
+    assert (found["task"], found["epochs"]) == ("generate", 1)
+    assert found["command"].startswith("python -m zoo.run device=cpu")
+    assert found["test"] == model.metadata["test"]
     for name, weight in model.named_parameters():
         assert (weight - begun[name]).abs().max() > 1e-3, name
 
 
 def test_trained_keeps_what_it_is_told_to(kept):
-    folder, model, report = kept
-    assert json.loads((folder / "report.json").read_text())["test"] == report["test"]
+    folder, model, found = kept
+    assert report(folder)["test"] == found["test"]
     loaded = zoo.load(folder)
     assert all(torch.equal(w, loaded.get_parameter(name)) for name, w in model.named_parameters())
 

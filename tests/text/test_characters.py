@@ -8,7 +8,7 @@ from char_cases import ALPHABET, CASES, PLAIN, cases, letters, listed, spelt
 
 from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
-from zoo.text.characters import FEWEST, LONGEST, ROWS, SIZES, Alphabet
+from zoo.text.characters import FEWEST, LONGEST, ROWS, SIZES, Alphabet, CharBatch
 from zoo.text.special_ids import EOS, PAD, UNK
 
 
@@ -94,10 +94,11 @@ def test_memory_mapped_letters_are_as_good_as_lists(name, tmp_path):
     made = [Row({"words": row}, f"a:{number}") for number, row in enumerate(rows)]
 
     def encode(row):
-        return {"ids": [5] * len(row["words"]), "letters": ALPHABET.encode(row["words"])}
+        return {"inputs": [5] * len(row["words"]), "letters": ALPHABET.encode(row["words"])}
 
     dataset = Dataset.write(made, encode, tmp_path / "dataset")
-    found, wanted = dataset.batch(np.arange(len(rows))).characters, spelt(rows)
+    examples = dataset.examples(np.arange(len(rows)))
+    found, wanted = CharBatch.collate([e["letters"] for e in examples]), spelt(rows)
     assert torch.equal(found.word_index, wanted.word_index)
     assert len(found.blocks) == len(wanted.blocks)
     for block, other in zip(found.blocks, wanted.blocks, strict=True):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from zoo.errors import InputError, RowError
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
-from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Words
+from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Whitespace, Words, lines
 
 ODD = "a\x01b \x7f \u2028 \u0085 \N{PARTY POPPER} \ud55c\uad6d <pad> <s> </s> <eos>"
 CORPUS = ["the cat sat on the mat .", "the dog sat !", "cats and dogs, and <pad> too", ODD] * 3
@@ -107,9 +107,10 @@ def test_what_is_rarer_than_min_count_is_unk(kind):
 @KINDS
 def test_a_saved_vocabulary_gives_equal_ids(kind, tmp_path):
     tokenizer = LEARNED[kind]
-    tokenizer.save(tmp_path)
-    loaded = TOKENIZERS[kind].load(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [tokenizer.file]
+    path = tmp_path / f"tokenizer{tokenizer.suffix}"
+    tokenizer.save(path)
+    loaded = TOKENIZERS[kind].load(path)
+    assert [*tmp_path.iterdir()] == [path]
     assert len(loaded) == len(tokenizer)
     for text in (*CORPUS, *JAPANESE, "unseen \N{SNOWMAN}"):
         assert loaded.encode(text) == tokenizer.encode(text)
@@ -118,10 +119,10 @@ def test_a_saved_vocabulary_gives_equal_ids(kind, tmp_path):
 
 @given(st.lists(TEXTS, min_size=1))
 def test_any_character_survives_saving(tmp_path_factory, texts):
-    learned, folder = Characters.train(texts, 10_000), tmp_path_factory.mktemp("v")
-    learned.save(folder)
-    assert Characters.load(folder).tokens == learned.tokens
-    assert all(Characters.load(folder).decode(learned.encode(t)) == t for t in texts)
+    learned, path = Characters.train(texts, 10_000), tmp_path_factory.mktemp("v") / "v.json"
+    learned.save(path)
+    assert Characters.load(path).tokens == learned.tokens
+    assert all(Characters.load(path).decode(learned.encode(t)) == t for t in texts)
 
 
 @KINDS
@@ -129,9 +130,8 @@ def test_training_twice_writes_the_same_bytes(kind, tmp_path):
     texts = CORPUS + JAPANESE
     written = []
     for run in ("one", "two"):
-        (tmp_path / run).mkdir()
         TOKENIZERS[kind].train(iter(texts), 120).save(tmp_path / run)
-        written.append((tmp_path / run / TOKENIZERS[kind].file).read_bytes())
+        written.append((tmp_path / run).read_bytes())
     assert written[0] == written[1]
 
 
@@ -153,7 +153,7 @@ BROKEN = {
 def test_a_broken_list_is_an_error_that_names_the_file(kind, broken, tmp_path):
     path = tmp_path / "vocabulary.json"
     path.write_text(json.dumps(GOOD), "utf-8")
-    assert TOKENIZERS[kind].load(tmp_path).encode("a") == [4]
+    assert TOKENIZERS[kind].load(path).encode("a") == [4]
     path.write_text(BROKEN[broken], "utf-8")
     _refused(TOKENIZERS[kind], path)
     path.write_bytes(json.dumps(GOOD).encode("utf-16"))
@@ -162,8 +162,8 @@ def test_a_broken_list_is_an_error_that_names_the_file(kind, broken, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x0a\x05hello", "cut"])
 def test_a_broken_sentencepiece_file_is_an_error_that_names_it(content, tmp_path):
-    LEARNED["subwords"].save(tmp_path)
-    path = tmp_path / Subwords.file
+    path = tmp_path / "tokenizer.model"
+    LEARNED["subwords"].save(path)
     path.write_bytes(path.read_bytes()[:200] if content == "cut" else content)
     _refused(Subwords, path)
 
@@ -182,17 +182,17 @@ def test_a_sentencepiece_model_with_other_ids_is_refused(tmp_path):
         eos_id=3,
         minloglevel=2,
     )
-    _refused(Subwords, tmp_path / Subwords.file)
+    _refused(Subwords, tmp_path / "sentencepiece.model")
 
 
 @KINDS
 def test_a_missing_file_is_an_error_that_names_it(kind, tmp_path):
-    _refused(TOKENIZERS[kind], tmp_path / TOKENIZERS[kind].file)
+    _refused(TOKENIZERS[kind], tmp_path / "nothing")
 
 
 def _refused(cls, path):
     with pytest.raises(InputError) as caught:
-        cls.load(path.parent)
+        cls.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -220,7 +220,32 @@ def test_an_error_of_the_rows_is_passed_on(kind, error):
 
 
 def test_words_split_the_same_after_loading(tmp_path):
-    LEARNED["words"].save(tmp_path)
-    assert Words.load(tmp_path).split("It's <br />Fine.") == LEARNED["words"].split(
+    LEARNED["words"].save(tmp_path / "words.json")
+    assert Words.load(tmp_path / "words.json").split("It's <br />Fine.") == LEARNED["words"].split(
         "It's <br />Fine."
     )
+
+
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("", [""]), ("a", ["a"]), ("a\n", ["a", ""]), ("\n", ["", ""]), ("a\nb", ["a", "b"]),
+    ("a\r\nb", ["a", "b"]), ("a\rb", ["a", "b"]), ("a\n\rb", ["a", "", "b"]), ("a\r\r\n", ["a", "", ""]),
+    (" a \n b", [" a ", " b"]), ("a\u2028b\x0bc\x85d\x1ce", ["a\u2028b\x0bc\x85d\x1ce"]),
+])  # fmt: skip
+def test_lines_end_at_line_ends_alone(text, wanted):
+    assert lines(text) == wanted
+
+
+def test_whitespace_keeps_words_as_they_are():
+    tokenizer = Whitespace.train(["The the the , . don't  É\tx\ny"] * 2, 40)
+    text = "the The , don't É . x y"
+    assert len({*tokenizer.encode(text)}) == 8
+    assert tokenizer.decode(tokenizer.encode(f" {text}\n")) == text
+    assert tokenizer.encode("THE don 't é the,") == [UNK] * 5
+
+
+@pytest.mark.parametrize("name", SPECIALS)
+def test_a_special_in_a_text_of_words_is_unknown(name):
+    tokenizer = Whitespace.train([f"a {name} {name} {name} b", "a"], 40)
+    assert tokenizer.tokens == [*SPECIALS, "a", "b"]
+    assert tokenizer.encode(f"a {name} b") == [4, UNK, 5]
+    assert tokenizer.decode([4, UNK, EOS, 5]) == "a <unk> b"

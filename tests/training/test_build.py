@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 
 import pytest
-from conftest import DATA, SMALL, fails, lines, settings, train, write
+from conftest import DATA, SMALL, build_task, fails, lines, settings, train, write
 
 import zoo
 from zoo import run
-from zoo.data.corpora import open_corpus
-from zoo.data.readers import Row, Rows
-from zoo.errors import InputError, RowError
 from zoo.registry import find
-from zoo.training import build
+from zoo.training.rows import encode_rows, open_rows
 
 TOYS = lines(DATA / "translate.jsonl")
 WORDS = "tokenizer.kind=words"
@@ -32,35 +28,6 @@ def training(path, out, *words) -> list[str]:
     """The command line of a small training on a file."""
     data = ["task=translate", "data=files", f"data.train={path}", f"out={out}"]
     return [*data, *SMALL, "train.epochs=1", "threads=1", *words]
-
-
-def usable(rows, strict=False):
-    read = [Row(row, f"x:{i}") for i, row in enumerate(rows, 1)]
-    return build.ValidRows(Rows(lambda: read, "x"), find("translate"), strict)
-
-
-def test_rows_with_an_empty_side_are_left_out_and_counted():
-    rows = usable([*GAPS, *TOYS[:3], GAPS[1]])
-    for _ in range(2):  # counted anew each time
-        assert list(rows) == TOYS[:3]
-        assert rows.skipped == Counter(REASONS) + Counter(["an empty target"])
-    assert list(usable(TOYS)) == TOYS
-    with pytest.raises(RowError, match=r"^x:2: an empty target; strict=false skips such rows$"):
-        list(usable([TOYS[0], GAPS[1]], strict=True))
-    assert list(usable(TOYS, strict=True)) == TOYS
-
-
-def test_a_row_without_a_column_is_an_error_and_not_skipped():
-    for row in ({"source": "x"}, {"source": "x", "target": None}):
-        with pytest.raises(RowError, match=r"^x:2: no 'target', there are source"):
-            list(usable([TOYS[0], row]))
-
-
-def test_nothing_that_is_left_says_why():
-    with pytest.raises(InputError) as caught:
-        list(usable(GAPS))
-    counts = ", ".join(f"{count} with {reason}" for reason, count in REASONS.items())
-    assert str(caught.value) == f"x: holds no rows that can be used; skipped are {counts}"
 
 
 def test_a_training_skips_what_cannot_be_used_and_says_so_once(capsys, tmp_path):
@@ -171,8 +138,8 @@ def test_a_model_of_two_tokenizers_brings_both(tmp_path):
     words = (WORDS, "tokenizer.shared=false", "train.epochs=1")
     train(tmp_path / "run", *words, task="translate")
     chosen = settings(None, f"init={tmp_path / 'run'}", task="translate")
-    task = build.build(chosen, open_corpus(chosen.data))
-    assert task.encode(TOYS[0])["target"] == zoo.load(tmp_path / "run").encode(TOYS[0])["target"]
+    task = build_task(chosen)
+    assert task.encode(TOYS[0])["targets"] == zoo.load(tmp_path / "run").encode(TOYS[0])["targets"]
 
 
 def test_an_evaluation_says_what_it_skips(capsys, tmp_path):
@@ -187,47 +154,15 @@ def test_an_evaluation_says_what_it_skips(capsys, tmp_path):
     assert "skipped" not in printed.out
 
 
-def shared(share, seed=1, *overrides):
-    """The parts of the toy rows when a share of those for training is used."""
-    return build.open_rows(
-        settings(None, f"train.fraction={share}", f"seed={seed}", *overrides), find("classify")
-    )
-
-
-def places(rows) -> list[str]:
-    return [row.source for row in rows]
-
-
-def test_a_share_of_the_training_rows_is_drawn_by_the_seed():
-    whole, half = shared(1), shared(0.5)
-    every, some = places(whole.train), places(half.train)
-    assert places(half.train) == some  # whenever they are read
-    assert places(shared(0.5).train) == some
-    assert some == [place for place in every if place in some]
-    assert len(every) / 3 < len(some) < len(every) / 1.5
-    other = places(shared(0.5, 2).train)
-    assert sorted(other) != sorted(some)
-    assert {*other} <= {*every}
-    assert 0 < len(places(shared(0.1).train)) < len(some) / 2
-
-
-def test_a_share_leaves_what_is_measured_by_as_it_is():
-    whole, half = shared(1), shared(0.3)
-    for part in ("valid", "test"):
-        assert places(getattr(half, part)) == places(getattr(whole, part))
-    given = [f"data.{part}={DATA / 'classify.jsonl'}" for part in ("valid", "test")]
-    files = shared(0.3, 1, *given)
-    assert len(places(files.valid)) == len(places(files.test)) == 96
-    assert len(places(files.train)) < 50
-
-
 def test_tokenizer_labels_and_stored_rows_are_of_the_same_share(tmp_path):
-    splits = shared(0.1)
-    count = len(places(splits.train))
-    task, other = (build.build(settings(None, WORDS), rows) for rows in (splits, shared(1)))
+    splits, whole = (
+        open_rows(settings(None, f"train.fraction={share}"), find("classify")) for share in (0.1, 1)
+    )
+    count = len(list(splits.train))
+    task, other = (build_task(settings(None, WORDS), rows) for rows in (splits, whole))
     assert len(task.tokenizer) < len(other.tokenizer)
-    assert sum(task.options["label_counts"]) == count
-    assert len(build.encode(task, splits.train, tmp_path / "train")) == count
+    assert sum(task.processors["labels"].counts) == count
+    assert len(encode_rows(task, splits.train, tmp_path / "train")) == count
 
 
 def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
@@ -236,12 +171,3 @@ def test_a_share_without_a_row_is_an_error(capsys, tmp_path):
     said = fails(capsys, "data=files", *parts, "train.fraction=0.001", f"out={tmp_path / 'run'}")
     assert "holds no rows that can be used" in said
     assert not (tmp_path / "run").exists()
-
-
-def test_rows_are_read_as_they_are_drawn():
-    read = []
-    rows = Rows(lambda: (read.append(number) or number for number in range(100)), "numbers")
-    some = build._some(rows, 0.5, 1)
-    first = next(some)
-    assert read == [*range(first + 1)]
-    assert [first, *some] == [*build._some(rows, 0.5, 1)]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import re
-import time
 from contextlib import nullcontext
 
 import pytest
 import torch
-from conftest import lines, settings, train
+from conftest import lines, resume, same, scaled, train, weights
 from torch import tensor
-from training.test_loop import same, weights
 
 from zoo.training import deferred, loop, pipeline, state
 from zoo.training.deferred import DeferredLosses, StepRecord
@@ -100,15 +98,15 @@ def test_reading_late_gives_the_same_bits(tmp_path, task, monkeypatch):
 
 def poison(monkeypatch, number):
     """Make the loss of step `number` (from 1) of every training NaN; the weights before it."""
-    real, seen, before = state.LossModule.forward, [], []
+    real, seen, before = state.StepModule.forward, [], []
 
-    def forward(self, batch):
+    def forward(self, batch, carried):
         seen.append(batch)
         if len(seen) == number:
             before.append(copy.deepcopy(self.task.state_dict()))
-        return real(self, batch) * (NAN if len(seen) == number else 1)
+        return scaled(real(self, batch, carried), NAN if len(seen) == number else 1)
 
-    monkeypatch.setattr(state.LossModule, "forward", forward)
+    monkeypatch.setattr(state.StepModule, "forward", forward)
     return seen, before
 
 
@@ -151,16 +149,16 @@ def test_the_message_is_the_one_of_reading_at_once(tmp_path, monkeypatch):
 
 
 def test_a_gradient_that_overflows_stops_the_training(tmp_path, late, monkeypatch):
-    real, seen = state.LossModule.forward, []
+    real, seen = state.StepModule.forward, []
 
-    def forward(self, batch):
+    def forward(self, batch, carried):
         seen.append(batch)
-        loss = real(self, batch)
+        step = real(self, batch, carried)
         if len(seen) == 2:  # the loss stays finite, its gradient does not
-            return loss + (loss - loss.detach()) * 3e38 * 10
-        return loss
+            return step._replace(loss=step.loss + (step.loss - step.loss.detach()) * 3e38 * 10)
+        return step
 
-    monkeypatch.setattr(state.LossModule, "forward", forward)
+    monkeypatch.setattr(state.StepModule, "forward", forward)
     with pytest.raises(NotFinite, match=r"norm of its gradient (inf|nan) in epoch 1, batch 2"):
         train(tmp_path / "run")
 
@@ -176,20 +174,20 @@ def test_a_failure_is_read_before_a_checkpoint_is_written(tmp_path, late, monkey
 def test_an_interrupted_epoch_goes_on_to_the_same_bits(tmp_path, late, monkeypatch, task):
     words = [*TASKS[task], "train.epochs=3"]
     train(tmp_path / "whole", *words, task=task)
-    real, caught, steps = state.LossModule.forward, [], []
+    real, caught, steps = state.StepModule.forward, [], []
 
-    def forward(self, batch):
+    def forward(self, batch, carried):
         steps.append(batch)
         if len(steps) == 5:  # in the middle of an epoch, with further batches made already
             caught.append(2)
-        return real(self, batch)
+        return real(self, batch, carried)
 
     with monkeypatch.context() as context:
         context.setattr(loop, "interruptions", lambda: nullcontext(caught))
-        context.setattr(state.LossModule, "forward", forward)
+        context.setattr(state.StepModule, "forward", forward)
         with pytest.raises(loop.Stopped):
             train(tmp_path / "run", *words, task=task)
-    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "a test", time.time())
+    resume(tmp_path / "run")
     assert same(tmp_path / "whole", tmp_path / "run")
 
 

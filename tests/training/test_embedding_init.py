@@ -17,7 +17,7 @@ GROUPS = (range(4, 12), range(12, 20))  # ids that stand together
 def store(tmp_path):
     generator = np.random.default_rng(0)
     ids = [generator.choice(GROUPS[i % 2], 8).tolist() for i in range(400)]
-    return Dataset.write((Row({"ids": row}, "") for row in ids), dict, tmp_path / "store")
+    return Dataset.write((Row({"inputs": row}, "") for row in ids), dict, tmp_path / "store")
 
 
 def test_words_in_like_company_get_like_vectors(store):
@@ -46,7 +46,7 @@ def test_a_vocabulary_smaller_than_a_vector_fills_up_with_zeros(store):
 
 
 def test_rows_are_no_neighbours_of_each_other(tmp_path):
-    rows = [Row({"ids": ids}, "") for ids in ([4, 5], [6, 7])] * 5
+    rows = [Row({"inputs": ids}, "") for ids in ([4, 5], [6, 7])] * 5
     store = Dataset.write(rows, dict, tmp_path / "store")
     pairs = embedding_init._neighbours(store, 8).toarray()
     assert pairs[4, 5] == pairs[5, 4] == 5
@@ -54,7 +54,7 @@ def test_rows_are_no_neighbours_of_each_other(tmp_path):
 
 
 def test_nearer_neighbours_count_more(tmp_path):
-    store = Dataset.write([Row({"ids": [4, 5, 6]}, "")], dict, tmp_path / "store")
+    store = Dataset.write([Row({"inputs": [4, 5, 6]}, "")], dict, tmp_path / "store")
     pairs = embedding_init._neighbours(store, 7).toarray()
     assert pairs[4, 5] == 1
     assert pairs[4, 6] == 0.5

@@ -1,59 +1,24 @@
-"""fit and evaluate: it learns, it repeats, it goes on where it stopped, in one process or two."""
+"""The training loop: it repeats, it goes on where it stopped, on rows and on a stream."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from conftest import ROOT, arguments, command, lines, settings, train
+from conftest import ROOT, build_task, lines, resume, same, scaled, settings, train
 from safetensors.torch import load_file
 
+from tasks.generate import Generate
+from zoo.data.stream import Stream
 from zoo.errors import InputError
-from zoo.training import loop, pipeline, state
-from zoo.training.loop import NotFinite
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def same(first, second):
-    left, right = weights(first), weights(second)
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
-
-
-def test_a_training_learns_and_reports(trained):
-    report = json.loads((trained / "report.json").read_text())
-    assert report["test"]["accuracy"] >= 0.9
-    for name in (
-        "task",
-        "data",
-        "baseline",
-        "train_seconds",
-        "total_seconds",
-        "tokens_per_second",
-        "parameters",
-        "seed",
-        "versions",
-    ):
-        assert name in report
-    history = lines(trained / "metrics.jsonl")
-    assert [entry["epoch"] for entry in history] == list(range(1, 11))
-    assert history[-1]["loss"] < history[0]["loss"] / 2
-    best = max(history, key=lambda entry: (entry["valid"]["accuracy"], -entry["valid"]["loss"]))
-    assert report["valid"] == best["valid"]
-    assert report["best_epoch"] == best["epoch"]
-    for picture in ("learning_curve.png", "confusion.png"):
-        assert (trained / picture).read_bytes().startswith(b"\x89PNG")
-    assert not (trained / "checkpoint").exists()
-    assert not [*trained.glob(".*")]
+from zoo.training import checkpoint, loop, pipeline, state
+from zoo.training.loop import NotFinite, fit
+from zoo.training.rows import encode_rows, open_rows
 
 
 @pytest.mark.parametrize(
@@ -72,78 +37,27 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, overrides):
     assert not same(tmp_path / "a", tmp_path / "c")
 
 
-LONG = ("train.epochs=40", "train.patience=0")
-
-
-def begin(folder, *overrides):
-    """A training in a process of its own, slow enough to be interrupted."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "zoo.run", *arguments(folder, *LONG, *overrides)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path, process):
-    for _ in range(6000):
-        if path.exists() and path.read_text().count("\n") >= 2:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError(f"{path} did not come")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The same training, never interrupted."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    done = command(*arguments(folder, *LONG))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, whole, kind):
-    folder = tmp_path / "run"
-    process = begin(folder)
-    wait_for(folder / "metrics.jsonl", process)
-    time.sleep(random.random() * 0.3)  # anywhere in an epoch
-    process.send_signal(kind)
-    _, errors = process.communicate(timeout=60)
-    if kind != signal.SIGKILL:
-        assert process.returncode == 2
-        assert errors == f"error: interrupted; go on with: python -m zoo.run resume={folder}\n"
-        assert not [*folder.glob("**/*.part")]
-    assert not (folder / "model.safetensors").exists()
-    refused = command("mode=predict", f"model={folder}", "text=x")
-    assert refused.returncode == 2
-    assert f"resume={folder}" in refused.stderr
-    done = command(f"resume={folder}")
-    assert done.returncode == 0, done.stderr
-    assert same(folder, whole)
-    losses = [[entry["loss"] for entry in lines(f / "metrics.jsonl")] for f in (folder, whole)]
-    assert losses[0] == losses[1]
-    assert not (folder / "checkpoint").exists()
-
-
 def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     """Every step of two epochs, in one process: the checkpoint holds all that matters."""
     train(tmp_path / "whole", "backbone.num_layers=2")
-    for stop in (1, 3, 5, 6, 9):
+    for stop, kind in (
+        (1, signal.SIGTERM),
+        (5, signal.SIGINT),
+        (6, signal.SIGTERM),
+        (9, signal.SIGINT),
+    ):
         folder = tmp_path / f"stopped-{stop}"
         steps = iter(range(1, 100))
         real = state.TrainingState.__init__
 
-        def begin(self, *given, real=real, steps=steps, stop=stop):
+        def begin(self, *given, real=real, steps=steps, stop=stop, kind=kind):
             real(self, *given)
             update = self.optimizer.step
 
             def step():
                 update()
                 if next(steps) == stop:
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    os.kill(os.getpid(), kind)
 
             self.optimizer.step = step
 
@@ -151,152 +65,23 @@ def test_a_training_stopped_at_any_step_goes_on_to_the_same_bits(tmp_path, monke
         with pytest.raises(InputError, match="interrupted"):
             train(folder, "backbone.num_layers=2")
         monkeypatch.undo()
-        pipeline.run(settings(None, f"resume={folder}"), "", time.time())
+        resume(folder)
         assert same(folder, tmp_path / "whole"), stop
 
 
-def test_an_interruption_after_the_last_epoch_is_resumed_too(tmp_path, monkeypatch):
-    train(tmp_path / "whole")
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("zoo.evaluation.plots.learning_curve", stop)
-        with pytest.raises(InputError, match=r"interrupted; go on with: .* resume=.*/run$"):
-            train(tmp_path / "run")
-    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
-    assert same(tmp_path / "run", tmp_path / "whole")
-
-
-def test_an_interruption_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("zoo.training.pipeline.encode", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "deep" / "run")
-    assert not [*tmp_path.iterdir()]
-
-
-def test_resume_refuses_what_it_cannot_go_on_with(tmp_path, trained):
-    with pytest.raises(InputError, match="this run is finished"):
-        pipeline.run(settings(None, f"resume={trained}"), "", time.time())
-    with pytest.raises(InputError, match="nothing to go on with"):
-        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "checkpoint.pt").write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(InputError, match="not a checkpoint"):
-        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
-
-
-def test_a_pickle_in_the_checkpoints_place_is_not_run(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (os.mkdir, (str(tmp_path / "executed"),))
-
-    (tmp_path / "checkpoint").mkdir()
-    torch.save({"model": Bomb()}, tmp_path / "checkpoint" / "checkpoint.pt")
-    with pytest.raises(InputError, match="not a checkpoint"):
-        pipeline.run(settings(None, f"resume={tmp_path}"), "", time.time())
-    assert not (tmp_path / "executed").exists()
-
-
-def test_changed_rows_are_noticed_at_resume(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    text = "".join(
-        json.dumps({"text": f"text {i}", "label": "ab"[i % 2]}) + "\n" for i in range(200)
-    )
-    rows.write_text(text)
-    process = begin(tmp_path / "run", f"data.train={rows}")
-    wait_for(tmp_path / "run" / "metrics.jsonl", process)
-    process.terminate()
-    process.communicate(timeout=60)
-    rows.write_text(text.replace("text 7", "another text 7"))
-    done = command(f"resume={tmp_path / 'run'}")
-    assert done.returncode == 2
-    assert "the training rows are not those that the run began with" in done.stderr
-    rows.write_text(text)
-    assert command(f"resume={tmp_path / 'run'}").returncode == 0
-
-
-def poisoned(epochs):
-    """A Training whose loss is NaN from some epoch on."""
-    real = state.LossModule.forward
-
-    def forward(self, batch):
-        poisoned.calls += 1
-        loss = real(self, batch)
-        return loss * float("nan") if poisoned.calls > epochs * 10 else loss
-
-    poisoned.calls = 0
-    return forward
-
-
 def test_a_loss_that_is_no_number_stops_and_names_the_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(state.LossModule, "forward", poisoned(0))
+    real = state.StepModule.forward
+    monkeypatch.setattr(
+        state.StepModule, "forward", lambda self, *x: scaled(real(self, *x), float("nan"))
+    )
     with pytest.raises(NotFinite, match=r"loss is nan.* epoch 1, batch 1 \(training rows \d+"):
         train(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_after_a_loss_that_is_no_number_the_last_good_model_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(state.LossModule, "forward", poisoned(2))
-    with pytest.raises(NotFinite, match="the best epoch's model is kept in"):
-        train(tmp_path / "run", "train.epochs=4")
-    assert all(bool(w.isfinite().all()) for w in weights(tmp_path / "run").values())
-    monkeypatch.undo()
-    train(tmp_path / "good", "train.epochs=4")
-    history = lines(tmp_path / "run" / "metrics.jsonl")
-    assert history[0]["loss"] == lines(tmp_path / "good" / "metrics.jsonl")[0]["loss"]
-
-
 def test_training_stops_when_no_epoch_is_better(tmp_path):
     report = train(tmp_path / "run", "train.epochs=40", "train.patience=2")
     assert report["epochs"] == report["best_epoch"] + 2 < 40
-
-
-def torchrun(*words):
-    """The same command in two processes, over gloo."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "-m",
-            "zoo.run",
-            *words,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-    )
-
-
-def test_two_processes_compute_what_one_does(tmp_path):
-    exact = (
-        "task.dropout=0",
-        "backbone.input_dropout=0",
-        "backbone.word_dropout=0",
-        "train.batch_rows=7",
-    )
-    done = torchrun(*arguments(tmp_path / "two", *exact))
-    assert done.returncode == 0, done.stderr
-    assert command(*arguments(tmp_path / "one", *exact)).returncode == 0
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=2e-4, rtol=1e-3)
-    reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("one", "two")]
-    assert reports[1]["processes"] == 2
-    assert reports[0]["test"] == pytest.approx(reports[1]["test"], abs=1e-3)
-    first = [lines(tmp_path / n / "metrics.jsonl")[0]["loss"] for n in ("one", "two")]
-    assert first[0] == pytest.approx(first[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e6])
@@ -328,11 +113,13 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(tmp_path, monkeypatch):
         add(losses, record)
 
     monkeypatch.setattr(state.DeferredLosses, "add", note)
-    train(tmp_path / "run", "train.epochs=1", "train.batch_rows=20", "train.batch_tokens=9999")
+    train(tmp_path / "run", "train.epochs=2", "train.batch_rows=20", "train.batch_tokens=9999")
     assert len({size for _, size in seen}) > 1
-    (entry,) = lines(tmp_path / "run" / "metrics.jsonl")
-    rows = sum(size for _, size in seen)
-    assert entry["loss"] == pytest.approx(sum(loss * size for loss, size in seen) / rows)
+    half = len(seen) // 2
+    entries = lines(tmp_path / "run" / "metrics.jsonl")
+    for entry, steps in zip(entries, (seen[:half], seen[half:]), strict=True):
+        rows = sum(size for _, size in steps)
+        assert entry["loss"] == pytest.approx(sum(loss * size for loss, size in steps) / rows)
 
 
 def test_of_epochs_with_an_equal_metric_the_one_with_the_least_loss_is_kept(tmp_path, monkeypatch):
@@ -349,3 +136,144 @@ def test_of_epochs_with_an_equal_metric_the_one_with_the_least_loss_is_kept(tmp_
     monkeypatch.setattr(loop, "evaluate", evaluate)
     report = train(tmp_path / "run", "train.epochs=4", "train.patience=0")
     assert report["best_epoch"] == 2
+
+
+# a stream
+
+WORDS = ("tokenizer.kind=words", "train.patience=0")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stream") / "run"
+    train(folder, *WORDS, task="generate")
+    return folder
+
+
+def stopping(monkeypatch, last, stop):
+    """Trainings call `stop` after their step number `last`."""
+    real, steps = loop.step, iter(range(1, 100))
+
+    def step(*given):
+        done = real(*given)
+        return stop() if next(steps) == last else done
+
+    monkeypatch.setattr(loop, "step", step)
+
+
+@pytest.mark.parametrize(
+    ("last", "stop", "error", "place"),
+    [
+        (8, lambda: os.kill(os.getpid(), signal.SIGTERM), InputError, (1, 3)),
+        (4, lambda: 1 / 0, ZeroDivisionError, (0, 2)),
+    ],
+)
+def test_a_stream_goes_on_to_the_bits(tmp_path, monkeypatch, whole, last, stop, error, place):
+    """Where it was told to stop, and of one that died from its last checkpoint."""
+    stopping(monkeypatch, last, stop)
+    with pytest.raises(error):
+        train(tmp_path / "run", *WORDS, "train.checkpoint_steps=2", task="generate")
+    monkeypatch.undo()
+    held = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert (held["progress"]["epoch"], held["progress"]["batch"]) == place
+    assert [s.shape for s in held["carried"][0][""]] == [(1, 8, 16)] * 2
+    resume(tmp_path / "run")
+    assert same(tmp_path / "run", whole)
+
+
+def in_columns(folder):
+    """What an epoch without dropout finds, in 7 columns and in 1."""
+    found = []
+    for columns in (7, 1):
+        exact = [f"backbone.{name}_dropout=0" for name in ("input", "output", "weight")]
+        some = ["train.epochs=1", f"train.batch_rows={columns}"]
+        chosen = settings(None, *WORDS, *exact, *some, task="generate")
+        accelerator, _ = pipeline.set_up_process(chosen)
+        splits, place = open_rows(chosen, Generate), folder / str(columns)
+        task = build_task(chosen, splits)
+        store = encode_rows(task, splits.train, place / "train")
+        valid = encode_rows(task, splits.valid, place / "valid"), list(splits.valid)
+        found += fit(task, store, valid, chosen.train, 1, accelerator, place).history
+    return [accelerator.num_processes, *({"loss": e["loss"]} | e["valid"] for e in found)]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = ["tests", "."]
+from training.test_loop import in_columns
+print(json.dumps(in_columns(Path(sys.argv[1]))))
+"""
+
+
+def test_two_processes_read_the_stream_that_one_does(tmp_path):
+    """Each has its columns; of one column the second process has none."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
+    shared = os.environ | place | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / rank)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env=shared | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]
+    processes, *one = in_columns(tmp_path / "one")
+    assert (processes, len(one)) == (1, 2)
+    for process in running:
+        processes, *two = json.loads(process.communicate(timeout=120)[0])
+        assert processes == 2
+        for entry, other in zip(one, two, strict=True):
+            assert entry == pytest.approx(other, rel=1e-5)
+
+
+def test_the_epoch_with_the_lowest_perplexity_is_kept(tmp_path, monkeypatch):
+    said, seen, real = iter([9.0, 5.0, 7.0, 8.0]), [], Generate.compute_metrics
+
+    def score(self, answers, rows):
+        seen.append({name: weight.clone() for name, weight in self.state_dict().items()})
+        return real(self, answers, rows) | {"perplexity": next(said)}
+
+    monkeypatch.setattr(Generate, "compute_metrics", score)
+    folder = tmp_path / "run"
+    report = train(folder, *WORDS, "train.epochs=5", "train.patience=1", task="generate")
+    assert (report["best_epoch"], report["epochs"]) == (2, 3)
+    assert (report["valid"]["perplexity"], report["test"]["perplexity"]) == (5, 8)
+    found = load_file(folder / "model.safetensors")
+    kept = [all(torch.equal(w, at[name]) for name, w in found.items()) for at in seen]
+    assert kept == [False, True, False, True]
+
+
+def test_a_loss_that_is_no_number_names_the_tokens(tmp_path, monkeypatch):
+    real, batches = state.StepModule.forward, []
+
+    def forward(self, batch, carried):
+        batches.append(batch)
+        return scaled(real(self, batch, carried), float("nan") if len(batches) == 3 else 1)
+
+    windows, examples = [], Stream.examples
+    monkeypatch.setattr(Stream, "examples", lambda s, w: windows.append(w) or examples(s, w))
+    monkeypatch.setattr(state.StepModule, "forward", forward)
+    with pytest.raises(NotFinite, match="the loss is nan") as caught:
+        train(tmp_path / "run", *WORDS, task="generate")
+    start, end, _ = windows[2][0]
+    tokens = f"tokens {start + 1:,} to {end:,} of the training stream"
+    place = f"{tokens}, and 7 columns beside"
+    assert f"in epoch 1, batch 3 ({place}): lower train.learning_rate" in str(caught.value)
+
+
+def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch, caplog):
+    shown, real = [], Generate.preview
+    words = (*WORDS, "train.ema_decay=0")  # the model that is trained is the one that writes
+    monkeypatch.setattr(Generate, "preview", lambda self: shown.append(real(self)) or shown[-1])
+    with caplog.at_level("INFO", "zoo"):
+        train(tmp_path / "with", *words, task="generate")
+    said = [record.getMessage() for record in caplog.records]
+    sketches = [text.splitlines() for text in said if text.startswith("    | ")]
+    wanted = [text.strip("\n").splitlines() for text in shown]
+    assert len(wanted) == 2
+    assert sketches == [[f"    | {line}" for line in text] for text in wanted]
+    monkeypatch.setattr(Generate, "preview", lambda self: None)
+    train(tmp_path / "without", *words, task="generate")
+    assert same(tmp_path / "with", tmp_path / "without")

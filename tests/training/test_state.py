@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import pipeline, settings, train
+from conftest import build_task, resume, settings, train
 from safetensors.torch import load_file
 
-from zoo.config import TrainSettings, check, compose
+from zoo.config import TrainConfig
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
-from zoo.nn.backbone import Backbone
-from zoo.training import build, loop, state
+from zoo.nn.backbone import Backbone, BackboneConfig
+from zoo.training import loop, state
 from zoo.training.loop import fit
+from zoo.training.rows import encode_rows
 
 QUICK = [
     "tokenizer.kind=words",
@@ -46,9 +46,9 @@ def prepared(folder, *overrides):
     chosen = settings(None, *QUICK, *overrides)
     torch.manual_seed(chosen.seed)
     splits = open_corpus(chosen.data)
-    task = build.build(chosen, splits)
-    store = build.encode(task, splits.train, folder / "train")
-    valid = build.encode(task, splits.valid, folder / "valid"), list(splits.valid)
+    task = build_task(chosen, splits)
+    store = encode_rows(task, splits.train, folder / "train")
+    valid = encode_rows(task, splits.valid, folder / "valid"), list(splits.valid)
     accelerator = state.accelerator_for("cpu", "fp32")
     return task, store, valid, chosen.train, chosen.seed, accelerator, folder
 
@@ -131,7 +131,7 @@ def test_a_resumed_training_thaws_where_it_was(tmp_path, whole, watched, stop):
     with pytest.raises(InputError, match="interrupted"):
         train(tmp_path / "run", *GRADUAL)
     watched.states.clear()
-    pipeline.run(settings(None, f"resume={tmp_path / 'run'}"), "", time.time())
+    resume(tmp_path / "run")
     left = FROZEN["gradual"][stop // STEPS : 4]
     assert [moved(*both) for both in watched.states] == left
     wanted = [names for names in FROZEN["gradual"][:4] for _ in range(STEPS)]
@@ -148,7 +148,7 @@ def test_an_interrupted_training_leaves_nothing_frozen(tmp_path, watched):
     assert watched.learning[0] == {"head"}
     task, store = given[:2]
     assert all(weight.requires_grad for weight in task.parameters())
-    task.loss(store.batch(range(8))).backward()
+    task.training_step(task.collate(store.examples(range(8)))).loss.backward()
     assert all(bool(weight.grad.any()) for weight in task.backbone.parameters())
 
 
@@ -174,7 +174,7 @@ def test_of_several_processes_none_changes_its_mind_and_still_nothing_frozen_lea
     taking_part = [weight.requires_grad for weight in task.backbone.parameters()]
     assert {*taking_part} == {freeze == "gradual"}
     begun.accelerator = accelerator
-    loop.step(begun, next(store.sampler(4096, 72)))
+    loop.step(begun, next(iter(store.sampler(4096, 72))))
     assert moved(before, dict(task.named_parameters())) == {"head"}
 
 
@@ -185,7 +185,7 @@ def change(folder, *overrides) -> dict:
     )
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
     begun = state.TrainingState(task, store, chosen, seed, accelerator)
-    loop.step(begun, next(store.sampler(4096, 72)))
+    loop.step(begun, next(iter(store.sampler(4096, 72))))
     return {name: weight.detach() - before[name] for name, weight in task.named_parameters()}
 
 
@@ -200,7 +200,9 @@ def test_the_backbone_goes_at_a_rate_of_its_own(tmp_path, scale):
         torch.testing.assert_close(other[name], by * way, rtol=1e-4, atol=1e-6)
 
 
-def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monkeypatch):
+@pytest.fixture
+def rates(monkeypatch):
+    """The learning rates of the groups of weights in each step of a training."""
     seen, real = [], loop.step
 
     def step(training, *others):
@@ -209,20 +211,23 @@ def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, monke
         return stop
 
     monkeypatch.setattr(loop, "step", step)
+    return seen
+
+
+def test_the_rate_of_the_backbone_rises_and_falls_with_the_other(tmp_path, rates):
     fit(
         *prepared(tmp_path, "train.backbone_rate=0.25", "train.schedule=cosine", "train.warmup=0.3")
     )
-    assert len(seen) == 2 * STEPS
-    assert [below for _, below in seen] == pytest.approx([above / 4 for above, _ in seen])
-    assert max(above for above, _ in seen) > 2 * seen[-1][0]
+    assert len(rates) == 2 * STEPS
+    assert [below for _, below in rates] == pytest.approx([above / 4 for above, _ in rates])
+    assert max(above for above, _ in rates) > 2 * rates[-1][0]
 
 
 @pytest.mark.parametrize("options", [{}, {"learned_state": True, "layer_norm": True}])
 @pytest.mark.parametrize("both", [True, False])
 def test_layer_eleven_is_not_layer_one(options, both):
-    backbone = Backbone(
-        9, embedding_size=3, hidden_size=2, num_layers=12, bidirectional=both, **options
-    )
+    shape = {"vocabulary_size": 9, "embedding_size": 3, "hidden_size": 2, "num_layers": 12}
+    backbone = Backbone(BackboneConfig(**shape, bidirectional=both, **options))
     layers = state._layers(backbone)
     names = {id(weight): name for name, weight in backbone.named_parameters()}
     found = [{names[id(weight)] for weight in layer} for layer in layers]
@@ -234,22 +239,6 @@ def test_layer_eleven_is_not_layer_one(options, both):
         assert {re.search(r"_l\d+(_reverse)?$", name)[0] for name in layer - learned} == ends
         assert len(layer - learned) == (6 if options else 4) * (1 + both)
         assert layer & learned == (learned if number == 0 else set())
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ("train.fraction=0", "train.fraction=0: Input should be greater than 0"),
-        ("train.fraction=1.1", "train.fraction=1.1: Input should be less than or equal to 1"),
-        ("train.freeze=head", "train.freeze=head: Input should be 'none', 'backbone' or 'gradual'"),
-        ("train.backbone_rate=0", "train.backbone_rate=0: Input should be greater than 0"),
-        ("train.backbone_rate=-1", "train.backbone_rate=-1: Input should be greater than 0"),
-    ],
-)
-def test_wrong_settings_are_refused(given, said):
-    with pytest.raises(InputError) as caught:
-        check(compose([given]))
-    assert str(caught.value).startswith(said)
 
 
 def test_a_young_average_forgets_its_first_weights_sooner(tmp_path):
@@ -268,46 +257,26 @@ def test_a_young_average_forgets_its_first_weights_sooner(tmp_path):
         torch.testing.assert_close(kept, torch.full_like(kept, expected))
 
 
-def test_the_learning_rate_changes_with_every_step(tmp_path, monkeypatch):
-    rates, real = [], loop.step
-
-    def step(training, *others):
-        stop = real(training, *others)
-        rates.append(training.optimizer.param_groups[0]["lr"])
-        return stop
-
-    monkeypatch.setattr(loop, "step", step)
+def test_the_learning_rate_changes_with_every_step(tmp_path, rates):
     words = ["train.epochs=2", "train.learning_rate=0.06", "train.warmup=0.5"]
     fit(*prepared(tmp_path, *words))
-    assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.06, 0.06])  # STEPS of the two epochs
+    assert [above for above, *_ in rates] == pytest.approx(
+        [0, 0.02, 0.04, 0.06, 0.06, 0.06]
+    )  # STEPS of the two epochs
+
+
+def schedule_of(name: str) -> TrainConfig:
+    return settings(None, f"train.schedule={name}", "train.warmup=0.2").train
 
 
 def test_rates_rise_and_fall():
-    common = {
-        "epochs": 1,
-        "batch_tokens": 1,
-        "batch_rows": 1,
-        "learning_rate": 1,
-        "weight_decay": 0,
-        "grad_clip": 1,
-        "ema_decay": 0,
-        "patience": 0,
-        "checkpoint_steps": 0,
-        "init_embeddings": False,
-        "fraction": 1,
-        "freeze": "none",
-        "backbone_rate": 1,
-    }
     for schedule, expected in {
         "cosine": [0, 0.5, 1, 0.5, 0],
         "onecycle": [0, 0.5, 1, 0.5, 0],
         "constant": [0, 0.5, 1, 1, 1],
     }.items():
-        chosen = TrainSettings(schedule=schedule, warmup=0.2, **common)
+        chosen = schedule_of(schedule)
         found = [state.learning_rate_factor(done, chosen) for done in (0, 0.1, 0.2, 0.6, 1)]
         assert found == pytest.approx(expected)
-    quarter = [
-        state.learning_rate_factor(0.05, TrainSettings(schedule=s, warmup=0.2, **common))
-        for s in ("cosine", "onecycle")
-    ]
+    quarter = [state.learning_rate_factor(0.05, schedule_of(s)) for s in ("cosine", "onecycle")]
     assert quarter == pytest.approx([0.25, 0.14644661])

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from zoo.bench import peers
 from zoo.bench.measure import compare, matrix_rate
-from zoo.bench.sides import prepared, training
+from zoo.bench.sides import collated, prepared, training
 from zoo.config import check, compose
-from zoo.data.dataset import Batch, ExampleList
+from zoo.data.dataset import ExampleList
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.device import find_precision
-from zoo.task import Task
+from zoo.task import Task, predict_rows
 
 TEXTS = 512  # number of texts in a round of prediction
 
@@ -29,18 +30,18 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     settings = check(compose(["task=classify", *arguments]))
     rows, task = prepared(settings)
     examples = ExampleList([task.encode(row) for row in rows])
-    tokens = sum(len(example["ids"]) for example in examples.examples)
+    tokens = sum(len(example["inputs"]) for example in examples.encoded)
     size, lstm = settings.train.batch_rows, task.backbone.lstm
     peer = peers.PackedClassifier(
         len(task.tokenizer),
         lstm.input_size,
         lstm.hidden_size,
         lstm.num_layers,
-        len(task.options["labels"]),
+        len(cast(LabelEncoder, task.processors["labels"])),
     ).to(task.device)
     order = np.random.default_rng(settings.seed).permutation(len(examples))
     starts = range(0, len(order), size)
-    batches = [examples.batch(order[i : i + size]).to(task.device) for i in starts]
+    batches = [collated(task, examples, order[i : i + size]) for i in starts]
     trained = training(
         task, peer, batches, examples, settings, "packed fp32", "tokens/s", tokens, rounds
     )
@@ -58,11 +59,11 @@ def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int)
     def theirs() -> None:
         peer.eval()
         for row in asked:
-            batch = Batch.collate([task.encode(row)], [0]).to(task.device)
+            batch = task.collate([task.encode(row)]).to(task.device)
             peer(batch).argmax(-1).item()
 
     def ours() -> None:
-        list(task.predict_rows(asked, precision))
+        list(predict_rows(task, asked, precision))
 
     return compare(
         "prediction, against one text at a time", "texts/s", len(rows), ours, theirs, rounds

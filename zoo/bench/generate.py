@@ -5,18 +5,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from zoo.bench import peers
 from zoo.bench.measure import case, interleave, wait
-from zoo.bench.sides import precisions, start, step_of
+from zoo.bench.sides import collated, precisions, start, step_of
 from zoo.config import Settings, check, compose
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
 from zoo.data.readers import Row
 from zoo.data.stream import Stream
 from zoo.device import anonymous_memory, autocast, find_precision
@@ -26,7 +27,7 @@ from zoo.generation.language_model import LanguageModelStepModel
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Whitespace
-from zoo.training import build
+from zoo.training.options import options_of
 
 WORDS = 33_278  # as in WikiText-2
 WINDOWS = 4  # number of windows in a round of training
@@ -72,14 +73,14 @@ def speed(settings: Settings, full: Any, adaptive: Any, rounds: int) -> Iterator
     The full softmax trains in the precisions of `sides.precisions`, the adaptive one in the one
     that `auto` finds. Ids follow Zipf's law. Both sides read the same windows, and carry their state.
     """
-    sizes = full.backbone.options
-    peer = peers.WordLanguageModel(
-        sizes["vocabulary_size"], sizes["hidden_size"], sizes["num_layers"]
-    ).to(full.device)
+    sizes = full.backbone.config
+    peer = peers.WordLanguageModel(sizes.vocabulary_size, sizes.hidden_size, sizes.num_layers).to(
+        full.device
+    )
     columns, tokens = settings.train.batch_rows, settings.train.batch_tokens
     with tempfile.TemporaryDirectory() as folder:
         stream = drawn(Path(folder) / "short", WINDOWS * tokens)
-        windows = [stream.batch(w).to(full.device) for w in stream.sampler(tokens, columns)]
+        windows = [collated(full, stream, w) for w in stream.sampler(tokens, columns)]
     yield from _training(full, adaptive, peer, windows, settings, rounds)
     yield from _writing(full, peer, rounds)
 
@@ -91,9 +92,11 @@ def _models(settings: Settings) -> tuple[Any, Any]:
 
 
 def _model(settings: Settings, softmax: str) -> Any:
-    kind, options, shape = build.check_options(settings)
+    options = options_of(settings)
     words = Whitespace([*SPECIALS, *(f"w{i}" for i in range(WORDS - len(SPECIALS)))])
-    return kind(Backbone(vocabulary_size=WORDS, **shape), words, **options | {"softmax": softmax})
+    backbone = Backbone(replace(options.backbone, vocabulary_size=WORDS))
+    config = replace(cast(Any, options.task), softmax=softmax)
+    return options.kind(backbone, {"tokenizer": words}, config)
 
 
 def drawn(folder: Path, count: int) -> Stream:
@@ -103,8 +106,8 @@ def drawn(folder: Path, count: int) -> Stream:
     edges = np.cumsum(chances / chances.sum())
     sizes = [min(100_000, count - begun) for begun in range(0, count, 100_000)]
     texts = (np.searchsorted(edges, draw.random(size)) + len(SPECIALS) for size in sizes)
-    rows = (Row({"target": ids.clip(max=WORDS - 1)}, "drawn") for ids in texts)
-    stream = Stream.write(rows, lambda row: {"target": row["target"].tolist()}, folder)
+    rows = (Row({"ids": ids.clip(max=WORDS - 1)}, "drawn") for ids in texts)
+    stream = Stream.write(rows, lambda row: {"targets": row["ids"]}, folder)
     assert isinstance(stream, Stream)
     return stream
 
@@ -118,7 +121,7 @@ def _training(
     rounds: int,
 ) -> list[dict[str, Any]]:
     tokens = sum(int(batch.lengths.sum()) for batch in windows)
-    turned = [(b.ids.t(), b.target.t()) for b in windows if b.target is not None]
+    turned = [(b.inputs.t(), b.targets.t()) for b in windows if b.targets is not None]
 
     def theirs() -> None:
         state = None
@@ -152,8 +155,8 @@ def _training(
 
 
 def _step_model(model: Any, batch: int) -> LanguageModelStepModel:
-    prompts = Batch.collate([{"ids": [EOS]}] * batch, range(batch)).to(model.device)
-    return LanguageModelStepModel(model.eval(), prompts, stream=True)
+    prompts = model.collate([{"inputs": [EOS]}] * batch).to(model.device)
+    return LanguageModelStepModel(model.eval(), prompts)
 
 
 @torch.no_grad()
@@ -163,7 +166,7 @@ def _write(model: Any, batch: int, count: int) -> list[float]:
     seconds = []
     limits = torch.full((batch,), count, device=model.device)
     with autocast(model.device, find_precision("auto", model.device)):
-        for _ in sampling.sample_steps(_step_model(model, batch), limits, config):
+        for _ in sampling.sample_steps(_step_model(model, batch), limits, config, model.stop_ids):
             wait(model.device)
             seconds.append(time.perf_counter())
     return seconds
@@ -208,7 +211,7 @@ def _corpora(model: Any, settings: Settings, folder: Path) -> list[dict[str, Any
             settings.train.batch_tokens, settings.train.batch_rows, np.random.default_rng(1)
         )
         for _, window in zip(range(5), plan, strict=False):
-            step(stream.batch(window).to(model.device))
+            step(collated(model, stream, window))
         sizes.append(anonymous_memory())
     small, large = sizes
     if small is None or large is None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from zoo.data.dataset import Batch
-from zoo.text.characters import LONGEST
+from zoo.data.batch import Batch
+from zoo.text.characters import LONGEST, CharBatch
 from zoo.text.special_ids import PAD
 
 
@@ -18,32 +18,30 @@ from zoo.text.special_ids import PAD
 class Spelt:
     """A batch as tutorials lay it out: the characters of every word, row after row."""
 
-    ids: Tensor  # (batch, time)
+    inputs: Tensor  # (batch, time) ids
     lengths: Tensor  # (batch,)
     letters: Tensor  # (words, characters)
     letter_lengths: Tensor  # (words,)
-    target: Tensor | None
+    targets: Tensor | None
 
     @classmethod
     def of(cls, batch: Batch) -> Spelt:
         """Lay out a batch of a tagger that reads words by character."""
-        assert batch.characters is not None
+        characters: CharBatch = batch.extras["characters"]
         padded = [
-            (F.pad(ids, (0, LONGEST - ids.size(1)), value=PAD), n)
-            for ids, n in batch.characters.blocks
+            (F.pad(ids, (0, LONGEST - ids.size(1)), value=PAD), n) for ids, n in characters.blocks
         ]
         table, sizes = (torch.cat(parts) for parts in zip(*padded, strict=True))
-        real = torch.arange(batch.ids.size(1)) < batch.lengths.unsqueeze(1)
-        words = batch.characters.word_index[real]
+        real = torch.arange(batch.inputs.size(1)) < batch.lengths.unsqueeze(1)
+        words = characters.word_index[real]
         lengths = sizes[words]
         letters = table[words][:, : int(lengths.max())]
-        return cls(batch.ids, batch.lengths, letters, lengths, batch.target)
+        return cls(batch.inputs, batch.lengths, letters, lengths, batch.targets)
 
     def to(self, device: torch.device) -> Spelt:
-        target = None if self.target is None else self.target.to(device)
-        return replace(
-            self, ids=self.ids.to(device), letters=self.letters.to(device), target=target
-        )
+        targets = None if self.targets is None else self.targets.to(device)
+        inputs = self.inputs.to(device)
+        return replace(self, inputs=inputs, letters=self.letters.to(device), targets=targets)
 
 
 class PackedTagger(nn.Module):
@@ -78,7 +76,7 @@ class PackedTagger(nn.Module):
         """Return logits (batch, time, labels)."""
         _, (h_n, _) = self.speller(_packed(self.characters(batch.letters), batch.letter_lengths))
         spelt = self.mix(torch.cat([h_n[-2], h_n[-1]], -1))  # (words, embedding)
-        x = self.embedding(batch.ids)
+        x = self.embedding(batch.inputs)
         real = torch.arange(x.size(1), device=x.device) < batch.lengths.to(x.device).unsqueeze(1)
         x = x + torch.zeros_like(x).masked_scatter(real.unsqueeze(-1), spelt)
         output, _ = pad_packed_sequence(self.lstm(_packed(x, batch.lengths))[0], batch_first=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
 from zoo.text.special_ids import BOS, PAD
 
 
@@ -25,7 +25,7 @@ class PackedClassifier(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (batch, labels)."""
-        embedded = self.embedding(batch.ids)
+        embedded = self.embedding(batch.inputs)
         packed = pack_padded_sequence(
             embedded, batch.lengths, batch_first=True, enforce_sorted=False
         )
@@ -35,9 +35,9 @@ class PackedClassifier(nn.Module):
 
 def packed_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     """Take one training step in fp32: forward, backward, clip, Adam."""
-    assert batch.target is not None
+    assert batch.targets is not None
     optimizer.zero_grad()
-    F.cross_entropy(model(batch).flatten(0, -2), batch.target.flatten()).backward()
+    F.cross_entropy(model(batch).flatten(0, -2), batch.targets.flatten()).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 
@@ -119,13 +119,13 @@ class StepwiseTranslator(nn.Module):
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Return the encoder's output (batch, read, 2 * hidden), its padding, the decoder's state."""
         packed = pack_padded_sequence(
-            self.embedding(batch.ids), batch.lengths, batch_first=True, enforce_sorted=False
+            self.embedding(batch.inputs), batch.lengths, batch_first=True, enforce_sorted=False
         )
         packed, (h_n, c_n) = self.encoder(packed)
         output, _ = pad_packed_sequence(packed, batch_first=True)
         h_0 = self.bridge_h(torch.cat([*h_n], -1)).tanh().unsqueeze(0)
         c_0 = self.bridge_c(torch.cat([*c_n], -1)).unsqueeze(0)
-        return output, batch.ids == PAD, (h_0, c_0)
+        return output, batch.inputs == PAD, (h_0, c_0)
 
     def step(
         self,
@@ -145,9 +145,9 @@ class StepwiseTranslator(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return teacher-forced logits (batch, written, vocabulary)."""
-        assert batch.target is not None
+        assert batch.targets is not None
         output, padding, state = self.read(batch)
-        before = F.pad(batch.target[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
+        before = F.pad(batch.targets[:, :-1].clamp(min=PAD), (1, 0), value=BOS)
         fed = output.new_zeros(len(before), 1, self.mix.out_features)
         vectors = []
         for column in before.split(1, 1):
@@ -159,7 +159,7 @@ class StepwiseTranslator(nn.Module):
     def greedy(self, batch: Batch, length: int) -> list[int]:
         """Return `length` greedy tokens for a batch of one row."""
         output, padding, state = self.read(batch)
-        ids = batch.ids.new_full((1, 1), BOS)
+        ids = batch.inputs.new_full((1, 1), BOS)
         fed = output.new_zeros(1, 1, self.mix.out_features)
         written = []
         for _ in range(length):

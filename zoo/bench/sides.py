@@ -13,11 +13,15 @@ from torch.nn.utils import clip_grad_norm_
 from zoo.bench import peers
 from zoo.bench.measure import compare, wait
 from zoo.config import Settings
-from zoo.data.dataset import Batch, ExampleList, bucket_sampler
+from zoo.data.batch import Batch
+from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 from zoo.device import autocast, find_device, find_precision
+from zoo.rnn.stack import State
 from zoo.task import Task
-from zoo.training import build
+from zoo.training.build import build
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
 
 ROWS = 2048  # number of training rows in a round
 
@@ -33,12 +37,18 @@ def start(settings: Settings) -> torch.device:
 def prepared(settings: Settings) -> tuple[list[Row], Task]:
     """Return at most `ROWS` random rows of the corpus, in its order, and an untrained task."""
     device = start(settings)
-    splits = build.open_rows(settings, build.check_options(settings)[0])
+    options = options_of(settings)
+    splits = open_rows(settings, options.kind)
     rows = list(splits.train)
     generator = np.random.default_rng(settings.seed)
     chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
-    task = build.build(settings, splits)
+    task = build(options, settings, splits)
     return chosen, task.to(device)
+
+
+def collated(task: Task, examples: ExampleList, numbers: np.ndarray) -> Batch:
+    """Return some rows as a batch on the task's device, with the places of its targets."""
+    return task.collate(examples.examples(numbers)).with_places().to(task.device)
 
 
 def precisions(device: torch.device) -> list[str]:
@@ -76,8 +86,7 @@ def training(
     generator = np.random.default_rng(settings.seed)
     limits = settings.train.batch_tokens, settings.train.batch_rows
     planned = [
-        examples.batch(numbers).to(device)
-        for numbers in bucket_sampler(examples, *limits, generator)
+        collated(task, examples, numbers) for numbers in examples.sampler(*limits, generator)
     ]
     for precision in precisions(device):
         step = step_of(task, settings.train.grad_clip, precision)
@@ -92,13 +101,19 @@ def training(
 
 
 def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
-    """Return a function that takes one training step: forward, backward, clip, AdamW."""
+    """Return a function that takes one training step: forward, backward, clip, AdamW.
+
+    A window of a stream starts from the state after the window before.
+    """
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
 
+    state: State | None = None
+
     def step(batch: Batch) -> None:
+        nonlocal state
         task.train()
         with autocast(task.device, precision):
-            loss = task.loss(batch)
+            loss, _, state = task.training_step(batch, state)
         loss.backward()
         clip_grad_norm_(task.parameters(), clip)
         optimizer.step()

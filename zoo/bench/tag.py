@@ -13,10 +13,11 @@ from zoo.bench import peer_tagger
 from zoo.bench.measure import compare
 from zoo.bench.sides import prepared, training
 from zoo.config import Settings, check, compose
-from zoo.data.dataset import Batch, ExampleList
+from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 from zoo.device import find_precision
 from zoo.errors import InputError
+from zoo.task import predict_rows
 
 SENTENCES = 512  # number of sentences in a round of prediction
 
@@ -34,14 +35,14 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     if not any(argument.startswith("data=") for argument in arguments):
         rows = _lengthened(rows, settings.seed)
     examples = ExampleList([task.encode(row) for row in rows])
-    words = sum(len(example["ids"]) for example in examples.examples)
+    words = sum(len(example["inputs"]) for example in examples.encoded)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
     peer = peer_tagger.PackedTagger(
         len(task.tokenizer),
         lstm.input_size,
         lstm.hidden_size,
         lstm.num_layers,
-        len(task.alphabet),
+        len(task.processors["characters"]),
         letters.input_size,
         letters.hidden_size,
         len(task.labels),
@@ -50,7 +51,8 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     order = np.random.default_rng(settings.seed).permutation(len(examples))
     starts = range(0, len(order), size)
     batches = [
-        peer_tagger.Spelt.of(examples.batch(order[i : i + size])).to(task.device) for i in starts
+        peer_tagger.Spelt.of(task.collate(examples.examples(order[i : i + size]))).to(task.device)
+        for i in starts
     ]
     trained = training(
         task, peer, batches, examples, settings, "packed fp32", "words/s", words, rounds
@@ -62,8 +64,9 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
 
 def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
     """Return rows and task. Raises InputError for a task that does not read words by character."""
+    task: Any
     rows, task = prepared(settings)
-    if settings.task["words"] != "word+char":
+    if task.config.words != "word+char":
         raise InputError("zoo.bench tag: the tutorial's loop reads task.words=word+char")
     return rows, task
 
@@ -97,11 +100,11 @@ def _prediction(task: Any, peer: torch.nn.Module, rows: list[Row], rounds: int) 
     def theirs() -> None:
         peer.eval()
         for row in asked:
-            batch = peer_tagger.Spelt.of(Batch.collate([task.encode(row)], [0])).to(task.device)
-            peer(batch).argmax(-1).tolist()
+            batch = peer_tagger.Spelt.of(task.collate([task.encode(row)]))
+            peer(batch.to(task.device)).argmax(-1).tolist()
 
     def ours() -> None:
-        list(task.predict_rows(asked, precision))
+        list(predict_rows(task, asked, precision))
 
     name = f"prediction, {precision}, against one sentence at a time"
     return compare(name, "words/s", words, ours, theirs, rounds)

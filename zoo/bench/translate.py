@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 
 from zoo.bench import peers
 from zoo.bench.measure import compare
-from zoo.bench.sides import ROWS, prepared, start, training
+from zoo.bench.sides import ROWS, collated, prepared, start, training
 from zoo.config import Settings, check, compose
-from zoo.data.dataset import Example, ExampleList, bucket_sampler
+from zoo.data.batch import Example
+from zoo.data.dataset import ExampleList
 from zoo.device import autocast, find_precision
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
@@ -21,7 +23,7 @@ from zoo.nn.backbone import Backbone
 from zoo.nn.decoder import DecoderStepModel
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Characters
-from zoo.training import build
+from zoo.training.options import options_of
 
 VOCABULARY = 8000
 SENTENCES = 256  # number of sentences in a round of decoding
@@ -38,11 +40,11 @@ def translate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]
     given = any(argument.startswith("data=") for argument in arguments)
     settings = check(compose(["task=translate", *([] if given else NO_CORPUS), *arguments]))
     task, examples = _from_corpus(settings) if given else _drawn(settings)
-    sizes = task.backbone.options
+    sizes = task.backbone.config
     peer = peers.StepwiseTranslator(
-        sizes["vocabulary_size"],
-        sizes["embedding_size"],
-        sizes["hidden_size"],
+        sizes.vocabulary_size,
+        sizes.embedding_size,
+        sizes.hidden_size,
         task.decoder.backbone.lstm.hidden_size,
     ).to(task.device)
     yield from _training(task, peer, examples, settings, rounds)
@@ -64,11 +66,12 @@ def _drawn(settings: Settings) -> tuple[Any, ExampleList]:
         other = int(np.clip(length + draw.normal(0.7, 2.5), 4, 50))
         sides = (draw.integers(len(SPECIALS), VOCABULARY, n).tolist() for n in (length, other))
         ids, target = ([*side, EOS] for side in sides)
-        examples.append({"ids": ids, "target": target})
-    kind, options, shape = build.check_options(settings)
+        examples.append({"inputs": ids, "targets": target})
+    options = options_of(settings)
     letters = [chr(0x4E00 + i) for i in range(VOCABULARY - len(SPECIALS))]
     tokenizer = Characters([*SPECIALS, *letters])
-    task = kind(Backbone(vocabulary_size=VOCABULARY, **shape), tokenizer, **options)
+    backbone = Backbone(replace(options.backbone, vocabulary_size=VOCABULARY))
+    task = options.kind(backbone, {"tokenizer": tokenizer}, options.task)
     return task.to(device), ExampleList(examples)
 
 
@@ -79,11 +82,11 @@ def _training(
     settings: Settings,
     rounds: int,
 ) -> Iterator[dict[str, Any]]:
-    tokens = sum(len(example["target"]) for example in examples.examples)
-    by_source = ExampleList([{"ids": example["ids"]} for example in examples.examples])
+    tokens = sum(len(example["targets"]) for example in examples.encoded)
+    by_source = ExampleList([{"inputs": example["inputs"]} for example in examples.encoded])
     order = np.random.default_rng(settings.seed)
     limits = settings.train.batch_tokens, settings.train.batch_rows
-    batches = [examples.batch(n).to(task.device) for n in bucket_sampler(by_source, *limits, order)]
+    batches = [collated(task, examples, n) for n in by_source.sampler(*limits, order)]
     against = "step by step with input feeding, fp32"
     for _, case in training(
         task, peer, batches, examples, settings, against, "target tokens/s", tokens, rounds
@@ -95,14 +98,14 @@ def _decoding(
     task: Any, peer: peers.StepwiseTranslator, examples: ExampleList, rounds: int
 ) -> Iterator[dict[str, Any]]:
     """Time decoding. Each sentence gets as many tokens as its reference has, on both sides."""
-    some = ExampleList(examples.examples[:SENTENCES])
+    some = ExampleList(examples.encoded[:SENTENCES])
     precision = find_precision("auto", task.device)
-    lengths = [len(example["target"]) - 1 for example in some.examples]
+    lengths = [len(example["targets"]) - 1 for example in some.encoded]
 
     def theirs() -> None:
         peer.eval()
         for number, length in enumerate(lengths):
-            peer.greedy(some.batch(np.array([number])).to(task.device), length)
+            peer.greedy(collated(task, some, np.array([number])), length)
 
     @torch.no_grad()
     def ours(beam: int) -> None:
@@ -111,8 +114,8 @@ def _decoding(
         kept = bias[EOS].clone()
         bias[EOS] = -1e4  # no sentence ends before its limit
         with autocast(task.device, precision):
-            for numbers in bucket_sampler(some, 1 << 15, 128):
-                batch = some.batch(numbers).to(task.device)
+            for numbers in some.sampler(1 << 15, 128):
+                batch = collated(task, some, numbers)
                 state, memory = task.start_decoding(batch)
                 step_model = DecoderStepModel(
                     task.decoder, state, memory, task.tokens, task.backbone

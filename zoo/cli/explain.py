@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
 from zoo.device import DTYPES, find_precision
 from zoo.evaluation import plots
 from zoo.rnn import kernels
@@ -27,16 +28,18 @@ class Line:
 
 @torch.no_grad()
 def shapes(task: Task, batch: Batch) -> list[Line]:
-    """Return every tensor from ids to logits, in order of computation."""
+    """Return every tensor from ids or features to logits, in order of computation."""
     task.eval()
-    encoded = task.backbone(task.inputs(batch), batch.lengths)
+    encoded = task._run_backbone(batch)
     lstm = task.backbone.lstm
     directions = 2 if lstm.bidirectional else 1
     layers = f"{lstm.num_layers} layer(s) x {directions} direction(s)"
     read = task.read(encoded)
     parts = read if isinstance(read, tuple) else (read,)
+    floats = batch.inputs.is_floating_point()
+    given = ("features", "batch, time, features") if floats else ("ids", "batch, time")
     tensors: list[tuple[str, Tensor, str]] = [
-        ("ids", batch.ids, "batch, time"),
+        (given[0], batch.inputs, given[1]),
         ("lengths", batch.lengths, "batch: real steps, the rest is padding"),
         (
             "output",
@@ -46,7 +49,7 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
         ("h_n", encoded.h_n, f"{layers}, batch, hidden: h after the last step"),
         ("c_n", encoded.c_n, f"{layers}, batch, hidden: the cell after the last step"),
         *((f"read from {task.reads}", part, task.shape) for part in parts),
-        ("logits", task(batch), task.logits),
+        ("logits", task(batch, encoded=encoded), task.logits),
     ]
     return [Line(name, tuple(tensor.shape), meaning) for name, tensor, meaning in tensors]
 
@@ -59,7 +62,7 @@ def sentence(task: Task) -> str:
 def kernel(task: Task, batch: Batch) -> kernels.Explanation:
     """Explain which kernel runs the LSTM on a batch, in the precision that training chooses."""
     dtype = DTYPES[find_precision("auto", task.device)]
-    rows, time = batch.ids.shape
+    rows, time = batch.inputs.shape[:2]
     ragged = bool((batch.lengths < time).any())
     return task.backbone.lstm.explain(rows, time, task.device, dtype, ragged)
 
@@ -68,17 +71,35 @@ def kernel(task: Task, batch: Batch) -> kernels.Explanation:
 def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     """Return the tokens of a batch's first row, and the gates and cells over them.
 
-    Each gate is (layers * directions, time, hidden). Raises ValueError for an empty row.
+    Each gate is (layers * directions, time, hidden). Of float features, the tokens are the numbers
+    of the steps. Raises ValueError for an empty row.
     """
     task.eval()
-    ids = batch.ids[:1, : int(batch.lengths[0])]  # (1, time)
-    if not ids.numel():
+    steps = int(batch.lengths[0])
+    if not steps:
         raise ValueError("an empty text has no gates to show")
-    backbone = task.backbone
-    vectors = backbone.embed_inputs(task.inputs(batch))[:1, : ids.size(1)]
+    vectors = lstm_inputs(task, batch)[:1, :steps]
     # Each gate is (layers * directions, 1, time, hidden).
-    *_, values = backbone.lstm(vectors, return_gates=True)
-    return task.tokenizer.pieces(ids[0].tolist()), Gates(*(gate[:, 0] for gate in values))
+    *_, values = task.backbone.lstm(vectors, return_gates=True)
+    found = Gates(*(gate[:, 0] for gate in values))
+    if batch.inputs.is_floating_point():
+        return [str(step) for step in range(1, steps + 1)], found
+    return task.tokenizer.pieces(batch.inputs[0, :steps].tolist()), found
+
+
+def lstm_inputs(task: Task, batch: Batch) -> Tensor:
+    """Return what the LSTM of the backbone reads of a batch: (batch, time, features)."""
+    seen: list[Tensor] = []
+
+    def note(lstm: nn.Module, given: tuple[Any, ...], result: object) -> None:
+        seen.append(given[0])
+
+    hook = task.backbone.lstm.register_forward_hook(note)
+    try:
+        task._run_backbone(batch)
+    finally:
+        hook.remove()
+    return seen[0]
 
 
 def draw(task: Task, batch: Batch, folder: Path) -> Path:

@@ -15,44 +15,57 @@ from typing import IO, Any
 from zoo.cli import tagged_text
 from zoo.config import Settings
 from zoo.data import readers
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.device import find_precision
 from zoo.errors import InputError
+from zoo.evaluation.config import EvaluationConfig
 from zoo.files import atomic
-from zoo.task import Task
+from zoo.generation.config import GenerationConfig
+from zoo.task import Generative, Task, input_row, predict_rows
 
 MOST = 1024  # rows per call of the model
 DRAWN = 20  # answers that are plotted
 
 
-def predict(task: Task, settings: Settings) -> None:
+def predict(
+    task: Task,
+    settings: Settings,
+    generation: GenerationConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+) -> None:
     """Write the answers to `text`, or to the rows of `input`, into `output`.
 
     Standard input is read as it arrives, because a program may wait for each answer. An empty line
     has an empty answer. An output file appears when it is complete. With `out` the first DRAWN
-    answers are also plotted into that folder, if the task has a plot.
+    answers are also plotted into that folder, if the task has a plot. `generation` is by default
+    the model's own.
     """
-    precision = find_precision(settings.precision, task.device)
     form = _form(task, settings)
-    if settings.text and form == "label" and _can_stream(settings):
-        for piece in task.stream_answer(Row({"text": settings.text}, "text")):
-            print(piece, end="", flush=True)
-        print()
-        return
+    if isinstance(task, Generative):
+        generation = generation or task.config.generation
+        if settings.text and form == "label" and _can_stream(settings, generation):
+            for piece in task.stream(settings.text, generation):
+                print(piece, end="", flush=True)
+            print()
+            return
     if settings.text is not None:
         source: Iterator[list[Row]] = iter([[Row({"text": settings.text}, "text")]])
     elif settings.input == "-":
         source = arriving(sys.stdin.buffer)
     else:
         source = _chunks(readers.read(settings.input))
+    precision = find_precision(settings.precision, task.device)
     number = 0
     with _output(settings.output) as file:
         for chunk in source:
-            for row, answer in _answers(task, chunk, precision):
+            inputs = [input_row(task, row, settings.tokens) for row in chunk]
+            for row, answer in _answers(task, inputs, precision, evaluation, generation):
                 number += 1
                 file.write(_line(task, answer, form).encode() + b"\n")
-                if settings.out is not None and answer is not None and number <= DRAWN:
-                    task.plot(row, answer, Path(settings.out) / f"answer-{number}.png")
+                drawn = settings.out is not None and answer is not None and number <= DRAWN
+                if drawn and isinstance(task, Generative):
+                    task.plot(row, answer, Path(str(settings.out)) / f"answer-{number}.png")
             file.flush()
 
 
@@ -68,27 +81,34 @@ def _form(task: Task, settings: Settings) -> str:
     return "colour" if in_colour and settings.format == "label" else settings.format
 
 
-def _can_stream(settings: Settings) -> bool:
+def _can_stream(settings: Settings, generation: GenerationConfig) -> bool:
     """Return whether only the text of one answer is written, so that it can be streamed."""
-    single = settings.generation.get("n_best", 1) == 1
-    return settings.output == "-" and settings.out is None and single
+    return settings.output == "-" and settings.out is None and generation.n_best == 1
 
 
-def _answers(task: Task, chunk: list[Row], precision: str) -> Iterator[tuple[Row, Any]]:
-    """Yield each row with its answer, None for an empty row."""
-    inputs = [task.input_row(row) for row in chunk]
-    empty = [not any(row.values()) for row in inputs]
-    asked = (row for row, is_empty in zip(inputs, empty, strict=True) if not is_empty)
-    answers = task.predict_rows(asked, precision)
-    for row, is_empty in zip(inputs, empty, strict=True):
-        yield row, None if is_empty else next(answers)
+def _answers(
+    task: Task,
+    inputs: list[Row],
+    precision: str,
+    evaluation: EvaluationConfig | None,
+    generation: GenerationConfig | None,
+) -> Iterator[tuple[Row, Any]]:
+    """Yield each input row with its answer, None for an empty row."""
+    asked = (row for row in inputs if not _is_empty(row))
+    answers = predict_rows(task, asked, precision, evaluation, generation)
+    for row in inputs:
+        yield row, None if _is_empty(row) else next(answers)
+
+
+def _is_empty(row: Row) -> bool:
+    """Return whether all columns of a row are texts or lists without anything in them."""
+    return all(hasattr(value, "__len__") and len(value) == 0 for value in row.values())
 
 
 def _line(task: Task, answer: Any, form: str) -> str:
     """Return an answer in the output format; empty or null for None."""
     if form == "json":
-        details = None if answer is None else task.to_json(answer)
-        return json.dumps(details, ensure_ascii=False)
+        return json.dumps(_shown(task, answer), ensure_ascii=False)
     if answer is None:
         return ""
     if form == "label":
@@ -97,7 +117,22 @@ def _line(task: Task, answer: Any, form: str) -> str:
     labels = answer["labels"]
     if form == "conll":
         return tagged_text.conll(words, labels)
-    return tagged_text.ansi(tagged_text.coloured(words, labels, task.options["labels"]))
+    return tagged_text.ansi(tagged_text.coloured(words, labels, _labels(task, labels)))
+
+
+def _shown(task: Task, answer: Any) -> Any:
+    """Return what format=json shows of an answer."""
+    if answer is None:
+        return None
+    if not isinstance(answer, dict):
+        return {"answer": answer}
+    return {key: value for key, value in answer.items() if key not in task.hidden_keys}
+
+
+def _labels(task: Task, found: list[str]) -> list[str]:
+    """Return all labels of a task, so that each has its colour; else those of the answer."""
+    encoder = task.processors.get("labels")
+    return encoder.labels if isinstance(encoder, LabelEncoder) else found
 
 
 def arriving(file: IO[bytes]) -> Iterator[list[Row]]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from zoo.cli import explain, tagged_text
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
 from zoo.task import Task
 
 MISTAKES = 3  # mistakes of the report that are printed
@@ -19,8 +19,13 @@ COMMON = 20  # labels whose scores are printed
 FEW = 8  # labels whose confusions are printed as a table
 
 
-def training(folder: Path, report: dict[str, Any]) -> None:
-    """Print the metrics beside the baseline's, the most confident mistakes, and next commands."""
+def training(
+    folder: Path, report: dict[str, Any], by_text: bool = True, file: str | None = None
+) -> None:
+    """Print the metrics beside the baseline's, the most confident mistakes, and next commands.
+
+    `by_text` says whether the task reads plain text, `file` where a task from outside is defined.
+    """
     console = Console(highlight=False, soft_wrap=True)
     table = Table(
         title=f"{report['task']} on {report['data']}, {report['rows']['test']:,} test rows"
@@ -61,9 +66,13 @@ def training(folder: Path, report: dict[str, Any]) -> None:
         for name, text in example.items():
             console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)
     console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
-    model = shlex.quote(str(folder))
-    console.print(f'next: python -m zoo.run mode=predict model={model} text="…"', markup=False)
-    console.print(f"or:   python -m zoo.run mode=chat model={model}", markup=False)
+    model = f"model={shlex.quote(str(folder))}"
+    if file is not None:
+        model += f" task={shlex.quote(file)}"
+    given = 'text="…"' if by_text else "input=ROWS.jsonl"
+    console.print(f"next: python -m zoo.run mode=predict {model} {given}", markup=False)
+    if by_text:
+        console.print(f"or:   python -m zoo.run mode=chat {model}", markup=False)
 
 
 def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from zoo.data.dataset import Augment, Batch, Dataset, ExampleList
+from zoo.data.batch import Example
+from zoo.data.dataset import Dataset, ExampleList
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,8 @@ class InterleavedDataset(ExampleList):
     stays a stream.
     """
 
-    def __init__(self, datasets: Mapping[str, Dataset], augment: Mapping[str, Augment]) -> None:
+    def __init__(self, datasets: Mapping[str, Dataset]) -> None:
         self.datasets = dict(datasets)
-        self.augment = dict(augment)
 
     def __len__(self) -> int:
         return sum(map(len, self.datasets.values()))
@@ -51,13 +51,9 @@ class InterleavedDataset(ExampleList):
                 turns.append(((place + 0.5) / len(planned), number, HeadBatch(head, batch)))
         yield from (turn for _, _, turn in sorted(turns, key=lambda each: each[:2]))
 
-    def batch(self, rows: Any, vary: Augment | None = None) -> Batch:
-        """Return the batch of a turn, with its head.
-
-        If `vary` is given, the head's own augmentation is applied instead of it.
-        """
-        own = None if vary is None else self.augment[rows.head]
-        return replace(self.datasets[rows.head].batch(rows.rows, own), head=rows.head)
+    def examples(self, rows: Any) -> list[Example]:
+        """Return the examples of a turn, each with the name of its head as "head"."""
+        return [{**e, "head": rows.head} for e in self.datasets[rows.head].examples(rows.rows)]
 
     def progress(self, batch: Any = None) -> int:
         if batch is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.dataset import Dataset
+from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
 from zoo.text import bio
+from zoo.text.characters import Alphabet
+from zoo.text.special_ids import UNK
+from zoo.text.tokenizers import Tokenizer
 from zoo.text.word_splitter import split
 
 log = logging.getLogger("zoo")
@@ -43,14 +46,14 @@ def labels(row: Row) -> list[str]:
     return found
 
 
-def label_ids(row: Row, ids: Mapping[str, int]) -> list[int]:
+def label_ids(row: Row, encoder: LabelEncoder) -> list[int]:
     """Return the labels of a row as ids. Raises RowError for a label without an id."""
     given = labels(row)
     for number, label in enumerate(given, 1):
-        if label not in ids:
+        if label not in encoder.ids:
             which = f"label {label!r} of word {number}, {words(row)[number - 1]!r},"
             raise RowError(row.source, f"{which} does not occur in the training rows")
-    return [ids[label] for label in given]
+    return [encoder.encode(label) for label in given]
 
 
 def words_of(row: Row, splitter: str) -> list[str]:
@@ -65,13 +68,12 @@ def words_of(row: Row, splitter: str) -> list[str]:
     return text.split() if splitter == "whitespace" else split(text)
 
 
-def singletons(dataset: Dataset, count: int) -> Tensor:
-    """Return which of `count` ids occur exactly once in encoded rows, (count,) bool."""
-    ids = dataset.values["ids"]
-    chunk = 1 << 20
-    counts = np.zeros(count, np.int64)
-    for start in range(0, len(ids), chunk):
-        counts += np.bincount(ids[start : start + chunk], minlength=count)
+def singletons(seen: WordCounts, tokenizer: Tokenizer) -> Tensor:
+    """Return which ids occur exactly once in the training words, (vocabulary,) bool."""
+    counts = np.zeros(len(tokenizer), np.int64)
+    for word, count in seen.counts.items():
+        for token in tokenizer.encode(word) or [UNK]:
+            counts[token] += count
     return torch.from_numpy(counts == 1)
 
 
@@ -88,17 +90,16 @@ def _listed(row: Row, name: str) -> list[str]:
     return [str(v) for v in value]
 
 
-def learn(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return the vocabulary of the training sentences.
+def learn(rows: Iterable[Row]) -> dict[str, Processor]:
+    """Learn the processors of a tagger from the training sentences.
 
-    "labels"      the labels, sorted
-    "alphabet"    the characters that occur in at least two distinct words
-    "seen"        all distinct words, one per line
-    "exceptions"  label pairs that violate the rules of `zoo.text.bio`; "" stands before the first
+    "labels"      the labels, sorted, and the pairs that violate the rules of `zoo.text.bio`
+    "characters"  the characters that occur in at least two distinct words
+    "seen"        all distinct words and their counts
 
     Raises InputError with fewer than two labels, RowError for a broken row.
     """
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     transitions: dict[tuple[str, str], str] = {}  # (label, next label) -> source of the first one
     for row in rows:
         seen.update(words(row))
@@ -107,18 +108,18 @@ def learn(rows: Iterable[Row]) -> dict[str, Any]:
     found = sorted({after for _, after in transitions})
     if len(found) < 2:
         raise InputError(f"all training words have the label {found}: two or more are needed")
-    counts = Counter(character for word in seen for character in {*word})
     exceptions = []
     if bio.are_spans(found):
         exceptions = [pair for pair in sorted(transitions) if not bio.may_follow(*pair, found)]
     for before, after in exceptions:
         behind = f"after {before}" if before else "at the beginning"
         log.info("%s: label %s %s, which is no BIO", transitions[before, after], after, behind)
+    characters = Counter(character for word in seen for character in {*word})
+    known = "".join(sorted(c for c, count in characters.items() if count >= KNOWN))
     return {
-        "labels": found,
-        "alphabet": "".join(sorted(c for c, count in counts.items() if count >= KNOWN)),
-        "seen": "\n".join(sorted(seen)),
-        "exceptions": exceptions,
+        "labels": LabelEncoder(found, None, exceptions),
+        "characters": Alphabet(known),
+        "seen": WordCounts(dict(sorted(seen.items()))),
     }
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from zoo.data.dataset import IGNORE_INDEX, Augment, Batch, Dataset, Example
+from zoo.data.batch import Example
+from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
-from zoo.text.special_ids import EOS, PAD
+from zoo.text.special_ids import EOS
 
 HALVED = 0.05  # share of the training windows that are about half as long
 SHORTEST = 5  # minimum steps of a training window
@@ -31,17 +31,17 @@ class Stream(Dataset):
     @classmethod
     def write(cls, rows: Iterable[Row], encode: Callable[[Row], Example], folder: Path) -> Dataset:
         """Encode the rows into `folder`; only their targets are stored."""
-        return super().write(rows, lambda row: {"ids": encode(row)["target"]}, folder)
+        return super().write(rows, lambda row: {"inputs": encode(row)["targets"]}, folder)
 
     @property
     def tokens(self) -> np.ndarray:
         """All tokens, (tokens,) int32, memory-mapped."""
-        return self.values["ids"]
+        return self.values["inputs"]
 
     @property
     def row_ends(self) -> np.ndarray:
         """The position after the last token of each row, (rows,) int64."""
-        return self.ends["ids"]
+        return self.ends["inputs"]
 
     def sampler(
         self, tokens: int, rows: int, generator: np.random.Generator | None = None
@@ -66,22 +66,16 @@ class Stream(Dataset):
             yield np.stack([start, end, np.full(columns, int(done > 0))], 1)
             done += wide
 
-    def batch(self, rows: np.ndarray, vary: Augment | None = None) -> Batch:
-        """Return the batch of a window; `vary` is not used, as a stream has no augmentation."""
-        lengths = rows[:, 1] - rows[:, 0]
-        shape = len(rows), max(1, int(lengths.max()))
-        ids = np.full(shape, PAD, np.int64)
-        target = np.full(shape, IGNORE_INDEX, np.int64)
-        for column, (start, end, _) in enumerate(rows):
-            target[column, : end - start] = self.tokens[start:end]
-            ids[column, : end - start] = self.inputs_for(start, end)
-        return Batch(
-            ids=torch.from_numpy(ids),
-            lengths=torch.from_numpy(lengths),
-            row_numbers=torch.from_numpy(rows[:, 0].copy()),
-            target=torch.from_numpy(target),
-            continues=bool(rows[0, 2]),
-        )
+    def examples(self, rows: np.ndarray) -> list[Example]:
+        """Return the columns of a window of the sampler, each with "inputs" and "targets"."""
+        return [
+            {
+                "inputs": self.inputs_for(start, end),
+                "targets": self.tokens[start:end],
+                "continues": continues,
+            }
+            for start, end, continues in rows
+        ]
 
     def inputs_for(self, start: int, end: int) -> np.ndarray:
         """Return the input tokens for the targets from `start` to `end`."""

@@ -63,7 +63,7 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     }
 
 
-def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def nearest_pair(train: Iterable[Row], test: Iterable[Row], kind: str = "") -> dict[str, Any]:
     """Translate with a translation memory: the target of the nearest training source.
 
     The nearest source has the highest cosine similarity of TF-IDF n-grams of 1 to 4 characters.
@@ -92,7 +92,7 @@ def nearest_pair(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def lzma_compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def lzma_compression(train: Iterable[Row], test: Iterable[Row], kind: str = "") -> dict[str, Any]:
     """Score LZMA as a language model: it compresses the test text after the training text.
 
     The extra compressed size, in bits, stands for -log2 of the probability of the test text.
@@ -124,7 +124,7 @@ def lzma_compression(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any
     }
 
 
-def linear_tagger(train: Iterable[Row], test: Iterable[Row]) -> dict[str, Any]:
+def linear_tagger(train: Iterable[Row], test: Iterable[Row], kind: str = "") -> dict[str, Any]:
     """Tag each word on its own with a linear classifier.
 
     The features are the word, its affixes, its word shape, and the words around it.

@@ -66,7 +66,8 @@ def confusion(
 
     counts = confusion_matrix(truth, found, labels=list(labels))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = max(4.0, min(20.0, 1.5 + 0.17 * len(labels)))
+    per_label = 0.75 if len(labels) <= CELLS else 0.17  # inches; a cell holds two lines of text
+    size = max(4.0, min(20.0, 1.5 + per_label * len(labels)))
     figure, axes = _axes(size + 1, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true label's rows", fraction=0.046)
@@ -80,7 +81,7 @@ def confusion(
     if len(names) <= CELLS:
         for (i, j), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
-            axes.text(j, i, f"{share:.1%}\n{counts[i, j]}", ha="center", va="center", color=color)
+            axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=color)
     figure.savefig(folder / "confusion.png")
     return counts.tolist()
 

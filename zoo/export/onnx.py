@@ -123,7 +123,7 @@ def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[
     """
 
     def gates(name: str, suffix: str) -> Tensor:
-        i, f, g, o = lstm.get_parameter(name + suffix).detach().float().chunk(4)
+        i, f, g, o = getattr(lstm, name + suffix).detach().float().chunk(4)
         return torch.cat([i, o, f, g])
 
     parts = {
@@ -139,7 +139,7 @@ def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[
 
 def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: str) -> str:
     """Add a learned initial state, expanded to (directions, batch, hidden). Return its name."""
-    learned = lstm.get_parameter(name).detach().float()
+    learned = getattr(lstm, name).detach().float()
     rows = slice(layer * directions, (layer + 1) * directions)
     value = graph.constant(f"{name}_{layer}", learned[rows])  # (directions, 1, hidden)
     sizes = graph.add("Shape", [x], [f"{name}_{layer}_sizes"], start=1, end=2)  # (batch,)

@@ -1,7 +1,8 @@
 """python -m zoo.export MODEL FILE: export a trained model for use without this package.
 
 FILE.pt2 holds the whole task as a `torch.export` program: ids and lengths to logits. FILE.onnx
-holds the backbone: ids and lengths to output, h_n and c_n. Batch and time are dynamic in both, and
+holds the backbone: ids and lengths to output, h_n and c_n. A task on features takes x instead of
+ids. `--task FILE.py` makes a task of your own known. Batch and time are dynamic in both, and
 padding has no influence. Each file is run and compared with the model before it is kept.
 """
 
@@ -21,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from zoo.data.dataset import Batch
+from zoo.data.batch import Batch
 from zoo.errors import InputError
 from zoo.export import onnx
 from zoo.loading import load
 from zoo.nn.backbone import Backbone
+from zoo.registry import load_file
 from zoo.rnn.lstm import LSTM
 from zoo.shared_backbone import Multitask
-from zoo.task import Task
+from zoo.task import Generative, Task
 from zoo.torch_private import lstm_as_loop
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Plain(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Return output, h_n and c_n of an LSTM or a backbone, or the logits of a task."""
         if isinstance(self.model, Task):
-            return (self.model(Batch(ids=x, lengths=lengths, row_numbers=lengths)),)
+            return (self.model(Batch(inputs=x, lengths=lengths)),)
         if isinstance(self.model, Backbone):
             encoded = self.model(x, lengths)
             return encoded.output, encoded.h_n, encoded.c_n
@@ -66,7 +68,7 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
     """
     if isinstance(model, Multitask):
         raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
-    if isinstance(model, Task) and model.generates:
+    if isinstance(model, Generative):
         raise InputError(
             f"{model.name} searches for its answers, token by token: torch.export "
             "cannot take that; FILE.onnx holds its encoder"
@@ -84,6 +86,8 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
     dynamic_shapes = (x_shape, {0: batch})
     with _while_loops(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # raised by torch about its own code
+        # An LSTM reads its weights anew in each call; the parameters themselves are exported.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
         return torch.export.export(Plain(model), (x, lengths), dynamic_shapes=dynamic_shapes)
 
 
@@ -144,10 +148,8 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     that cannot be exported, and for a file that differs from the model. Then no file is written.
     """
     path = Path(path)
-    if isinstance(model, Task) and not model.by_ids:
-        raise InputError(
-            f"{model.name} reads more of a word than its id: ids and lengths are not enough for it"
-        )
+    if isinstance(model, Task):
+        _check_inputs(model)
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")
@@ -168,6 +170,19 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     return found
 
 
+def _check_inputs(task: Task) -> None:
+    """Raise InputError for a task whose backbone reads more of a batch than its inputs."""
+    x, lengths = example(task, 1, 1)
+    try:
+        with torch.no_grad():
+            task._run_backbone(Batch(inputs=x, lengths=lengths).to(task.device))
+    except KeyError as missing:  # of Batch.extras
+        raise InputError(
+            f"{task.name} reads more of a word than its id: {missing.args[0]}; ids and lengths "
+            "are not enough for it"
+        ) from None
+
+
 def _lstm(model: LSTM | Backbone | Task) -> LSTM:
     if isinstance(model, LSTM):
         return model
@@ -185,8 +200,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("model", help="a model folder or name")
     parser.add_argument("file", help="FILE.pt2: the whole task; FILE.onnx: its backbone")
+    parser.add_argument("--task", metavar="FILE.py", help="the file of a task of your own")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.task is not None:
+            load_file(chosen.task)
         found = save(load(chosen.model), chosen.file)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

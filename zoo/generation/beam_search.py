@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis
+from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis, is_end
 from zoo.text.special_ids import BOS, EOS
 
 
 def beam_search(
-    step_model: StepModel, limits: Tensor, config: GenerationConfig
+    step_model: StepModel,
+    limits: Tensor,
+    config: GenerationConfig,
+    stop_ids: Sequence[int] = (EOS,),
 ) -> list[list[Hypothesis]]:
     """Return the finished hypotheses of each text, unordered.
 
@@ -19,11 +24,12 @@ def beam_search(
     allowed length exist.
 
     Each step follows a text's `beam_size` best prefixes and ranks all their continuations. A
-    continuation with EOS becomes a hypothesis if it is among the `beam_size` best. The `beam_size`
-    best continuations without EOS become the next prefixes. The search for a text stops at its
-    limit. It also stops when the text has `beam_size` hypotheses and the best prefix, scored as if
-    it ended now, does not beat the worst hypothesis to be returned. So a short, improbable
-    hypothesis cannot stop the search early.
+    continuation with an end (one of `stop_ids`) becomes a hypothesis if it is among the `beam_size`
+    best. The `beam_size` best continuations without an end become the next prefixes.
+
+    The search for a text stops at its limit. It also stops when the text has `beam_size` hypotheses
+    and the best prefix, scored as if it ended now, does not beat the worst hypothesis to be
+    returned. So a short, improbable hypothesis cannot stop the search early.
     """
     found: list[list[Hypothesis]] = [[] for _ in limits]
     texts = torch.arange(len(limits), device=limits.device)  # the texts still being searched
@@ -33,16 +39,15 @@ def beam_search(
     while len(texts):
         length = written.size(-1)
         logs = step_model.step(ids)
-        next_token = bounded(
-            logs, EOS, length, limits[texts], config.min_length, step_model.ends_itself
-        )
+        next_token = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)
-        # A prefix has one EOS continuation: of twice the beam at least a whole beam goes on.
-        best, index = sums.topk(min(2 * config.beam_size, sums.size(1)))
+        # A prefix has so many continuations with an end: at least a whole beam goes on.
+        most_ends = max(1, len(stop_ids))
+        best, index = sums.topk(min((1 + most_ends) * config.beam_size, sums.size(1)))
         prefixes = index // vocabulary
         ids = index % vocabulary
-        ends = ids == EOS
+        ends = is_end(ids, stop_ids)
         finished = (ends & best.isfinite())[:, : config.beam_size]
         for row, rank in finished.nonzero().tolist():
             tokens = written[row, prefixes[row, rank]].tolist()

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from zoo.config import Count, Positive
+from zoo.option_classes import Count, NotNegative, Positive, checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class GenerationConfig:
     """Settings of text generation: beam search by default, sampling with `sample`.
 
-    Hypotheses are ranked by log-probability / length ** length_penalty. The length counts EOS.
-    Raises ValueError when `n_best` exceeds the beam size in a beam search.
+    Hypotheses are ranked by log-probability / length ** length_penalty. The length counts the
+    token that ends the text. Raises InputError, a ValueError, for a value of a wrong type or
+    range, and when `n_best` exceeds the beam size in a beam search.
     """
 
-    beam_size: Count = 5  # prefixes kept per text; 1 is greedy search
-    n_best: Count = 1  # hypotheses returned per text
-    length_penalty: Annotated[float, Field(ge=0)] = 1.0  # 0: no normalisation
-    min_length: Annotated[int, Field(ge=0)] = 0  # tokens, without EOS
-    max_length: Count = 200  # tokens, without EOS; the input may set a lower limit
-    sample: bool = False  # sample tokens instead of beam search
-    temperature: Positive = 1.0  # of sampling: below 1 sharpens, above 1 flattens
-    top_k: Annotated[int, Field(ge=0)] = 0  # most probable tokens to sample from; 0: all
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # nucleus sampling; 1: off
-    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0  # 1: none
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # strings that end a text
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None  # None: torch's generator
+    section: ClassVar[str] = "generation"
+
+    beam_size: Count = 5
+    """Prefixes kept per text; 1 is greedy search."""
+
+    n_best: Count = 1
+    """Hypotheses returned per text."""
+
+    length_penalty: NotNegative = 1.0
+    """Exponent of the length in the score; 0 is no normalisation."""
+
+    min_length: Annotated[int, Field(ge=0)] = 0
+    """Least tokens of a text, without its end."""
+
+    max_length: Count = 200
+    """Most tokens of a text, without its end; the input may set a lower limit."""
+
+    sample: bool = False
+    """Sample tokens instead of beam search."""
+
+    temperature: Positive = 1.0
+    """Of sampling: below 1 sharpens the distribution, above 1 flattens it."""
+
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Most probable tokens to sample from; 0 is all."""
+
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability of the nucleus to sample from; 1 is all."""
+
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0
+    """Factor on the log-probability of tokens that already occur; 1 is none."""
+
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end a text, which is cut before the first of them."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of sampling; without one torch's own generator is used."""
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam_size and not self.sample:

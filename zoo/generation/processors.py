@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.step_model import StepModel
-from zoo.text.special_ids import EOS
+from zoo.text.special_ids import EOS, PAD
 
 Decode = Callable[[Sequence[int]], str]  # ids -> text
 
@@ -45,7 +45,6 @@ class RepetitionPenalty:
         self.step_model = step_model
         self.factor = factor
         self.prompts = prompts
-        self.ends_itself = step_model.ends_itself
         self.seen: Tensor | None = None  # (texts, prefixes, vocabulary)
 
     def step(self, ids: Tensor) -> Tensor:
@@ -65,13 +64,15 @@ class RepetitionPenalty:
 
 
 class StopStrings:
-    """Allow only EOS after a generated text contains one of the strings `stop`."""
+    """End a generated text that contains one of the strings `stop`.
+
+    Every token then gets log-probability -inf, and PAD, which ends the text, gets 0.
+    """
 
     def __init__(self, step_model: StepModel, stop: Sequence[str], decode: Decode) -> None:
         self.step_model = step_model
         self.stop = stop
         self.decode = decode
-        self.ends_itself = step_model.ends_itself
         self.tail = max(map(len, stop)) + 1  # a new stop string lies within the last so many tokens
         self.written: list[list[list[int]]] | None = None  # ids of each prefix of each text
 
@@ -86,7 +87,7 @@ class StopStrings:
         stopped = [
             [self._contains_stop(text[-self.tail :]) for text in texts] for texts in self.written
         ]
-        at_end = torch.arange(logs.size(-1), device=logs.device) == EOS
+        at_end = torch.arange(logs.size(-1), device=logs.device) == PAD
         end_only = torch.zeros_like(logs[0, 0]).masked_fill(~at_end, -torch.inf)
         return torch.where(torch.tensor(stopped, device=logs.device).unsqueeze(-1), end_only, logs)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis
+from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis, is_end
 from zoo.text.special_ids import BOS, EOS, PAD
 
 Step = tuple[Tensor, Tensor, Tensor]  # yielded by `sample_steps`: texts, tokens, log-probabilities
 
 
 def sample(
-    step_model: StepModel, limits: Tensor, config: GenerationConfig
+    step_model: StepModel,
+    limits: Tensor,
+    config: GenerationConfig,
+    stop_ids: Sequence[int] = (EOS,),
 ) -> list[list[Hypothesis]]:
     """Return `n_best` independent samples of each text.
 
@@ -25,12 +28,13 @@ def sample(
     """
     ids = [[list[int]() for _ in range(config.n_best)] for _ in limits]
     totals = [[0.0] * config.n_best for _ in limits]
-    for step in sample_steps(step_model, limits, config):
+    ends = {PAD, *stop_ids}
+    for step in sample_steps(step_model, limits, config, stop_ids):
         texts, tokens, gains = (part.tolist() for part in step)
         for text, row, gained in zip(texts, tokens, gains, strict=True):
             for draw, token in enumerate(row):
                 totals[text][draw] += gained[draw]
-                if token not in (EOS, PAD):
+                if token not in ends:
                     ids[text][draw].append(token)
     return [
         [hypothesis(*found, config) for found in zip(*of_text, strict=True)]
@@ -38,12 +42,18 @@ def sample(
     ]
 
 
-def sample_steps(step_model: StepModel, limits: Tensor, config: GenerationConfig) -> Iterator[Step]:
+def sample_steps(
+    step_model: StepModel,
+    limits: Tensor,
+    config: GenerationConfig,
+    stop_ids: Sequence[int] = (EOS,),
+) -> Iterator[Step]:
     """Yield the next token of every sample, step by step.
 
     Without `config.sample` it is the most probable token. Each step yields three tensors: the
     indices of the unfinished texts (texts,), their tokens (texts, draws), and the log-probabilities
-    of these tokens (texts, draws). A finished sample has EOS once, then PAD with log-probability 0.
+    of these tokens (texts, draws). A finished sample has its end (one of `stop_ids`, or PAD) once, then
+    PAD with log-probability 0.
     """
     texts = torch.arange(len(limits), device=limits.device)
     ids = torch.full_like(texts, BOS).unsqueeze(1)  # (texts, draws): the last tokens
@@ -51,15 +61,15 @@ def sample_steps(step_model: StepModel, limits: Tensor, config: GenerationConfig
     length = 0
     while len(texts):
         logs = step_model.step(ids)  # (texts, draws, vocabulary)
-        logs = bounded(logs, EOS, length, limits[texts], config.min_length, step_model.ends_itself)
+        logs = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         if length == 0:  # from here on the samples of a text differ
             logs = logs.expand(-1, config.n_best, -1)
-        finished = ((ids == EOS) | (ids == PAD)).expand(logs.shape[:-1])
+        finished = (is_end(ids, stop_ids)).expand(logs.shape[:-1])
         ids = _draw(logs, config, generator) if config.sample else logs.argmax(-1)
         gained = logs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).masked_fill(finished, 0)
         ids = ids.masked_fill(finished, PAD)
         yield texts, ids, gained
-        unfinished = ((ids != EOS) & (ids != PAD)).any(1)
+        unfinished = ~is_end(ids, stop_ids).all(1)
         kept = unfinished.nonzero().squeeze(1)
         if length == 0:  # all samples of a text go on from its one empty prefix
             prefixes = torch.zeros_like(ids)

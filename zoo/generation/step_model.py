@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,21 +10,24 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
+from zoo.text.special_ids import PAD
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished text."""
 
-    ids: list[int]  # without BOS and EOS
-    log_probability: float  # of all tokens, with EOS
+    ids: list[int]  # without the id that ended the text
+    log_probability: float  # of all tokens, with that id
     score: float  # log-probability / length ** length_penalty; the ranking key
 
 
 class StepModel(Protocol):
-    """A model with its state over a batch of texts, each with several prefixes."""
+    """A model with its state over a batch of texts, each with several prefixes.
 
-    ends_itself: bool  # whether the model predicts EOS, or writes until its limit
+    At the first step there is one empty prefix per text, and the ids are BOS. PAD gets
+    log-probability -inf: generation itself ends a text with it, see `is_end`.
+    """
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the last tokens (texts, prefixes); return next-token log-probabilities.
@@ -36,28 +40,44 @@ class StepModel(Protocol):
 
 
 def hypothesis(ids: list[int], log_probability: float, config: GenerationConfig) -> Hypothesis:
-    """Return a finished text with its score. `ids` are without BOS and EOS."""
+    """Return a finished text with its score. `ids` are without the id that ended the text."""
     score = log_probability / (len(ids) + 1) ** config.length_penalty
     return Hypothesis(ids, log_probability, score)
 
 
+def is_end(ids: Tensor, stop_ids: Sequence[int]) -> Tensor:
+    """Return True for ids that end a text, a bool tensor of the shape of `ids`.
+
+    The model ends a text with one of `stop_ids`. PAD ends one that the model does not end: at its
+    limit, or after a stop string.
+    """
+    ends = ids == PAD
+    for stop_id in stop_ids:
+        ends = ends | (ids == stop_id)
+    return ends
+
+
 def bounded(
-    log_probabilities: Tensor, end: int, written: int, limits: Tensor, least: int, ends: bool = True
+    log_probabilities: Tensor,
+    stop_ids: Sequence[int],
+    written: int,
+    limits: Tensor,
+    min_length: int,
 ) -> Tensor:
     """Apply the length bounds to log-probabilities (texts, prefixes, vocabulary).
 
     `written` is the number of tokens so far, `limits` (texts,) the maximum of each text. Before
-    `least` tokens `end` gets -inf, unless no other token is possible. At a text's limit every
-    other token gets -inf. Without `ends` the model predicts no end: at the limit `end` gets
-    log-probability 0.
+    `min_length` tokens every end gets -inf, unless no other token is possible. At a text's limit
+    every token but an end gets -inf. Without `stop_ids` PAD then gets log-probability 0.
     """
     full = (limits <= written).view(-1, 1, 1)
-    at_end = torch.arange(log_probabilities.size(-1), device=full.device) == end
+    ids = torch.arange(log_probabilities.size(-1), device=full.device)
+    at_end = is_end(ids, stop_ids)
     forbidden = full & ~at_end
-    if written < least:  # a text without another possible token may still end
+    if written < min_length:  # a text without another possible token may still end
         others = log_probabilities.masked_fill(at_end, -torch.inf).isfinite().any(-1, keepdim=True)
         forbidden = forbidden | (~full & at_end & others)
     elif not bool(full.any()):
         return log_probabilities
     bound = log_probabilities.masked_fill(forbidden, -torch.inf)
-    return bound if ends else bound.masked_fill(full & at_end, 0)
+    return bound if stop_ids else bound.masked_fill(full & at_end, 0)

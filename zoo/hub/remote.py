@@ -17,10 +17,9 @@ from typing import Any
 
 from zoo.errors import InputError
 from zoo.loading import load
-from zoo.model_folder.verify import locate, manifest_of
+from zoo.model_folder.verify import MANIFEST, locate, manifest_of
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-MANIFEST = "manifest.json"
 Fetch = Callable[[str, Path], None]  # (file name, destination folder)
 
 

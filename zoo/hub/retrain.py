@@ -13,12 +13,13 @@ from typing import Any
 
 from zoo.config import check, compose
 from zoo.data.readers import Row
+from zoo.generation.config import GenerationConfig
 from zoo.hub import shipped
 from zoo.loading import load
 from zoo.model_folder.verify import SHIPPED, read_config
-from zoo.task import Task
+from zoo.task import Generative, Task, input_row, predict_rows
 from zoo.training import checkpoint, pipeline
-from zoo.training.build import configure, open_rows
+from zoo.training.rows import open_rows
 
 log = logging.getLogger("zoo")
 
@@ -71,7 +72,6 @@ def _finish(
     task = load(trained)
     last = [*recipe.steps[-1], *given]
     settings = check(compose(last))
-    configure(task, settings)
     corpus = [text for text in last if text.startswith("data")]
     generation = [text for text in last if text.startswith("generation")]
     shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
@@ -91,9 +91,10 @@ def _finish(
         ),
         "test_precision": "fp32",
     }
-    if metadata["baseline"] is None:
+    baseline = type(task).baseline
+    if metadata["baseline"] is None and baseline is not None:
         rows = open_rows(settings, type(task))
-        metadata["baseline"] = task.baseline(rows.train, rows.test, task.tokenizer.kind)
+        metadata["baseline"] = baseline(rows.train, rows.test, task.tokenizer.kind)
     shutil.rmtree(into, ignore_errors=True)
     task.save(into, metadata, recipe.weights)
     for form, folder in (("trained", trained), ("test", into)):
@@ -106,16 +107,18 @@ def _finish(
 def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:
     """Return {"input", "answer"} for each text.
 
-    A model that samples answers by greedy search here, in at most 16 tokens. This changes the
-    generation config of `task`.
+    A model that samples answers by greedy search here, in at most 16 tokens.
     """
-    if task.generation.sample:
-        task.generation = replace(
-            task.generation, sample=False, beam_size=1, n_best=1, max_length=16
-        )
-    rows = [task.input_row(Row({"text": text}, text)) for text in inputs]
-    answers = map(task.format, task.predict_rows(rows))
+    rows = [input_row(task, Row({"text": text}, text)) for text in inputs]
+    answers = map(task.format, predict_rows(task, rows, config=_repeatable(task)))
     return [{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)]
+
+
+def _repeatable(task: Task) -> GenerationConfig | None:
+    """Return how the task's answers are the same each time; None for its own way."""
+    if not isinstance(task, Generative) or not task.config.generation.sample:
+        return None
+    return replace(task.config.generation, sample=False, beam_size=1, n_best=1, max_length=16)
 
 
 def differences(name: str, made: str | Path) -> list[tuple[str, float, float]]:

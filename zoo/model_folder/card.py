@@ -6,13 +6,25 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from zoo.data.processors import Processor, Scaler
 from zoo.model_folder.citations import SOURCES
 from zoo.text.tokenizers import Tokenizer
 
 FACTS = (  # keys of a report that become the metadata of a model folder
-    "data", "reads", "test", "valid", "baseline", "best_epoch", "rows", "parameters",
-    "train_seconds", "seed", "precision", "command", "versions",
-)  # fmt: skip
+    "data",
+    "reads",
+    "test",
+    "valid",
+    "baseline",
+    "best_epoch",
+    "rows",
+    "parameters",
+    "train_seconds",
+    "seed",
+    "precision",
+    "command",
+    "versions",
+)
 
 
 def card(
@@ -20,14 +32,14 @@ def card(
     reads: str,
     why: str,
     parameters: int,
-    tokenizer: Tokenizer,
+    processors: Mapping[str, Processor],
     metadata: Mapping[str, Any],
 ) -> str:
     """Return the model card, in Markdown."""
     data = str(metadata.get("data", "unnamed data"))
     lines = [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
     lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
-    lines += [f"- {parameters:,} parameters, tokenizer of {len(tokenizer):,} {tokenizer.kind}"]
+    lines += [f"- {parameters:,} parameters{_input(processors)}"]
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
         if name in metadata:
             lines.append(f"- {name.replace('_', ' ')}: {metadata[name]}")
@@ -38,6 +50,16 @@ def card(
     use = f'import zoo\n\nzoo.load("{name}").predict(["…"])'
     lines += ["## Use", "", "```python", use, "```"]
     return "\n".join([*lines, ""])
+
+
+def _input(processors: Mapping[str, Processor]) -> str:
+    """Return the size of the tokenizer or of the scaler, after a comma; "" without both."""
+    tokenizer, scaler = processors.get("tokenizer"), processors.get("scaler")
+    if isinstance(tokenizer, Tokenizer):
+        return f", tokenizer of {len(tokenizer):,} {tokenizer.kind}"
+    if isinstance(scaler, Scaler):
+        return f", scaler of {scaler.width:,} features"
+    return ""
 
 
 def _figures(metadata: Mapping[str, Any]) -> list[str]:

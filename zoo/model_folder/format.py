@@ -1,6 +1,6 @@
 """Write and read a model folder. Reading is strict and runs no code from the folder.
 
-Here a model is plain data: config, weights and tokenizers. `zoo.loading` and `zoo.task` know its
+Here a model is plain data: config, weights and processors. `zoo.loading` and `zoo.task` know its
 class and build it.
 """
 
@@ -10,28 +10,40 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from zoo.data.processors import PROCESSORS, Processor, Scaler
 from zoo.errors import InputError
 from zoo.files import atomic, write_text
+from zoo.model_folder import format_1
 from zoo.model_folder.card import card
 from zoo.model_folder.quantize import Form, pack, unpack
-from zoo.model_folder.verify import EXPECTED, FORMAT, TARGET, line_of, locate, sha256, verified
-from zoo.text.tokenizers import TOKENIZERS, Tokenizer
+from zoo.model_folder.verify import (
+    EXPECTED,
+    FORMAT,
+    MANIFEST,
+    line_of,
+    locate,
+    processor_files,
+    sha256,
+    verified,
+)
+from zoo.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
 class Model:
     """A model to write: everything that its folder and its card contain."""
 
-    config: dict[str, Any]  # task, options, generation, end_ids
-    backbone: dict[str, Any]  # options of the backbone
+    task: str  # the task's name
+    config: dict[str, Any]  # all options
+    backbone: dict[str, Any]  # all options of the backbone
+    processors: Mapping[str, Processor]
     weights: Mapping[str, Tensor]
-    tokenizers: Sequence[Tokenizer]  # one, or source and target
     reads: str  # the LSTM output that the task reads
     why: str  # the reason, for the card
     parameter_count: int
@@ -42,13 +54,33 @@ class Saved:
     """A verified model folder whose module is not built yet."""
 
     folder: Path
+    task: str
     config: dict[str, Any]
-    tokenizers: list[Tokenizer]  # one, or source and target
+    backbone: dict[str, Any]
+    processors: dict[str, Processor]
+    metadata: dict[str, Any]
 
     @property
     def path(self) -> Path:
         """config.json of the folder, for error messages."""
         return self.folder / "config.json"
+
+    def check_input(self, vocabulary_size: int | None, input_size: int | None) -> None:
+        """Raise InputError unless the tokenizer, or the scaler, fits the input of the backbone."""
+        for name, wanted in (("tokenizer", vocabulary_size), ("scaler", input_size)):
+            processor = self.processors.get(name)
+            if wanted is not None and processor is None:
+                raise InputError(
+                    f"{self.path}: processors.{name} is missing: the backbone reads it"
+                )
+            if isinstance(processor, Tokenizer) and len(processor) != wanted:
+                raise InputError(
+                    f"{self.folder}: the tokenizer has {len(processor)} ids, the backbone not"
+                )
+            if isinstance(processor, Scaler) and processor.width != wanted:
+                raise InputError(
+                    f"{self.folder}: the scaler has {processor.width} features, the backbone not"
+                )
 
     def fill(self, module: nn.Module) -> None:
         """Load the weights into a module.
@@ -81,25 +113,26 @@ def save_model(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     config = {
         "format": FORMAT,
-        **model.config,
+        "task": model.task,
+        "config": model.config,
         "backbone": model.backbone,
-        "tokenizer": model.tokenizers[0].kind,
+        "processors": kinds_of(model.processors),
         "metadata": metadata or {},
     }
     names = ["config.json", "model.safetensors", "README.md"]
-    names += save_tokenizers(model.tokenizers, folder)
+    names += save_processors(model.processors, folder)
     with atomic(folder / "model.safetensors") as file:
         file.write(save(pack(model.weights, weights)))
     write_text(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     shown = card(
-        model.config["task"],
+        model.task,
         model.reads,
         model.why,
         model.parameter_count,
-        model.tokenizers[0],
+        model.processors,
         metadata or {},
     )
     write_text(folder / "README.md", shown)
@@ -110,7 +143,7 @@ def save_model(
     else:
         (folder / EXPECTED).unlink(missing_ok=True)
     manifest = {"files": {name: sha256(folder / name) for name in names}}
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def read_model(name: str | Path) -> Saved:
@@ -119,21 +152,38 @@ def read_model(name: str | Path) -> Saved:
     Raises InputError that names the faulty file, or lists the shipped names.
     """
     folder = locate(name)
-    config, names = verified(folder)
-    has_target = any(name.startswith(TARGET) for name in names)
-    return Saved(folder, config, load_tokenizers(folder, config["tokenizer"], has_target))
+    config, files = verified(folder)
+    if config["format"] == format_1.FORMAT:
+        own, processors = format_1.read(folder, config, files)
+    else:
+        own, processors = config["config"], load_processors(folder, config["processors"])
+    saved = Saved(folder, config["task"], own, config["backbone"], processors, config["metadata"])
+    if not isinstance(saved.task, str):
+        raise InputError(f"{saved.path}: task {saved.task!r} is no name")
+    for section in ("config", "backbone"):
+        if not isinstance(getattr(saved, section), dict):
+            raise InputError(f"{saved.path}: {section} is no object")
+    return saved
 
 
-def save_tokenizers(tokenizers: Sequence[Tokenizer], folder: Path) -> list[str]:
-    """Write the one or two tokenizers of a model. Return the names of their files."""
-    written = []
-    for prefix, tokenizer in zip(("", TARGET), tokenizers, strict=False):
-        tokenizer.save(folder, prefix)
-        written.append(f"{prefix}{tokenizer.file}")
-    return written
+def save_processors(processors: Mapping[str, Processor], folder: Path) -> list[str]:
+    """Write each processor to its file in a folder. Return the names of the files."""
+    files = processor_files(folder, kinds_of(processors))
+    for name, processor in processors.items():
+        processor.save(folder / files[name])
+    return [*files.values()]
 
 
-def load_tokenizers(folder: Path, kind: str, has_target: bool) -> list[Tokenizer]:
-    """Load the tokenizer of a folder, and with `has_target` that of the target side after it."""
-    loader = TOKENIZERS[kind]
-    return [loader.load(folder, prefix) for prefix in ("", TARGET)[: 1 + has_target]]
+def load_processors(folder: Path, kinds: Mapping[str, str]) -> dict[str, Processor]:
+    """Load the processors of a folder: `kinds` maps their names to kinds. Raises InputError."""
+    files = processor_files(folder, kinds)
+    return {name: _load(kinds[name], folder / file) for name, file in files.items()}
+
+
+def kinds_of(processors: Mapping[str, Processor]) -> dict[str, str]:
+    """Return the kind of each processor, as `load_processors` takes them."""
+    return {name: processor.kind for name, processor in processors.items()}
+
+
+def _load(kind: str, path: Path) -> Processor:
+    return cast(Processor, PROCESSORS[kind].load(path))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.config import arguments
+from zoo.data.processors import PROCESSORS
 from zoo.errors import InputError
+from zoo.files import read_json
 from zoo.generation.config import GenerationConfig
-from zoo.text.tokenizers import TOKENIZERS
+from zoo.model_folder import format_1
 
-FORMAT = 1
+FORMAT = 2
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 EXPECTED = "expected.json"
-TARGET = "target."  # prefix of the target tokenizer's file
-OWN = {"task", "options", "generation", "end_ids"}  # the keys of a config that belong to the task
-KEYS = {"format", *OWN, "backbone", "tokenizer", "metadata"}
-EARLIER_KEYS = {"search": "generation", "closing": "end_ids", "facts": "metadata"}
-EARLIER_GENERATION_KEYS = {"beam": "beam_size"}
-EARLIER_TASKS = {"shared": "multitask"}
-FILES = {"config.json", "model.safetensors", "README.md", EXPECTED} | {
-    f"{prefix}{kind.file}" for prefix in ("", TARGET) for kind in TOKENIZERS.values()
-}
+MANIFEST = "manifest.json"
+KEYS = {"format", "task", "config", "backbone", "processors", "metadata"}
+FILES = {"config.json", "model.safetensors", "README.md", EXPECTED}
+# The name of a processor: "tokenizer", or "topic.labels" of a head of a multitask model.
+NAME = r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?"
+SUFFIXES = "|".join(sorted({re.escape(kind.suffix) for kind in PROCESSORS.values()}))
+PROCESSOR_FILE = re.compile(rf"{NAME}(?:{SUFFIXES})")
 
 
 def shipped() -> list[str]:
@@ -39,7 +40,7 @@ def locate(name: str | Path) -> Path:
     Raises InputError if there is none, or if its training is not finished.
     """
     for folder in (Path(name), SHIPPED / name):
-        if (folder / "manifest.json").is_file():
+        if (folder / MANIFEST).is_file():
             return folder
     if Path(name).is_dir():
         unfinished = (Path(name) / "checkpoint" / "checkpoint.pt").is_file()
@@ -54,19 +55,30 @@ def manifest_of(folder: Path) -> dict[str, str]:
 
     Raises InputError for a name that no model file has, and if a required file is not listed.
     """
-    path = folder / "manifest.json"
-    files = read_json(path).get("files")
+    path = folder / MANIFEST
+    files = read_object(path).get("files")
     if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
         raise InputError(f"{path}: does not list the files of a model")
-    if others := sorted(set(files) - FILES):
-        raise InputError(f"{folder / others[0]}: {path.name} lists it: no file of a model")
+    _check_names(folder, [name for name in files if not _may_be_listed(name)])
     return files
+
+
+def _may_be_listed(name: str) -> bool:
+    """Whether a file in a manifest may be one of a model; its config tells whether it is one."""
+    return name in FILES or (name != MANIFEST and PROCESSOR_FILE.fullmatch(name) is not None)
+
+
+def _check_names(folder: Path, wrong: Collection[str]) -> None:
+    if wrong:
+        name = min(wrong)
+        raise InputError(f"{folder / name}: {MANIFEST} lists it: no file of a model")
 
 
 def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
     """Check the hash of each file. Return config.json and the names of all files.
 
-    Raises InputError that names the faulty file or key.
+    The config is of format 1 or 2, its keys are checked. Raises InputError that names the faulty
+    file or key.
     """
     files = manifest_of(folder)
     for name, digest in files.items():
@@ -75,45 +87,61 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
             raise InputError(f"{path}: missing")
         if sha256(path) != digest:
             raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
-    config = {"generation": {}, "end_ids": [], **current(read_json(folder / "config.json"))}
-    if wrong := set(config) ^ KEYS:
-        raise InputError(f"{folder / 'config.json'}: unknown or missing key {sorted(wrong)[0]!r}")
-    if config["format"] != FORMAT:
-        raise InputError(f"{folder / 'config.json'}: format {config['format']}, not {FORMAT}")
+    path = folder / "config.json"
+    config = read_object(path)
+    version = config.get("format", FORMAT)
+    if isinstance(version, bool) or version not in (format_1.FORMAT, FORMAT):
+        raise InputError(f"{path}: format {version}, not {format_1.FORMAT} or {FORMAT}")
+    if version == format_1.FORMAT:
+        config = format_1.with_defaults(config)
+        format_1.check(path, config, files)
+        own = {*map(str, format_1.FILES)}
+    else:
+        check_keys(path, config, KEYS)
+        own = {*processor_files(path, config["processors"]).values()}
     if not isinstance(config["metadata"], dict):
-        raise InputError(f"{folder / 'config.json'}: metadata is no object")
-    if not isinstance(config["tokenizer"], str) or config["tokenizer"] not in TOKENIZERS:
-        raise InputError(f"{folder / 'config.json'}: tokenizer {config['tokenizer']!r} is unknown")
-    if TOKENIZERS[config["tokenizer"]].file not in files:
-        raise InputError(f"{folder / 'manifest.json'}: does not list the tokenizer")
+        raise InputError(f"{path}: metadata is no object")
+    if missing := own - set(files) if version == FORMAT else set():
+        raise InputError(f"{folder / MANIFEST}: does not list the processor {min(missing)}")
+    _check_names(folder, set(files) - FILES - own)
     return config, set(files)
 
 
+def check_keys(path: Path, values: Mapping[str, Any], keys: Collection[str]) -> None:
+    """Raise InputError unless an object of config.json has exactly these keys."""
+    if wrong := set(values) ^ set(keys):
+        raise InputError(f"{path}: unknown or missing key {min(wrong)!r}")
+
+
+def processor_files(path: Path, kinds: Any) -> dict[str, str]:
+    """Return the file of each processor, given the kinds: {name: kind}.
+
+    Raises InputError that begins with `path` for an unknown kind and an impossible name.
+    """
+    if not isinstance(kinds, Mapping):
+        raise InputError(f"{path}: processors is no object of names and kinds")
+    files = {}
+    for name, kind in kinds.items():
+        if not isinstance(kind, str) or kind not in PROCESSORS:
+            known = ", ".join(PROCESSORS)
+            raise InputError(f"{path}: processors.{name}: {kind!r} is unknown; there are: {known}")
+        file = f"{name}{PROCESSORS[kind].suffix}"
+        if re.fullmatch(NAME, name) is None or file in FILES | {MANIFEST}:
+            raise InputError(f"{path}: processors.{name}: no processor can have this name")
+        files[name] = file
+    return files
+
+
 def read_config(name: str | Path) -> dict[str, Any]:
-    """Return config.json of a folder or a shipped model, without hash checks. Raises InputError."""
+    """Return config.json of a folder or a shipped model, without hash checks. Raises InputError.
+
+    Of format 1 it has that format's keys, under their present names.
+    """
     path = locate(name) / "config.json"
-    config = current(read_json(path))
+    config = format_1.current(read_object(path))
     if not isinstance(config.get("task"), str):
         raise InputError(f"{path}: names no task")
     return config
-
-
-def current(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with earlier key and task names replaced by the present ones."""
-    found = {EARLIER_KEYS.get(name, name): value for name, value in config.items()}
-    generation = found.get("generation")
-    if isinstance(generation, dict):
-        found["generation"] = {EARLIER_GENERATION_KEYS.get(k, k): v for k, v in generation.items()}
-    if isinstance(found.get("task"), str):
-        found["task"] = EARLIER_TASKS.get(found["task"], found["task"])
-    options = found.get("options")
-    heads = options.get("heads") if isinstance(options, dict) else None
-    if isinstance(options, dict) and isinstance(heads, dict):
-        current_heads = {
-            name: current(head) if isinstance(head, dict) else head for name, head in heads.items()
-        }
-        found["options"] = options | {"heads": current_heads}
-    return found
 
 
 def read_generation(name: str | Path) -> GenerationConfig | None:
@@ -122,12 +150,18 @@ def read_generation(name: str | Path) -> GenerationConfig | None:
     Raises InputError for values that are not valid.
     """
     config = read_config(name)
-    if "generation" not in config:
-        return None
+    if config.get("format") == format_1.FORMAT:
+        if "generation" not in config:
+            return None
+        values = config["generation"]
+    else:
+        own = config.get("config")
+        values = own.get("generation", {}) if isinstance(own, dict) else {}
     try:
-        return GenerationConfig(**arguments(GenerationConfig, config["generation"], "generation"))
+        return GenerationConfig(**values)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{locate(name) / 'config.json'}: generation: {error}") from None
+        path = locate(name) / "config.json"
+        raise InputError(f"{path}: generation: {line_of(error)}") from None
 
 
 def read_expected(name: str | Path) -> list[dict[str, Any]]:
@@ -148,12 +182,9 @@ def line_of(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises InputError for anything else."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: {error}") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: not an object")
     return value

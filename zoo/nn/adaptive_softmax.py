@@ -56,10 +56,10 @@ class AdaptiveOutputLayer(OutputLayer):
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
         """Return log-probabilities (…, vocabulary) of vectors (…, size)."""
         (weight, bias), *tails = self._parts(backbone)
-        head = nn.functional.linear(vectors, weight, bias).float().log_softmax(-1)
+        head = at_least_float32(nn.functional.linear(vectors, weight, bias)).log_softmax(-1)
         parts = [head[..., : self.edges[0]]]
         for number, (weight, bias) in enumerate(tails):
-            inside = nn.functional.linear(vectors, weight, bias).float().log_softmax(-1)
+            inside = at_least_float32(nn.functional.linear(vectors, weight, bias)).log_softmax(-1)
             parts.append(inside + head[..., self.edges[0] + number].unsqueeze(-1))
         return torch.cat(parts, -1)
 
@@ -72,8 +72,8 @@ class AdaptiveOutputLayer(OutputLayer):
         """
         if label_smoothing:
             raise ValueError("an adaptive softmax has no label smoothing")
-        total = vectors.new_zeros((), dtype=torch.float32)
         vectors = at_least_float32(vectors)
+        total = vectors.new_zeros(())
         for rows, (weight, bias), inside in self._split_target(backbone, target):
             share = len(inside) / max(1, len(target))
             total = total + share * linear_cross_entropy(vectors[rows], weight, bias, inside)
@@ -81,8 +81,8 @@ class AdaptiveOutputLayer(OutputLayer):
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
         """Return the cross entropies (n,) of vectors (n, size) and target ids (n,), no gradient."""
-        found = torch.zeros(len(target), device=target.device)
         vectors = at_least_float32(vectors)
+        found = vectors.new_zeros(len(target))
         for rows, (weight, bias), inside in self._split_target(backbone, target):
             found[rows] += linear_losses(vectors[rows], weight, bias, inside)
         return found

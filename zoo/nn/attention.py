@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.nn.output_layer import at_least_float32
+
 AttentionKind = Literal["dot", "general", "additive"]
 
 
@@ -62,14 +64,14 @@ class Attention(nn.Module):
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Return contexts (batch, written, memory_size) of queries (batch, written, query_size).
 
-        The second result is the weights (batch, written, read) in float32. Each query's weights
-        sum to 1 and are 0 on padding.
+        The second result is the weights (batch, written, read) in float32 or wider. Each query's
+        weights sum to 1 and are 0 on padding.
         """
         if self.kind == "additive":
             sums = self.query(queries).unsqueeze(2) + memory.keys.unsqueeze(1)
             scores = self.score(sums.tanh()).squeeze(-1)  # (batch, written, read)
         else:
             scores = queries @ memory.keys.to(queries.dtype).transpose(1, 2)
-        scores = scores.float().masked_fill(memory.padding.unsqueeze(1), -torch.inf)
+        scores = at_least_float32(scores).masked_fill(memory.padding.unsqueeze(1), -torch.inf)
         weights = scores.softmax(-1)
         return weights.to(memory.values.dtype) @ memory.values, weights

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import Count, Share
 from zoo.nn import token_dropout
+from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.dropout import locked_dropout as apply_locked_dropout
 from zoo.rnn.dropout import types as drop_types
 from zoo.rnn.lstm import LSTM
@@ -28,80 +26,90 @@ class Encoded:
     lengths: Tensor  # (batch,): real steps of each row; output is zero beyond
 
 
-class Backbone(nn.Module):
-    """An embedding and an LSTM.
+@checked_dataclass
+class BackboneConfig:
+    """The options of a backbone. Their defaults are those of `configs/backbone/default.yaml`.
 
-    Give `vocabulary_size` for ids, or `input_size` for float features. All dropout masks are drawn
-    outside the fused kernel:
-
-    word_dropout: this share of the tokens becomes UNK.
-    embedding_dropout: this share of the vocabulary's vectors is zero.
-    input_dropout: this share of the LSTM's input features is zero, the same ones at every step of
-        a row (locked dropout).
-    dropout, output_dropout, weight_dropout: between layers, on the last layer's `output`, and on
-        the recurrent weights.
-
-    `zoo.LSTM` describes these three and the other options.
+    All dropout masks are drawn outside the fused kernel. `zoo.LSTM` describes the options of the
+    LSTM at length.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: Count | None = None,
-        input_size: Count | None = None,
-        embedding_size: Count = 128,
-        hidden_size: Count = 128,
-        num_layers: Count = 1,
-        bidirectional: bool = True,
-        dropout: Share = 0.0,
-        input_dropout: Share = 0.0,
-        word_dropout: Share = 0.0,
-        output_dropout: Share = 0.0,
-        weight_dropout: Share = 0.0,
-        locked_dropout: bool = False,
-        layer_norm: bool = False,
-        learned_state: bool = False,
-        embedding_dropout: Share = 0.0,
-    ) -> None:
+    section: ClassVar[str] = "backbone"
+
+    vocabulary_size: Count | None = None
+    """Number of ids that it reads; None for float features."""
+
+    input_size: Count | None = None
+    """Number of features at each step; None for ids."""
+
+    embedding_size: Count = 128
+    """Size of the vectors of ids."""
+
+    hidden_size: Count = 128
+    """Size of h and c in each direction."""
+
+    num_layers: Count = 1
+    """Layers of the LSTM."""
+
+    bidirectional: bool = True
+    """Whether it reads in both directions."""
+
+    dropout: Share = 0.3
+    """Dropout between layers."""
+
+    input_dropout: Share = 0.2
+    """Share of the LSTM's input features that are zero, the same ones at all steps of a row."""
+
+    word_dropout: Share = 0.1
+    """Share of the tokens that become <unk> in training."""
+
+    embedding_dropout: Share = 0.0
+    """Share of the vocabulary whose vectors are zero in a training step."""
+
+    output_dropout: Share = 0.0
+    """Dropout of the last layer's `output`."""
+
+    weight_dropout: Share = 0.0
+    """Share of the recurrent weights that are zero in a training step."""
+
+    locked_dropout: bool = False
+    """Whether dropout and output_dropout drop the same features at all steps of a row."""
+
+    layer_norm: bool = False
+    """Layer normalisation of the gates and the cell."""
+
+    learned_state: bool = False
+    """Whether the initial state is learned instead of zero."""
+
+
+class Backbone(nn.Module):
+    """An embedding and an LSTM. It reads ids, or float features without an embedding."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        """Raises ValueError unless `config` has one of `vocabulary_size` and `input_size`."""
         super().__init__()
-        if (vocabulary_size is None) == (input_size is None):
+        self.config = config
+        if (config.vocabulary_size is None) == (config.input_size is None):
             raise ValueError("a backbone reads ids or features: give vocabulary_size or input_size")
-        self.options: dict[str, Any] = {
-            "vocabulary_size": vocabulary_size,
-            "input_size": input_size,
-            "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bidirectional": bidirectional,
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-            "word_dropout": word_dropout,
-            "output_dropout": output_dropout,
-            "weight_dropout": weight_dropout,
-            "locked_dropout": locked_dropout,
-            "layer_norm": layer_norm,
-            "learned_state": learned_state,
-            "embedding_dropout": embedding_dropout,
-        }
         self.embedding = None
-        if vocabulary_size is not None:
-            self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PAD)
+        if config.vocabulary_size is not None:
+            self.embedding = nn.Embedding(
+                config.vocabulary_size, config.embedding_size, padding_idx=PAD
+            )
         self.lstm = LSTM(
-            input_size or embedding_size,
-            hidden_size,
-            num_layers,
+            config.input_size or config.embedding_size,
+            config.hidden_size,
+            config.num_layers,
             batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,
-            bidirectional=bidirectional,
-            layer_norm=layer_norm,
-            weight_dropout=weight_dropout,
-            locked_dropout=locked_dropout,
-            output_dropout=output_dropout,
-            learned_state=learned_state,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            bidirectional=config.bidirectional,
+            layer_norm=config.layer_norm,
+            weight_dropout=config.weight_dropout,
+            locked_dropout=config.locked_dropout,
+            output_dropout=config.output_dropout,
+            learned_state=config.learned_state,
             forget_bias=1.0,
         )
-        self.input_dropout = input_dropout
-        self.word_dropout = word_dropout
-        self.embedding_dropout = embedding_dropout
         self.reset_parameters()
 
     @property
@@ -139,15 +147,23 @@ class Backbone(nn.Module):
         """
         x = self.embed_inputs(x)
         by_time = x.transpose(0, 1)  # (time, batch, size)
-        x = apply_locked_dropout(by_time, self.input_dropout, self.training).transpose(0, 1)
+        x = apply_locked_dropout(by_time, self.config.input_dropout, self.training).transpose(0, 1)
         output, (h_n, c_n) = self.lstm(x, state, lengths)
         if lengths is None:
             lengths = torch.full((x.size(0),), x.size(1))
         return Encoded(output, h_n, c_n, lengths)
 
     def embed_inputs(self, x: Tensor) -> Tensor:
-        """Return the LSTM's input (batch, time, size): embed ids, keep float vectors."""
-        return x if self.embedding is None or x.is_floating_point() else self.embed(x)
+        """Return the LSTM's input (batch, time, size): embed ids, keep float vectors.
+
+        Float vectors get the dtype of the weights, unless autocast chooses it.
+        """
+        if self.embedding is not None and not x.is_floating_point():
+            return self.embed(x)
+        kind = cast(Tensor, self.lstm.weight_hh_l0).dtype
+        if x.dtype == kind or torch.is_autocast_enabled(x.device.type):
+            return x
+        return x.to(kind)
 
     def embed(self, ids: Tensor, embedding: nn.Embedding | None = None) -> Tensor:
         """Return vectors (batch, time, embedding_size) of ids (batch, time).
@@ -165,33 +181,8 @@ class Backbone(nn.Module):
                 raise ValueError(
                     f"id {wrong} is outside the vocabulary of {embedding.num_embeddings}"
                 )
-        ids = token_dropout.words(ids, self.word_dropout, self.training)
+        ids = token_dropout.words(ids, self.config.word_dropout, self.training)
         vectors = embedding(ids)  # (batch, time, embedding_size)
-        return drop_types(vectors, ids, embedding.weight, self.embedding_dropout, self.training)
-
-
-@contextmanager
-def once(backbone: Backbone) -> Iterator[list[Encoded]]:
-    """In this context, the backbone reads equal ids only once. Yields the list of its passes."""
-    passes: list[Encoded] = []
-    known: dict[tuple, Encoded] = {}
-    real = backbone.forward
-    outer = backbone.__dict__.get("forward")
-
-    def forward(x: Tensor, lengths: Tensor | None = None, state: Any = None) -> Encoded:
-        if x.is_floating_point() or lengths is None or state is not None:
-            passes.append(real(x, lengths, state))
-            return passes[-1]
-        key = x.shape, x.cpu().numpy().tobytes(), lengths.cpu().numpy().tobytes()
-        if key not in known:
-            known[key] = real(x, lengths)
-            passes.append(known[key])
-        return known[key]
-
-    backbone.forward = forward  # type: ignore[method-assign]
-    try:
-        yield passes
-    finally:
-        del backbone.forward  # the class's own method is visible again
-        if outer is not None:
-            backbone.forward = outer  # type: ignore[method-assign]
+        return drop_types(
+            vectors, ids, embedding.weight, self.config.embedding_dropout, self.training
+        )

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.nn.output_layer import at_least_float32
 from zoo.rnn.stack import State
 
 Init = Literal["h_n_c_n", "h_n", "zero"]
@@ -43,8 +44,8 @@ class Bridge(nn.Module):
         self.c = make_maps(init == "h_n_c_n")
 
     def forward(self, h_n: Tensor, c_n: Tensor) -> State:
-        """Return the decoder's h_0 and c_0, each (layers, batch, size), in float32."""
-        zero = h_n.new_zeros(self.num_layers, h_n.size(1), self.size, dtype=torch.float32)
+        """Return the decoder's h_0 and c_0, each (layers, batch, size), in float32 or wider."""
+        zero = at_least_float32(h_n.new_zeros(self.num_layers, h_n.size(1), self.size))
         h_0 = self._map(self.h, h_n).tanh() if self.h else zero
         c_0 = self._map(self.c, c_n) if self.c else zero
         return h_0, c_0
@@ -53,4 +54,5 @@ class Bridge(nn.Module):
         """Map last states (layers * directions, batch, hidden) to (layers, batch, size)."""
         each = last.unflatten(0, (self.num_layers, self.directions))  # (layers, directions, …)
         beside = each.transpose(1, 2).flatten(2)  # (layers, batch, directions * hidden)
-        return torch.stack([m(layer) for m, layer in zip(maps, beside, strict=True)]).float()
+        made = torch.stack([m(layer) for m, layer in zip(maps, beside, strict=True)])
+        return at_least_float32(made)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from zoo.config import Count, Share
-from zoo.nn.backbone import Backbone
+from zoo.nn.backbone import Backbone, BackboneConfig
+from zoo.option_classes import Count, Share
 from zoo.text.characters import CharBatch
 
 
@@ -26,12 +26,19 @@ class CharEncoder(nn.Module):
         """
         super().__init__()
         self.backbone = Backbone(
-            alphabet, embedding_size=embedding_size, hidden_size=hidden_size, word_dropout=dropout
+            BackboneConfig(
+                vocabulary_size=alphabet,
+                embedding_size=embedding_size,
+                hidden_size=hidden_size,
+                dropout=0.0,
+                input_dropout=0.0,
+                word_dropout=dropout,
+            )
         )
         self.project = nn.Linear(self.backbone.output_size, size, bias=False)
 
-    def forward(self, spellings: CharBatch) -> Tensor:
+    def forward(self, characters: CharBatch) -> Tensor:
         """Return word vectors (batch, time, size). Their values on padding have no meaning."""
-        states = [self.backbone(ids, lengths).h_n for ids, lengths in spellings.blocks]
+        states = [self.backbone(ids, lengths).h_n for ids, lengths in characters.blocks]
         merged = torch.cat([torch.cat([*h_n], -1) for h_n in states])  # (words, 2 * hidden)
-        return nn.functional.embedding(spellings.word_index, self.project(merged))
+        return nn.functional.embedding(characters.word_index, self.project(merged))

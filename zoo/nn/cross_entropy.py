@@ -12,6 +12,7 @@ to the small factors of these products.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -171,18 +172,26 @@ def _lift(given: Tensor, low: torch.dtype) -> Tensor | None:
     return (1 << 15) / (given.abs().amax() * len(given))
 
 
-_kept: dict[torch.dtype, Tensor] = {}
+class _Kept(threading.local):
+    """Memory that one thread keeps for its next call, by dtype."""
+
+    def __init__(self) -> None:
+        self.memory: dict[torch.dtype, Tensor] = {}
+
+
+_kept = _Kept()
 
 
 def _scratch(like: Tensor, rows: int, size: int) -> Tensor:
     """Return uninitialised memory (rows, size) for this call.
 
-    On a CPU it is reused by later calls, because first touching new pages takes longer than the
-    product that fills them.
+    On a CPU later calls of the same thread reuse it, because first touching new pages takes longer
+    than the product that fills them.
     """
     elements = rows * size
     if like.device.type != "cpu" or elements * like.itemsize > KEPT:
         return like.new_empty(rows, size)
-    if like.dtype not in _kept or _kept[like.dtype].numel() < elements:
-        _kept[like.dtype] = like.new_empty(elements)
-    return _kept[like.dtype][:elements].view(rows, size)
+    memory = _kept.memory.get(like.dtype)
+    if memory is None or memory.numel() < elements:
+        memory = _kept.memory[like.dtype] = like.new_empty(elements)
+    return memory[:elements].view(rows, size)

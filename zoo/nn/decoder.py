@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.nn.attention import Attention, AttentionKind, Memory
 from zoo.nn.backbone import Backbone
-from zoo.nn.output_layer import OutputLayer
+from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.rnn.dropout import dropout as apply_dropout
 from zoo.text.special_ids import BOS, PAD, UNK
 
@@ -56,19 +57,25 @@ class Decoder(nn.Module):
         self.input_feeding = input_feeding
         self.dropout = dropout
         read = encoder.output_size
-        options = encoder.options | {
-            "vocabulary_size": None,
-            "input_size": self.size * (2 if input_feeding else 1),
-            "hidden_size": hidden_size,
-            "bidirectional": False,
-            "learned_state": False,
-        }
-        self.backbone = Backbone(**options)
+        config = replace(
+            encoder.config,
+            vocabulary_size=None,
+            input_size=self.size * (2 if input_feeding else 1),
+            hidden_size=hidden_size,
+            bidirectional=False,
+            learned_state=False,
+        )
+        self.backbone = Backbone(config)
         self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
         self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
 
     def start(self, h_0: Tensor, c_0: Tensor) -> DecoderState:
-        """Return the state before the first token, from h_0 and c_0 (layers, batch, hidden)."""
+        """Return the state before the first token, from h_0 and c_0 (layers, batch, hidden).
+
+        The state has the dtype of the decoder's weights.
+        """
+        kind = self.mix.weight.dtype  # the LSTM takes a state in the dtype of its weights
+        h_0, c_0 = h_0.to(kind), c_0.to(kind)
         fed = h_0.new_zeros(h_0.size(1), self.size) if self.input_feeding else None
         return DecoderState(h_0, c_0, fed)
 
@@ -124,8 +131,6 @@ class DecoderStepModel:
     The memory is computed once. Later steps only reorder it and the states.
     """
 
-    ends_itself = True
-
     def __init__(
         self,
         decoder: Decoder,
@@ -147,7 +152,7 @@ class DecoderStepModel:
         self.width = ids.size(1)
         embedded = self.tokens.embed(ids, self.encoder)
         vectors, _, self.state = self.decoder.step(embedded, self.state, self.memory)
-        found = self.tokens(vectors, self.encoder).float().log_softmax(-1)
+        found = at_least_float32(self.tokens(vectors, self.encoder)).log_softmax(-1)
         found[..., [PAD, UNK, BOS]] = -torch.inf  # never written; the others are not renormalised
         return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +22,7 @@ DROPOUTS = (  # each training sets these itself; a loaded backbone does not brin
 )
 
 
-def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: float) -> Backbone:
+def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: Any) -> Backbone:
     """Return a backbone that reads in one direction or in both, with `backbone`'s parameters.
 
     False leaves the backward direction out. One layer then computes the same forward half. With
@@ -31,7 +34,7 @@ def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: float) 
     Parameters that are equal in both are shared: training one backbone trains the other.
     `dropouts` replaces options named in DROPOUTS.
     """
-    made = Backbone(**backbone.options | {"bidirectional": bidirectional} | dropouts)
+    made = Backbone(replace(backbone.config, bidirectional=bidirectional, **dropouts))
     like = next(backbone.lstm.parameters())
     made.lstm.to(like.device, like.dtype)
     made.embedding = backbone.embedding
@@ -64,14 +67,14 @@ def _share(lstm: nn.LSTM, made: nn.LSTM) -> None:
     for name, _ in [*made.named_parameters()]:
         if less and name in ("h_0", "c_0"):
             raise ValueError("a learned first state of both directions cannot be shared with one")
-        setattr(made, name, lstm.get_parameter(name))
+        setattr(made, name, _own(lstm, name))
 
 
 @torch.no_grad()
 def _add_backward(lstm: nn.LSTM, made: nn.LSTM) -> None:
     """Share or copy the parameters of `lstm` into `made`, which has both directions."""
     for name, weight in [*made.named_parameters()]:
-        own = lstm.get_parameter(name.removesuffix("_reverse"))
+        own = _own(lstm, name.removesuffix("_reverse"))
         mirror = name.endswith("_reverse")
         if name in ("h_0", "c_0"):
             weight.copy_(own.repeat_interleave(2, 0))  # both directions of each layer
@@ -81,6 +84,17 @@ def _add_backward(lstm: nn.LSTM, made: nn.LSTM) -> None:
             weight.copy_(own)
         else:
             setattr(made, name, own)
+
+
+def _own(lstm: nn.LSTM, name: str) -> nn.Parameter:
+    """Return a parameter to share. Raises ValueError if a tool computes it from others."""
+    weight = getattr(lstm, name)
+    if not isinstance(weight, nn.Parameter):
+        raise ValueError(
+            f"{name} is computed from other parameters (by pruning or a norm, say), so it cannot "
+            "be shared: remove that tool first"
+        )
+    return weight
 
 
 def _widen(weight: Tensor, mirror: bool) -> Tensor:

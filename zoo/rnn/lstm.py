@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from zoo.rnn import kernels, padding, stack
@@ -39,6 +40,17 @@ class LSTM(nn.LSTM):
     that step. Results and gradients are those of `pack_padded_sequence`, without its cost.
 
     Dropout masks are drawn outside the fused kernel, so a seed repeats them.
+
+    Each call reads the weights as attributes, as `torch.nn.LSTM` does. So weight_norm,
+    spectral_norm, pruning, functional_call, DataParallel and FSDP work, also with the options here.
+    Inside torch.func's transforms the reference engine replaces `hoisted`. Four tools differ:
+
+    torch.jit.script and torch.fx.symbolic_trace fail: use torch.export, or a Tracer whose
+        `is_leaf_module` is true for this class.
+    torch.jit.trace fixes the number of steps, except where one fused call runs. It takes no
+        `lengths`: use torch.export.
+    torch.ao.quantization.quantize_dynamic leaves an LSTM of this class in float, in silence: load
+        its state dict into a `torch.nn.LSTM` first.
     """
 
     def __init__(
@@ -111,11 +123,11 @@ class LSTM(nn.LSTM):
 
     @torch.no_grad()
     def _reset_own_parameters(self) -> None:
-        for name, parameter in self.named_parameters():
-            if name.startswith("norm_weight"):
-                parameter.fill_(1)
-            elif name.startswith("norm_bias") or name in ("h_0", "c_0"):
-                parameter.fill_(0)
+        for suffix in self.suffixes if self.layer_norm else ():
+            self._fill("norm_weight" + suffix, 1)
+            self._fill("norm_bias" + suffix, 0)
+        for name in ("h_0", "c_0") if self.learned_state else ():
+            self._fill(name, 0)
         if self.forget_bias is not None:
             self.set_forget_bias(self.forget_bias)
 
@@ -123,17 +135,33 @@ class LSTM(nn.LSTM):
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of every forget gate to `value` (Jozefowicz et al. 2015 advise 1).
 
-        Raises ValueError if the LSTM has neither biases nor layer norm.
+        Raises ValueError if the LSTM has neither biases nor layer norm, and RuntimeError if a
+        tool computes the bias from parameters that cannot be set.
         """
         rows = slice(self.hidden_size, 2 * self.hidden_size)
         for suffix in self.suffixes:
             if self.layer_norm:  # the norm would remove a bias before it
-                self.get_parameter("norm_bias" + suffix)[1] = value
+                self._fill("norm_bias" + suffix, value, 1)
             elif not self.bias:
                 raise ValueError("forget_bias needs bias=True or layer_norm=True")
             if self.bias:
-                self.get_parameter("bias_ih" + suffix)[rows] = 0 if self.layer_norm else value
-                self.get_parameter("bias_hh" + suffix)[rows] = 0
+                self._fill("bias_ih" + suffix, 0 if self.layer_norm else value, rows)
+                self._fill("bias_hh" + suffix, 0, rows)
+
+    def _fill(self, name: str, value: float, rows: int | slice = slice(None)) -> None:
+        """Set rows of a weight, or of the parameter that a tool computes the weight from."""
+        weight: Tensor | None = getattr(self, name)
+        assert weight is not None
+        if parametrize.is_parametrized(self, name):
+            changed = weight.clone()
+            changed[rows] = value
+            setattr(self, name, changed)
+            return
+        if not isinstance(weight, nn.Parameter):
+            weight = getattr(self, name + "_orig", None)  # pruning keeps the whole one here
+        if weight is None:
+            raise RuntimeError(f"{name} is computed from other parameters: remove that tool first")
+        weight[rows] = value
 
     def extra_repr(self) -> str:
         """Name the arguments that are not at their defaults."""
@@ -180,7 +208,7 @@ class LSTM(nn.LSTM):
         self,
         input: Tensor | PackedSequence,
         hx: State | None = None,
-        lengths: Tensor | None = None,
+        lengths: padding.Lengths | None = None,
         return_gates: bool = False,
     ) -> tuple:
         """Run all layers over all steps.
@@ -189,7 +217,8 @@ class LSTM(nn.LSTM):
         (time, input_size) for one sequence; or a PackedSequence.
         hx: h_0 (layers * directions, batch, proj_size or hidden_size) and
         c_0 (layers * directions, batch, hidden_size); None: zeros, or the learned state.
-        lengths: (batch,) integers from 0 to time, on any device; rows need no order.
+        lengths: (batch,) integers from 0 to time; a tensor on any device, an array, a list or a
+        tuple; rows need no order.
 
         Returns output (time, batch, directions * size), or (batch, time, …) with `batch_first`,
         and h_n, c_n shaped as h_0, c_0. With `return_gates` the reference engine runs, and a third
@@ -235,8 +264,9 @@ class LSTM(nn.LSTM):
         """Whether gradients are needed in evaluation mode.
 
         torch passes `training` to its kernel, and in evaluation cuDNN saves nothing for a backward.
+        torch.jit.trace compares a call with gradients and one without: both record the same kernel.
         """
-        return torch.is_grad_enabled() and not self.training
+        return torch.is_grad_enabled() and not self.training and not torch.jit.is_tracing()
 
     @property
     def _one_fused_call(self) -> bool:
@@ -278,7 +308,7 @@ class LSTM(nn.LSTM):
     def _initial_state(self, x: Tensor) -> State:
         batch = x.size(1)
         if self.learned_state:
-            learned = (self.get_parameter(name) for name in ("h_0", "c_0"))
+            learned: list[Tensor] = [getattr(self, name) for name in ("h_0", "c_0")]
             h_0, c_0 = (state.repeat(1, batch, 1) for state in learned)
             return h_0, c_0
         count, size = len(self.suffixes), self.proj_size or self.hidden_size

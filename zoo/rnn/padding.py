@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Lengths = Tensor | Sequence[int] | np.ndarray[Any, Any]
+
+
+INTEGERS = {
+    torch.uint8,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+}
 
 
 class Padding:
@@ -27,7 +45,7 @@ class Padding:
         return torch.where(self.lengths.unsqueeze(1) > 0, x.gather(0, index)[0], before.to(x))
 
 
-def find_padding(x: Tensor, lengths: Tensor | None) -> Padding | None:
+def find_padding(x: Tensor, lengths: Lengths | None) -> Padding | None:
     """Return the padding of x (time, batch, size), or None when every row is full.
 
     Raises ValueError unless `lengths` are `batch` integers from 0 to `time`. During export their
@@ -36,14 +54,17 @@ def find_padding(x: Tensor, lengths: Tensor | None) -> Padding | None:
     if lengths is None:
         return None
     time, batch = x.shape[:2]
-    whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
-    if lengths.shape != (batch,) or not whole:
+    asked = f"lengths must be {batch} integers, one per row"
+    if not isinstance(lengths, Tensor):
+        lengths = _as_tensor(lengths, asked)
+    dense = lengths.layout == torch.strided
+    if lengths.shape != (batch,) or lengths.dtype not in INTEGERS or not dense:
         given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
-        raise ValueError(f"lengths must be {batch} integers, one per row, not {given}")
+        raise ValueError(f"{asked}, not {given}")
     if not torch.compiler.is_exporting():
         if batch == 0:
             return None
-        low, high = (int(v) for v in lengths.aminmax())
+        low, high = (int(v) for v in lengths.to(torch.int64).aminmax())
         if low < 0 or high > time:
             raise ValueError(
                 f"lengths must lie in 0..{time}, the steps given, not in {low}..{high}"
@@ -51,3 +72,18 @@ def find_padding(x: Tensor, lengths: Tensor | None) -> Padding | None:
         if low == time:
             return None
     return Padding(lengths.to(x.device, torch.int64), time)
+
+
+def _as_tensor(lengths: Sequence[int] | np.ndarray[Any, Any], asked: str) -> Tensor:
+    """Return lengths that are not a tensor as one. Raises ValueError, which begins with `asked`."""
+    kind = type(lengths).__name__
+    if not isinstance(lengths, (Sequence, np.ndarray)) or isinstance(lengths, (str, bytes)):
+        raise ValueError(f"{asked}, not {kind}")
+    if not len(np.shape(lengths) if isinstance(lengths, np.ndarray) else [0]):
+        raise ValueError(f"{asked}, not one number")
+    try:
+        if isinstance(lengths, np.ndarray):
+            return torch.from_numpy(lengths.astype(lengths.dtype.newbyteorder("=")))
+        return torch.tensor(lengths) if len(lengths) else torch.zeros(0, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{asked}, not a {kind} of other things") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from zoo import torch_private
 from zoo.rnn import dropout, lstm_fused, lstm_hoisted, lstm_reference
 from zoo.rnn.lstm_reference import Gates, Weights
 from zoo.rnn.matmul import compute_dtype
@@ -28,10 +30,15 @@ class Result(NamedTuple):
 
 
 def choose(engine: str, layer_norm: bool) -> str:
-    """Return the engine that runs: `auto` is `torch`, or `hoisted` with layer norm."""
-    if engine != "auto":
-        return engine
-    return "hoisted" if layer_norm else "torch"
+    """Return the engine that runs: `auto` is `torch`, or `hoisted` with layer norm.
+
+    Inside a transform of torch.func, `reference` stands for `hoisted`, whose backward is by hand.
+    """
+    if engine == "auto":
+        engine = "hoisted" if layer_norm else "torch"
+    if engine == "hoisted" and not torch.compiler.is_compiling():
+        return "reference" if torch_private.in_func_transform() else "hoisted"
+    return engine
 
 
 def run_layer(
@@ -68,7 +75,7 @@ def run_layer(
 
 
 class Layers(Protocol):
-    """The attributes of an LSTM that this file reads."""
+    """The attributes of an LSTM that this file reads, besides the weights."""
 
     num_layers: int
     bidirectional: bool
@@ -81,9 +88,6 @@ class Layers(Protocol):
     @property
     def suffixes(self) -> list[str]:
         """The endings of the parameters' names, in the order of h_n."""
-
-    def get_parameter(self, target: str) -> nn.Parameter:
-        """Return a parameter by its name."""
 
 
 def run(
@@ -98,6 +102,7 @@ def run(
     """
     results: list[Result] = []
     directions = 2 if lstm.bidirectional else 1
+    read = torch_private.lstm_weights(lstm)
     x = _clear(x, padding)  # so even NaN in the padding has no influence
     for layer in range(lstm.num_layers):
         if layer > 0:
@@ -105,7 +110,7 @@ def run(
         for direction in range(directions):
             index = len(results)
             initial = (state[0][index], state[1][index])
-            weights = weights_of(lstm, lstm.suffixes[index])
+            weights = weights_of(lstm, lstm.suffixes[index], read)
             results.append(
                 run_layer(engine, x, initial, weights, padding, direction == 1, from_zero)
             )
@@ -116,23 +121,23 @@ def run(
     return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in gates]
 
 
-def weights_of(lstm: Layers, suffix: str) -> Weights:
-    """Return the weights of one layer and direction, in training with weight dropout applied."""
+def weights_of(lstm: Layers, suffix: str, read: Mapping[str, Tensor] | None = None) -> Weights:
+    """Return the weights of one layer and direction, in training with weight dropout applied.
 
-    def find(name: str) -> Tensor | None:
-        return getattr(lstm, name + suffix, None)
-
-    w_hh = dropout.dropout(
-        lstm.get_parameter("weight_hh" + suffix), lstm.weight_dropout, lstm.training
-    )
+    `read` holds the weights by name; None reads them from the LSTM. They need not be Parameters:
+    a parametrization, pruning or functional_call puts other tensors in their place.
+    """
+    if read is None:
+        read = torch_private.lstm_weights(lstm)
+    w_hh = dropout.dropout(read["weight_hh" + suffix], lstm.weight_dropout, lstm.training)
     return Weights(
-        lstm.get_parameter("weight_ih" + suffix),
+        read["weight_ih" + suffix],
         w_hh,
-        find("bias_ih"),
-        find("bias_hh"),
-        find("weight_hr"),
-        find("norm_weight"),
-        find("norm_bias"),
+        read.get("bias_ih" + suffix),
+        read.get("bias_hh" + suffix),
+        read.get("weight_hr" + suffix),
+        getattr(lstm, "norm_weight" + suffix, None),
+        getattr(lstm, "norm_bias" + suffix, None),
     )
 
 

@@ -26,7 +26,7 @@ def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None 
         raise ValueError(f"{inputs} inputs and {hidden} units are less than the LSTM has")
     if lstm.layer_norm:
         raise ValueError("layer norm averages over all units: more of them change its results")
-    first = next(lstm.parameters())
+    first: Tensor = getattr(lstm, "weight_ih_l0")  # noqa: B009 (torch types it wider)
     wide = LSTM(
         inputs,
         hidden,
@@ -46,8 +46,9 @@ def zero_pad(lstm: LSTM, hidden_size: int | None = None, input_size: int | None 
     )
     directions = 2 if lstm.bidirectional else 1
     with torch.no_grad():
-        for name, old in lstm.named_parameters():
-            new = wide.get_parameter(name).zero_()
+        for name, parameter in wide.named_parameters():
+            old = getattr(lstm, name)  # not always a Parameter: a tool may compute it
+            new = parameter.zero_()
             if name.startswith(("weight_ih", "weight_hh", "bias")):  # rows: four gates
                 old, new = old.unflatten(0, (4, -1)), new.unflatten(0, (4, -1))
             if name.startswith("weight_ih") and not name.startswith("weight_ih_l0"):

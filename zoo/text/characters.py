@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.errors import InputError
+from zoo.files import read_json, write_text
 from zoo.text.special_ids import EOS, PAD, SPECIALS, UNK
 
 LONGEST = 32  # characters of a word; longer words lose their middle
@@ -22,8 +26,30 @@ ROWS = 16  # a block is padded to a multiple of this: each new shape compiles ke
 class Alphabet:
     """Map characters to ids; 0..3 are PAD, UNK, BOS and EOS, as in every tokenizer."""
 
+    kind: ClassVar[str] = "alphabet"
+    suffix: ClassVar[str] = ".json"
+
     def __init__(self, characters: str) -> None:
+        """Raises ValueError for a character that occurs twice."""
+        if len(set(characters)) != len(characters):
+            raise ValueError("an alphabet holds each character once")
+        self.characters = characters
         self.ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
+
+    @classmethod
+    def load(cls, path: Path) -> Alphabet:
+        """Load the alphabet from a file: its characters as one JSON string. Raises InputError."""
+        characters = read_json(path)
+        if not isinstance(characters, str):
+            raise InputError(f"{path}: not an alphabet: a string of characters")
+        try:
+            return cls(characters)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Write the alphabet to a file."""
+        write_text(path, json.dumps(self.characters, ensure_ascii=False) + "\n")
 
     def __len__(self) -> int:
         return len(SPECIALS) + len(self.ids)
@@ -37,6 +63,17 @@ class Alphabet:
             letters += [self.ids.get(character, UNK) for character in word]
             letters.append(EOS)
         return letters
+
+    def decode(self, letters: Iterable[int]) -> list[str]:
+        """Return the words of character ids; an unknown character is U+FFFD."""
+        words = [""]
+        for letter in letters:
+            if letter == EOS:
+                words.append("")
+            else:
+                known = letter >= len(SPECIALS)
+                words[-1] += self.characters[letter - len(SPECIALS)] if known else "\ufffd"
+        return words[:-1] if words[-1] == "" else words
 
 
 @dataclass(frozen=True)

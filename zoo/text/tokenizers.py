@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zoo.errors import InputError
+from zoo.files import atomic, read_json, write_text
 from zoo.text.sentencepiece import SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
@@ -25,10 +26,10 @@ def lines(text: str) -> list[str]:
 
 
 class Tokenizer(ABC):
-    """Text to ids. `kind` is the name in a config, `file` the file name in a model folder."""
+    """Text to ids. `kind` is its name in a config, `suffix` that of its file."""
 
     kind: ClassVar[str]
-    file: ClassVar[str]
+    suffix: ClassVar[str]
 
     @classmethod
     @abstractmethod
@@ -46,15 +47,15 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
-        """Load the tokenizer from the file PREFIX + `file` of a model folder.
+    def load(cls, path: Path) -> Tokenizer:
+        """Load the tokenizer from a file.
 
         Raises InputError if the file cannot be read or is not such a vocabulary.
         """
 
     @abstractmethod
-    def save(self, folder: Path, prefix: str = "") -> None:
-        """Write the tokenizer to the file PREFIX + `file` of a folder."""
+    def save(self, path: Path) -> None:
+        """Write the tokenizer to a file."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -76,7 +77,7 @@ class Tokenizer(ABC):
 class _Vocabulary(Tokenizer):
     """A list of tokens, most frequent first. Subclasses split text into tokens."""
 
-    file = "vocabulary.json"
+    suffix = ".json"
     glue: ClassVar[str]
 
     def __init__(self, tokens: list[str]) -> None:
@@ -106,12 +107,8 @@ class _Vocabulary(Tokenizer):
         return cls(vocab.itos)
 
     @classmethod
-    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
-        path = folder / f"{prefix}{cls.file}"
-        try:
-            tokens = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: {error}") from None
+    def load(cls, path: Path) -> Tokenizer:
+        tokens = read_json(path)
         strings = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         if not strings or tokens[:4] != SPECIALS or len(set(tokens)) != len(tokens):
             raise InputError(
@@ -119,9 +116,8 @@ class _Vocabulary(Tokenizer):
             )
         return cls(tokens)
 
-    def save(self, folder: Path, prefix: str = "") -> None:
-        text = json.dumps(self.tokens, ensure_ascii=False, indent=0)
-        (folder / f"{prefix}{self.file}").write_text(text + "\n", "utf-8")
+    def save(self, path: Path) -> None:
+        write_text(path, json.dumps(self.tokens, ensure_ascii=False, indent=0) + "\n")
 
     def encode(self, text: str) -> list[int]:
         ids = self.ids
@@ -183,7 +179,7 @@ class Subwords(Tokenizer):
     """Subwords learned by sentencepiece, in any script. A run of blanks is one blank by default."""
 
     kind = "subwords"
-    file = "sentencepiece.model"
+    suffix = ".model"
 
     def __init__(self, model: bytes) -> None:
         from sentencepiece import SentencePieceProcessor
@@ -207,8 +203,7 @@ class Subwords(Tokenizer):
         return cls(learn(texts, size, pieces or SentencePieceOptions()))
 
     @classmethod
-    def load(cls, folder: Path, prefix: str = "") -> Tokenizer:
-        path = folder / f"{prefix}{cls.file}"
+    def load(cls, path: Path) -> Tokenizer:
         try:
             tokenizer = cls(path.read_bytes())
         except OSError as error:
@@ -220,8 +215,9 @@ class Subwords(Tokenizer):
             raise InputError(f"{path}: ids 0..3 must be PAD, UNK, BOS, EOS")
         return tokenizer
 
-    def save(self, folder: Path, prefix: str = "") -> None:
-        (folder / f"{prefix}{self.file}").write_bytes(self.model)
+    def save(self, path: Path) -> None:
+        with atomic(path) as file:
+            file.write(self.model)
 
     def encode(self, text: str) -> list[int]:
         return self.processor.encode(text)

@@ -8,17 +8,20 @@ factorizes that with a truncated singular value decomposition (Levy, Goldberg an
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.data.dataset import Dataset
 from zoo.text.special_ids import SPECIALS
 
 if TYPE_CHECKING:
     from scipy import sparse
+
+log = logging.getLogger("zoo")
 
 WINDOW = 5  # steps to either side
 SMOOTHING = 0.75  # exponent of the context counts: lowers the weight of rare contexts
@@ -57,8 +60,8 @@ def _neighbours(dataset: Dataset, count: int) -> sparse.csr_matrix:
     """Count pairs of ids within WINDOW steps of a row, weighted by 1 / distance: (count, count)."""
     from scipy import sparse
 
-    ids = np.asarray(dataset.values["ids"][:MOST_TOKENS])
-    ends = np.asarray(dataset.ends["ids"])
+    ids = np.asarray(dataset.values["inputs"][:MOST_TOKENS])
+    ends = np.asarray(dataset.ends["inputs"])
     row = np.searchsorted(ends, np.arange(len(ids)), side="right")  # of each token
     pairs = sparse.csr_matrix((count, count), dtype=np.float64)
     for distance in range(1, WINDOW + 1):
@@ -69,3 +72,12 @@ def _neighbours(dataset: Dataset, count: int) -> sparse.csr_matrix:
         weights = np.full(len(left), 1 / distance)
         pairs = pairs + sparse.csr_matrix((weights, (left, right)), (count, count))
     return pairs + pairs.T
+
+
+def initialize(embedding: nn.Embedding, dataset: Dataset) -> None:
+    """Initialize an embedding with word vectors learned from the training rows."""
+    found = learn(dataset, embedding.num_embeddings, embedding.embedding_dim)
+    with torch.no_grad():
+        known = found.any(1, keepdim=True)  # the other ids keep their random vectors
+        embedding.weight.copy_(torch.where(known, found, embedding.weight))
+    log.info("word vectors for %d of %d ids", int(known.sum()), len(known))

@@ -27,14 +27,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from zoo.config import TrainSettings
-from zoo.data.dataset import Batch, Dataset, ExampleList, shard
+from zoo.config import TrainConfig
+from zoo.data.batch import Batch
+from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.interleave import InterleavedDataset
 from zoo.data.prefetch import prefetch
 from zoo.data.readers import Row
+from zoo.data.sampler import shard
+from zoo.device import is_asynchronous
 from zoo.errors import InputError
+from zoo.evaluation.config import EvaluationConfig
 from zoo.files import write_text
-from zoo.task import Task
+from zoo.generation.config import GenerationConfig
+from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
 from zoo.training.progress import Bar, Progress
 from zoo.training.state import TrainingState, learning_rate_factor
@@ -58,11 +63,12 @@ def fit(
     task: Task,
     dataset: Dataset | InterleavedDataset,
     valid: tuple[Dataset | InterleavedDataset, Sequence[Row]],
-    settings: TrainSettings,
+    settings: TrainConfig,
     seed: int,
     accelerator: Accelerator,
     folder: Path,
     resume: bool = False,
+    evaluation: EvaluationConfig | None = None,
 ) -> Progress:
     """Train for all epochs, or until no epoch was better for `patience` epochs.
 
@@ -71,7 +77,7 @@ def fit(
     Raises Stopped when interrupted, and NotFinite when the loss is NaN or infinite. In both cases
     the task holds the weights of the best epoch so far.
     """
-    training = TrainingState(task, dataset, settings, seed, accelerator)
+    training = TrainingState(task, dataset, settings, seed, accelerator, evaluation)
     if resume:
         training.load(folder / "checkpoint")
     for _ in epochs(training, valid, folder):
@@ -112,21 +118,23 @@ class Prepared:
     """This process's share of a batch, with counts made before it moves to the device."""
 
     batch: Batch
-    size: int  # predictions that the loss averages; 0 if this process has no row
+    has_rows: bool  # False if the batch only stands in for a share without rows
     steps: int  # tokens
 
 
 def prepare(training: TrainingState, numbers: np.ndarray) -> Prepared:
     """Collate this process's rows of a batch, for CUDA in pinned memory."""
-    accelerator, task = training.accelerator, training.task
+    accelerator = training.accelerator
     mine = shard(numbers, accelerator.process_index, accelerator.num_processes)
+    has_rows = len(mine) > 0
     # A process without a row still takes part in the gradient reduction, with weight 0.
-    some = mine if len(mine) else numbers[:1]
-    batch = training.dataset.batch(some, task.augment)
-    size, steps = (task.count_targets(batch), task.count_tokens(batch)) if len(mine) else (0, 0)
+    examples = training.dataset.examples(mine if has_rows else numbers[:1])
+    batch = training.task.collate(examples, augment=True)
+    if is_asynchronous(accelerator.device):
+        batch = batch.with_places()
     if accelerator.device.type == "cuda":
         batch = batch.pin_memory()
-    return Prepared(batch, size, steps)
+    return Prepared(batch, has_rows, batch.count_steps() if has_rows else 0)
 
 
 def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Path) -> None:
@@ -171,28 +179,36 @@ def step(
     """
     made = made or prepare(training, numbers)
     accelerator, progress, settings = training.accelerator, training.progress, training.settings
-    world = accelerator.num_processes
-    counts = torch.tensor([made.size, made.steps, stop])
-    if world > 1:
-        counts = accelerator.reduce(counts.to(accelerator.device))
-    total, steps, stopping = counts.tolist()
     done = progress.epoch + progress.rows / training.dataset.progress()
     for group in training.optimizer.param_groups:
         now = settings.learning_rate * learning_rate_factor(done / settings.epochs, settings)
         group["lr"] = now * group["scale"]
-    loss = training.model(made.batch.to(accelerator.device))
-    accelerator.backward(training.skippable(loss * (made.size * world / total)))
+    head = made.batch.extras.get("head", "")
+    state = training.carried.get(head) if made.batch.continues else None
+    loss, count, state = training.model(made.batch.to(accelerator.device), state)
+    if state is not None:
+        training.carried[head] = state
+    size = count if made.has_rows else 0
+    total, steps, stopping = _summed(accelerator, size, made.steps, stop)
+    accelerator.backward(training.skippable(loss * (size * accelerator.num_processes / total)))
     for weight in training.frozen:
         weight.grad = None
     norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.grad_clip)
-    record = StepRecord(loss, norm, made.size, progress.epoch, progress.batch, numbers)
+    record = StepRecord(loss, norm, size, progress.epoch, progress.batch, numbers)
     training.losses.add(record)
-    if training.losses.due or world > 1:  # several processes read at every step
+    if training.losses.due or accelerator.num_processes > 1:  # several read at every step
         _read_losses(training)
     training.update()
     progress.rows += training.dataset.progress(numbers)
     progress.tokens += steps
     return bool(stopping)
+
+
+def _summed(accelerator: Accelerator, *counts: int) -> list[int]:
+    """Return the sums of counts over all processes."""
+    if accelerator.num_processes == 1:
+        return [*counts]
+    return accelerator.reduce(torch.tensor(counts).to(accelerator.device)).tolist()
 
 
 def _read_losses(training: TrainingState) -> None:
@@ -222,9 +238,7 @@ def _finish_epoch(
 ) -> None:
     """Evaluate, keep the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.evaluated_task
-    task.comparing_epochs = True
-    metrics, _ = evaluate(task, *valid, training.accelerator)
-    task.comparing_epochs = False
+    metrics, _ = evaluate(task, *valid, training.accelerator, "validate", training.evaluation)
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
     entry = {
@@ -250,17 +264,28 @@ def _finish_epoch(
         write_text(folder / "metrics.jsonl", "".join(lines))
     bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
     shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
-    if shown and (preview := task.preview()) is not None:
+    preview = task.preview() if shown and isinstance(task, Generative) else None
+    if preview is not None:
         log.info("%s", indent(preview.strip("\n"), "    | ", lambda line: True))
 
 
 def evaluate(
-    task: Task, dataset: ExampleList, rows: Sequence[Row], accelerator: Accelerator
+    task: Task,
+    dataset: ExampleList,
+    rows: Sequence[Row],
+    accelerator: Accelerator,
+    stage: Stage = "test",
+    evaluation: EvaluationConfig | None = None,
+    config: GenerationConfig | None = None,
 ) -> tuple[dict[str, float], list[Any]]:
-    """Metrics on all rows, and the answers in the order of the rows; the same in every process."""
+    """Return metrics on all rows, and the answers in their order; the same in every process.
+
+    `config` is for tasks that generate; by default it is the task's own, or greedy search when
+    the `stage` is "validate".
+    """
     rank, world = accelerator.process_index, accelerator.num_processes
     with accelerator.autocast():
-        answers = list(task.predict_dataset(dataset, rank=rank, world=world))
+        answers = list(predict_dataset(task, dataset, evaluation, stage, rank, world, config))
     if world > 1:
         answers = gather_object(answers)
     answers.sort(key=lambda pair: pair[0])
@@ -270,7 +295,7 @@ def evaluate(
     return task.compute_metrics(plain, rows), plain
 
 
-def _stale(progress: Progress, settings: TrainSettings, metric: str) -> bool:
+def _stale(progress: Progress, settings: TrainConfig, metric: str) -> bool:
     """Whether no epoch was better for `patience` epochs."""
     since = progress.epoch - progress.best["epoch"] if progress.best else 0
     if settings.patience and since >= settings.patience:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,32 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from zoo.config import Settings, check, check_together, compose
+from zoo.config import Settings, check, check_together, compose, recipes
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Dataset
+from zoo.data.processors import Processor
 from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
 from zoo.evaluation import plots
 from zoo.files import write_text
 from zoo.loading import load
 from zoo.model_folder.card import FACTS
-from zoo.model_folder.format import load_tokenizers, save_tokenizers
-from zoo.model_folder.verify import TARGET
-from zoo.task import Task
-from zoo.text.tokenizers import Tokenizer
-from zoo.training import checkpoint
-from zoo.training.build import (
-    build,
-    check_options,
-    configure,
-    encode,
-    open_rows,
-    start_from_vectors,
-)
+from zoo.model_folder.format import load_processors, save_processors
+from zoo.registry import resolve
+from zoo.task import Generative, Task
+from zoo.training import checkpoint, embedding_init
+from zoo.training.build import build
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
+from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
+from zoo.training.rows import encode_rows, open_rows
 from zoo.training.state import accelerator_for
 
 log = logging.getLogger("zoo")
 
 STATE = "checkpoint"  # folder of an unfinished run: weights, tokenizer, encoded rows, settings
 SETTINGS = "settings.json"
+KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
 
 
 @dataclass
@@ -58,6 +54,7 @@ class Run:
     folder: Path
     accelerator: Accelerator
     precision: str
+    options: Options
     splits: Splits
     task: Task
     datasets: dict[str, Dataset]
@@ -75,13 +72,16 @@ def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str,
         folder = Path(settings.resume)
         settings, command = _resumed(folder)
     accelerator, precision = set_up_process(settings)
-    splits = open_rows(settings, check_options(settings)[0])  # before anything is written
+    options = options_of(settings)
+    splits = open_rows(settings, options.kind)  # before anything is written
     made: list[Path] = []
     try:
         if not resume:
             folder = _claim(settings, command, accelerator, made)
-        run = _prepare(settings, command, folder, accelerator, precision, splits, resume)
-        return folder, _finish(run, _fit(run, resume), began)
+        base = settings, command, folder, accelerator, precision, options, splits
+        run = _prepare(*base, resume)
+        progress = _fit(run, resume)
+        return folder, _finish(run, progress, began)
     except BaseException as error:
         if made and not (made[0] / checkpoint.FILE).exists():
             _withdraw(made)
@@ -99,8 +99,10 @@ def train(*settings: str) -> tuple[Task, dict[str, Any]]:
     Without `out=DIR` nothing stays on the disk. Raises InputError for invalid settings.
     """
     with tempfile.TemporaryDirectory() as folder:
-        checked = check(compose([*settings, "mode=train"]))
+        given = resolve(settings)
+        checked = check(compose([*given, "mode=train"]))
         check_together(checked, [*settings])
+        log.info("recipes: %s", ", ".join(recipes(given)) or "none")
         if checked.out is None:
             checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
         command = shlex.join(["python", "-m", "zoo.run", *settings])
@@ -172,36 +174,53 @@ def _prepare(
     folder: Path,
     accelerator: Accelerator,
     precision: str,
+    options: Options,
     splits: Splits,
     resume: bool,
 ) -> Run:
-    """Build tokenizer and task, and encode every split; each process has its own files."""
-    kept: list[Tokenizer] = []
-    if resume and settings.init is None:
-        own = any((folder / STATE).glob(f"{TARGET}*"))
-        kept = load_tokenizers(folder / STATE, settings.tokenizer.kind, own)
-    task = build(settings, splits, kept)
+    """Build the processors and the task, and encode every split; each process has its own files."""
+    kept = _kept_processors(folder / STATE) if resume else {}
+    task = build(options, settings, splits, kept)
     if accelerator.is_main_process and not resume:
-        save_tokenizers(task.tokenizers, folder / STATE)
+        save_processors(task.processors, folder / STATE)
+        kinds = {name: each.kind for name, each in task.processors.items()}
+        write_text(folder / STATE / KINDS, json.dumps(kinds))
     encoded = folder / STATE / f"encoded-{accelerator.process_index}"
     shutil.rmtree(encoded, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    datasets = {name: encode(task, rows, encoded / name) for name, rows in parts.items()}
-    task.prepare(datasets["train"])
+    datasets = {name: encode_rows(task, rows, encoded / name) for name, rows in parts.items()}
+    embedding = task.backbone.embedding
     loaded = resume or settings.init is not None  # the weights come from a file
-    if settings.train.init_embeddings and not loaded:
-        start_from_vectors(task, datasets["train"])
+    if settings.train.init_embeddings and embedding is not None and not loaded:
+        embedding_init.initialize(embedding, datasets["train"])
     sizes = ", ".join(f"{len(dataset):,} {name}" for name, dataset in datasets.items())
-    shown = f"{len(task.tokenizer):,} {task.tokenizer.kind}"
     log.info(
         "%s rows; %s; %s parameters; %s on %s",
         sizes,
-        shown,
+        _input_in_words(task),
         f"{task.parameter_count:,}",
         precision,
         accelerator.device,
     )
-    return Run(settings, command, folder, accelerator, precision, splits, task, datasets)
+    return Run(settings, command, folder, accelerator, precision, options, splits, task, datasets)
+
+
+def _kept_processors(folder: Path) -> dict[str, Processor]:
+    """Return the processors of an interrupted run. Raises InputError for a broken file."""
+    path = folder / KINDS
+    try:
+        return load_processors(folder, json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {error}") from None
+
+
+def _input_in_words(task: Task) -> str:
+    """Return what the backbone reads: `8,000 subwords` or `3 features`."""
+    if "tokenizer" in task.processors:
+        return f"{len(task.tokenizer):,} {task.tokenizer.kind}"
+    return f"{task.backbone.config.input_size} features"
 
 
 def _fit(run: Run, resume: bool) -> Progress:
@@ -217,6 +236,7 @@ def _fit(run: Run, resume: bool) -> Progress:
             run.accelerator,
             run.folder,
             resume,
+            run.options.evaluation,
         )
     except NotFinite as error:
         if not (run.folder / STATE / checkpoint.FILE).exists():
@@ -229,7 +249,9 @@ def _fit(run: Run, resume: bool) -> Progress:
 def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     """Test once, run the baseline, write plots, report and model; remove the checkpoint."""
     rows = list(run.splits.test)
-    metrics, answers = evaluate(run.task, run.datasets["test"], rows, run.accelerator)
+    metrics, answers = evaluate(
+        run.task, run.datasets["test"], rows, run.accelerator, "test", run.options.evaluation
+    )
     if not run.accelerator.is_main_process:
         return {}
     settings, task = run.settings, run.task
@@ -255,9 +277,9 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         "settings": settings.model_dump(),
         "versions": versions(),
     }
-    if settings.baseline:
+    if settings.baseline and task.baseline is not None:
         log.info("baseline …")
-        kind = task.tokenizer.kind
+        kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
         report["baseline"] = task.baseline(run.splits.train, run.splits.test, kind)
     plots.learning_curve(progress.history, task.metric, run.folder)
     report |= task.report(answers, rows, run.folder)
@@ -277,10 +299,17 @@ def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
     kept = (task.metadata or {}).get("test_precision", "auto")
     if settings.precision == "auto":
         settings = check(settings.model_dump() | {"precision": kept})
+    kind = type(task)
+    if isinstance(task, Generative):
+        own = asdict(task.config.generation)
+        settings = settings.model_copy(update={"generation": own | settings.generation})
     accelerator, _ = set_up_process(settings)
     task.to(accelerator.device)
-    configure(task, settings)
-    usable = open_rows(settings, type(task)).test
+    evaluation = evaluation_of(settings, kind)
+    generation = generation_of(settings, kind)
+    usable = open_rows(settings, kind).test
     with tempfile.TemporaryDirectory() as folder:
-        dataset = encode(task, usable, Path(folder) / "test")
-        return task, evaluate(task, dataset, list(usable), accelerator)[0]
+        dataset = encode_rows(task, usable, Path(folder) / "test")
+        rows = list(usable)
+        metrics, _ = evaluate(task, dataset, rows, accelerator, "test", evaluation, generation)
+    return task, metrics

@@ -15,13 +15,16 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo.config import TrainSettings
-from zoo.data.dataset import Batch, Dataset
+from zoo.config import TrainConfig
+from zoo.data.batch import Batch
+from zoo.data.dataset import Dataset
 from zoo.data.interleave import InterleavedDataset
 from zoo.device import is_asynchronous
 from zoo.errors import InputError
+from zoo.evaluation.config import EvaluationConfig
 from zoo.nn.backbone import Backbone
-from zoo.task import Task
+from zoo.rnn.stack import State
+from zoo.task import Step, Task
 from zoo.torch_private import lerp_
 from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
@@ -32,15 +35,15 @@ log = logging.getLogger("zoo")
 AHEAD = 4  # batches that are prefetched for an asynchronous device
 
 
-class LossModule(nn.Module):
-    """A module whose forward is the loss of the task, to be wrapped for several processes."""
+class StepModule(nn.Module):
+    """A module whose forward is the task's training step, to be wrapped for several processes."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.task.loss(batch)
+    def forward(self, batch: Batch, state: State | None) -> Step:
+        return self.task.training_step(batch, state)
 
 
 def accelerator_for(device: str, precision: str) -> Accelerator:
@@ -57,17 +60,19 @@ class TrainingState:
         self,
         task: Task,
         dataset: Dataset | InterleavedDataset,
-        settings: TrainSettings,
+        settings: TrainConfig,
         seed: int,
         accelerator: Accelerator,
+        evaluation: EvaluationConfig | None = None,
     ) -> None:
-        self.settings, self.seed, self.dataset, self.accelerator = (
-            settings,
-            seed,
-            dataset,
-            accelerator,
-        )
+        self.settings = settings
+        self.seed = seed
+        self.dataset = dataset
+        self.accelerator = accelerator
+        self.evaluation = evaluation or EvaluationConfig()
         self.progress = Progress()
+        # Of each stream, by its head ("" for a single task): the state after its last window.
+        self.carried: dict[str, State] = {}
         self.task = task.to(accelerator.device)
         self.frozen: list[nn.Parameter] = []
         self.set_trainable()
@@ -81,12 +86,12 @@ class TrainingState:
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
-        self.model, self.optimizer = accelerator.prepare(LossModule(self.task), optimizer)
+        self.model, self.optimizer = accelerator.prepare(StepModule(self.task), optimizer)
         device, overflow = accelerator.device, accelerator.scaler is not None
         waits = is_asynchronous(device)
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
-        # `augment` must draw its random numbers between the dropout masks of two steps.
-        self.ahead = AHEAD if waits and not task.augments_at_random else 0
+        # `collate` must draw its random numbers between the dropout masks of two steps.
+        self.ahead = AHEAD if waits and not task.augments else 0
         if accelerator.process_index:  # same initial weights, different dropout masks
             torch.manual_seed(seed + accelerator.process_index)
 
@@ -138,7 +143,7 @@ class TrainingState:
     def save(self, folder: Path) -> None:
         """Write a checkpoint to `folder`; every process must call this."""
         generators = gather_object([checkpoint.random_state()])
-        carried = gather_object([self.task.carried_state])
+        carried = gather_object([self.carried])
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -177,8 +182,9 @@ class TrainingState:
         self.progress = Progress(**state["progress"])
         rank, device = self.accelerator.process_index, self.accelerator.device
         checkpoint.restore_random_state(state["generators"][rank])
-        carried = state["carried"][rank]
-        self.task.carried_state = None if carried is None else tuple(s.to(device) for s in carried)
+        self.carried = {
+            head: (h.to(device), c.to(device)) for head, (h, c) in state["carried"][rank].items()
+        }
 
 
 def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
@@ -199,7 +205,7 @@ def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
     return layers
 
 
-def learning_rate_factor(done: float, settings: TrainSettings) -> float:
+def learning_rate_factor(done: float, settings: TrainConfig) -> float:
     """The factor on the learning rate after the share `done` of the training.
 
     During `warmup` it rises from 0 to 1, with onecycle along a half cosine, otherwise linearly.

@@ -6,18 +6,13 @@ import itertools
 import sys
 
 import pytest
+from corpus_cases import PARTS, disjoint, parts, texts
 
 from zoo.data.cldr import documents, labelled_fields, translations
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
-PARTS = ("train", "valid", "test")
 CLDR = {"name": "cldr", "locales": ["sv", "ja"], "documents": 20, "items": (5, 9), "seed": 0}
-
-
-def texts(splits):
-    """The lines of train, valid and test."""
-    return [[row["text"] for row in getattr(splits, part)] for part in PARTS]
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +25,13 @@ def paragraphs(rows):
 
 
 def test_python_has_a_reference_that_is_the_same_each_time(pydoc):
-    parts = texts(pydoc)
-    assert parts == texts(open_corpus({"name": "pydoc"}))
-    words = [sum(len(line.split()) for line in part) for part in parts]
+    found = texts(pydoc)
+    assert found == texts(open_corpus({"name": "pydoc"}))
+    words = [sum(len(line.split()) for line in part) for part in found]
     assert words[0] > 30_000
     assert min(words[1:]) > 1000
     assert min(words[1:]) > 0.02 * sum(words)
-    for part in parts:
+    for part in found:
         assert sum(map(bool, part)) > len(part) / 2
         assert len({*part}) > len(part) / 2
         assert any(line.startswith("   ") for line in part)
@@ -44,17 +39,14 @@ def test_python_has_a_reference_that_is_the_same_each_time(pydoc):
 
 
 def test_no_paragraph_of_it_is_in_two_splits_or_in_one_twice(pydoc):
-    parts = [paragraphs(part) for part in texts(pydoc)]
-    assert all(len(part) > 50 for part in parts)
-    for part in parts:
-        assert len({*part}) == len(part)
-    for one, other in itertools.combinations(parts, 2):
-        assert not {*one} & {*other}
+    found = [paragraphs(part) for part in texts(pydoc)]
+    assert all(len({*part}) == len(part) > 50 for part in found)
+    assert disjoint(found)
 
 
 def test_no_topic_of_it_is_in_two_splits(pydoc):
-    topics = [{row.source.split(":")[1] for row in getattr(pydoc, part)} for part in PARTS]
-    assert not topics[0] & topics[1] | topics[0] & topics[2] | topics[1] & topics[2]
+    topics = [{row.source.split(":")[1] for row in rows} for rows in parts(pydoc)]
+    assert disjoint(topics)
     assert len(topics[0]) > 5 * len(topics[2])
     assert next(iter(pydoc.test)).source.startswith("pydoc:")
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from conftest import settings
+from conftest import settings, write
+from corpus_cases import parts, refused
 
 from zoo.data.corpora import open_corpus
-from zoo.errors import InputError
 from zoo.registry import find
-from zoo.training import build
-
-PARTS = ("train", "valid", "test")
-
-
-def refused(settings):
-    """The one line of the error that opening a corpus ends in."""
-    with pytest.raises(InputError) as caught:
-        open_corpus(settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+from zoo.training.rows import open_rows
 
 
 @pytest.mark.parametrize(
@@ -38,7 +27,7 @@ def refused(settings):
     ],
 )
 def test_wrong_settings_are_refused_by_name(settings, said):
-    assert re.match(said, refused(settings))
+    assert re.match(said, refused(open_corpus, settings))
 
 
 @pytest.mark.parametrize(("task", "read"), [("translate", "source"), ("classify", "text")])
@@ -46,10 +35,9 @@ def test_rows_are_held_out_by_what_the_task_reads(tmp_path, task, read):
     numbered = [(f"text {i % 600}", f"Text {i}") for i in range(1500)]
     others = {"text": "one for all", "source": "one for all", "label": "a"}
     rows = [others | {read: a, "target": b} for a, b in numbered]
-    path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    path = write(tmp_path / "a.jsonl", rows)
     chosen = settings(None, f"data.train={path}", task=task)
-    splits = build.open_rows(chosen, find(task))
-    sources = [{row[read] for row in getattr(splits, part)} for part in PARTS]
+    splits = open_rows(chosen, find(task))
+    sources = [{row[read] for row in rows} for rows in parts(splits)]
     assert sum(map(len, sources)) == 600  # the same one never on two sides
     assert min(map(len, sources)) > 30

@@ -6,25 +6,12 @@ import json
 import sys
 
 import pytest
+from corpus_cases import GIVEN, refused, texts
 
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError
 
-PARTS = ("train", "valid", "test")
-HUB = {
-    "name": "hub",
-    "config": None,
-    "train": "train",
-    "valid": None,
-    "test": None,
-    "text": "text",
-    "label": "label",
-}
-
-
-def texts(splits):
-    """The texts of train, valid and test."""
-    return [[row["text"] for row in getattr(splits, part)] for part in PARTS]
+HUB = {"name": "hub", "config": None, "train": "train"} | GIVEN
 
 
 @pytest.fixture
@@ -60,29 +47,36 @@ def test_hub_reads_jsonl_and_chooses_columns(hub, write):
     assert next(iter(splits.valid))["label"] in (0, 1)
 
 
-def test_hub_gives_the_names_of_classes(hub, tmp_path):
-    import datasets
+@pytest.fixture
+def stored(hub, tmp_path):
+    """A function that stores a set whose features it is given, and opens it for all splits."""
+    datasets = pytest.importorskip("datasets")
 
-    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
-    rows = {"text": ["a", "b", "c"], "label": [0, 1, -1]}
-    made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
-    (tmp_path / "set").mkdir()
-    made.to_parquet(tmp_path / "set" / "train.parquet")
-    splits = hub(id=str(tmp_path / "set"), valid="train", test="train")
+    def stored(features, rows, **settings):
+        made = datasets.Dataset.from_dict(rows, features=datasets.Features(features(datasets)))
+        (tmp_path / "set").mkdir()
+        made.to_parquet(tmp_path / "set" / "train.parquet")
+        return hub(id=str(tmp_path / "set"), valid="train", test="train", **settings)
+
+    return stored
+
+
+def test_hub_gives_the_names_of_classes(stored):
+    def features(datasets):
+        kinds = datasets.ClassLabel(names=["no", "yes"])
+        return {"text": datasets.Value("string"), "label": kinds}
+
+    splits = stored(features, {"text": ["a", "b", "c"], "label": [0, 1, -1]})
     assert [row["label"] for row in splits.train] == ["no", "yes", -1]
 
 
-def test_hub_gives_the_names_of_the_labels_of_words(hub, tmp_path):
-    import datasets
+def test_hub_gives_the_names_of_the_labels_of_words(stored):
+    def features(datasets):
+        tags = datasets.List(datasets.ClassLabel(names=["DET", "NN"]))
+        return {"tokens": [datasets.Value("string")], "pos": tags}
 
-    tags = datasets.ClassLabel(names=["DET", "NN"])
-    features = {"tokens": [datasets.Value("string")], "pos": datasets.List(tags)}
     rows = {"tokens": [["the", "cat"], ["it"]], "pos": [[0, 1], [1]]}
-    made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
-    (tmp_path / "set").mkdir()
-    made.to_parquet(tmp_path / "set" / "train.parquet")
-    given = {"valid": "train", "test": "train", "words": "tokens", "column": "pos"}
-    splits = hub(id=str(tmp_path / "set"), **given)
+    splits = stored(features, rows, words="tokens", column="pos")
     assert [dict(row) for row in splits.train] == [
         {"words": ["the", "cat"], "labels": ["DET", "NN"]},
         {"words": ["it"], "labels": ["NN"]},
@@ -109,6 +103,5 @@ def test_hub_turns_an_error_of_many_lines_into_one(hub, monkeypatch):
 
 def test_hub_without_its_extra_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError) as caught:
-        open_corpus({**HUB, "id": "x"})
-    assert str(caught.value) == "data=hub needs the extra: pip install 'sequence-zoo[hub]'"
+    said = refused(open_corpus, {**HUB, "id": "x"})
+    assert said == "data=hub needs the extra: pip install 'sequence-zoo[hub]'"

@@ -8,43 +8,9 @@ import json
 import re
 
 import pytest
+from corpus_cases import PAIRS, PARTS, pairs_of, parts, sides, texts, unreadable, word
 
 from zoo.data.corpora import open_corpus
-from zoo.errors import InputError
-
-PARTS = ("train", "valid", "test")
-PAIRS = [("one bird", "ein Vogel"), ("two cats", "zwei Katzen"), ("a, b", "„c“\t, d")]
-
-
-def sides(folder, stem, rows, end="", names=("en", "de")):
-    """A file STEM.NAME for each name, with a line of each row."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, texts in zip(names, zip(*rows, strict=True), strict=True):
-        data = "".join(text + "\n" for text in texts).encode()
-        (folder / f"{stem}.{name}{end}").write_bytes(gzip.compress(data) if end else data)
-
-
-def pairs_of(rows):
-    return [(row["source"], row["target"]) for row in rows]
-
-
-def texts(splits):
-    """The texts of train, valid and test."""
-    return [[row["text"] for row in getattr(splits, part)] for part in PARTS]
-
-
-def refused(settings):
-    """The one line of the error that a corpus ends in, when it is opened or when it is read."""
-
-    def read():
-        splits = open_corpus(settings)
-        for part in PARTS:
-            list(getattr(splits, part))
-
-    with pytest.raises(InputError) as caught:
-        read()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def imdb_folder(write):
@@ -91,7 +57,7 @@ def test_imdb_holds_whole_neighbourhoods_out(write):
 def test_imdb_without_a_column_is_an_error(write, row):
     write("imdb/train.jsonl", row)
     write("imdb/test.jsonl", row)
-    said = refused({"name": "imdb", "path": "imdb"})
+    said = unreadable(name="imdb", path="imdb")
     assert said == "imdb/train.jsonl:1: columns text and label are needed; see data=files"
 
 
@@ -109,17 +75,18 @@ def test_sst2_is_read_with_its_own_splits(write):
 def test_sst2_refuses_a_line_without_a_label(write):
     for file in ("train", "dev", "test"):
         write(f"sst/stsa.binary.{file}", "1 fine\nand so on\n")
-    assert refused({"name": "sst2", "path": "sst"}).startswith(
-        "sst/stsa.binary.train:2: label 'and'"
-    )
+    said = unreadable(name="sst2", path="sst")
+    assert said.startswith("sst/stsa.binary.train:2: label 'and'")
 
 
-@pytest.mark.parametrize(("name", "stem"), [("imdb", "train"), ("sst2", r"stsa\.binary\.train")])
+MISSING = [("imdb", "train"), ("sst2", "stsa.binary.train"), ("ud_ewt", "train.conllu")]
+
+
+@pytest.mark.parametrize(("name", "stem"), MISSING)
 def test_a_wrong_folder_says_what_is_missing(write, name, stem):
     write("other/a.txt", "a")
-    for folder in ("other", "none"):
-        said = refused({"name": name, "path": folder})
-        assert re.match(rf"{folder}: no {stem} in it", said)
+    assert unreadable(name=name, path="other") == f"other: no {stem} in it; there are: a.txt"
+    assert unreadable(name=name, path="none") == f"none: no {stem} in it"
 
 
 @pytest.mark.parametrize("end", ["", ".gz"])
@@ -132,17 +99,15 @@ def test_multi30k_is_read_from_its_own_files(tmp_path, monkeypatch, end):
     made = {"name": "multi30k", "path": "raw", "source": "en", "target": "de", "test": sets[2]}
     for test in sets[2:]:
         splits = open_corpus(made | {"test": test})
-        last = [pairs_of(getattr(splits, part))[-1][0] for part in PARTS]
+        last = [pairs_of(rows)[-1][0] for rows in parts(splits)]
         assert last == [sets[0], sets[1], test]
     french = pairs_of(open_corpus(made | {"source": "fr", "target": "en"}).valid)
     assert french[0] == ("one bird!", "one bird")
-    assert re.match(
-        r"raw: no train\.cs in it; there are: .*train\.de", refused(made | {"target": "cs"})
-    )
-    assert refused(made | {"test": "test_2018"}).startswith(
-        "raw: no test_2018.en in it; there are: te"
-    )
-    assert refused(made | {"path": "nowhere"}) == "nowhere: no train.en in it"
+    said = unreadable(**made | {"target": "cs"})
+    assert re.match(r"raw: no train\.cs in it; there are: .*train\.de", said)
+    said = unreadable(**made | {"test": "test_2018"})
+    assert said.startswith("raw: no test_2018.en in it; there are: te")
+    assert unreadable(**made | {"path": "nowhere"}) == "nowhere: no train.en in it"
 
 
 @pytest.mark.parametrize("name", ["{}.txt", "wiki.{}.tokens", "{}.txt.gz", "wiki.{}.tokens.gz"])
@@ -160,13 +125,8 @@ def test_wikitext_is_read_under_its_names_and_stripped(tmp_path, name):
 def test_a_missing_part_of_wikitext_is_named(tmp_path, part):
     for other in {*PARTS} - {part}:
         (tmp_path / f"wiki.{other}.tokens").write_text("line\n" * 3)
-    with pytest.raises(InputError, match=rf"no {part}\.txt in it; there are: wiki") as caught:
-        open_corpus({"name": "wikitext2", "path": str(tmp_path)})
-    assert "\n" not in str(caught.value)
-
-
-def word(number, form="a", upos="NOUN", xpos="NN"):
-    return "\t".join([str(number), form, form.lower(), upos, xpos, "_", "0", "root", "_", "_"])
+    said = unreadable(name="wikitext2", path=str(tmp_path))
+    assert said.startswith(f"{tmp_path}: no {part}.txt in it; there are: wiki")
 
 
 TREES = "\n".join(
@@ -194,9 +154,3 @@ def test_the_corpus_ud_ewt_takes_any_column(write, tmp_path, name, column):
         wanted = {"upos": ["SYM", part, "NUM"], "xpos": ["NN", part, "NN"], "deprel": ["root"] * 3}
         assert (row["words"], row["labels"]) == (["#", "sí", "n k"], wanted[column])
         assert {"upos", "xpos", "deprel"} - {*row} == {column}
-
-
-def test_a_missing_treebank_is_named(write, tmp_path):
-    write("a.txt", "a X\n")
-    with pytest.raises(InputError, match=r"no train\.conllu in it; there are: a\.txt"):
-        open_corpus({"name": "ud_ewt", "path": str(tmp_path)})

@@ -5,28 +5,9 @@ from __future__ import annotations
 import json
 from itertools import chain
 
-from zoo.data.corpora import open_corpus, splits
+from corpus_cases import disjoint, files, parts, texts
 
-PARTS = ("train", "valid", "test")
-
-
-def files(train, valid=None, test=None, text="text", label="label"):
-    return open_corpus(
-        {
-            "name": "files",
-            "train": train,
-            "valid": valid,
-            "test": test,
-            "text": text,
-            "label": label,
-        }
-    )
-
-
-def texts(splits):
-    """The texts of train, valid and test."""
-    return [[row["text"] for row in getattr(splits, part)] for part in PARTS]
-
+from zoo.data.corpora import splits
 
 NUMBERED = [(f"text {i}", str(i % 2)) for i in range(3000)]
 
@@ -63,9 +44,7 @@ def test_a_text_that_occurs_again_stays_on_its_side_whatever_else_is_in_the_row(
     rows = [(f"text {i % 500}", f"{i % 3}", i) for i in range(3000)]
     sides = texts(files(table("a.csv", rows, ("text", "label", "id"))))
     train, valid, test = map(set, sides)
-    assert not train & valid
-    assert not train & test
-    assert not valid & test
+    assert disjoint(sides)
     assert [len(side) for side in sides] == [6 * len(side) for side in (train, valid, test)]
 
 
@@ -81,7 +60,7 @@ def test_a_text_stays_on_its_side_where_enough_is_held_out(table, monkeypatch):
 def test_rows_without_a_text_are_held_out_by_all_they_hold(write):
     lines = [json.dumps({"words": ["w", str(i)], "tags": ["X", "Y"]}) for i in range(500)]
     splits = files(write("a.jsonl", "\n".join(lines)))
-    found = [[row["words"][1] for row in getattr(splits, part)] for part in PARTS]
+    found = [[row["words"][1] for row in rows] for rows in parts(splits)]
     assert sorted(chain(*found), key=int) == [str(i) for i in range(500)]
     assert 25 < len(found[1]) < 80
 

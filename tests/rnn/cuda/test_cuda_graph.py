@@ -10,6 +10,7 @@ import pytest
 import torch
 from lstm_cases import assert_same
 from pointwise_cases import (
+    RAGGED,
     error,
     exact,
     gradients,
@@ -24,7 +25,6 @@ from zoo.rnn.cuda import cuda_graph
 from zoo.rnn.cuda.buffers import Given
 from zoo.rnn.cuda.cuda_graph import CudaRecorder, GraphCache
 
-RAGGED = torch.tensor([2, 3])
 CPU = torch.device("cpu")
 WARNING = "CUDA graphs cannot be captured here, steps are launched singly: broken"
 
@@ -81,34 +81,33 @@ def install(monkeypatch):
 
 
 @interpreted
-@pytest.mark.parametrize("layer_norm", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("lengths", [None, RAGGED])
+@pytest.mark.parametrize(
+    ("layer_norm", "bias", "lengths"),
+    [(False, False, None), (False, True, RAGGED), (True, False, RAGGED), (True, True, None)],
+)
 def test_replayed_steps_are_the_launched_ones(install, layer_norm, bias, lengths):
     tape = install().recorder
-    for seed in range(3):
+    for seed in range(2):
         leaves = tensors(layer_norm=layer_norm, bias=bias, seed=seed)
-        each = None if lengths is None else (lengths + seed) % 4
+        each = None if lengths is None else (lengths + seed) % 3
         found = outcome(leaves, "captured", each, reverse=seed == 1)
         assert_same(found, outcome(leaves, "fused", each, reverse=seed == 1))
         assert error(found, exact(leaves, each, reverse=seed == 1)) < 1e-5
-    assert (tape.recorded, tape.replayed) == (2, 6)
+    assert (tape.recorded, tape.replayed) == (2, 4)
 
 
 @interpreted
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_replayed_steps_are_the_launched_ones_in_16_bits(install, dtype):
+def test_replayed_steps_are_the_launched_ones_in_16_bits(install):
     install()
     for seed in range(2):
-        leaves = tensors(layer_norm=True, seed=seed, dtype=dtype)
+        leaves = tensors(layer_norm=True, seed=seed, dtype=torch.bfloat16)
         assert_same(outcome(leaves, "captured", RAGGED), outcome(leaves, "fused", RAGGED))
 
 
 @interpreted
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_backward_of_the_first_call_after_others_is_right(install, layer_norm):
+def test_backward_of_the_first_call_after_others_is_right(install):
     install()
-    calls = [tensors(layer_norm=layer_norm, seed=seed) for seed in range(3)]
+    calls = [tensors(seed=seed) for seed in range(3)]
     wanted = [outcome(leaves, "fused", RAGGED) for leaves in calls]
     results = [run(leaves, "captured", RAGGED) for leaves in calls]
     for place in (0, 2, 1):
@@ -191,7 +190,7 @@ def test_the_cases_used_longest_ago_are_dropped(install):
 
 @interpreted
 def test_the_bytes_of_all_buffers_are_bounded(install):
-    shapes = [tensors(time, 1, 3) for time in (1, 2, 3, 20)]
+    shapes = [tensors(time, 1, 3) for time in (1, 2, 3, 9)]
     sizes = [
         cuda_graph.Case(time, 1, 3, torch.float32, True, False, False).nbytes for time in (1, 2, 3)
     ]
@@ -248,7 +247,7 @@ def test_after_a_failed_capture_steps_are_launched_and_one_warning_says_so(
     install, caplog, fail_at
 ):
     cache = install(Tape(fail_at))
-    leaves, other = tensors(layer_norm=True), tensors(2, layer_norm=True)
+    leaves, other = tensors(), tensors(1)
     wanted = outcome(leaves, "fused", RAGGED)
     for _ in range(2):
         assert_same(outcome(leaves, "captured", RAGGED), wanted)

@@ -1,4 +1,4 @@
-"""The kernels of a step compute what the reference computes, in Triton's interpreter."""
+"""The kernels of a step compute what the reference does, in Triton's interpreter and on a GPU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lstm_cases import LENGTHS, assert_same, case, everything
+from lstm_cases import LENGTHS, assert_same, case, everything, needs_gpu, rows_of
 from pointwise_cases import (
     INTERPRETED,
+    RAGGED,
     error,
     exact,
     gradients,
@@ -23,10 +25,12 @@ from pointwise_cases import (
     outcome,
     run,
     tensors,
+    weights_of,
 )
 
+from zoo import LSTM
 from zoo.rnn import lstm_hoisted
-from zoo.rnn.cuda import lstm_cuda
+from zoo.rnn.cuda import cuda_graph, lstm_cuda
 from zoo.rnn.cuda.buffers import (
     Given,
     Kept,
@@ -36,13 +40,24 @@ from zoo.rnn.cuda.buffers import (
     forward_buffers,
 )
 
-RAGGED = torch.tensor([2, 3])
 FILES = ("rnn/cuda/test_lstm_cuda.py", "rnn/cuda/test_cuda_graph.py")
+# Every kernel: with bias, layer norm and padding or without; every second one runs in reverse.
+VARIANTS = itertools.product((True, False), (False, True), (None, torch.tensor([1, 2])))
 grid = pytest.mark.parametrize(
     ("bias", "layer_norm", "lengths", "reverse"),
-    list(itertools.product((True, False), (False, True), (None, RAGGED), (False, True))),
+    [(*each, (each[0] + each[1] + (each[2] is None)) % 2 == 1) for each in VARIANTS],
 )
 norms = pytest.mark.parametrize("layer_norm", [False, True])
+LIMITS = {torch.float32: 2e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+kernels = pytest.mark.parametrize("steps", ["fused", "captured"])
+
+
+def gpu(test):
+    """Mark a test that runs on a GPU, without TF32."""
+    marks = (pytest.mark.gpu, needs_gpu, needs_triton, pytest.mark.usefixtures("exact_products"))
+    for mark in marks:
+        test = mark(test)
+    return test
 
 
 @pytest.mark.skipif(INTERPRETED, reason="runs here")
@@ -65,16 +80,16 @@ def test_in_the_interpreter():
 @interpreted
 @grid
 def test_results_and_gradients_are_the_references(bias, layer_norm, lengths, reverse):
-    leaves = tensors(bias=bias, layer_norm=layer_norm)
+    leaves = tensors(2, 2, bias=bias, layer_norm=layer_norm)
     found = outcome(leaves, "fused", lengths, reverse)
     assert error(found, exact(leaves, lengths, reverse)) < 1e-5
     assert all(part.any() for part in found.values())
 
 
 @interpreted
-@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@settings(max_examples=4, deadline=None, derandomize=True, database=None)
 @given(
-    lengths=st.lists(st.integers(0, 4), min_size=1, max_size=3),
+    lengths=st.lists(st.integers(0, 2), min_size=1, max_size=2),
     hidden=st.integers(1, 40),
     size=st.integers(1, 5),
     layer_norm=st.booleans(),
@@ -83,7 +98,7 @@ def test_results_and_gradients_are_the_references(bias, layer_norm, lengths, rev
 )
 def test_random_shapes_too(lengths, hidden, size, layer_norm, reverse, zero):
     options = {"layer_norm": layer_norm and hidden > 2, "zero": zero}
-    leaves = tensors(4, len(lengths), hidden, size, **options)
+    leaves = tensors(2, len(lengths), hidden, size, **options)
     found = outcome(leaves, "fused", torch.tensor(lengths), reverse)
     assert error(found, exact(leaves, torch.tensor(lengths), reverse)) < 1e-5
 
@@ -96,19 +111,15 @@ def test_one_step_of_one_row(layer_norm):
 
 
 @interpreted
-@norms
-@pytest.mark.parametrize("hidden", [513, 1030])
+@pytest.mark.parametrize(("layer_norm", "hidden"), [(False, 1030), (True, 513)])
 def test_many_units_are_several_blocks_or_one_wide_one(layer_norm, hidden):
-    leaves = tensors(2, 2, hidden, layer_norm=layer_norm)
-    assert (
-        error(outcome(leaves, "fused", torch.tensor([1, 2])), exact(leaves, torch.tensor([1, 2])))
-        < 1e-5
-    )
+    leaves = tensors(hidden=hidden, layer_norm=layer_norm)
+    assert error(outcome(leaves, "fused", RAGGED), exact(leaves, RAGGED)) < 1e-5
 
 
 @interpreted
 def test_gates_that_are_shut_stay_finite_and_small_numbers_keep_their_digits():
-    leaves = tensors(2, 2, 4)
+    leaves = tensors(hidden=4)
     with torch.no_grad():
         for scale, name in ((200, "b_ih"), (1e-4, "c_0")):
             leaves[name] *= scale
@@ -126,8 +137,8 @@ def test_gates_that_are_shut_stay_finite_and_small_numbers_keep_their_digits():
 @norms
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)])
 def test_in_16_bits_it_is_as_exact_as_the_loop(layer_norm, dtype, limit):
-    leaves = tensors(5, 3, 20, layer_norm=layer_norm, dtype=dtype)
-    lengths = torch.tensor([5, 2, 4])
+    leaves = tensors(3, 2, 20, layer_norm=layer_norm, dtype=dtype)
+    lengths = torch.tensor([3, 2])
     wanted = exact(leaves, lengths)
     found = outcome(leaves, "fused", lengths)
     loop = outcome(leaves, "loop", lengths)
@@ -137,20 +148,23 @@ def test_in_16_bits_it_is_as_exact_as_the_loop(layer_norm, dtype, limit):
 
 @interpreted
 def test_the_cell_is_summed_in_float32():
-    leaves = tensors(64, 1, 2, bias=False, dtype=torch.bfloat16)
-    with torch.no_grad():  # i = f = 1 nearly, g = 0.01: bf16 would stop adding at 2
-        for name in ("w_hh", "w_ih", "h_0", "c_0", "x"):
+    leaves = tensors(16, 1, 2, bias=False, dtype=torch.bfloat16)
+    with torch.no_grad():  # i = f = 1 nearly, g = 0.005: in bf16 a sum of 3 would stay as it is
+        for name in ("w_hh", "w_ih", "h_0", "x"):
             leaves[name].zero_()
+        leaves["c_0"].fill_(3)
         leaves["x"][..., 0] = 1
-        leaves["w_ih"][:4, 0], leaves["w_ih"][4:6, 0] = 9, 0.05
-    assert error({"c_n": run(leaves, "fused")[2]}, {"c_n": exact(leaves)["c_n"]}) < 5e-3
-    assert run(leaves, "fused")[2].min() > 3
+        leaves["w_ih"][:4, 0], leaves["w_ih"][4:6, 0] = 9, 0.005
+        c_n = run(leaves, "fused")[2]
+    assert choose(leaves) == "fused"  # the loop would hide a wrong dtype
+    assert error({"c_n": c_n}, {"c_n": exact(leaves)["c_n"]}) < 5e-3
+    assert c_n.min() > 3.04
 
 
 @interpreted
 @norms
 def test_under_autocast_it_is_near_the_loop(layer_norm):
-    leaves = tensors(4, 3, 8, layer_norm=layer_norm)
+    leaves = tensors(layer_norm=layer_norm)
     with torch.autocast("cpu", torch.bfloat16):
         found, wanted = (outcome(leaves, steps) for steps in ("fused", "loop"))
     assert found["output"].dtype == wanted["output"].dtype == torch.bfloat16
@@ -159,9 +173,8 @@ def test_under_autocast_it_is_near_the_loop(layer_norm):
 
 
 @interpreted
-@norms
-def test_results_repeat_bit_for_bit_and_backward_can_run_twice(layer_norm):
-    leaves = tensors(layer_norm=layer_norm)
+def test_results_repeat_bit_for_bit_and_backward_can_run_twice():
+    leaves = tensors(layer_norm=True)
     wanted = outcome(leaves, "fused", RAGGED)
     assert_same(outcome(leaves, "fused", RAGGED), wanted)
     results = run(leaves, "fused", RAGGED)
@@ -173,9 +186,9 @@ def test_results_repeat_bit_for_bit_and_backward_can_run_twice(layer_norm):
 @interpreted
 def test_each_row_sums_its_own_gradient_of_the_norms():
     """Programs run side by side on a GPU. The interpreter runs them in turn and hides a race."""
-    every = sums_of_norms(tensors(3, 3, 5, layer_norm=True))
-    for row in range(3):
-        leaves = tensors(3, 3, 5, layer_norm=True)
+    every = sums_of_norms(tensors(2, 2, layer_norm=True))
+    for row in range(2):
+        leaves = tensors(2, 2, layer_norm=True)
         for name in ("x", "h_0", "c_0"):
             leaves[name] = leaves[name][..., row : row + 1, :]
         for found, wanted in zip(sums_of_norms(leaves), every, strict=True):
@@ -247,11 +260,11 @@ def test_only_some_results_are_read():
 
 
 @interpreted
-@norms
-def test_a_whole_lstm_runs_on_the_kernels(monkeypatch, layer_norm):
-    options = {"engine": "hoisted", "layer_norm": layer_norm, "dtype": torch.float32}
-    given = case(2, True, True, **options)
-    wanted = everything(*given, LENGTHS)
+def test_a_whole_lstm_runs_on_the_kernels(monkeypatch):
+    lstm, x, state = case(1, True, True, engine="hoisted", layer_norm=True, dtype=torch.float32)
+    rows = [0, 2]
+    given = lstm, x[rows, :3], rows_of(state, rows), LENGTHS[rows]
+    wanted = everything(*given)
     seen = []
 
     def fused(*arguments):
@@ -260,13 +273,13 @@ def test_a_whole_lstm_runs_on_the_kernels(monkeypatch, layer_norm):
 
     loop = lstm_hoisted.run
     monkeypatch.setattr(lstm_hoisted, "run", fused)
-    assert_same(everything(*given, LENGTHS), wanted, 1e-5)
-    assert seen == ["fused"] * 4
+    assert_same(everything(*given), wanted, 1e-5)
+    assert seen == ["fused"] * 2
 
 
 @interpreted
 @pytest.mark.parametrize("steps", ["fused", "captured"])
-def test_what_the_kernels_do_not_cover_runs_in_the_loop(steps):
+def test_what_the_kernels_do_not_cover_runs_in_the_loop(monkeypatch, steps):
     def chosen(leaves, w_hr=None):
         weights = lstm_hoisted.Weights(
             leaves["w_ih"], leaves["w_hh"], None, None, w_hr, leaves["scale"], leaves["shift"]
@@ -278,7 +291,9 @@ def test_what_the_kernels_do_not_cover_runs_in_the_loop(steps):
     assert chosen(usual, w_hr=torch.zeros(5, 5)) == "loop"
     assert chosen(tensors(dtype=torch.float64)) == "loop"
     assert chosen(tensors(batch=0)) == "loop"
-    assert chosen(tensors(1, 1, 4097, 1, layer_norm=True)) == "loop"
+    for widest, wanted in ((4, "loop"), (5, "fused")):
+        monkeypatch.setattr(lstm_cuda, "WIDEST", widest)
+        assert chosen(tensors(hidden=5, layer_norm=True)) == wanted
     assert chosen(usual | {"x": usual["x"].detach().as_subclass(Other)}) == "loop"
     for dtype in (torch.float64, torch.float32):
         leaves = tensors(batch=0 if dtype == torch.float32 else 2, dtype=dtype)
@@ -350,3 +365,203 @@ def test_importing_zoo_does_not_import_triton():
         "assert 'triton' not in sys.modules",
     )
     subprocess.run([sys.executable, "-c", "; ".join(lines)], cwd=ROOT, check=True)
+
+
+@pytest.fixture
+def exact_products():
+    """No TF32 while a test runs; afterwards no graphs, and none that failed."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    yield
+    torch.backends.cuda.matmul.fp32_precision = before
+    cache = cuda_graph.graphs(torch.device("cuda", torch.cuda.current_device()))
+    assert cache is not None
+    assert not cache.failed
+    cuda_graph.clear()
+
+
+def on_the_gpu(time=7, batch=4, hidden=96, size=40, **options):
+    return tensors(time, batch, hidden, size, device="cuda", **options)
+
+
+def ragged(leaves):
+    """Lengths from 1 to all steps."""
+    time, batch, _ = leaves["x"].shape
+    return torch.arange(batch) * 3 % time + 1
+
+
+def chosen_on_the_gpu(leaves, steps):
+    return lstm_hoisted.choose_steps(steps, leaves["x"], weights_of(leaves), None)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+@pytest.mark.parametrize("steps", ["loop", "fused", "captured"])
+@pytest.mark.parametrize(
+    ("layer_norm", "padded", "reverse"), list(itertools.product((False, True), repeat=3))
+)
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 1), (5, 100), (32, 512)])
+def test_on_a_gpu_results_and_gradients_are_the_references(
+    dtype, steps, layer_norm, padded, reverse, batch, hidden
+):
+    layer_norm = layer_norm and hidden > 1
+    leaves = on_the_gpu(9, batch, hidden, layer_norm=layer_norm, dtype=dtype)
+    lengths = ragged(leaves) if padded else None
+    assert chosen_on_the_gpu(leaves, steps) == steps
+    wanted = exact(leaves, lengths, reverse)
+    for _ in range(2):
+        found = outcome(leaves, steps, lengths, reverse)
+        assert {part.dtype for part in found.values()} == {dtype}
+        assert error(found, wanted) < LIMITS[dtype]
+    if steps == "captured":
+        cache = cuda_graph.graphs(leaves["x"].device)
+        entry = next(iter(cache._entries.values()))
+        assert entry.run_forward is not None
+        assert entry.run_backward is not None
+
+
+@gpu
+@kernels
+@norms
+def test_on_a_gpu_many_units(steps, layer_norm):
+    leaves = on_the_gpu(3, 2, 4096 if layer_norm else 2500, 8, layer_norm=layer_norm)
+    assert error(outcome(leaves, steps, ragged(leaves)), exact(leaves, ragged(leaves))) < 2e-4
+
+
+@gpu
+@kernels
+@norms
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+def test_on_a_gpu_results_repeat_bit_for_bit(steps, layer_norm, dtype):
+    leaves = on_the_gpu(50, 32, 512, 128, layer_norm=layer_norm, dtype=dtype)
+    wanted = outcome(leaves, steps, ragged(leaves))
+    for _ in range(3):
+        assert_same(outcome(leaves, steps, ragged(leaves)), wanted)
+
+
+@gpu
+@norms
+def test_on_a_gpu_replayed_steps_are_the_launched_ones(layer_norm):
+    for seed in range(3):
+        leaves = on_the_gpu(layer_norm=layer_norm, seed=seed)
+        found = outcome(leaves, "captured", ragged(leaves))
+        assert_same(found, outcome(leaves, "fused", ragged(leaves)), 1e-5)
+
+
+@gpu
+@norms
+def test_on_a_gpu_backward_of_the_first_call_after_others_is_right(layer_norm):
+    calls = [on_the_gpu(layer_norm=layer_norm, seed=seed) for seed in range(3)]
+    wanted = [exact(leaves) for leaves in calls]
+    results = [run(leaves, "captured") for leaves in calls]
+    for place in (0, 2, 1):
+        found = dict(zip(("output", "h_n", "c_n"), results[place], strict=True))
+        found |= gradients(results[place], calls[place], retain_graph=True)
+        assert error(found, wanted[place]) < 2e-4
+
+
+@gpu
+def test_threads_with_streams_of_their_own():
+    calls = [on_the_gpu(40, 16, 256, layer_norm=True, seed=seed) for seed in range(3)]
+    calls.append(on_the_gpu(30, 16, 256, layer_norm=True, seed=4))
+    wanted = [exact(leaves) for leaves in calls]
+    torch.cuda.synchronize()
+    problems = []
+
+    def work(place):
+        try:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                for _ in range(10):
+                    found = outcome(calls[place], "captured")
+                    torch.cuda.current_stream().synchronize()
+                    assert error(found, wanted[place]) < 2e-4
+        except BaseException as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+
+
+@gpu
+@norms
+def test_an_lstm_captures_its_second_call_and_trains_like_the_loop(monkeypatch, layer_norm):
+    """Two layers, both directions, under autocast, batches of three shapes."""
+    losses = {}
+    original = lstm_hoisted.run
+    for steps in ("loop", "auto"):
+        monkeypatch.setattr(
+            lstm_hoisted, "run", lambda *given, steps=steps: original(*given, steps)
+        )
+        torch.manual_seed(3)
+        lstm = LSTM(
+            32,
+            64,
+            2,
+            bidirectional=True,
+            batch_first=True,
+            engine="hoisted",
+            layer_norm=layer_norm,
+            device="cuda",
+        )
+        optimizer = torch.optim.SGD(lstm.parameters(), lr=0.05)
+        scaler = torch.amp.GradScaler("cuda", init_scale=1024.0)
+        losses[steps] = []
+        for number in range(9):
+            draw = torch.Generator().manual_seed(number)
+            x = torch.randn(8, 12 + number % 3, 32, generator=draw).cuda()
+            lengths = torch.randint(1, x.size(1) + 1, (8,), generator=draw)
+            with torch.autocast("cuda", torch.float16):
+                output, (h_n, c_n) = lstm(x, lengths=lengths)
+                loss = (output.float() - 0.3).square().mean() + h_n.mean() + c_n.mean()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            losses[steps].append(loss.item())
+    torch.testing.assert_close(losses["auto"], losses["loop"], rtol=2e-3, atol=2e-3)
+    assert len(cuda_graph.graphs(x.device)) == 3
+
+
+@gpu
+@norms
+def test_a_caller_can_capture_the_kernels_in_a_graph_of_its_own(layer_norm):
+    leaves = {
+        name: None if leaf is None else leaf.detach()
+        for name, leaf in on_the_gpu(layer_norm=layer_norm).items()
+    }
+    wanted = run(leaves, "fused")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        run(leaves, "auto")
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = run(leaves, "auto")
+    graph.replay()
+    assert_same(found, wanted, 1e-5)
+
+
+@gpu
+def test_buffers_are_bounded_and_freed():
+    torch.cuda.synchronize()
+    run(on_the_gpu(2, 2, 8, 4), "captured")
+    cuda_graph.clear()
+    before = torch.cuda.memory_allocated()
+    for time in range(1, 40):
+        run(on_the_gpu(time, 4, 64, 4, layer_norm=True), "captured")
+    assert len(cuda_graph.graphs(torch.device("cuda", 0))) == cuda_graph.MOST_CASES
+    cuda_graph.clear()
+    assert torch.cuda.memory_allocated() <= before + (1 << 20)
+
+
+@gpu
+def test_the_loop_runs_what_the_kernels_do_not_cover():
+    leaves = on_the_gpu(dtype=torch.float64)
+    assert chosen_on_the_gpu(leaves, "auto") == "loop"
+    assert error(outcome(leaves, "auto"), exact(leaves)) < 1e-10
+    assert chosen_on_the_gpu(on_the_gpu(), "auto") == "captured"

@@ -36,7 +36,10 @@ from zoo.model_folder import verify
 from zoo.model_folder.verify import read_expected
 from zoo.nn.cross_entropy import linear_cross_entropy
 from zoo.rnn.lstm import LSTM
-from zoo.training import build, pipeline
+from zoo.training import pipeline
+from zoo.training.build import build
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
 from zoo.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,6 +48,7 @@ INI = """\
 addopts = --import-mode=importlib
 markers =
     gpu: needs a CUDA device
+    timeout: seconds that a test may take, for a plugin that may be missing
 filterwarnings =
     error
     ignore:Please use the new API
@@ -447,9 +451,10 @@ def saved(setting: Setting) -> Iterator[dict[str, Any]]:
         f"device={setting.device}",
     ]
     settings = check(compose(["task=classify", *words]))
-    splits = build.open_rows(settings, build.check_options(settings)[0])
+    options = options_of(settings)
+    splits = open_rows(settings, options.kind)
     torch.manual_seed(1)
-    task = build.build(settings, splits).to(torch.device(setting.device)).eval()
+    task = build(options, settings, splits).to(torch.device(setting.device)).eval()
     texts = [row["text"] for row in splits.test]
     with tempfile.TemporaryDirectory() as folder:
         task.save(folder)

@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,10 @@ from zoo.data.stream import HALVED
 from zoo.hub.retrain import FORMS
 from zoo.loading import load
 from zoo.task import Task
-from zoo.training import build, loop, pipeline
+from zoo.training import loop, pipeline
+from zoo.training.build import build
+from zoo.training.options import options_of
+from zoo.training.rows import encode_rows, open_rows
 from zoo.training.state import TrainingState
 
 # Merity et al.'s AWD-LSTM has layers of 400-1150-1150-400 and tied embeddings. Here all layers have
@@ -138,13 +141,13 @@ def _words(setting: Setting, precision: str) -> list[str]:
 def _prepared(setting: Setting, precision: str, folder: Path) -> Prepared:
     settings = check(compose(_words(setting, precision)))
     accelerator, precision = pipeline.set_up_process(settings)
-    splits = build.open_rows(settings, build.check_options(settings)[0])
-    task = build.build(settings, splits)
+    options = options_of(settings)
+    splits = open_rows(settings, options.kind)
+    task = build(options, settings, splits)
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     stores = {
-        part: build.encode(task, rows, folder / "encoded" / part) for part, rows in parts.items()
+        part: encode_rows(task, rows, folder / "encoded" / part) for part, rows in parts.items()
     }
-    task.prepare(stores["train"])
     return Prepared(settings, accelerator, precision, splits, task, stores)
 
 
@@ -164,12 +167,9 @@ def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
     steps = timed or warm
     step = _seconds(lambda: [loop.step(training, numbers) for numbers in steps], task) / len(steps)
     judged = training.evaluated_task
-    judged.comparing_epochs = True
-    evaluation = _seconds(lambda: loop.evaluate(judged, *made.valid, made.accelerator), task)
-    judged.comparing_epochs = False
+    evaluation = _seconds(lambda: _validate(judged, made), task)
     made.accelerator.free_memory()  # it would unscale the gradients for each optimizer it knows
     task.load_state_dict(first)
-    task.carried_state = None
     torch.set_rng_state(random)
     steps_per_epoch = made.stores["train"].progress() / settings.batch_tokens / (1 - HALVED / 2)
     epoch = step * steps_per_epoch + evaluation
@@ -183,6 +183,11 @@ def _estimate(made: Prepared, setting: Setting) -> dict[str, Any]:
         "seconds_left": left,
         "epochs": max(1, min(most, int(left / epoch))),
     }
+
+
+def _validate(task: Task, made: Prepared) -> dict[str, float]:
+    """Return metrics on the validation rows, computed as they are to compare epochs."""
+    return loop.evaluate(task, *made.valid, made.accelerator, "validate")[0]
 
 
 def _seconds(call: Any, task: Task) -> float:
@@ -235,7 +240,7 @@ def _training(
 ) -> Iterator[dict[str, Any]]:
     """Train, and yield each epoch's metrics. The task holds the best epoch's weights afterwards."""
     began, task, chosen = time.time(), made.task, made.settings
-    settings = chosen.train.model_copy(update={"epochs": estimate["epochs"]})
+    settings = replace(chosen.train, epochs=estimate["epochs"])
     between = KEPT * estimate["epochs"] * estimate["epoch_seconds"]
     training = TrainingState(task, made.stores["train"], settings, chosen.seed, made.accelerator)
     progress, before = training.progress, time.time()
@@ -273,9 +278,7 @@ def _facts(training: TrainingState) -> dict[str, Any]:
 def _tested(made: Prepared, setting: Setting, keeper: Keeper) -> Iterator[dict[str, Any]]:
     """Evaluate the kept model on the validation rows, and once on the test rows if time is left."""
     task = load(keeper.folder, setting.device)
-    task.comparing_epochs = True
-    yield {"valid_int8": loop.evaluate(task, *made.valid, made.accelerator)[0]}
-    task.comparing_epochs = False
+    yield {"valid_int8": _validate(task, made)}
     if setting.left() < TEST * setting.seconds:
         yield {"note": "no time was left for the test rows"}
         return

@@ -9,13 +9,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from zoo.config import arguments
 from zoo.data.corpora.builtin import cldr, pydoc
 from zoo.data.corpora.files import columns, files, parallel, text
 from zoo.data.corpora.huggingface import hub
 from zoo.data.corpora.public import imdb, multi30k, sst2, ud_ewt, wikitext2
 from zoo.data.corpora.splits import Splits
 from zoo.errors import InputError
+from zoo.option_classes import arguments
 
 __all__ = ["CORPORA", "Splits", "open_corpus"]
 

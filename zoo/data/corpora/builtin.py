@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Literal
 
-from zoo.config import Count
 from zoo.data.cldr import documents as _cldr
 from zoo.data.cldr import labelled_fields, translations
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
+from zoo.option_classes import Count
 
 
 def cldr(

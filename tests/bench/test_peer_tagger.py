@@ -1,44 +1,30 @@
-"""The tagging benchmark writes complete cases, and both of its sides compute the same thing."""
+"""The tutorials' tagger computes what ours does, and spells the same words."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from conftest import DATA, SMALL, settings
+from conftest import DATA, settings
 
-from zoo.bench.__main__ import main
 from zoo.bench.peer_tagger import PackedTagger, Spelt
 from zoo.data import readers
-from zoo.data.corpora import open_corpus
-from zoo.data.dataset import Batch
-from zoo.training import build
-
-WORDS = ["data=files", f"data.train={DATA / 'tag.jsonl'}", *SMALL]
+from zoo.data.batch import Batch
+from zoo.training.build import build
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
 
 
 @pytest.fixture(scope="module")
 def task():
     torch.manual_seed(0)
     chosen = settings(None, task="tag")
-    return build.build(chosen, open_corpus(chosen.data)).eval()
+    options = options_of(chosen)
+    return build(options, chosen, open_rows(chosen, options.kind)).eval()
 
 
 def batch(task, count=9) -> Batch:
     some = list(readers.read(DATA / "tag.jsonl"))[:count]
-    return Batch.collate([task.encode(row) for row in some], range(count))
-
-
-def test_the_file_has_all_cases(tmp_path, capsys):
-    path = tmp_path / "bench.json"
-    assert main(["tag", *WORDS, "--json", str(path), "--rounds", "1"]) == 0
-    cases = json.loads(path.read_text())["cases"]
-    names = [case["name"] for case in cases]
-    assert "training step, fp32 against packed fp32" in names
-    assert names[-1].startswith("prediction, ")
-    assert {case["unit"] for case in cases} == {"words/s"}
-    assert all(case["ratio"] == pytest.approx(case["ours"] / case["peer"]) for case in cases)
+    return task.collate([task.encode(row) for row in some])
 
 
 def test_the_tutorials_way_spells_every_word_where_it_stands(task):
@@ -47,7 +33,7 @@ def test_the_tutorials_way_spells_every_word_where_it_stands(task):
     assert len(spelt.letters) == int(some.lengths.sum())
     words = [w for row in list(readers.read(DATA / "tag.jsonl"))[:9] for w in row["words"]]
     for word, letters, length in zip(words, spelt.letters, spelt.letter_lengths, strict=True):
-        assert letters[:length].tolist() == task.alphabet.encode([word])[:-1]
+        assert letters[:length].tolist() == task.processors["characters"].encode([word])[:-1]
         assert not letters[length:].any()
 
 
@@ -60,7 +46,7 @@ def test_with_the_same_weights_both_sides_give_the_same_logits(task):
         lstm.input_size,
         lstm.hidden_size,
         lstm.num_layers,
-        len(task.alphabet),
+        len(task.processors["characters"]),
         letters.lstm.input_size,
         letters.lstm.hidden_size,
         len(task.labels),
@@ -73,12 +59,5 @@ def test_with_the_same_weights_both_sides_give_the_same_logits(task):
     peer.mix.weight.copy_(task.speller.project.weight)
     peer.mix.bias.zero_()
     found, wanted = peer(Spelt.of(some)), task(some)
-    real = task.word_mask(some)
+    real = some.target_mask
     torch.testing.assert_close(found[real], wanted[real], atol=1e-5, rtol=1e-5)
-
-
-def test_pieces_of_words_are_not_what_the_tutorial_reads(capsys):
-    words = [word for word in WORDS if not word.startswith("tokenizer")]
-    kind = ["task.words=subword", "tokenizer.kind=characters", "tokenizer.min_count=1"]
-    assert main(["tag", *words, *kind, "--rounds", "1"]) == 2
-    assert "task.words=word+char" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""`--cfg`, and `--help` of one task: options with their values, and where the values come from."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import fields
+from typing import Any
+
+from zoo.config import SECTIONS, Settings, sources
+from zoo.evaluation.config import EvaluationConfig
+from zoo.generation.config import GenerationConfig
+from zoo.model_folder.verify import read_config
+from zoo.nn.backbone import BackboneConfig
+from zoo.option_classes import as_text, option_names, options
+from zoo.registry import find, resolve
+
+WIDTH = 96  # columns of a line
+
+
+def of_task(setting: str) -> str:
+    """The options of one task, with defaults and descriptions."""
+    name = resolve([setting])[0].partition("=")[2]
+    kind = find(name)
+    docstring = (kind.__doc__ or "").strip().partition("\n")[0]
+    reads = getattr(kind, "reads", None)
+    lines = [f"task={name}: {docstring}"]
+    if isinstance(reads, str):
+        lines.append(f"reads {reads}: {kind.why}.")
+    lines.append(f"columns: {', '.join(kind.training_columns)}")
+    for section, owner in (("task", kind.config_class), ("generation", GenerationConfig)):
+        if section == "generation" and "generation" not in option_names(kind.config_class):
+            continue
+        lines += ["", f"{section} options ({owner.__name__}):", ""]
+        for option in options(owner):
+            if option.name == "generation":
+                continue
+            lines.append(f"  {section}.{option.name}={as_text(option.default)}    {option.type}")
+            lines += textwrap.wrap(
+                option.description, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
+    return "\n".join(lines)
+
+
+def print_settings(given: list[str], settings: Settings) -> None:
+    """Print every setting as YAML; a comment behind each says where its value comes from."""
+    for section, rows in _settings_table(given, settings).items():
+        if section:
+            print(f"{section}:")
+        for name, value, source in rows:
+            line = f"{'  ' if section else ''}{name}: {as_text(value)}"
+            print(f"{line:<44} # {source}")
+
+
+def _settings_table(given: list[str], settings: Settings) -> dict[str, list[tuple[str, Any, str]]]:
+    """Of each section, "" for the run's own settings: name, value and source of each setting."""
+    origin = sources(given)
+    kind = find(settings.task["name"])
+    owners: dict[str, Any] = {
+        "task": kind.config_class(**{k: v for k, v in settings.task.items() if k != "name"}),
+        "backbone": BackboneConfig(**settings.backbone),
+        "tokenizer": settings.tokenizer,
+        "train": settings.train,
+        "generation": GenerationConfig(**settings.generation),
+        "evaluate": EvaluationConfig(**settings.evaluate),
+    }
+    if "generation" not in option_names(kind.config_class):
+        del owners["generation"]
+    brought: dict[str, str] = {}
+    if settings.model is not None:
+        del owners["tokenizer"]
+        brought = _brought_by(settings.model, owners, settings, origin)
+    table: dict[str, list[tuple[str, Any, str]]] = {"": []}
+    for name in Settings.model_fields:
+        if name not in SECTIONS:
+            source = origin.get(name, "default of Settings")
+            table[""].append((name, getattr(settings, name), source))
+    for section in ("task", "data"):
+        table[section] = [
+            (name, value, origin.get(f"{section}.{name}", "command line"))
+            for name, value in getattr(settings, section).items()
+            if section == "data" or name == "name"
+        ]
+    for section, config in owners.items():
+        rows = table.setdefault(section, [])
+        default = f"default of {type(config).__name__}"
+        for field in fields(config):
+            if field.name != "generation" or section != "task":
+                key = f"{section}.{field.name}"
+                source = brought.get(key) or origin.get(key, default)
+                rows.append((field.name, getattr(config, field.name), source))
+    return table
+
+
+def _brought_by(
+    model: str, owners: dict[str, Any], settings: Settings, origin: dict[str, str]
+) -> dict[str, str]:
+    """Put a model's own options into `owners`; return the source of each, by its full name."""
+    saved = read_config(model)
+    owners["backbone"] = BackboneConfig(**saved["backbone"])
+    own = dict(saved.get("config", saved.get("options", {})))
+    own.pop("generation", None)
+    if "config" in saved:
+        owners["task"] = type(owners["task"])(**own)
+    names = [f"task.{name}" for name in own]
+    names += [f"backbone.{name}" for name in saved["backbone"]]
+    names += [
+        f"generation.{name}"
+        for name in settings.generation
+        if origin.get(f"generation.{name}") != "command line"
+    ]
+    return dict.fromkeys(names, f"model {model}")

@@ -1,0 +1,53 @@
+"""Settings of evaluation and prediction: batches, windows of a stream, and measures of perplexity."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from zoo.option_classes import Count, Positive, Share, checked_dataclass
+
+
+@checked_dataclass
+class EvaluationConfig:
+    """Settings of evaluation and prediction.
+
+    Dynamic evaluation and the neural cache are additional measures of perplexity, each reported
+    apart. Their defaults were chosen on the validation part of WikiText-2.
+    """
+
+    section: ClassVar[str] = "evaluate"
+
+    batch_tokens: Count = 1 << 15
+    """At most so many steps in a batch, padding included."""
+
+    batch_rows: Count = 256
+    """At most so many rows in a batch."""
+
+    columns: Count = 64
+    """Columns into which a stream is cut while epochs are compared; more are faster."""
+
+    window: Count = 512
+    """Steps of a stream per call of the model."""
+
+    dynamic: bool = False
+    """Dynamic evaluation: update the weights after each scored segment."""
+
+    dynamic_steps: Count = 20
+    """Tokens of a segment."""
+
+    dynamic_rate: Positive = 1e-3
+    """Learning rate of dynamic evaluation."""
+
+    dynamic_decay: Share = 0.0
+    """Decay towards the trained weights, per update."""
+
+    cache: Annotated[int, Field(ge=0)] = 0
+    """Tokens in the neural cache; 0 is no cache."""
+
+    cache_share: Share = 0.15
+    """Weight of the cache's distribution."""
+
+    cache_sharpness: Positive = 0.1
+    """Factor of the dot products in the cache."""

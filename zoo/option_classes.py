@@ -1,0 +1,237 @@
+"""Option classes: frozen dataclasses whose values are checked when they are constructed.
+
+Each option has its default and its description in one place, the class. The command line, Python
+and `--help` read them from there. The arguments of functions are checked in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.fields import FieldInfo
+
+from zoo.errors import InputError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+# Earlier names of settings -> present names, for error messages.
+EARLIER_NAMES = {
+    "search": "generation",
+    "search.beam": "generation.beam_size",
+    "generation.beam": "generation.beam_size",
+    "train.average": "train.ema_decay",
+    "train.clip": "train.grad_clip",
+    "train.share": "train.fraction",
+    "train.vectors": "train.init_embeddings",
+}
+
+FORBID = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+Class = TypeVar("Class")
+
+
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
+def checked_dataclass(cls: type[Class]) -> type[Class]:
+    """Make a frozen dataclass whose values are checked when an object is constructed.
+
+    A field's type gives its range; the docstring behind a field is its description. A nested option
+    class also takes a dict. A wrong value raises InputError, `generation.stop=END: Input should be
+    a valid tuple`; the class attribute `section` is the first part of that place.
+    """
+    checked: Any = pydantic_dataclass(frozen=True, config=OPTIONS)(cls)
+    construct = checked.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: Any, /, *values: Any, **named: Any) -> None:
+        try:
+            construct(self, *values, **named)
+        except ValidationError as error:
+            raise InputError(_option_error(checked, error)) from None
+
+    checked.__init__ = __init__
+    return checked
+
+
+def _option_error(cls: type, error: ValidationError) -> str:
+    """The first error of an option class in one line: its place, and what is wrong."""
+    first = error.errors(include_url=False)[0]
+    place = [*map(str, first["loc"])]
+    owner = cls
+    while place and (inner := _option_class(owner, place[0])) is not None:
+        owner = inner  # of a nested class, its own section is the place
+        del place[0]
+    section = getattr(owner, "section", owner.__name__)
+    where = ".".join([section, *place])
+    if first["type"] == "unexpected_keyword_argument":
+        return unknown(where, {f"{section}.{name}" for name in option_names(owner)})
+    if first["type"] == "missing":
+        return f"{where} is missing: add {where}=…"
+    message = first["msg"]
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+    return f"{where}={first['input']}: {message}" if place else f"{where}: {message}"
+
+
+def _option_class(cls: type, name: str) -> type | None:
+    """The option class that is the type of a field, or None."""
+    field = getattr(cls, "__pydantic_fields__", {}).get(name)
+    kind = None if field is None else field.annotation
+    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
+
+
+def option_names(cls: type) -> list[str]:
+    """The names of the fields of an option class."""
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting of an option class: its name, default and description."""
+
+    name: str
+    default: Any
+    description: str
+    type: str
+    """The values that it takes, in words: `int from 1`."""
+
+
+def options(cls: type) -> list[Option]:
+    """The fields of an option class, or of `Settings`, in their order."""
+    infos = getattr(cls, "__pydantic_fields__", {})
+    found = []
+    for name, info in infos.items():
+        default = info.get_default(call_default_factory=True)
+        described = _description(cls, name, info)
+        found.append(Option(name, default, described, _in_words(info.annotation, info.metadata)))
+    return found
+
+
+def _description(cls: type, name: str, info: FieldInfo) -> str:
+    """The docstring of a field, of the class that declares it, in one line."""
+    text = info.description
+    for base in cls.__mro__[1:]:
+        inherited = getattr(base, "__pydantic_fields__", {}).get(name)
+        text = text or (inherited.description if inherited else None)
+    return " ".join((text or "").split())
+
+
+def _in_words(annotation: Any, limits: Collection[Any] = ()) -> str:
+    """A type in words: `int from 1`, `none | balanced`."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        infos = [i for part in parts[1:] for i in getattr(part, "metadata", [part])]
+        return _in_words(parts[0], infos)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_in_words(part) for part in parts)
+    if origin in (tuple, list):
+        return f"list of {_in_words(parts[0])}"
+    name = "null" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    bounds = [
+        f"{word} {getattr(limit, key)}"
+        for limit in limits
+        for key, word in words.items()
+        if getattr(limit, key, None) is not None
+    ]
+    return " ".join([name, *bounds])
+
+
+def as_text(value: Any) -> str:
+    """A value as it is written on the command line and in YAML."""
+    if isinstance(value, float) and value == value and 0 < abs(value) < 1e-3:
+        mantissa, _, exponent = f"{value:e}".partition("e")
+        return f"{float(mantissa)}e{int(exponent)}"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w+./-]*", value):
+        words = ("null", "true", "false", "yes", "no", "on", "off")
+        return value if value.lower() not in words else json.dumps(value)
+    if isinstance(value, tuple):
+        value = list(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def unknown(name: str, known: Collection[str]) -> str:
+    """The message for a setting that does not exist, with the most similar one of `known`."""
+    near = _renamed(name) or next(iter(difflib.get_close_matches(name, [*known], 1)), None)
+    cure = f"did you mean {near}?" if near else "see --help and --cfg"
+    return f"{name}: no such setting; {cure}"
+
+
+def _renamed(name: str) -> str | None:
+    """The present name of a setting, given its earlier name; None for other names."""
+    if name in EARLIER_NAMES:
+        return EARLIER_NAMES[name]
+    section, dot, rest = name.partition(".")
+    return f"{EARLIER_NAMES[section]}.{rest}" if dot and section in EARLIER_NAMES else None
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their names on the command line: `{"train.epochs": 3}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def arguments(
+    function: Callable[..., Any], values: dict[str, Any], where: str, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """Check `values` against the annotations of `function`; returns its keyword arguments.
+
+    `given` are parameters that the caller passes itself. `where` is the section in the message
+    of the InputError: `task.dropout=2: Input should be less than 1`.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in given and parameter.kind is not parameter.VAR_KEYWORD:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    model = create_model("Arguments", __config__=FORBID, **fields)
+    checked = validated(model, values, f"{where}.")
+    return {name: getattr(checked, name) for name in fields}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(
+    model: type[Model], values: dict[str, Any], where: str, known: Collection[str] = ()
+) -> Model:
+    """Check values by a pydantic model. Raises InputError that names the first wrong one.
+
+    `where` stands before its name. `known` are all settings, for a misspelt one.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = where + ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise InputError(f"{place} is missing: add {place}=…") from None
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            if known and isinstance(first["input"], dict):
+                place = next(iter(flat({place: first["input"]})))
+            if known:
+                raise InputError(unknown(place, known)) from None
+            own = ", ".join(model.model_fields)
+            raise InputError(f"{place}: no such setting; there are: {own}") from None
+        raise InputError(f"{place}={first['input']}: {first['msg']}") from None

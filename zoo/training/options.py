@@ -1,0 +1,67 @@
+"""The options of a run's parts: its settings, checked by the class of each part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zoo.config import Settings
+from zoo.errors import InputError
+from zoo.evaluation.config import EvaluationConfig
+from zoo.generation.config import GenerationConfig
+from zoo.nn.backbone import BackboneConfig
+from zoo.registry import find
+from zoo.task import Generative, Task, TaskConfig
+
+INPUT_SIZES = "vocabulary_size", "input_size"  # of the backbone; they follow from the data
+BATCHES = "batch_tokens", "batch_rows", "columns", "window"  # of an evaluation of any task
+WORDS = "words"  # the default of `tokens`
+
+
+@dataclass(frozen=True)
+class Options:
+    """The class of a task and the options from which a run builds it."""
+
+    kind: type[Task]
+    task: TaskConfig
+    backbone: BackboneConfig
+    evaluation: EvaluationConfig
+
+
+def options_of(settings: Settings) -> Options:
+    """Check the settings of a run's parts. Raises InputError that names the first wrong one."""
+    given = dict(settings.task)
+    kind = find(str(given.pop("name", "")))
+    for name in INPUT_SIZES:
+        if settings.backbone.get(name) is not None:
+            raise InputError(f"backbone.{name}: it follows from the data: leave it out")
+    generation = generation_of(settings, kind)
+    if generation is not None:
+        given["generation"] = generation
+    config = kind.config_class(**given)
+    backbone = BackboneConfig(**settings.backbone)
+    return Options(kind, config, backbone, evaluation_of(settings, kind))
+
+
+def generation_of(settings: Settings, kind: type[Task]) -> GenerationConfig | None:
+    """Return how a run generates; None for a task that does not. Raises InputError."""
+    config = GenerationConfig(**settings.generation)
+    if not issubclass(kind, Generative):
+        if config != GenerationConfig():
+            name = kind.task_name
+            raise InputError(f"generation.…: {name} does not generate its answers: leave it out")
+        return None
+    training = settings.mode == "train"  # a training's seed is not saved with the model
+    if config.sample and config.seed is None and not training:
+        return replace(config, seed=settings.seed)
+    return config
+
+
+def evaluation_of(settings: Settings, kind: type[Task]) -> EvaluationConfig:
+    """Return how a run evaluates. Raises InputError for what the task does not have."""
+    config = EvaluationConfig(**settings.evaluate)
+    plain = EvaluationConfig(**{name: getattr(config, name) for name in BATCHES})
+    if config != plain and getattr(kind, "metric", None) != "perplexity":
+        raise InputError(f"evaluate.…: {kind.task_name} has no perplexity: leave it out")
+    if settings.tokens != WORDS and "words" not in kind.input_columns:
+        raise InputError(f"tokens=…: {kind.task_name} reads texts, not words: leave it out")
+    return config
