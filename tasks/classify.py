@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.config import TokenizerConfig
-from zoo.data.batch import Batch, Example
+from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.processors import LabelEncoder, Processor
 from zoo.data.readers import Row, column
-from zoo.errors import InputError, RowError
+from zoo.errors import InputError
 from zoo.evaluation import baselines, plots
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
@@ -33,6 +33,8 @@ from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
 from zoo.text.special_ids import EOS
+
+MOST_LABELS = 100  # labels whose probabilities an answer holds
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
@@ -69,6 +71,7 @@ class Classify(Task):
     config: ClassifyConfig
     config_class = ClassifyConfig
     target_columns = ("label",)
+    not_empty = ("text",)
     metric = "accuracy"
     shape = "batch, directions x hidden: one vector per text"
     logits = "batch, labels"
@@ -124,18 +127,17 @@ class Classify(Task):
         return super().learn(rows, config, tokenizer, kept)
 
     def encode(self, row: Row) -> Example:
-        """Return "inputs", the ids of the text, and "targets", the number of its label."""
+        """Return "inputs", the ids of the text, and "targets", the number of its label.
+
+        A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
+        """
         ids = self.tokenizer.encode(column(row, "text"))
         most = self.config.max_length
         end = [EOS] if self.config.append_eos else []
         example: dict[str, Any] = {"inputs": [*ids[:most], *end], "cut": int(len(ids) > most)}
         if "label" in row:
-            label = column(row, "label")
-            try:
-                example["targets"] = self.processors["labels"].encode(label)
-            except KeyError:
-                reason = f"label {label!r} does not occur in the training rows"
-                raise RowError(row.source, reason) from None
+            encoder = cast(LabelEncoder, self.processors["labels"])
+            example["targets"] = encoder.ids.get(column(row, "label"), IGNORE_INDEX)
         return example
 
     def read(self, encoded: Encoded) -> Tensor:
@@ -181,8 +183,15 @@ class Classify(Task):
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None
     ) -> list[dict[str, Any]]:
-        """Return {"label": the most probable one, "probabilities": of all labels} per row."""
-        found = at_least_float32(self(batch, encoded=encoded)).softmax(-1)  # (batch, labels)
+        """Return {"label": the most probable one, "probabilities": of the labels} per row.
+
+        Of more than MOST_LABELS labels only the most probable ones are returned; with targets also
+        "nats", the loss of the row.
+        """
+        logits = at_least_float32(self(batch, encoded=encoded))
+        if len(self.labels) > MOST_LABELS:
+            return self._most_probable(logits, batch.targets)
+        found = logits.softmax(-1)  # (batch, labels)
         best = found.argmax(-1).tolist()
         return [
             {
@@ -192,20 +201,44 @@ class Classify(Task):
             for number, values in zip(best, found.tolist(), strict=True)
         ]
 
+    def _most_probable(self, logits: Tensor, targets: Tensor | None) -> list[dict[str, Any]]:
+        """Return answers that do not grow with the number of labels; those to score need one."""
+        top = logits.softmax(-1).topk(MOST_LABELS if targets is None else 1)
+        answers: list[dict[str, Any]] = []
+        for shares, ids in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+            names = [self.labels[i] for i in ids]
+            shown = dict(zip(names, shares, strict=True))
+            answers.append({"label": names[0], "probabilities": shown})
+        if targets is not None:
+            nats = F.cross_entropy(logits, targets, reduction="none").tolist()
+            answers = [a | {"nats": loss} for a, loss in zip(answers, nats, strict=True)]
+        return answers
+
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
-        """Accuracy, macro F1 and mean negative log-likelihood ("loss", in nats)."""
+        """Accuracy, macro F1 and mean negative log-likelihood ("loss", in nats).
+
+        The loss is over the rows whose labels occur in training.
+        """
         from sklearn.metrics import accuracy_score, f1_score, log_loss
 
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
-        probabilities = torch.tensor([[*a["probabilities"].values()] for a in answers]).double()
-        probabilities /= probabilities.sum(1, keepdim=True)
+        ids = cast(LabelEncoder, self.processors["labels"]).ids
+        known = [i for i, label in enumerate(truth) if label in ids]  # others have no probability
+        loss = 0.0
+        if known and "nats" in answers[0]:
+            loss = sum(answers[i]["nats"] for i in known) / len(known)
+        elif known:
+            chosen = [[*answers[i]["probabilities"].values()] for i in known]
+            shares = torch.tensor(chosen).double()
+            shares /= shares.sum(1, keepdim=True)
+            loss = float(log_loss([truth[i] for i in known], shares.numpy(), labels=self.labels))
         return {
             "accuracy": float(accuracy_score(truth, found)),
             "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0)),
-            "loss": float(log_loss(truth, probabilities.numpy(), labels=self.labels)),
+            "loss": loss,
         }
 
     def format(self, answer: dict[str, Any]) -> str:
@@ -221,11 +254,11 @@ class Classify(Task):
         return answer["label"]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw confusion.png; returns its counts (one row per true label) and the most confident
+        """Draw confusion.png; returns its counts (one row per true label), and the most confident
         mistakes."""
         truth = [column(row, "label") for row in rows]
-        counts = plots.confusion(truth, [a["label"] for a in answers], self.labels, folder)
-        confusion = {"labels": self.labels, "counts": counts}
+        labels = [*self.labels, *sorted({*truth} - {*self.labels})]
+        confusion = plots.confusion(truth, [a["label"] for a in answers], labels, folder)
         return {"confusion": confusion, "mistakes": _mistakes(answers, rows, truth)}
 
 

@@ -16,13 +16,14 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
 from zoo.data import labelled_words
-from zoo.data.batch import Batch, Example
+from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row
 from zoo.evaluation import baselines, metrics, plots
@@ -65,6 +66,8 @@ class TagConfig(TaskConfig):
     """Share of the characters that become unknown in training."""
     singleton_dropout: Share = 0.7
     """Share of the words (or pieces) seen once that become <unk> in training."""
+    unseen_words: Share = 0.0
+    """Share of the words that are made up in training: <unk>, with other letters of the same case."""
     label_smoothing: Share = 0.0
     """Share of the target probability that is spread over all labels; not with a CRF."""
     append_eos: bool = False
@@ -117,6 +120,9 @@ class Tag(Task):
         if bio.are_spans(self.labels):
             self.metric = "f1"
         self.shares_pass = options.words == "subword"
+        if options.unseen_words and options.words != "word+char":
+            raise ValueError("unseen_words needs words=word+char")
+        self.augments = options.unseen_words > 0
         self.speller = None  # the LSTM over characters
         if options.words == "word+char":
             self.speller = CharEncoder(
@@ -160,7 +166,8 @@ class Tag(Task):
         """Return "inputs", the ids of the words, and "targets", the numbers of their labels.
 
         "letters" are the ids of the words' characters. With `words=subword` "inputs" are the ids of
-        pieces, and "first" is the position of each word's first piece. Raises RowError.
+        pieces, and "first" is the position of each word's first piece. A label that the training
+        rows lack has the target IGNORE_INDEX: every answer is a mistake. Raises RowError.
         """
         words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
@@ -174,7 +181,8 @@ class Tag(Task):
                 example["inputs"].append(EOS)
         if "labels" in row:
             encoder = cast(LabelEncoder, self.processors["labels"])
-            example["targets"] = labelled_words.label_ids(row, encoder)
+            given = labelled_words.labels(row)
+            example["targets"] = [encoder.ids.get(label, IGNORE_INDEX) for label in given]
         return example
 
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
@@ -184,6 +192,8 @@ class Tag(Task):
         the first step of each word, NO_WORD on padding.
         """
         extras: dict[str, Any] = {}
+        if augment and self.augments:
+            examples = [self._make_up(example) for example in examples]
         if self.speller is not None:
             extras["characters"] = CharBatch.collate([example["letters"] for example in examples])
         else:
@@ -191,6 +201,27 @@ class Tag(Task):
             extras["word_starts"] = batches.pad(first, NO_WORD)
         batch = batches.collate(examples)
         return replace(batch, extras={**batch.extras, **extras})
+
+    def _make_up(self, example: Example) -> Example:
+        """Replace a share of the words by <unk> with random letters of the same case.
+
+        All words of a span are replaced together (mention replacement, Dai and Adel 2020), words
+        outside of spans four times less. So a tagger of few names learns from the words around.
+        """
+        letters = np.asarray(example["letters"], np.int64)
+        words = np.split(letters, np.flatnonzero(letters == EOS) + 1)[:-1]  # each with its EOS
+        labels = [self.labels[int(target)] for target in example["targets"]]
+        inputs = [*map(int, example["inputs"])]
+        spans, share = bio.are_spans(self.labels), self.config.unseen_words
+        made_up = False
+        for number, (word, label) in enumerate(zip(words, labels, strict=True)):
+            if not (spans and bio.parts(label)[0] in bio.GO_ON):
+                rare = 0.25 if spans and label == bio.OUTSIDE else 1.0
+                made_up = bool(torch.rand(()) < share * rare)
+            if made_up:
+                inputs[number] = UNK
+                words[number] = self._alphabet.made_up(word[:-1], torch.rand(12).numpy())
+        return {**example, "inputs": inputs, "letters": np.concatenate(words)}
 
     def read(self, encoded: Encoded) -> Tensor:
         return encoded.output
@@ -231,7 +262,8 @@ class Tag(Task):
     ) -> list[dict[str, Any]]:
         """Return {"labels": of the words, "probabilities": of these labels} per row.
 
-        With targets also "nats", the loss of the row, summed over its words.
+        With targets also "nats", the loss of the row, summed over its words; 0 for a row with a
+        label that the training rows lack.
         """
         logits = self(batch, encoded=encoded)  # (batch, words, labels)
         real = _word_mask(batch)
@@ -243,7 +275,9 @@ class Tag(Task):
             for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
         ]
         if batch.targets is not None:
-            nats = self.chain.loss(logits, batch.targets, real).tolist()
+            known = (batch.target_mask | ~real).all(1)  # (batch,)
+            losses = self.chain.loss(logits, batch.targets.clamp(min=0), real)
+            nats = losses.masked_fill(~known, 0).tolist()
             return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
         return answers
 
@@ -261,19 +295,23 @@ class Tag(Task):
         return [*zip(answer["words"], answer["labels"], strict=True)]
 
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
-        return {"words": labelled_words.words(row), **answer}
+        return {"words": labelled_words.given_words(row), **answer}
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
-        """Return accuracies, of spans also precision, recall and f1, and "loss" per word in nats."""
+        """Return accuracies, of spans also precision, recall and f1, and "loss" per word in nats.
+
+        The loss is over the sentences whose labels all occur in training.
+        """
         seen = cast(WordCounts, self.processors["seen"])
         wanted = [labelled_words.labels(row) for row in rows]
         unseen = [[word not in seen for word in labelled_words.words(row)] for row in rows]
         found = [a["labels"] for a in answers]
         values = metrics.tagging(found, wanted, unseen, bio.are_spans(self.labels))
         nats = sum(a["nats"] for a in answers)
-        count = sum(map(len, wanted))
+        known = cast(LabelEncoder, self.processors["labels"]).ids.keys()
+        count = sum(len(labels) for labels in wanted if known >= {*labels})
         return values | {"loss": nats / max(1, count)}
 
     def format(self, answer: dict[str, Any]) -> str:
@@ -282,21 +320,22 @@ class Tag(Task):
         )
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw confusion.png. Return its counts, and scores per label and per span type.
+        """Draw confusion.png. Return what it shows, and scores per label and per span type.
 
         The most confident mistakes and some tagged sentences are returned as well.
         """
         wanted = [labelled_words.labels(row) for row in rows]
         found = [a["labels"] for a in answers]
         truth, given = (list(chain.from_iterable(side)) for side in (wanted, found))
-        counts = plots.confusion(truth, given, self.labels, folder)
-        tables = {"per_label": metrics.per_label(truth, given, self.labels)}
+        labels = [*self.labels, *sorted({*truth} - {*self.labels})]
+        confusion = plots.confusion(truth, given, labels, folder)
+        tables = {"per_label": metrics.per_label(truth, given, labels)}
         if bio.are_spans(self.labels):
             tables["per_span"] = bio.table(wanted, found)
         some = [*zip(rows, answers, strict=True)][:: max(1, len(rows) // SHOWN)]
         shown = [self._complete(answer, row) for row, answer in some[:SHOWN]]
         return tables | {
-            "confusion": {"labels": self.labels, "counts": counts},
+            "confusion": confusion,
             "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }

@@ -143,7 +143,9 @@ class Translate(Generative):
 
     def encode(self, row: Row) -> Example:
         """Return "inputs", the source's ids, and "targets", each with EOS unless truncated."""
-        inputs = [*self.tokenizer.encode(column(row, "source")), EOS]
+        source = column(row, "source")
+        ids = self.tokenizer.encode(source) if source.strip() else []  # white: an empty answer
+        inputs = [*ids, EOS]
         targets = []
         if "target" in row:
             targets = [*self.output_tokenizer.encode(column(row, "target")), EOS]

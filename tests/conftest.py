@@ -28,6 +28,7 @@ SMALL = [
     "device=cpu",
     "precision=fp32",
     "baseline=false",
+    "from_data=false",
     "tokenizer.min_count=1",
     "backbone.embedding_size=16",
     "backbone.hidden_size=16",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import typing
 
 import pytest
 import torch
 from conftest import ROOT
 from folder_cases import sign
 
+import zoo
 from tasks.classify import Classify
 from zoo.errors import InputError
 from zoo.loading import load
+from zoo.model_folder.verify import read_config, shipped
+from zoo.registry import find_saved
 
 
 def test_a_folder_is_loaded_as_its_class_ready_to_predict(trained):
@@ -64,3 +69,27 @@ def test_several_threads_may_load_the_first_model_at_once(trained):
     words = [sys.executable, "-W", "error", "-c", THREADS, str(trained)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_editors_know_the_class_of_every_shipped_model():
+    typed = {}
+    for one in typing.get_overloads(load):
+        names = re.findall('"([^"]+)"', str(one.__annotations__["name"]).replace("'", '"'))
+        typed |= dict.fromkeys(names, one.__annotations__["return"])
+    wanted = {name: find_saved(read_config(name)["task"]).__name__ for name in shipped()}
+    assert typed == wanted
+    assert typing.get_overloads(load)[-1].__annotations__["return"] == "Task"
+
+
+def test_dir_of_the_package_has_every_public_name():
+    asked = "import sys, zoo; print(*dir(zoo)); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names, torch_is_there = done.stdout.splitlines()
+    assert {*zoo.__all__, "__version__"} <= {*names.split()}
+    assert torch_is_there == "False"
+    assert all(getattr(zoo, name) is not None for name in zoo.__all__)
+    assert zoo.Classify is Classify
+    with pytest.raises(AttributeError, match="module 'zoo' has no attribute 'Classifier'"):
+        _ = zoo.Classifier

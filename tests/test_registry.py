@@ -19,7 +19,9 @@ from zoo.shared_backbone import Multitask
     "name", ["", "nope", "../zoo", "Classify", "classify.py", "os", "__init__"]
 )
 def test_only_tasks_in_the_folder_are_found(name):
-    with pytest.raises(InputError, match="no such task; there are: classify, generate, tag, tr"):
+    with pytest.raises(
+        InputError, match=r"no such task; there are: classify, generate, .*tag, .*tr"
+    ):
         find(name)
 
 

@@ -6,19 +6,25 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import tomllib
+import typing
 
 import pytest
 import torch
 import yaml
-from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings
+from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings, write
 
 import zoo
 from tasks.classify import ClassifyConfig
 from zoo import run
+from zoo.cli.completion import PROGRAMS
+from zoo.config import SECTIONS, Settings
 from zoo.data.corpora import open_corpus
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import BackboneConfig
 from zoo.training.build import build
 from zoo.training.options import options_of
@@ -57,6 +63,19 @@ TOY = str(DATA / "classify.jsonl")
             ["mode=sing"],
             "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'",
         ),
+        (["mode=trian"], "'chat' or 'explain'; did you mean train?"),
+        (["tokenizer.kind=subword"], "'subwords' or 'characters'; did you mean subwords?"),
+        (["task=clasify"], "; did you mean classify?; one of your own"),
+        (["data=imbd"], "ud_ewt, wikitext2; did you mean imdb?"),
+        (["predict", "model=classify/langdi"], "localise-en-ja; did you mean classify/langid?"),
+        (["predit"], "predit: settings are given as NAME=VALUE; see --help; did you mean predict?"),
+        (["--hepl"], "see --help; did you mean --help?"),
+        (["--help", "task=tga"], "task=tga: no such task; there are: classify, generate, tag"),
+        (["--help", "data=imbd"], "data=imbd: no such data; there are: cldr, columns"),
+        (["--help", "trian"], "generation, evaluate; did you mean train?"),
+        (["--completion", "fish"], "there are --completion bash and --completion zsh"),
+        (["-m", "train.epochs=1,many"], "train.epochs=many: Input should be a valid integer"),
+        (["-m", "predict", "model=classify/langid"], "--multirun trains: mode=predict runs"),
         (["task=nope"], "task=nope: no such task; there are: classify"),
         (["data=nope"], "data=nope: no such data; there are: cldr, columns, files, hub, imdb"),
         (["data=imdb"], "data.path is missing: add data.path=…"),
@@ -116,9 +135,18 @@ def test_a_label_unseen_in_training_is_one_line(capsys, tmp_path):
     (tmp_path / "train.csv").write_text(GOOD)
     (tmp_path / "test.csv").write_text("text,label\nx,a\ny,z\n")
     files = [f"data.train={tmp_path}/train.csv", f"data.test={tmp_path}/test.csv"]
-    error = fails(capsys, "data=files", *files, f"out={tmp_path}/out", *SMALL)
-    assert error.endswith("test.csv:3: label 'z' does not occur in the training rows")
+    words = ["data=files", *files, f"out={tmp_path}/out", *SMALL]
+    error = fails(capsys, *words, "strict=true")
+    line = "test.csv:3: label 'z' does not occur in the training rows; strict=false counts it"
+    assert f"{line} as a mistake" in error
     assert not (tmp_path / "out").exists()
+    assert run.main(words) == 0
+    said = "test.csv: 1 labels that the training rows lack count as mistakes: 'z' (1)\n"
+    assert said in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["test"]["accuracy"] <= 0.5
+    assert report["confusion"]["labels"] == ["a", "b", "z"]
+    assert sum(report["confusion"]["counts"][2]) == 1
 
 
 def test_the_text_na_and_odd_rows_are_trained_on(tmp_path):
@@ -127,7 +155,7 @@ def test_the_text_na_and_odd_rows_are_trained_on(tmp_path):
     words = ["data=files", f"data.train={tmp_path}/rows.csv", f"out={tmp_path}/out", *SMALL]
     assert run.main([*words, "task.max_length=2"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert sum(report["rows"].values()) == 60
+    assert sum(report["rows"].values()) == 59  # the empty text is skipped
     assert sum(report["cut"].values()) == 58
 
 
@@ -143,7 +171,7 @@ def test_a_run_is_never_written_over(capsys, tmp_path, trained):
 def test_a_place_that_cannot_be_written_is_one_line(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/file/run", *SMALL)
-    assert error.endswith("file/run/checkpoint: Not a directory")
+    assert error.endswith("file/run: Not a directory")
     if os.getuid():
         (tmp_path / "locked").mkdir(mode=0o500)
         error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/locked/run")
@@ -198,6 +226,111 @@ def test_help_answers_within_a_second_and_without_torch():
     assert min(seconds) < 1
 
 
+def test_a_first_word_is_a_mode(capsys, trained):
+    words = [f"model={trained}", "text=a fine film", "device=cpu"]
+    assert run.main(["mode=predict", *words]) == 0
+    said = capsys.readouterr().out
+    assert run.main(["predict", *words]) == 0
+    assert capsys.readouterr().out == said != ""
+    assert typing.get_args(Settings.model_fields["mode"].annotation) == run.MODES
+
+
+def test_a_program_of_the_package_is_a_first_word_too(capsys):
+    assert run.main(["hub", "list"]) == 0
+    assert capsys.readouterr().out == f"{zoo.list_models()}\n"
+    for name in PROGRAMS:
+        with pytest.raises(SystemExit) as end:
+            run.main([name, "--help"])
+        assert end.value.code == 0
+        assert f"usage: python -m zoo.{name} " in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_package(capsys):
+    assert [run.main([flag]) for flag in ("--version", "-V")] == [0, 0]
+    assert capsys.readouterr().out == f"sequence-zoo {zoo.__version__}\n" * 2
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == zoo.__version__
+    assert project["scripts"] == {"zoo": "zoo.run:main"}
+
+
+def test_the_first_line_says_what_begins_and_needs_no_torch(tmp_path):
+    """Something that breaks the import of torch breaks the training, not its first line."""
+    (tmp_path / "torch.py").write_text("raise SystemExit(7)")
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo.run", "data=files", f"data.train={TOY}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        timeout=60,
+    )
+    assert done.returncode == 7
+    assert done.stdout.startswith(f"train: task=classify on data=files ({TOY}) …\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_unicode_gets_escapes(encoding, trained):
+    def said(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "zoo.run", *words],
+            cwd=ROOT,
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode(encoding)
+
+    shown = said("--help").replace("…", "...")
+    assert "Usage: python -m zoo.run [MODE] [SETTING=VALUE ...]" in shown
+    assert "\\u" not in shown
+    model = "model=translate/localise-en-ja"
+    answer = said("predict", model, "text=in 3 days", "generation.beam_size=1", "device=cpu")
+    assert (
+        answer.strip()
+        == zoo.load("translate/localise-en-ja")
+        .predict(["in 3 days"], config=GenerationConfig(beam_size=1))[0]
+        .encode("ascii", "backslashreplace")
+        .decode()
+    )
+
+
+def test_a_file_name_that_is_not_utf8_can_be_printed():
+    name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo.run", "data=files", f"data.train={name}"],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"(caf\xe9.csv)" in done.stdout
+    assert done.stderr == b"error: caf\\xe9.csv: the name is not UTF-8: rename it\n"
+
+
+def test_help_has_headings_with_every_setting_once(capsys):
+    assert run.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    for heading in ("First commands", "What is done", "How it is computed", "More settings"):
+        assert f"\n\n{heading}" in said
+    for name in Settings.model_fields.keys() - {*SECTIONS}:
+        assert len(re.findall(rf"^  {name} ", said, re.MULTILINE)) == 1, name
+
+
+def test_help_explains_a_section_and_a_corpus(capsys):
+    assert run.main(["--help", "train"]) == 0
+    said = capsys.readouterr().out
+    assert "train.patience=3    int from 0" in said
+    assert run.main(["--help", "data=files"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("data=files: Your own files: ")
+    assert "\n  data.label: label          # name of the column with the label\n" in said
+    assert run.main(["--help", "data=imdb"]) == 0
+    assert "data.path: ???" in capsys.readouterr().out
+
+
 def test_cfg_prints_the_settings_that_would_be_used(capsys):
     assert run.main(["--cfg", "train.epochs=3", "data.train=my rows (1).csv", "data=files"]) == 0
     printed = capsys.readouterr().out
@@ -243,11 +376,37 @@ def test_a_training_prints_scores_baseline_and_the_next_command(capsys, tmp_path
 
 
 def test_evaluate_gives_the_figures_of_the_training(capsys, tmp_path, trained):
-    words = ["mode=evaluate", f"model={trained}", "data=files", f"data.train={TOY}", *SMALL]
+    words = ["mode=evaluate", f"model={trained}", *SMALL]  # on the data of its training
     assert run.main([*words, f"out={tmp_path}"]) == 0
-    expected = json.loads((trained / "report.json").read_text())["test"]
-    assert f"accuracy {expected['accuracy']:.4f}" in capsys.readouterr().out
-    assert json.loads((tmp_path / "report.json").read_text())["test"] == expected
+    expected = json.loads((trained / "report.json").read_text())
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["test"] == expected["test"]
+    assert found["intervals"] == expected["intervals"]
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    accuracy = expected["intervals"]["accuracy"]
+    interval = f"{accuracy['low']:.4g}–{accuracy['high']:.4g}"
+    assert f"accuracy {expected['test']['accuracy']:.4f} {interval} " in printed
+    assert f"classify on files, {expected['rows']['test']} test rows" in printed
+    assert f"rows: {TOY} (a tenth of it)" in printed
+    assert "(no baseline beside it)" in printed
+
+
+def test_evaluate_takes_other_rows_by_one_setting_and_learns_their_baseline(
+    capsys, tmp_path, trained
+):
+    rows = lines(DATA / "classify.jsonl")[:10]
+    path = write(tmp_path / "new.jsonl", rows)
+    words = ["mode=evaluate", f"model={trained}", f"data.test={path}", *SMALL, "baseline=true"]
+    assert run.main(words) == 0
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "classify on files, 10 test rows" in printed
+    assert "TF-IDF + logistic regression" in printed
+    assert f"rows: {path}" in printed
+
+
+def test_evaluate_names_the_corpus_that_it_needs(capsys):
+    error = fails(capsys, "mode=evaluate", "model=generate/wikitext2")
+    assert error == "data.path is missing: add data.path=…"
 
 
 @pytest.mark.parametrize("source", ["model", "config"])

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.classify import Classify
+    from tasks.generate import Generate
+    from tasks.tag import Tag
+    from tasks.translate import Translate
     from zoo.errors import InputError
     from zoo.generation.config import GenerationConfig
     from zoo.hub.shipped import list_models
@@ -20,12 +24,16 @@ __all__ = [
     "LSTM",
     "Backbone",
     "BackboneConfig",
+    "Classify",
     "Encoded",
+    "Generate",
     "GenerationConfig",
     "Generative",
     "InputError",
+    "Tag",
     "Task",
     "TaskConfig",
+    "Translate",
     "list_models",
     "load",
     "multitask",
@@ -50,14 +58,25 @@ _HOMES = {
     "register": "zoo.registry",
     "train": "zoo.training.pipeline",
 }
+_TASKS = ("Classify", "Generate", "Tag", "Translate")
 
 
 def __getattr__(name: str) -> Any:
     """Import a part when it is first used: `python -m zoo.run --help` needs no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    from importlib import import_module
+    if name in _TASKS:
+        from zoo.registry import find
 
-    value = getattr(import_module(_HOMES[name]), name)  # importlib's locks: other threads wait
+        value: Any = find(name.lower())  # even if another package is called `tasks`
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)  # importlib's locks: other threads wait
+    else:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The names that `zoo` has, those that are imported when they are first used included."""
+    return sorted({*globals(), *__all__})

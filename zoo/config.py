@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from zoo.errors import InputError
 from zoo.option_classes import (
@@ -23,6 +24,7 @@ from zoo.option_classes import (
     Positive,
     Share,
     checked_dataclass,
+    did_you_mean,
     flat,
     option_names,
     unknown,
@@ -103,6 +105,10 @@ class TrainConfig:
     """Epochs without improvement after which training stops; 0: never."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = 0
     """Also write a checkpoint every so many batches; 0: after epochs only."""
+    tensorboard: bool = False
+    """Also write each epoch's figures for TensorBoard, into `out`/tensorboard."""
+    tolerance: NotNegative = 0.0
+    """Epochs whose metrics differ by no more are equal: the lower loss chooses the best."""
 
 
 class Settings(BaseModel):
@@ -152,6 +158,8 @@ class Settings(BaseModel):
     """Processor threads; 0: as torch chooses."""
     baseline: bool = True
     """Also train the baseline without a neural network."""
+    from_data: bool = True
+    """Choose what is not given by the training rows, of one's own data (zoo/training/defaults.py)."""
     strict: bool = False
     """A row that would be skipped is an error."""
     text: str | None = None
@@ -160,10 +168,21 @@ class Settings(BaseModel):
     """File whose rows are answered, or - for standard input."""
     output: str = "-"
     """File for the answers, or - for standard output."""
+    top: Count = 1
+    """Labels of a classifier's answer, the most probable ones."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Least probability of a classifier's label; below it the answer is `unsure`."""
     tokens: Literal["words", "whitespace"] = "words"
     """How a tagger splits plain text into words."""
     format: Literal["label", "json", "conll", "colour"] = "label"
-    """Form of the answers; conll and colour are a tagger's."""
+    """Form of the answers; label: as the name of output or input says. conll, colour: a tagger's."""
+
+    _given: frozenset[str] | None = PrivateAttr(default=None)
+
+    @property
+    def given(self) -> frozenset[str] | None:
+        """The names that the command line or a corpus's recipe gives; None if that is not known."""
+        return self._given
 
 
 SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate")
@@ -185,19 +204,51 @@ def add_task(name: str) -> None:
     ConfigStore.instance().store(f"{name}.yaml", {"name": name}, group="task")
 
 
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
+class Composed(dict[str, Any]):
+    """Composed settings that know which of them the command line or a corpus's recipe gives."""
+
+    given: frozenset[str] = frozenset()
+
+
+def compose(overrides: Sequence[str]) -> Composed:
     """Compose the settings of a command line, `["task=classify", "train.epochs=3"]`, as plain values.
 
     They are those that a file or the command line gives; defaults are added by `check` and by the
     option classes. With `model=` the generation config is the model's: recipes give none.
     Raises InputError for settings that are missing or unknown.
     """
-    composed = _compose(overrides)
+    composed = Composed(_compose(overrides))
+    composed.given = frozenset(_given_names(overrides, composed))
     if composed.get("model") is not None:
         given = _given_generation(overrides)
         values = composed.get("generation") or {}
         composed["generation"] = {name: values[name] for name in values if name in given}
     return composed
+
+
+def _given_names(overrides: Sequence[str], composed: dict[str, Any]) -> set[str]:
+    """The names of the settings that the command line gives, or the recipe of the corpus."""
+    from omegaconf import OmegaConf
+
+    task, data = composed["task"]["name"], composed["data"]["name"]
+    recipe = find_configs() / "recipe" / task / f"{data}.yaml"
+    found = set(_on_command_line(overrides, composed))
+    if recipe.is_file():
+        values = OmegaConf.to_container(OmegaConf.load(recipe))
+        found |= {*flat(typing.cast(dict[str, Any], values))}
+    return found
+
+
+def _on_command_line(overrides: Sequence[str], composed: dict[str, Any]) -> list[str]:
+    """The names of the composed settings that the command line gives."""
+    given = [
+        {"task": "task.name", "data": "data.name"}.get(key, key) for key in map(_key, overrides)
+    ]
+    return [
+        key
+        for key in flat(composed)
+        if any(key == name or key.startswith(f"{name}.") for name in given)
+    ]
 
 
 def _given_generation(overrides: Sequence[str]) -> set[str]:
@@ -230,9 +281,9 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         known = ", ".join(error.options or ())
-        cure = ""
+        cure = did_you_mean(choice, error.options or ())
         if group == "task" and not choice.endswith(".py"):
-            cure = "; one of your own: task=FILE.py, or zoo.register(MyTask)"
+            cure += "; one of your own: task=FILE.py, or zoo.register(MyTask)"
         raise InputError(f"{group}={choice}: no such {group}; there are: {known}{cure}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explained(error, overrides)) from None
@@ -252,6 +303,24 @@ def _added(override: str) -> str:
     in_files = key in ("task", "data") or key.startswith("data.")
     prefix = "" if not equals or in_files or key.startswith(("+", "~", "hydra.")) else "++"
     return prefix + _quoted(override)
+
+
+def values_of(override: str) -> list[str]:
+    """The overrides that `train.epochs=1,2` stands for, one for each value, in Hydra's syntax.
+
+    Texts and paths are one value, whatever is in them. So is what Hydra cannot read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, _, _ = override.partition("=")
+    try:
+        parsed = OverridesParser.create().parse_override(_quoted(override))
+    except HydraException:  # the run says what is wrong
+        return [override]
+    if not parsed.is_sweep_override():
+        return [override]
+    return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
 
 
 def recipes(overrides: Sequence[str]) -> list[str]:
@@ -293,12 +362,7 @@ def sources(overrides: Sequence[str]) -> dict[str, str]:
         values.pop("defaults", None)
         prefix = "" if group == "recipe" else f"{group}."
         found |= {prefix + key: shown for key in flat(typing.cast(dict[str, Any], values))}
-    given = [
-        {"task": "task.name", "data": "data.name"}.get(key, key) for key in map(_key, overrides)
-    ]
-    for key in flat(composed):
-        if any(key == name or key.startswith(f"{name}.") for name in given):
-            found[key] = "command line"
+    found |= dict.fromkeys(_on_command_line(overrides, composed), "command line")
     return {key: found[key] for key in flat(composed) if key in found}
 
 
@@ -316,7 +380,9 @@ def _quoted(override: str) -> str:
 
 def check(settings: dict[str, Any]) -> Settings:
     """Check types and ranges of all settings. Raises InputError that names the first wrong one."""
-    return validated(Settings, settings, "", names())
+    checked = validated(Settings, settings, "", names())
+    checked._given = settings.given if isinstance(settings, Composed) else None
+    return checked
 
 
 def check_together(settings: Settings, arguments: Sequence[str]) -> None:
@@ -335,6 +401,10 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             "directions=… is about the backbone of init=…; without it there is "
             "backbone.bidirectional"
+        )
+    if settings.train.tensorboard and find_spec("tensorboard") is None:
+        raise InputError(
+            "train.tensorboard=true needs the package tensorboard: pip install tensorboard"
         )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 from zoo.errors import InputError
 from zoo.model_folder.format import read_model
@@ -10,9 +11,29 @@ from zoo.model_folder.verify import line_of
 from zoo.registry import find_saved
 from zoo.task import Task, restore
 
+if TYPE_CHECKING:
+    from tasks.classify import Classify
+    from tasks.generate import Generate
+    from tasks.tag import Tag
+    from tasks.translate import Translate
+
 CURE = "register it first with zoo.register(MyTask), or name its file with task=FILE"
 
 
+@overload
+def load(name: Literal["classify/imdb", "classify/langid"], device: str = "cpu") -> Classify: ...
+@overload
+def load(
+    name: Literal["generate/pydoc", "generate/wikitext2"], device: str = "cpu"
+) -> Generate: ...
+@overload
+def load(name: Literal["tag/ewt-upos", "tag/fields"], device: str = "cpu") -> Tag: ...
+@overload
+def load(
+    name: Literal["translate/en-de", "translate/localise-en-ja"], device: str = "cpu"
+) -> Translate: ...
+@overload
+def load(name: str | Path, device: str = "cpu") -> Task: ...
 def load(name: str | Path, device: str = "cpu") -> Task:
     """Load a model folder, or a shipped model by its name, ready to predict.
 

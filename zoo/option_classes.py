@@ -14,7 +14,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -82,7 +82,7 @@ def _option_error(cls: type, error: ValidationError) -> str:
         return unknown(where, {f"{section}.{name}" for name in option_names(owner)})
     if first["type"] == "missing":
         return f"{where} is missing: add {where}=…"
-    message = first["msg"]
+    message = _message(first)
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
     return f"{where}={first['input']}: {message}" if place else f"{where}: {message}"
@@ -169,9 +169,15 @@ def as_text(value: Any) -> str:
 
 def unknown(name: str, known: Collection[str]) -> str:
     """The message for a setting that does not exist, with the most similar one of `known`."""
-    near = _renamed(name) or next(iter(difflib.get_close_matches(name, [*known], 1)), None)
-    cure = f"did you mean {near}?" if near else "see --help and --cfg"
-    return f"{name}: no such setting; {cure}"
+    renamed = _renamed(name)
+    cure = f"; did you mean {renamed}?" if renamed else did_you_mean(name, known)
+    return f"{name}: no such setting{cure or '; see --help and --cfg'}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean NAME?" with the most similar name of `known`, "" if none is similar."""
+    near = difflib.get_close_matches(name, [*known], 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _renamed(name: str) -> str | None:
@@ -234,4 +240,12 @@ def validated(
                 raise InputError(unknown(place, known)) from None
             own = ", ".join(model.model_fields)
             raise InputError(f"{place}: no such setting; there are: {own}") from None
-        raise InputError(f"{place}={first['input']}: {first['msg']}") from None
+        raise InputError(f"{place}={first['input']}: {_message(first)}") from None
+
+
+def _message(error: Any) -> str:
+    """What pydantic says of a wrong value; of a misspelt choice, also the most similar one."""
+    if error["type"] != "literal_error":
+        return error["msg"]
+    choices = re.findall("'([^']*)'", error["ctx"]["expected"])
+    return error["msg"] + did_you_mean(str(error["input"]), choices)

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from zoo.config import add_task
 from zoo.errors import InputError
+from zoo.option_classes import did_you_mean
 from zoo.task import Task
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
@@ -84,10 +85,10 @@ def find(name: str) -> type[Task]:
         if name in _registered:
             return _registered[name]
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or name not in known_files():
-        known = ", ".join(sorted([*known_files(), *_registered]))
+        known = sorted([*known_files(), *_registered])
         raise InputError(
-            f"task={name}: no such task; there are: {known}; one of your own: task=FILE.py, or "
-            "zoo.register(MyTask)"
+            f"task={name}: no such task; there are: {', '.join(known)}{did_you_mean(name, known)}; "
+            "one of your own: task=FILE.py, or zoo.register(MyTask)"
         )
     if _tasks_are_ours():
         module = importlib.import_module(f"tasks.{name}")

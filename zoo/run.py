@@ -1,10 +1,12 @@
-"""python -m zoo.run: train, evaluate, predict, explain.
+"""The command line: `zoo` and `python -m zoo.run` train, evaluate, predict, chat and explain.
 
 Nothing heavy is imported before it is needed: `--help` answers at once.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import os
 import re
@@ -14,16 +16,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli.completion import FLAGS, PROGRAMS
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo.config import Settings
+    from zoo.training.progress import Heartbeat
 
 log = logging.getLogger("zoo")
 
 # Set before torch is imported: torch then allocates large tensors in huge pages. With 4 kB pages, a
 # third of a training step over a large vocabulary (half a second) went into new pages.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
+
+MODES = ("train", "evaluate", "predict", "chat", "explain")  # as in Settings
+
+# What a terminal without Unicode shows of the characters in our own texts.
+PLAIN = {"…": "...", "–": "-", "−": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<="}
+PLAIN |= {"“": '"', "”": '"', "‘": "'", "’": "'"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,14 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
     """
     began = time.time()
     os.environ.setdefault(*HUGE_PAGES)
+    _escape_what_cannot_be_printed()
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] and arguments[0] in PROGRAMS:
+        return _start_program(arguments[0], arguments[1:])
     try:
-        if {"-h", "--help"} & set(arguments):
-            _print_help([a for a in arguments if a.startswith("task=")])
-        elif "--cfg" in arguments:
-            _print_settings([a for a in arguments if a != "--cfg"])
+        if arguments[:1] == ["--complete"]:
+            from zoo.cli.completion import candidates
+
+            print("\n".join(candidates(arguments[1:])))
+        elif {"-m", "--multirun"} & set(arguments):
+            return _run_several([a for a in arguments if a not in ("-m", "--multirun")])
         else:
-            _run(arguments, began)
+            _run_flag_or_mode(_with_mode(arguments), began)
     except BrokenPipeError:  # `… | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
@@ -57,21 +72,98 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _run_flag_or_mode(arguments: list[str], began: float) -> None:
+    """Do what a flag asks for; without one, run the mode of the settings."""
+    if {"-h", "--help"} & set(arguments):
+        _print_help([a for a in arguments if a not in ("-h", "--help")])
+    elif {"-V", "--version"} & set(arguments):
+        print(f"sequence-zoo {sys.modules['zoo'].__version__}")
+    elif "--completion" in arguments:
+        from zoo.cli.completion import script
+
+        shells = [a for a in arguments if a != "--completion"]
+        print(script(shells[0] if shells else ""), end="")
+    elif "--cfg" in arguments:
+        _print_settings([a for a in arguments if a != "--cfg"])
+    else:
+        _run(arguments, began)
+
+
+def _run_several(arguments: list[str]) -> int:
+    """Train once for each combination of the given values; 2 if a training failed."""
+    from zoo.cli import multirun
+
+    runs = multirun.combinations(_with_mode(arguments))
+    checked = [_given(words)[1] for words in runs]  # nothing starts when a setting is wrong
+    outcomes = multirun.train_each(runs, checked)
+    from zoo.registry import find
+
+    metrics = {outcome.task: find(outcome.task).metric for outcome in outcomes if outcome.report}
+    multirun.print_table(outcomes, metrics)
+    return 0 if all(outcome.report for outcome in outcomes) else 2
+
+
+def _with_mode(arguments: list[str]) -> list[str]:
+    """Write a first word like `predict` as the setting `mode=predict`; `train` is the default."""
+    if arguments[:1] == ["train"]:
+        return arguments[1:]
+    if arguments[:1] and arguments[0] in MODES:
+        return [f"mode={arguments[0]}", *arguments[1:]]
+    return arguments
+
+
+def _start_program(name: str, arguments: list[str]) -> int:
+    """Run `zoo hub …` as `python -m zoo.hub …`, in this process; returns the exit status."""
+    if name == "hub":
+        from zoo.hub.__main__ import main as start
+    elif name == "export":
+        from zoo.export.program import main as start
+    else:
+        from zoo.bench.__main__ import main as start
+    return start(arguments)
+
+
+def _escape_what_cannot_be_printed() -> None:
+    """Let no character end a run that the terminal's encoding lacks.
+
+    Ours become plain ones, others escapes like \\u65e5. In UTF-8, the bytes of a file name that
+    is none are printed as they are.
+    """
+    codecs.register_error("zoo", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            unicode = codecs.lookup(stream.encoding).name.startswith("utf")
+            stream.reconfigure(errors="surrogateescape" if unicode else "zoo")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of `codecs`: plain characters for ours, escapes for others."""
+    assert isinstance(error, UnicodeEncodeError)
+    wrong = error.object[error.start : error.end]
+    parts = (PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in wrong)
+    return "".join(parts), error.end
+
+
 def _fail(line: str) -> int:
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
     return 2
 
 
 def _print_help(chosen: list[str]) -> None:
-    """Print the options of the last task in `chosen`, or an overview, which needs no torch."""
-    if chosen:
-        from zoo.cli.show_settings import of_task
+    """Print help about the last of `chosen`: a task, a corpus, a section; without any, an overview.
 
-        print(of_task(chosen[-1]))
-    else:
-        from zoo.cli.help import overview
+    Only tasks and the sections whose classes need torch import it.
+    """
+    from zoo.cli.help import corpus, overview
 
+    if not chosen:
         print(overview())
+    elif chosen[-1].startswith("data="):
+        print(corpus(chosen[-1].removeprefix("data=")))
+    else:
+        from zoo.cli.show_settings import of_section, of_task
+
+        print(of_task(chosen[-1]) if chosen[-1].startswith("task=") else of_section(chosen[-1]))
 
 
 def _print_settings(arguments: list[str]) -> None:
@@ -89,27 +181,52 @@ def _checked(given: list[str]) -> Settings:
 
 
 def _run(arguments: list[str], began: float) -> None:
-    from zoo.config import check_together, recipes
+    from zoo.config import recipes
 
-    wrong = next((a for a in arguments if "=" not in a), None)
-    if wrong is not None:
-        raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help")
-    given = _with_task(arguments)
-    settings = _checked(given)
-    check_together(settings, arguments)
+    given, settings = _given(arguments)
     _log_to("stdout" if settings.mode == "train" else "stderr")
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
     if settings.mode == "train":
+        log.info("%s", _announcement(settings))
         if settings.resume is None:
             log.info("recipes: %s", ", ".join(recipes(given)) or "none, all settings are defaults")
         files = [a.partition("=")[2] for a in arguments if re.fullmatch(r"task=.*\.py", a)]
-        _train(settings, command, began, files[-1] if files else None)
+        with _heartbeat():
+            _train(settings, command, began, files[-1] if files else None)
     elif settings.mode == "evaluate":
-        _evaluate(settings)
+        with _heartbeat():
+            _evaluate(settings)
     elif settings.mode in ("predict", "chat"):
         _use(settings)
     else:
         _explain(settings)
+
+
+def _given(arguments: list[str]) -> tuple[list[str], Settings]:
+    """The settings of a command line, with their tasks loaded, and as checked values."""
+    from zoo.config import check_together
+
+    wrong = next((a for a in arguments if "=" not in a), None)
+    if wrong is not None:
+        from zoo.option_classes import did_you_mean
+
+        near = did_you_mean(wrong, [*MODES, *PROGRAMS, *FLAGS])
+        raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help{near}")
+    given = _with_task(arguments)
+    settings = _checked(given)
+    check_together(settings, arguments)
+    return given, settings
+
+
+def _announcement(settings: Settings) -> str:
+    """The first line of a training. It appears before torch is imported, which takes seconds."""
+    if settings.resume is not None:
+        return f"train: go on with {settings.resume} …"
+    data = settings.data
+    rows = data.get("train") or data.get("path") or ""
+    place = f" ({rows})" if rows else ""
+    begin = "" if settings.init is None else f", from {settings.init}"
+    return f"train: task={settings.task['name']} on data={data['name']}{place}{begin} …"
 
 
 def _with_task(arguments: list[str]) -> list[str]:
@@ -139,16 +256,20 @@ def _with_task(arguments: list[str]) -> list[str]:
                 f"{given['model']} is a model of task {name}, which is not one of the zoo: add "
                 "task=FILE.py"
             )
-    return [f"task={name}", *(a for a in arguments if not a.startswith("task="))]
+    from zoo.model_folder.data_settings import with_data
+
+    return with_data([f"task={name}", *(a for a in arguments if not a.startswith("task="))])
 
 
 def _with_generation(composed: dict[str, Any]) -> dict[str, Any]:
     """Add the generation config of `model=` below what the command line gives."""
+    if composed.get("model") is None:
+        return composed
     from dataclasses import fields
 
     from zoo.model_folder.verify import read_generation
 
-    saved = None if composed.get("model") is None else read_generation(composed["model"])
+    saved = read_generation(composed["model"])
     if saved is not None:
         changed = {
             field.name: getattr(saved, field.name)
@@ -181,6 +302,13 @@ def _log_to(stream: str) -> None:
     log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
 
 
+def _heartbeat() -> Heartbeat:
+    """What says every ten seconds that a long run is still at work."""
+    from zoo.training.progress import Heartbeat
+
+    return Heartbeat()
+
+
 def _train(settings: Settings, command: str, began: float, file: str | None) -> None:
     from zoo.training import pipeline
 
@@ -195,16 +323,15 @@ def _train(settings: Settings, command: str, began: float, file: str | None) -> 
 def _evaluate(settings: Settings) -> None:
     import json
 
+    from zoo.cli.summary import evaluation
     from zoo.files import write_text
     from zoo.training import pipeline
 
-    task, metrics = pipeline.evaluate_saved(settings)
+    report = pipeline.measure(settings)
     if settings.out is not None:
-        report = {"task": task.name, "data": settings.data["name"], "test": metrics}
         path = Path(settings.out) / "report.json"
         write_text(path, json.dumps(report, indent=1) + "\n")
-    for name, value in metrics.items():
-        print(f"{name} {value:.4f}")
+    evaluation(report)
 
 
 def _use(settings: Settings) -> None:
@@ -234,6 +361,7 @@ def _explain(settings: Settings) -> None:
     from zoo.loading import load
     from zoo.task import Generative, input_row, predict_rows
     from zoo.training.build import build
+    from zoo.training.defaults import from_data
     from zoo.training.options import generation_of, options_of
     from zoo.training.rows import open_rows
 
@@ -242,6 +370,7 @@ def _explain(settings: Settings) -> None:
     else:
         options = options_of(settings)
         splits = open_rows(settings, options.kind)
+        settings, options = from_data(settings, options, splits)
         task = build(options, settings, splits, rows=2000)
     if settings.text is not None:
         rows = [Row({"text": settings.text}, "text")]

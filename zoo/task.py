@@ -462,15 +462,20 @@ def predict_rows(
     precision: str = "fp32",
     evaluation: EvaluationConfig | None = None,
     config: GenerationConfig | None = None,
+    cut: list[str] | None = None,
 ) -> Iterator[Any]:
     """Yield the answers to input rows, in the order of the rows.
 
-    `config` is for tasks that generate; by default it is the task's own.
+    `config` is for tasks that generate; by default it is the task's own. The places of rows that are
+    too long, and so are not read to their end, are added to `cut`.
     """
     evaluation = evaluation or EvaluationConfig()
     stream = iter(rows)
     while chunk := list(islice(stream, CHUNK_BATCHES * evaluation.batch_rows)):
-        examples = ExampleList([task.encode(row) for row in chunk])
+        encoded = [task.encode(row) for row in chunk]
+        if cut is not None:
+            cut += [r.source for r, e in zip(chunk, encoded, strict=True) if e.get("cut")]
+        examples = ExampleList(encoded)
         with autocast(task.device, precision):
             found = predict_dataset(task, examples, evaluation, config=config)
             answers = sorted(found, key=itemgetter(0))

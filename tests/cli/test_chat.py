@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
-from conftest import DATA, command, fails, settings
+from conftest import DATA, ROOT, command, fails, settings
 from generate_cases import language
 
 from zoo.cli.chat import HELP, Chat
@@ -215,3 +220,72 @@ def test_a_chat_needs_a_model(capsys):
     assert fails(capsys, "mode=chat", "task=generate") == line
     given = f"data.train={DATA / 'classify.jsonl'}"
     assert fails(capsys, "mode=chat", "data=files", given) == line
+
+
+TALK = """
+import sys
+from zoo.cli import chat
+from zoo.generation.config import GenerationConfig
+
+class Echo(chat.Chat):
+    def __init__(self, task, config=None, splitter="words"):
+        super().__init__(task, config, splitter)
+        self.config = GenerationConfig()
+    def _pieces(self, line):
+        yield f"<{line}>"
+
+chat.Chat = Echo
+chat.start(None)
+print("left")
+"""
+
+
+def typed(tmp_path, *keys):
+    """What a terminal shows of a chat in which these keys are typed, each after a prompt."""
+    pty = pytest.importorskip("pty")
+    pytest.importorskip("readline")
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TALK],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm", "XDG_STATE_HOME": str(tmp_path)},
+        start_new_session=True,
+    )
+    os.close(side)
+    written, waiting = b"", [*keys]
+    with contextlib.suppress(OSError):  # the end of a terminal on Linux
+        while part := os.read(main, 4096):
+            written += part
+            if waiting and written.rstrip(b"\x1b[?2004hl").endswith(b"> "):
+                os.write(main, waiting.pop(0).encode())
+    os.close(main)
+    assert process.wait(timeout=60) == 0, written
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.decode())
+
+
+def test_lines_are_edited_completed_and_kept(tmp_path):
+    up, left, tab = "\x1b[A", "\x1b[D", "\t"
+    said = typed(tmp_path, "helo" + left + "l\n", f"/temp{tab} 0.5\n", up + up + "!\n", "\x04")
+    assert "<hello>" in said
+    assert "\n/temperature 0.5\r\n" in said
+    assert "<hello!>" in said
+    assert said.rstrip().endswith("left")
+    history = tmp_path / "zoo" / "chat_history"
+    assert history.read_text().splitlines()[-3:] == ["hello", "/temperature 0.5", "hello!"]
+    assert history.stat().st_mode & 0o077 == 0
+    assert "<hello!>" in typed(tmp_path, up + "\n", "/quit\n")  # a line of the chat before
+
+
+def test_a_home_that_cannot_be_written_ends_no_chat(tmp_path):
+    (tmp_path / "zoo").write_text("a file, no folder")
+    assert typed(tmp_path, "hello\n", "/quit\n").rstrip().endswith("left")
+
+
+def test_tab_completes_commands_only():
+    talk = model()
+    assert [talk.complete("/top", number) for number in range(3)] == ["/top_k", "/top_p", None]
+    assert talk.complete("/q", 0) == "/quit"
+    assert talk.complete("to", 0) is None

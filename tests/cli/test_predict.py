@@ -45,6 +45,14 @@ def test_undecodable_text_is_an_error_after_the_lines_before_it():
     assert rows == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [("", True), (" \t\u00a0\u3000", True), ([], True), ("a", False), ([""], False), (0, False)],
+)
+def test_white_rows_are_not_asked(value, answer):
+    assert prediction._is_empty(readers.Row({"source": value}, "input:1")) is answer
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tagger of spans that knows its training rows by heart."""
@@ -140,13 +148,14 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_files_with_words_are_answered_word_by_word(predicted, tmp_path, name):
     (tmp_path / name).write_text(FILES[name])
-    assert predicted(f"input={tmp_path / name}") == LABELS
+    assert predicted(f"input={tmp_path / name}", f"output={tmp_path / 'labels.txt'}") == ""
+    assert (tmp_path / "labels.txt").read_text() == LABELS
 
 
 def test_words_with_blanks_inside_are_one_column(predicted, tmp_path):
     asked = write(tmp_path / "asked.jsonl", [{"words": ["New York", "left"]}, {"words": []}])
     found = predicted(f"input={asked}", "format=conll")
-    assert [line.split("\t")[0] for line in found.splitlines()] == ["New_York", "left", "", ""]
+    assert [line.split("\t")[0] for line in found.splitlines()] == ["New York", "left", "", ""]
 
 
 @pytest.mark.parametrize(

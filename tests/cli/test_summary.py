@@ -62,7 +62,8 @@ def test_few_labels_have_a_matrix_and_many_their_commonest_confusions(printed):
     counts[0][1] = 2
     counts[3][2] = 4
     many = printed(confusion={"labels": labels, "counts": counts})
-    assert "commonest confusions (answer for truth): L2 for L3 4x, L1 for L0 2x" in many
+    wanted = "predicted L2, was L3, 4 times; predicted L1, was L0, 2 times"
+    assert f"commonest confusions: {wanted}" in many
 
 
 def test_three_mistakes_and_the_commonest_labels_are_printed(printed):

@@ -167,3 +167,45 @@ def test_a_broken_line_of_columns_is_named(write, text, said):
 def test_a_file_without_sentences_is_an_error(write, name):
     with pytest.raises(InputError, match="holds no rows"):
         readers.read(write(name, "\n# x\n\n" if name == "a.conllu" else "-DOCSTART- O\n\n"))
+
+
+TAGGED = "Ann B-PER\nleft O\n"
+COMMENTED = {  # content: the words of its sentences, and how many lines are said
+    "newdoc": ("# newdoc\n" + TAGGED + "\n# newdoc\n" + TAGGED, [["Ann", "left"]] * 2, 2),
+    "alone": ("# newdoc\n\n" + TAGGED, [["Ann", "left"]], 1),
+    "ids": ("# sent-0\n" + TAGGED + "# within it\nRome B-LOC\n", [["Ann", "left", "Rome"]], 2),
+    "longer": ("# text = Ann left\n#id\n" + TAGGED, [["Ann", "left"]], 2),
+    "no comment": (
+        "# O\n" + TAGGED + "\n#tag O\n# B-X\n",
+        [["#", "Ann", "left"], ["#tag", "#"]],
+        0,
+    ),
+    "a known label": ("x SYM\n\n# SYM\ny SYM\n", [["x"], ["#", "y"]], 0),
+    "tabs": ("# id = 1\n#tag\tO\n#\tX\nAnn\tB-PER\n", [["#tag", "#", "Ann"]], 1),
+    "words": ("# a comment\n#\n#tag\na\n", [["#", "#tag", "a"]], 1),
+}
+
+
+@pytest.mark.parametrize("name", COMMENTED)
+def test_comments_are_left_out_and_said_and_words_stay(write, name):
+    content, wanted, count = COMMENTED[name]
+    said = []
+    rows = list(readers.read(write("a.conll", content), say=said.append))
+    assert [row["words"] for row in rows] == wanted
+    line = content.split("\n").index(next(filter(lambda t: t[:1] == "#", content.split("\n")))) + 1
+    told = f"a.conll:{line}: {count} comments, from this line on, are left out"
+    assert said == ([told] if count else [])
+
+
+def test_a_word_without_a_label_is_no_comment(write):
+    name = write("a.conll", "Ann B-PER\n#tag\n")
+    assert message(readers.read, name).startswith("a.conll:2: 1 columns, the first line has 2")
+
+
+@pytest.mark.parametrize(("end", "count"), [("", 1), ("\n", 0)])
+def test_a_file_without_blank_lines_is_said_to_be_one_sentence(write, end, count):
+    name = write("a.conll", f"Ann B-PER\n{end}" * 201)
+    said = []
+    assert len(list(readers.read(name, say=said.append))) == (1 if count else 201)
+    line = "a.conll: one sentence of 201 words: a blank line ends a sentence"
+    assert said == [line] * count

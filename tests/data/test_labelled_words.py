@@ -8,7 +8,7 @@ import pytest
 from tag_cases import SPANS, TUTORIAL, sentences
 
 from zoo.data import labelled_words
-from zoo.data.processors import LabelEncoder, WordCounts
+from zoo.data.processors import WordCounts
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
 from zoo.text.tokenizers import Characters, Lowercase
@@ -45,6 +45,64 @@ def test_words_are_a_list_or_a_text_and_have_no_blanks_inside(given, found):
     assert labelled_words.words(row(given)) == found
 
 
+def test_words_are_shown_as_they_were_given_in_one_line_each():
+    given = ["New York", " x ", "", " \t", "10\u00a0000", "a\tb", "cafe\u0301"]
+    shown = ["New York", " x ", "_", "_", "10\u00a0000", "a b", "cafe\u0301"]
+    assert labelled_words.given_words(row(given)) == shown
+    assert labelled_words.words_of(row(given), "words") == shown
+    assert labelled_words.words(row(given))[-1] == "caf\u00e9"
+    assert labelled_words.words_of(row(text="cafe\u0301s!"), "words") == ["caf\u00e9s", "!"]
+
+
+PRINTED = ["['EU', 'said']", "['EU' 'said']", '["a", "b"]', "[1, 0, 2]", "[1 0 2]", "['a']"]
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_a_printed_list_is_refused(text):
+    with pytest.raises(RowError, match=r"^f\.jsonl:7: column 'words' holds a printed list, \["):
+        labelled_words.words(row(text))
+    with pytest.raises(RowError, match="separate the labels by blanks, or write lists"):
+        labelled_words.labels(row(["a", "b"], text))
+
+
+@pytest.mark.parametrize("text", ["[ 1 ] see", "[laughs]", "[1]", "[sic] 'x'", "[ ]"])
+def test_brackets_in_a_sentence_are_words(text):
+    assert labelled_words.words(row(text)) == text.split()
+
+
+def test_a_row_of_too_many_words_is_one_line():
+    assert len(labelled_words.words(row("a " * 100_000))) == 100_000
+    with pytest.raises(RowError, match=r"^f\.jsonl:7: 100,001 words: at most 100,000 are read at"):
+        labelled_words.words(row("a " * 100_001))
+
+
+def test_blanks_around_labels_are_left_out_and_empty_ones_refused():
+    assert labelled_words.labels(row("a b", [" X", "Y\t"])) == ["X", "Y"]
+    for labels in (["X", ""], ["X", " "]):
+        with pytest.raises(RowError, match="label 2 is empty: each word needs one"):
+            labelled_words.labels(row("a b", labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("1 2 0 3", "labels are not read as spans, word by word instead: they are numbers"),
+        ("B-X I-X O PER", "labels are not read as spans, word by word instead: 'PER' is neither"),
+        ("O I-X I-X B-X O I-Y", "labels are IOB1: I- begins a span"),
+        ("NOUN VERB", None),
+        ("B-X L-X U-Y O", None),
+        ("B_X I_X O", None),
+        ("B I O B", None),
+    ],
+)
+def test_how_labels_are_read_is_said(caplog, labels, said):
+    with caplog.at_level(logging.INFO, "zoo"):
+        learned(sentences(("w " * len(labels.split()), labels)))
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (said is not None)
+    assert not said or found[0].startswith(said)
+
+
 def test_labels_are_as_many_as_words_and_stay_as_they_are():
     assert labelled_words.labels(row("a b", ["Case=Nom Number", 1])) == ["Case=Nom Number", "1"]
     assert labelled_words.labels(row(["a b", ""], "X Y")) == ["X", "Y"]
@@ -77,14 +135,6 @@ def test_a_long_value_is_shown_in_part():
     with pytest.raises(RowError) as caught:
         labelled_words.words(row([0.25] * 1000))
     assert len(str(caught.value)) < 140
-
-
-def test_labels_become_ids_or_name_the_word_they_are_of():
-    assert labelled_words.label_ids(row("a b a", "Y X Y"), LabelEncoder(["X", "Y"])) == [1, 0, 1]
-    with pytest.raises(RowError) as caught:
-        labelled_words.label_ids(row(["a", "New York"], ["X", "Z"]), LabelEncoder(["X"]))
-    line = "label 'Z' of word 2, 'New_York', does not occur in the training rows"
-    assert str(caught.value) == f"f.jsonl:7: {line}"
 
 
 def test_words_are_taken_from_a_row_or_found_in_its_text():

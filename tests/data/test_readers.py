@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import os
 import re
 import threading
@@ -11,6 +12,7 @@ import tracemalloc
 from contextlib import suppress
 
 import pytest
+from corpus_cases import files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,7 +120,9 @@ def test_only_a_line_feed_ends_a_line(write, mark):
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"))
-NAMES = st.lists(TEXTS.filter(str.strip), min_size=1, max_size=4, unique=True)
+# One name with ; | or a tab could as well be two names: no rule can tell.
+ONE = TEXTS.map(str.strip).filter(lambda name: name and not set(name) & set(";|\t"))
+NAMES = st.lists(ONE, min_size=1, max_size=4, unique=True).filter(lambda n: n[0][:4] != "sep=")
 
 
 @given(names=NAMES, data=st.data())
@@ -143,14 +147,23 @@ BROKEN = {  # name, content: how the error begins, and the cure it names
     ("b.csv", "a,b\n1,2\n3,4,5\n"): ("b.csv:3: ", "3 cells, .* 2: every row needs"),
     ("c.csv", 'a,b\n"x\ny",2\n"3,4\n5,6\n'): ("c.csv:4: ", "not closed"),
     ("d.csv", 'a,b\n"x" y,2\n'): ("d.csv:2: ", "quotation mark"),
-    ("e.csv", "a,b\rx,y\r"): ("e.csv:1: ", "end the lines with LF"),
+    ("e.csv", "a,b\nx\r,y\n"): ("e.csv:2: ", "end the lines with LF"),
     ("f.csv", "a,b\n"): ("f.csv: ", "no rows; needed"),
     ("g.csv", "text,a,text\n1,2,3\n"): ("g.csv:1: ", "text twice: rename"),
     ("a.tsv", "a\tb\n1\t2\n3\n"): ("a.tsv:3: ", "1 cells, .* 2"),
     ("b.tsv", "a\ta\n"): ("b.tsv:1: ", "a twice: rename"),
     ("a.txt", "fine\nna\xefve\n".encode("latin-1")): ("a.txt:2: ", "0xef at column 3.*UTF-8"),
     ("b.txt", "a\nb\0c\n"): ("b.txt:2: ", "NUL.*UTF-8"),
-    ("c.txt", "text".encode("utf-16")): ("c.txt:1: ", "UTF-16; save as UTF-8"),
+    ("c.txt", "text".encode("utf-16") + b"x"): (
+        "c.txt:1: ",
+        "utf-16-le .*truncated.*data.encoding",
+    ),
+    ("e.txt", "a\nb\n".encode("utf-16") + b"\0\xd8y\0"): ("e.txt:3: ", "utf-16-le"),
+    ("z.csv", b"PK\x03\x04 and so on"): ("z.csv: ", "a zip archive or a spreadsheet.*save it as"),
+    ("y.txt", b"BZh91AY&SY and so on"): ("y.txt: ", "compressed by bzip2"),
+    ("é.txt", "né\n".encode() + b"na\xefve\n"): ("é.txt:2: ", "0xef at column 3"),
+    ("h.csv", "text,label,text ,\n"): ("h.csv:1: ", "text twice: rename"),
+    ("i.csv", "text,,,label\n"): ("i.csv:1: ", "nothing twice: rename"),
     ("d.txt", ""): ("d.txt: ", "no rows; needed"),
     ("d.txt.gz", ""): ("d.txt.gz: ", "no rows; needed"),
     ("a.jsonl", '{"a": 1}\n{"a": \n'): ("a.jsonl:2: ", "not JSON.*one object in each line"),
@@ -245,3 +258,141 @@ def test_the_first_row_is_there_before_the_rest_is_read(tmp_path, name):
     del stream  # closes the pipe
     thread.join()
     assert written < 1_000_000
+
+
+WANTED = [{"text": "a, good film", "label": "pos"}, {"text": "bad", "label": "neg"}]
+SEPARATED = {  # name: content, and what is said
+    "semicolons.csv": (
+        "\ufefftext;label\r\na, good film;pos\r\nbad;neg\r\n",
+        "semicolons separate",
+    ),
+    "tabs.csv": ("text\tlabel\na, good film\tpos\nbad\tneg\n", "tabs separate"),
+    "bars.csv": ("text|label\na, good film|pos\nbad|neg\n", "vertical bars separate"),
+    "sep.csv": ("sep=;\ntext;label\na, good film;pos\nbad;neg\n", "semicolons separate"),
+    "sep_other.csv": ("sep=~\ntext~label\na, good film~pos\nbad~neg\n", "'~' separate"),
+    "commas.tsv": ('text,label\n"a, good film",pos\nbad,neg\n', "commas separate"),
+    "quoted.tsv": ('"text"\t"label"\n"a, good film"\t"pos"\n"bad"\t"neg"\n', "quotation marks"),
+    "padded.csv": ('text, label\n"a, good film", pos\n"bad", neg\n', None),
+    "padded_more.csv": ('"text" , "label"\n"a, good film" , "pos"\n"bad" , "neg"\n', None),
+    "padded_names.csv": (' text ,label \n"a, good film",pos\nbad,neg\n', None),
+    "trailing.csv": ('text,label,,\n"a, good film",pos,,\nbad,neg,,\n', None),
+    "one_more.csv": ('text,label\n"a, good film",pos,\nbad,neg, \n', None),
+    "UPPER.CSV": ('text,label\n"a, good film",pos\nbad,neg\n', None),
+    "Upper.Csv.GZ": ('text,label\n"a, good film",pos\nbad,neg\n', None),
+    "mac.csv": ('text,label\r"a, good film",pos\rbad,neg\r', "CR ends its lines"),
+}
+
+
+@pytest.mark.parametrize("name", SEPARATED)
+def test_a_table_is_read_as_programs_write_it_and_findings_are_said(write, name):
+    content, finding = SEPARATED[name]
+    if name.endswith(".GZ"):
+        content = gzip.compress(content.encode())
+    said = []
+    rows = list(readers.read(write(name, content), say=said.append))
+    found = [{key: value.strip() for key, value in row.items()} for row in rows]
+    assert found == WANTED
+    assert [finding in line for line in said] == ([True] if finding else [])
+
+
+def test_a_line_with_the_separator_counts_as_a_line(write):
+    name = write("a.csv", "sep=;\ntext;label\na;pos\nb\n")
+    assert next(readers.read(name)).source == "a.csv:3"
+    assert message(name).startswith("a.csv:4: 1 cells, the header has 2")
+
+
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ("text\na; b\nc\n", {"text": "a; b"}),
+        ("text\na; b\nc; d\n", {"text": "a; b"}),
+        ("text,note;x\na,b;c\nd,e\n", {"text": "a", "note;x": "b;c"}),
+        ("text,label\na;b,c\n", {"text": "a;b", "label": "c"}),
+    ],
+)
+def test_a_separator_counts_only_in_the_header_and_commas_go_first(write, content, first):
+    assert read(write("a.csv", content))[0] == first
+
+
+def test_columns_without_a_comma_inside_of_the_text_are_named(write):
+    assert message(write("a.csv", "text,label\nGood, really,pos\n")).startswith("a.csv:2: 3 cells")
+
+
+def test_a_finding_is_said_once_however_often_a_file_is_read(write, caplog):
+    name = write("a.csv", "text;label\na;b \nc;d\t\n")
+    splits = files(name, name, name)
+    with caplog.at_level(logging.INFO, "zoo"):
+        for _ in range(3):
+            assert [row["label"] for row in splits.train] == ["b", "d"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "a.csv: semicolons separate its columns",
+        "a.csv:2: blanks around labels, such as 'b ', are left out",
+    ]
+
+
+def test_an_encoding_can_be_given(write):
+    for name in ("a.csv", "a.jsonl", "a.txt", "a.conll"):
+        text = {"a.csv": "text\né\n", "a.jsonl": '{"text": "é"}\n'}.get(name, "é\n")
+        (row,) = readers.read(write(name, text.encode("cp1252")), "cp1252")
+        assert row.get("text", row.get("words")) in ("é", ["é"])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "is null"), (float("nan"), "is NaN, no value"), ("", "is empty"), (" \t", "is empty")],
+)
+def test_a_missing_value_is_an_error_that_names_the_column_of_the_file(value, said):
+    row = readers.Row({"label": value}, "a.csv:7", {"label": "stars"})
+    line = f"a.csv:7: column 'stars' {said}: fill it, or remove the row"
+    with pytest.raises(RowError, match=f"^{re.escape(line)}$"):
+        readers.check_value(row, "label", may_be_empty=False)
+    if isinstance(value, str):
+        readers.check_value(row, "label")
+    else:
+        with pytest.raises(RowError, match=re.escape(line)):
+            readers.column(row, "label")
+
+
+def test_a_folder_leaves_hidden_files_out_and_counts_the_others(write):
+    for name in ("pos/1.txt", "pos/2.TXT", "neg/1.txt", ".ipynb_checkpoints/1.txt", "neg/.x.txt"):
+        write(f"f/{name}", name)
+    said = []
+    rows = list(readers.read("f", say=said.append))
+    assert [row["text"] for row in rows] == ["neg/1.txt", "pos/1.txt", "pos/2.TXT"]
+    assert said == []
+    write("f/pos/sub/3.txt", "below")
+    write("f/notes.md", "beside")
+    assert len(list(readers.read("f", say=said.append))) == 3
+    assert said == ["f: 2 files are not read (such as notes.md): LABEL/*.txt are, a text per file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes there alone")
+def test_a_name_that_is_not_utf_8_is_refused(write, tmp_path):
+    for odd in (b"caf\xe9.csv", b"folder/\xe9/1.txt"):
+        path = os.path.join(os.fsencode(tmp_path), odd)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"text,label\na,b\n")
+    write("folder/a/1.txt", "x")
+    for name in (os.fsdecode(b"caf\xe9.csv"), "folder"):
+        said = message(name)
+        assert "\\xe9" in said
+        assert said.endswith(": the name is not UTF-8: rename it")
+
+
+CELLS = st.text(st.sampled_from('ab,;|\t"\n\r =sep'), max_size=40)
+
+
+@given(CELLS, st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.conll", "a.conllu"]))
+def test_whatever_a_table_holds_it_is_rows_or_one_line_of_an_error(tmp_path_factory, text, name):
+    path = tmp_path_factory.mktemp("t") / name
+    path.write_bytes(text.encode())
+    rows, said = [], str(path)
+    try:
+        rows = list(readers.read(path))
+    except InputError as error:
+        said = str(error)
+    assert said.startswith(str(path))
+    assert "\n" not in said
+    assert all({*row} == {*rows[0]} for row in rows)

@@ -41,6 +41,21 @@ def test_tfidf_learns_labels_from_words_or_characters(kind):
     assert set(found) == {"method", "accuracy", "macro_f1", "rows", "seconds"}
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("これは良いです", "それは悪いです"), ("\U0001f600", "\U0001f622"), ("7", "8"), ("", "x y")],
+)
+def test_tfidf_finds_something_in_any_script(good, bad):
+    train = labelled(*[(f"{good}", "a"), (f"{bad}", "b")] * 10)
+    found = baselines.tfidf(train, train, "words")
+    assert found["accuracy"] == 1
+
+
+def test_tfidf_of_texts_that_share_no_word_reads_characters():
+    names = [("anna", "a"), ("annika", "a"), ("bert", "b"), ("berta", "b")]
+    assert baselines.tfidf(labelled(*names), labelled(("annabel", "a")), "words")["accuracy"] == 1
+
+
 def test_tfidf_of_many_labels_learns_them_too():
     pairs = [(f"word{n} word{n}", f"L{n}") for n in range(11)]
     assert baselines.tfidf(labelled(*pairs * 3), labelled(*pairs), "words")["accuracy"] == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 
+import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -262,3 +264,52 @@ def test_a_label_has_its_precision_recall_and_count_where_it_occurs():
         {"label": "X", "precision": 1.0, "recall": pytest.approx(1 / 3), "f1": 0.5, "count": 3},
     ]
     assert metrics.per_label(["X"], ["Y"], ["X", "Y"])[0]["f1"] == 0
+
+
+def test_wilsons_interval_is_that_of_the_literature():
+    assert metrics.wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert metrics.wilson(1.0, 34) == pytest.approx((0.8985, 1.0), abs=1e-4)
+    assert metrics.wilson(0.0, 34) == pytest.approx((0.0, 0.1015), abs=1e-4)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(3, 2, 400).tolist()
+
+    def mean(found, _):
+        return {"mean": sum(found) / len(found)}
+
+    found = metrics.intervals(
+        {"mean": 3.0, "hits": 0.5, "other": 1.0}, values, values, mean, {"hits"}
+    )
+    assert found["mean"]["method"] == "bootstrap"
+    half = 1.96 * np.std(values) / 20
+    centre = np.mean(values)
+    assert found["mean"]["low"] == pytest.approx(centre - half, abs=half / 4)
+    assert found["mean"]["high"] == pytest.approx(centre + half, abs=half / 4)
+    assert found["hits"] == dict(
+        zip(("low", "high"), metrics.wilson(0.5, 400), strict=True), method="Wilson"
+    )
+    assert "other" not in found  # nothing computes it
+    assert metrics.intervals({"mean": 3.0}, values * 5, values * 5, mean) == {}  # 2,000 rows
+
+
+def test_what_takes_too_long_has_no_interval(monkeypatch):
+    monkeypatch.setattr(metrics, "SECONDS", 0.01)
+
+    def slow(found, _):
+        time.sleep(0.01)
+        return {"mean": 1.0}
+
+    start = time.perf_counter()
+    assert metrics.intervals({"mean": 1.0}, [1, 2], [1, 2], slow) == {}
+    assert time.perf_counter() - start < 1
+
+
+def test_macro_f1_equals_that_of_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    numbers = np.random.default_rng(2)
+    for size in (2, 5, 30):
+        found, wanted = (numbers.integers(size, size=40).tolist() for _ in range(2))
+        expected = f1_score(wanted, found, average="macro", zero_division=0)
+        assert metrics.macro_f1(found, wanted)["macro_f1"] == pytest.approx(expected)

@@ -98,3 +98,20 @@ def test_titles_do_not_overlap(tmp_path, monkeypatch, count):
     for left, right in zip(axes[::2], axes[1::2], strict=True):
         assert left.title.get_window_extent().x0 >= 0
         assert left.title.get_window_extent().x1 <= right.title.get_window_extent().x0
+
+
+def test_of_many_labels_the_most_confused_are_drawn(tmp_path):
+    labels = [f"L{n:03}" for n in range(300)]
+    truth = [label for label in labels for _ in range(3)]
+    found = [*truth]
+    found[297:300] = ["L200"] * 3  # of L099
+    found[0] = "L299"
+    shown = plots.confusion(truth, found, labels, tmp_path)
+    assert len(shown["labels"]) == len(shown["counts"]) == plots.MOST_LABELS
+    places = {label: number for number, label in enumerate(shown["labels"])}
+    assert shown["counts"][places["L099"]][places["L200"]] == 3
+    assert shown["counts"][places["L000"]][places["L299"]] == 1
+    width, height = size(tmp_path / "confusion.png")
+    assert max(width, height) < 3000
+    few = plots.confusion(["a", "b", "b"], ["a", "a", "b"], ["a", "b"], tmp_path)
+    assert few == {"labels": ["a", "b"], "counts": [[1, 0], [1, 1]]}

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -155,6 +156,15 @@ def test_a_name_in_the_list_can_be_typed(shipped, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     cli.main(["list"])
     assert name in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_list_as_an_html_table(shipped, made):
+    model = replace(*zoo.list_models(), name="classify/<b>", languages="de & en")
+    shown = ElementTree.fromstring(shelf.ModelTable([model])._repr_html_())
+    header, row = ([cell.text for cell in line] for line in shown.iter("tr"))
+    assert header == ["name", "task", "reads", "languages", "MB", "test"]
+    size, result = f"{model.size / 1e6:.1f}", f"accuracy {model.value:.4g}"
+    assert row == ["classify/<b>", "classify", "h_n", "de & en", size, result]
 
 
 def test_an_empty_shelf_is_an_empty_list(toy, capsys):

@@ -14,7 +14,7 @@ from zoo.config import TokenizerConfig
 from zoo.data.batch import Batch
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
-from zoo.errors import InputError, RowError
+from zoo.errors import InputError
 from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
 from zoo.text.tokenizers import Words
 
@@ -137,11 +137,15 @@ def test_labels_come_from_the_training_rows():
         Classify.learn(rows[:1], ClassifyConfig(), TokenizerConfig())
 
 
-def test_a_label_unseen_in_training_names_its_row():
-    with pytest.raises(
-        RowError, match=r"rows\.csv:7: label 'z' does not occur in the training rows"
-    ):
-        classify().encode(Row({"text": "one", "label": "z"}, "rows.csv:7"))
+def test_a_label_unseen_in_training_is_a_mistake_without_a_loss():
+    task = classify()
+    rows = [Row({"text": "one", "label": label}, "x") for label in ("a", "z")]
+    assert [task.encode(row)["targets"] for row in rows] == [0, -100]
+    answer = {"label": "a", "probabilities": {"a": 0.5, "b": 0.25, "c": 0.25}}
+    found = task.compute_metrics([answer, answer], rows)
+    assert found["accuracy"] == 0.5
+    assert found["loss"] == pytest.approx(math.log(2))
+    assert task.compute_metrics([answer], rows[1:])["loss"] == 0
 
 
 def test_scores_are_those_of_the_answers():

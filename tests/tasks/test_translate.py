@@ -239,6 +239,20 @@ def test_predict_gives_strings_in_their_order():
     assert {*answer} - task.hidden_keys == {"text", "n_best"}
 
 
+def test_a_white_source_has_an_empty_translation():
+    task = translate(Characters, scale=2.0)
+    given = ["", " ", "\t", "\u00a0\u3000", ENGLISH[0]]
+    *white, written = task.predict(given)
+    assert white == [""] * 4
+    assert written
+
+
+@pytest.mark.parametrize("white", ["\u00a0", "\u202f", "\t"], ids=ascii)
+def test_white_space_of_any_kind_is_translated_as_a_blank(white):
+    task = translate(Subwords, scale=2.0)
+    assert task.predict(ENGLISH[0].replace(" ", white)) == task.predict(ENGLISH[0])
+
+
 @pytest.mark.parametrize(
     "options", [{"beam_size": 1}, {"beam_size": 4}, {"sample": True, "seed": 1}]
 )
@@ -341,10 +355,15 @@ def test_predict_answers_lines_rows_and_one_text(answered, tmp_path):
     assert answered(given=f"{BIRDS}\n\n{HOUSES}\n") == [VÖGEL, "", HÄUSER]
     rows = [{"source": HOUSES, "target": "not read"}, {"source": ""}, {"text": BIRDS}]
     given = f"input={write(tmp_path / 'in.jsonl', rows)}"
-    assert answered(given) == [HÄUSER, "", VÖGEL]
+    found = [json.loads(line) for line in answered(given)]
+    assert [row["translation"] for row in found] == [HÄUSER, None, VÖGEL]
+    assert [{name: row[name] for name in rows[0] if name in row} for row in found[:2]] == rows[:2]
     assert answered(f"text={BIRDS}") == [VÖGEL]
     (tmp_path / "in.csv").write_text(f"source,target\n{BIRDS},\n")
-    assert answered(f"input={tmp_path}/in.csv") == [VÖGEL]
+    assert answered(f"input={tmp_path}/in.csv") == [
+        "source,target,translation",
+        f"{BIRDS},,{VÖGEL}",
+    ]
 
 
 def test_a_row_without_a_source_is_named(capsys, tmp_path, model):
@@ -377,7 +396,8 @@ def test_evaluate_gives_the_figures_of_the_training(capsys, tmp_path, model):
     words = ["mode=evaluate", f"model={model}", *TOY, "device=cpu", "precision=fp32"]
     assert run.main([*words, f"out={tmp_path}"]) == 0
     expected = report(model)["test"]
-    assert f"bleu {expected['bleu']:.4f}\n" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"bleu {expected['bleu']:.4f} " in printed
     assert report(tmp_path)["test"] == pytest.approx(expected)
     assert expected["bleu_lowercase"] > 60
 
@@ -385,7 +405,7 @@ def test_evaluate_gives_the_figures_of_the_training(capsys, tmp_path, model):
 def test_explain_prints_both_states_and_draws_gates_and_answer(capsys, tmp_path, model):
     assert run.main(["mode=explain", f"model={model}", *TOY]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"read from h_n, c_n\W+\(1, 8, 32\)", printed)
+    assert re.search(r"read from h_n, c_n\W+\(1, 6, 32\)", printed)
     assert "translate reads h_n, c_n: the decoder continues from both states" in printed
     assert not [*tmp_path.iterdir()]
     assert run.main(["mode=explain", f"model={model}", f"text={BIRDS}", f"out={tmp_path}"]) == 0
@@ -396,7 +416,7 @@ def test_explain_prints_both_states_and_draws_gates_and_answer(capsys, tmp_path,
 
 
 def test_a_corpus_without_the_columns_names_no_cure_that_is_none(capsys, model):
-    said = fails(capsys, "mode=evaluate", f"model={model}", "data.form=documents")
+    said = fails(capsys, "mode=evaluate", f"model={model}", "data=cldr", "data.form=documents")
     assert "no 'source', there are text, label" in said
     assert "data.source=COLUMN" not in said
 

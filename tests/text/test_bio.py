@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -236,6 +237,11 @@ def test_of_labels_that_are_no_spans_nothing_is_barred():
         ([*BIO, "NOUN"], False),
         (["O", "BB-X"], False),
         (["O", "X-B"], False),
+        (["O", "B", "I"], True),
+        (["I", "O"], False),
+        (["O", "B", "I-X"], False),
+        (["O", "B_X", "I_X"], True),
+        (["O", "B-X", "L-X", "U-X"], True),
         (["O", "-X"], False),
         (["O", "", "B-X"], False),
         (["B-X", "o"], False),
@@ -247,9 +253,77 @@ def test_which_labels_are_of_spans(labels, answer):
 
 
 def test_parts_of_labels():
-    assert [bio.parts(label) for label in ("B-PER", "O", "I-A-B", "")] == [
+    labels = ("B-PER", "O", "I-A-B", "", "U_LOC", "L-X", "I", "S")
+    assert [bio.parts(label) for label in labels] == [
         ("B", "PER"),
         ("O", ""),
         ("I", "A-B"),
         ("", ""),
+        ("U", "LOC"),
+        ("L", "X"),
+        ("I", "span"),
+        ("S", "span"),
     ]
+
+
+OTHER_SPELLINGS = {
+    "bilou": lambda label: {"E": "L", "S": "U"}.get(label[0], label[0]) + label[1:],
+    "underscore": lambda label: label.replace("-", "_"),
+    "bare": lambda label: label[0],
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SPELLINGS)
+def test_other_spellings_score_as_bioes(name):
+    spelt = OTHER_SPELLINGS[name]
+    kinds = ["X"] if name == "bare" else ["X", "Y"]
+    labels = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in kinds)]
+    draw = random.Random(3)
+    wanted = [draw.choices(labels, k=8) for _ in range(60)]
+    found = [[w if draw.random() < 0.7 else draw.choice(labels) for w in row] for row in wanted]
+    other = [[[*map(spelt, row)] for row in rows] for rows in (wanted, found)]
+    assert bio.are_spans(map(spelt, labels))
+    assert bio.scores(*other) == bio.scores(wanted, found)
+    assert 0 < bio.scores(*other)["f1"] < 1
+    kind = {"X": "span"} if name == "bare" else {}
+    table = [
+        row | {"label": kind.get(row["label"], row["label"])} for row in bio.table(wanted, found)
+    ]
+    assert bio.table(*other) == table
+    for before in ["", *labels]:
+        for after in labels:
+            allowed = bio.may_follow(before, after, labels)
+            now = before and spelt(before)
+            assert bio.may_follow(now, spelt(after), [*map(spelt, labels)]) == allowed
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (BIO, ""),
+        (["O"], ""),
+        (["NOUN", "VERB", "B-X"], ""),
+        (["0", "1", "2"], "they are numbers: write names such as B-PER in their place"),
+        ([*BIO, "PER"], "'PER' is neither O nor begins with B- or I-"),
+    ],
+)
+def test_labels_that_look_like_spans_say_why_they_are_none(labels, said):
+    assert bio.why_no_spans(labels) == said
+
+
+@pytest.mark.parametrize(
+    ("labels", "answer"),
+    [
+        ("O I-X I-X B-X O I-Y", True),
+        ("I-X I-Y", True),
+        ("O B-X I-X", False),
+        ("B-X I-X B-X I-X O", False),
+        ("I-X O B-X", False),  # neither scheme
+        ("O I-X E-X", False),
+        ("NOUN I-X", False),
+        ("O O", False),
+    ],
+)
+def test_which_labels_are_iob1(labels, answer):
+    found = ["", *labels.split()]
+    assert bio.are_iob1({*pairwise(found)}) is answer

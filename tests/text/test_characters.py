@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from char_cases import ALPHABET, CASES, PLAIN, cases, letters, listed, spelt
@@ -110,3 +112,19 @@ def test_to_moves_all_but_the_lengths():
     assert moved.word_index.device.type == "meta"
     for ids, lengths in moved.blocks:
         assert (ids.device.type, lengths.device.type) == ("meta", "cpu")
+
+
+def test_a_made_up_word_keeps_the_case_of_its_ends():
+    alphabet = Alphabet("abcABC12-.")
+    generator = np.random.default_rng(1)
+    seen = set()
+    for _ in range(60):
+        word = np.array(alphabet.encode(["Aab"]))[:-1]
+        (found,) = alphabet.decode(alphabet.made_up(word, generator.random(12)).tolist())
+        assert re.fullmatch(r"[ABC\ufffd][abc\ufffd]{1,9}", found)
+        seen.add(found)
+    assert len(seen) > 30
+    assert {len(one) for one in seen} == {*range(2, 11)}
+    for word in ("12", ".", "?"):
+        letters = np.array(alphabet.encode([word]))
+        assert alphabet.made_up(letters[:-1], generator.random(12)).tolist() == letters.tolist()

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import InputError, RowError
+from zoo.text.canonical import canonical
+from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Whitespace, Words, lines
 
@@ -122,7 +124,8 @@ def test_any_character_survives_saving(tmp_path_factory, texts):
     learned, path = Characters.train(texts, 10_000), tmp_path_factory.mktemp("v") / "v.json"
     learned.save(path)
     assert Characters.load(path).tokens == learned.tokens
-    assert all(Characters.load(path).decode(learned.encode(t)) == t for t in texts)
+    loaded = Characters.load(path)
+    assert all(loaded.decode(learned.encode(t)) == canonical(t, keep_lines=True) for t in texts)
 
 
 @KINDS
@@ -249,3 +252,44 @@ def test_a_special_in_a_text_of_words_is_unknown(name):
     assert tokenizer.tokens == [*SPECIALS, "a", "b"]
     assert tokenizer.encode(f"a {name} b") == [4, UNK, 5]
     assert tokenizer.decode([4, UNK, EOS, 5]) == "a <unk> b"
+
+
+WHITE = ["\u00a0", "\u202f", "\u3000", "\u2009", "\t", "\n", "\r\n", "\u2028"]
+PIECES = SentencePieceOptions(nfkc=False)
+CODE = SentencePieceOptions(nfkc=False, blanks=True)
+EXACT = Subwords.train(CORPUS, 200, pieces=PIECES)
+
+
+@pytest.mark.parametrize("tokenizer", [*LEARNED.values(), EXACT], ids=[*LEARNED, "identity"])
+@pytest.mark.parametrize("white", WHITE, ids=ascii)
+def test_white_space_of_any_kind_is_read_as_a_blank(tokenizer, white):
+    blank = tokenizer.encode("the cat sat")
+    ids = tokenizer.encode(f"the{white}cat{white}sat")
+    if tokenizer.kind == "characters" and white in ("\r\n", "\u2028"):
+        assert len(ids) > len(blank) or ids != blank  # two characters, and one that was learned
+    else:
+        assert ids == blank
+
+
+@pytest.mark.parametrize("white", [*WHITE, " ", " \t "], ids=ascii)
+@pytest.mark.parametrize("tokenizer", [LEARNED["subwords"], EXACT], ids=["nfkc", "identity"])
+def test_a_white_text_has_no_subwords(tokenizer, white):
+    assert tokenizer.encode(white) == []
+
+
+@pytest.mark.parametrize("kind", [*TOKENIZERS, "identity"])
+def test_canonically_equal_texts_have_equal_ids(kind):
+    composed, apart = "un caf\u00e9 d\u00e9j\u00e0", "un cafe\u0301 de\u0301ja\u0300"
+    cls, pieces = (Subwords, PIECES) if kind == "identity" else (TOKENIZERS[kind], None)
+    for text in (composed, apart):
+        tokenizer = cls.train([text] * 9, 60, pieces=pieces)
+        assert UNK not in tokenizer.encode(composed)
+        assert tokenizer.encode(composed) == tokenizer.encode(apart)
+        assert tokenizer.decode(tokenizer.encode(apart)) == composed
+
+
+def test_blanks_of_code_keep_tabs_apart_from_widths():
+    code = Subwords.train(["if x :\n\ty ()"] * 9, 60, pieces=CODE)
+    assert code.encode("if\u00a0x") == code.encode("if x")
+    assert code.encode("if\tx") != code.encode("if x")
+    assert code.encode("if  x") != code.encode("if x")

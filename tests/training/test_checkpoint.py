@@ -1,6 +1,8 @@
 """Checkpoint files and the states of the random generators."""
 
 import re
+import struct
+import zipfile
 
 import pytest
 import torch
@@ -43,3 +45,24 @@ def test_random_numbers_repeat_from_a_restored_state():
     assert not torch.equal(torch.rand(4), first)
     checkpoint.restore_random_state(state)
     assert torch.equal(torch.rand(4), first)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    checkpoint.save({"weights": torch.arange(1000.0), "step": 3, "name": "x" * 50}, tmp_path)
+    path = tmp_path / checkpoint.FILE
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        parts = [(i.filename, i.header_offset, i.file_size) for i in archive.infolist()]
+    assert torch.equal(checkpoint.load(tmp_path)["weights"], torch.arange(1000.0))
+    for name, offset, size in parts:
+        if size < 50:
+            continue
+        name_length, extra = struct.unpack("<HH", whole[offset + 26 : offset + 30])
+        start = offset + 30 + name_length + extra
+        broken = bytearray(whole)
+        broken[start + size // 2] ^= 4
+        path.write_bytes(broken)
+        for mmap in (False, True):
+            with pytest.raises(InputError, match=r"checkpoint.pt: not a checkpoint: .* is damaged"):
+                checkpoint.load(tmp_path, mmap)
+        assert name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from conftest import DATA, lines, settings
+from conftest import DATA, build_task, lines, settings
 
+from zoo.data.corpora import Splits
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
 from zoo.registry import find
@@ -39,9 +42,14 @@ def test_rows_with_an_empty_side_are_left_out_and_counted():
 
 
 def test_a_row_without_a_column_is_an_error_and_not_skipped():
-    for row in ({"source": "x"}, {"source": "x", "target": None}):
-        with pytest.raises(RowError, match=r"^x:2: no 'target', there are source"):
-            list(usable([TOYS[0], row]))
+    with pytest.raises(RowError, match=r"^x:2: no 'target', there are source"):
+        list(usable([TOYS[0], {"source": "x"}]))
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "null"), (float("nan"), "NaN, no value")])
+def test_a_row_without_a_value_is_an_error_and_not_skipped(value, said):
+    with pytest.raises(RowError, match=rf"^x:2: column 'target' is {said}: fill it, or remove"):
+        list(usable([TOYS[0], {"source": "x", "target": value}]))
 
 
 def test_nothing_that_is_left_says_why():
@@ -92,3 +100,60 @@ def test_rows_are_read_as_they_are_drawn():
     first = next(some)
     assert read == [*range(first + 1)]
     assert [first, *some] == [*run_rows._some(rows, 0.5, 1)]
+
+
+def test_classify_skips_empty_texts_and_refuses_empty_labels():
+    def read(*rows):
+        placed = [Row(row, f"x:{number}") for number, row in enumerate(rows, 1)]
+        return run_rows.ValidRows(Rows(lambda: iter(placed), "x"), find("classify"))
+
+    good = {"text": "a", "label": "b"}
+    rows = read(good, {"text": " \u00a0", "label": "b"}, {"text": "", "label": ""})
+    assert list(rows) == [good]
+    assert rows.skipped == Counter({"an empty text": 2})
+    for label in ("", " "):
+        with pytest.raises(RowError, match=r"^x:2: column 'label' is empty: fill it, or remove"):
+            list(read(good, {"text": "a", "label": label}))
+
+
+def test_a_share_keeps_every_label():
+    rows = [Row({"text": f"t{i}", "label": "ab"[i % 2]}, f"x:{i}") for i in range(200)]
+    rows[150] = Row({"text": "rare", "label": "c"}, "x:150")
+    source = Rows(lambda: iter(rows), "x")
+    kind = find("classify")
+    for seed in range(5):
+        kept = run_rows._first_rows(source, 0.05, seed, kind)
+        some = list(run_rows._some(source, 0.05, seed, lambda kept=kept: kept))
+        plain = list(run_rows._some(source, 0.05, seed))
+        assert {row["label"] for row in some} == {"a", "b", "c"}
+        assert [row for row in some if row in plain] == plain
+        assert len(some) - len(plain) == len(kept) <= 3
+    assert run_rows._first_rows(source, 0.999, 1, kind) == set()
+
+
+def warnings_of(caplog, rows, kind):
+    """The warnings of encoding rows with a tokenizer of a kind."""
+    read = [Row(row, f"x:{i}") for i, row in enumerate(rows, 1)]
+    source = Rows(lambda: iter(read), "x")
+    chosen = settings(None, f"tokenizer.kind={kind}", "tokenizer.min_count=2")
+    task = build_task(chosen, Splits(source, source, source))
+    with tempfile.TemporaryDirectory() as folder:
+        run_rows.encode_rows(task, source, Path(folder) / "x")
+    return caplog.messages
+
+
+def test_texts_whose_words_cannot_be_told_apart_are_warned_of(caplog):
+    rows = [{"text": f"これは文{i}です" * 2, "label": "ab"[i % 2]} for i in range(20)]
+    cure = ": set tokenizer.kind=characters or subwords"
+    assert warnings_of(caplog, rows, "words") == [
+        f"x: 100 % of the texts have under 3 words{cure}",
+        f"x: 100 % of the words are unknown{cure}",
+    ]
+    caplog.clear()
+    assert warnings_of(caplog, rows, "characters") == []
+
+
+def test_a_language_model_reads_empty_lines():
+    rows = [Row({"text": text}, f"x:{number}") for number, text in enumerate(["a", "", "b"], 1)]
+    read = run_rows.ValidRows(Rows(lambda: iter(rows), "x"), find("generate"))
+    assert list(read) == rows

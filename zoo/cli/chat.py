@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import IO
 
 from zoo.data.readers import Row
@@ -12,10 +15,13 @@ from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task, input_row, predict_rows
 
+LINES_KEPT = 1000  # of earlier chats
+
 HELP = """\
 Type a text; the answer appears behind it. A line that begins with / is a command:
   /NAME VALUE   change a generation setting: /temperature 0.5, /sample false, /seed 7
-  /settings     show them all          /help   this text          /quit   leave (or Ctrl-D)"""
+  /settings     show them all          /help   this text          /quit   leave (or Ctrl-D)
+The arrow keys bring back earlier lines; TAB completes a command."""
 
 
 class Chat:
@@ -36,7 +42,7 @@ class Chat:
         interactive = source.isatty()
         if interactive:
             print(HELP, file=out)
-        for line in _lines(source, out if interactive else None):
+        for line in _typed(out) if interactive else _lines(source):
             if line == "/quit":
                 return
             try:
@@ -82,25 +88,77 @@ class Chat:
         self.config = GenerationConfig(**settings | {name: None if given == "null" else given})
         return f"/{name} {getattr(self.config, name)}"
 
+    def complete(self, begun: str, number: int) -> str | None:
+        """Return the command number `number` that begins with `begun`; None when there are no more."""
+        settings = {} if self.config is None else asdict(self.config)
+        names = [f"/{name}" for name in (*settings, "settings", "help", "quit")]
+        found = [name for name in names if begun.startswith("/") and name.startswith(begun)]
+        return found[number] if number < len(found) else None
 
-def _lines(source: IO[str], prompt: IO[str] | None) -> Iterator[str]:
-    """Yield the lines of `source`, each after a prompt on `prompt` if it is given."""
-    while True:
-        if prompt is not None:
-            print("> ", end="", file=prompt, flush=True)
-        line = source.readline()
-        if not line:
-            return
+
+def _lines(source: IO[str]) -> Iterator[str]:
+    """Yield the lines of `source`."""
+    while line := source.readline():
         yield line.rstrip("\n")
+
+
+def _typed(out: IO[str]) -> Iterator[str]:
+    """Yield the lines that are typed on the terminal. readline edits them, if there is one."""
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            print(file=out)
+            return
+
+
+@contextmanager
+def line_editing(chat: Chat) -> Iterator[None]:
+    """Edit lines with the keys of a shell; TAB completes commands; keep the lines of earlier chats.
+
+    Does nothing where Python has no readline, as on Windows.
+    """
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    readline.set_completer(chat.complete)
+    readline.set_completer_delims(" ")
+    libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
+    path = history_file()
+    with suppress(OSError):  # none yet, or unreadable
+        readline.read_history_file(path)
+    readline.set_history_length(LINES_KEPT)
+    try:
+        yield
+    finally:
+        readline.set_completer(None)
+        with suppress(OSError):  # a read-only home: the chat was none the worse
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            readline.write_history_file(path)
+
+
+def history_file() -> Path:
+    """Return where the lines of earlier chats are kept."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "zoo" / "chat_history"
 
 
 def start(task: Task, config: GenerationConfig | None = None, splitter: str = "words") -> None:
     """Chat on the terminal. Ctrl-C ends an answer. Without a terminal it ends the chat."""
     chat = Chat(task, config, splitter)
-    while True:
+    if not sys.stdin.isatty():
         try:
-            return chat.run(sys.stdin, sys.stdout)
+            chat.run(sys.stdin, sys.stdout)
         except KeyboardInterrupt:
             print()
-            if not sys.stdin.isatty():
-                return None
+        return
+    with line_editing(chat):
+        while True:
+            try:
+                return chat.run(sys.stdin, sys.stdout)
+            except KeyboardInterrupt:
+                print()

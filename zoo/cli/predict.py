@@ -1,8 +1,14 @@
-"""mode=predict: one answer per row, in order, written as soon as it is computed."""
+"""mode=predict: one answer per row, in order, written as soon as it is computed.
+
+Rows of a table come back with their answer beside their columns; lines of text become lines.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
+import logging
+import os
 import queue
 import sys
 import threading
@@ -10,19 +16,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from zoo.cli import tagged_text
+from zoo.cli import answer_rows, tagged_text
+from zoo.cli.answer_rows import ROWS, AnswerColumns, RowFormat
 from zoo.config import Settings
 from zoo.data import readers
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.device import find_precision
-from zoo.errors import InputError
+from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.files import atomic
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task, input_row, predict_rows
+
+log = logging.getLogger("zoo")
 
 MOST = 1024  # rows per call of the model
 DRAWN = 20  # answers that are plotted
@@ -42,6 +51,7 @@ def predict(
     the model's own.
     """
     form = _form(task, settings)
+    answer_rows.check_output(settings.output, settings.input if settings.text is None else "-")
     if isinstance(task, Generative):
         generation = generation or task.config.generation
         if settings.text and form == "label" and _can_stream(settings, generation):
@@ -56,29 +66,87 @@ def predict(
     else:
         source = _chunks(readers.read(settings.input))
     precision = find_precision(settings.precision, task.device)
+    columns = AnswerColumns(task, settings.top, settings.threshold, generation)
+    rows = RowFormat(form, columns.names)
+    exact = form == "conll" and settings.input.lower().removesuffix(".gz").endswith(".conllu")
+    cut = Cut()
     number = 0
     with _output(settings.output) as file:
         for chunk in source:
-            inputs = [input_row(task, row, settings.tokens) for row in chunk]
-            for row, answer in _answers(task, inputs, precision, evaluation, generation):
+            own = [answer_rows.with_own_columns(task, row, settings.data) for row in chunk]
+            inputs = [input_row(task, row, settings.tokens) for row in own]
+            answers = _answers(task, inputs, precision, evaluation, generation, cut.places)
+            for given, (row, answer) in zip(chunk, answers, strict=True):
                 number += 1
-                file.write(_line(task, answer, form).encode() + b"\n")
+                if exact and answer is not None and isinstance(given.get("words"), list):
+                    answer = answer | {"words": given["words"]}  # blanks inside a word stay
+                if form in ROWS and not (form == "conll" and settings.format == "conll"):
+                    text = rows.lines(given, columns.values(answer))
+                else:
+                    text = _line(task, answer, form, columns) + "\n"
+                file.write(text.encode())
                 drawn = settings.out is not None and answer is not None and number <= DRAWN
                 if drawn and isinstance(task, Generative):
                     task.plot(row, answer, Path(str(settings.out)) / f"answer-{number}.png")
+            cut.count(settings.strict)
             file.flush()
+    _say(cut, rows, number)
+
+
+class Cut:
+    """The rows that a model did not read to their end: how many, and the first."""
+
+    def __init__(self) -> None:
+        self.places: list[str] = []  # since the last count
+        self.number = 0
+        self.first = ""
+
+    def count(self, strict: bool) -> None:
+        """Count the places. Raises RowError for the first one with `strict`."""
+        if self.places and strict:
+            raise RowError(self.places[0], "longer than the model reads; strict=false cuts it")
+        self.first = self.first or next(iter(self.places), "")
+        self.number += len(self.places)
+        self.places.clear()
+
+
+def _say(cut: Cut, rows: RowFormat, number: int) -> None:
+    """Say in one line each what was cut, renamed or replaced."""
+    if cut.number:
+        verb = "is" if cut.number == 1 else "are"
+        log.info(
+            "%d of %d inputs %s longer than the model reads, and cut; the first is %s",
+            cut.number,
+            number,
+            verb,
+            cut.first,
+        )
+    for name, new in rows.renamed.items():
+        log.info("the rows have a column %r: the answer is the column %r", name, new)
+    if rows.blanked:
+        log.info("tabs and line ends in %d cells are blanks: .csv keeps them", rows.blanked)
 
 
 def _form(task: Task, settings: Settings) -> str:
     """Return the output format. Word labels are in colour on a terminal.
 
-    Raises InputError for a format of word labels with a task that has none.
+    Raises InputError for a format of word labels with a task that has none, and for settings of
+    labels with a task that has none.
     """
     labels_words = "words" in task.input_columns
+    labelled = "label" in task.target_columns and not labels_words
     if settings.format in ("conll", "colour") and not labels_words:
         raise InputError(f"format={settings.format}: {task.name} labels no words: label or json")
+    if (settings.top > 1 or settings.threshold > 0) and not labelled:
+        raise InputError(f"top=…, threshold=…: {task.name} has no label for a whole text")
+    if settings.format != "label":
+        return settings.format
+    given = settings.input if settings.text is None else "-"
+    form = answer_rows.form_of(settings.output, given)
+    if form == "conll" and not labels_words:
+        raise InputError(f"{task.name} labels no words: add output=FILE.jsonl, .csv or .tsv")
     in_colour = labels_words and settings.output == "-" and sys.stdout.isatty()
-    return "colour" if in_colour and settings.format == "label" else settings.format
+    return "colour" if in_colour and form == "label" else form
 
 
 def _can_stream(settings: Settings, generation: GenerationConfig) -> bool:
@@ -92,27 +160,35 @@ def _answers(
     precision: str,
     evaluation: EvaluationConfig | None,
     generation: GenerationConfig | None,
+    cut: list[str],
 ) -> Iterator[tuple[Row, Any]]:
     """Yield each input row with its answer, None for an empty row."""
     asked = (row for row in inputs if not _is_empty(row))
-    answers = predict_rows(task, asked, precision, evaluation, generation)
+    answers = predict_rows(task, asked, precision, evaluation, generation, cut)
     for row in inputs:
         yield row, None if _is_empty(row) else next(answers)
 
 
 def _is_empty(row: Row) -> bool:
-    """Return whether all columns of a row are texts or lists without anything in them."""
-    return all(hasattr(value, "__len__") and len(value) == 0 for value in row.values())
+    """Return whether all columns of a row are blank texts, or lists without anything in them."""
+    return all(
+        not value.strip()
+        if isinstance(value, str)
+        else hasattr(value, "__len__") and not len(value)
+        for value in row.values()
+    )
 
 
-def _line(task: Task, answer: Any, form: str) -> str:
+def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:
     """Return an answer in the output format; empty or null for None."""
     if form == "json":
-        return json.dumps(_shown(task, answer), ensure_ascii=False)
+        return json.dumps(_shown(task, answer, columns), ensure_ascii=False)
     if answer is None:
         return ""
     if form == "label":
-        return task.format(answer)
+        chosen = columns.top > 1 or columns.threshold > 0
+        text = columns.line(answer) if chosen else task.format(answer)
+        return " ".join(text.splitlines())  # one line an answer, whatever a label holds
     words = answer["words"]
     labels = answer["labels"]
     if form == "conll":
@@ -120,10 +196,14 @@ def _line(task: Task, answer: Any, form: str) -> str:
     return tagged_text.ansi(tagged_text.coloured(words, labels, _labels(task, labels)))
 
 
-def _shown(task: Task, answer: Any) -> Any:
+def _shown(task: Task, answer: Any, columns: AnswerColumns) -> Any:
     """Return what format=json shows of an answer."""
     if answer is None:
         return None
+    if columns.top > 1 or columns.threshold > 0:
+        best = columns.best(answer)
+        shown = dict(best) if columns.top > 1 else answer["probabilities"]
+        return {"label": best[0][0], "probabilities": shown}
     if not isinstance(answer, dict):
         return {"answer": answer}
     return {key: value for key, value in answer.items() if key not in task.hidden_keys}
@@ -183,9 +263,18 @@ def _chunks(source: Iterator[Row]) -> Iterator[list[Row]]:
 
 @contextmanager
 def _output(name: str) -> Iterator[IO[bytes]]:
-    """Open the output: standard output for "-", else a file that appears when complete."""
+    """Open the output: standard output for "-", else a file that appears when complete.
+
+    A pipe or a device is written into; of a link the file behind it is replaced.
+    """
     if name == "-":
         yield sys.stdout.buffer
-    else:
-        with atomic(Path(name)) as file:
+        return
+    path = Path(os.path.realpath(name))
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    with open(path, "wb") if special else atomic(path) as file:
+        if not name.lower().endswith(".gz"):
             yield file
+            return
+        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+            yield cast(IO[bytes], packed)

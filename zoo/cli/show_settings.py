@@ -6,15 +6,24 @@ import textwrap
 from dataclasses import fields
 from typing import Any
 
-from zoo.config import SECTIONS, Settings, sources
+from zoo.config import SECTIONS, Settings, TokenizerConfig, TrainConfig, sources
+from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder.verify import read_config
 from zoo.nn.backbone import BackboneConfig
-from zoo.option_classes import as_text, option_names, options
+from zoo.option_classes import as_text, did_you_mean, option_names, options
 from zoo.registry import find, resolve
 
 WIDTH = 96  # columns of a line
+
+OWNERS: dict[str, type] = {
+    "backbone": BackboneConfig,
+    "tokenizer": TokenizerConfig,
+    "train": TrainConfig,
+    "generation": GenerationConfig,
+    "evaluate": EvaluationConfig,
+}  # section -> the class of its options
 
 
 def of_task(setting: str) -> str:
@@ -30,15 +39,35 @@ def of_task(setting: str) -> str:
     for section, owner in (("task", kind.config_class), ("generation", GenerationConfig)):
         if section == "generation" and "generation" not in option_names(kind.config_class):
             continue
-        lines += ["", f"{section} options ({owner.__name__}):", ""]
-        for option in options(owner):
-            if option.name == "generation":
-                continue
-            lines.append(f"  {section}.{option.name}={as_text(option.default)}    {option.type}")
-            lines += textwrap.wrap(
-                option.description, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+        lines += _option_lines(section, owner)
     return "\n".join(lines)
+
+
+def of_section(name: str) -> str:
+    """The options of a section like `train`, with defaults and descriptions."""
+    if name not in OWNERS:
+        near = did_you_mean(name, OWNERS)
+        there = ", ".join(OWNERS)
+        raise InputError(
+            f"--help {name}: there are --help task=NAME, --help data=NAME, and --help with one of "
+            f"{there}{near}"
+        )
+    owner = OWNERS[name]
+    docstring = (owner.__doc__ or "").strip().partition("\n")[0]
+    return "\n".join([f"{name}: {docstring}", *_option_lines(name, owner)])
+
+
+def _option_lines(section: str, owner: type) -> list[str]:
+    """The options of a class: a heading, then each with default, values and description."""
+    lines = ["", f"{section} options ({owner.__name__}):", ""]
+    for option in options(owner):
+        if option.name == "generation":
+            continue
+        lines.append(f"  {section}.{option.name}={as_text(option.default)}    {option.type}")
+        lines += textwrap.wrap(
+            option.description, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+    return lines
 
 
 def print_settings(given: list[str], settings: Settings) -> None:

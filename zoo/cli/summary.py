@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from zoo.cli import explain, tagged_text
+from zoo.cli import advice, explain, tagged_text
 from zoo.data.batch import Batch
 from zoo.task import Task
 
@@ -27,22 +27,10 @@ def training(
     `by_text` says whether the task reads plain text, `file` where a task from outside is defined.
     """
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(
-        title=f"{report['task']} on {report['data']}, {report['rows']['test']:,} test rows"
-    )
-    table.add_column("metric")
-    table.add_column(f"LSTM, reads {report['reads']}", justify="right")
     baseline = report["baseline"] or {}
-    if baseline:
-        table.add_column(baseline["method"], justify="right")
-    for name, value in report["test"].items():
-        row = [name, f"{value:.4f}"]
-        if baseline:
-            row.append(f"{baseline[name]:.4f}" if name in baseline else "")
-        table.add_row(*row)
-    if baseline:
-        table.add_row("seconds", f"{report['train_seconds']:.0f}", f"{baseline['seconds']:.0f}")
-    console.print(table)
+    _figures(console, report)
+    for line in advice.verdict(report):
+        console.print(line, markup=False)
     if baseline and baseline["rows"] < report["rows"]["train"]:
         console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
     if "confusion" in report:
@@ -59,7 +47,9 @@ def training(
             break
     for sentence in report.get("sentences", []):
         shown = tagged_text.coloured(
-            sentence["words"], sentence["labels"], report["confusion"]["labels"]
+            sentence["words"],
+            sentence["labels"],
+            sorted({*report["confusion"]["labels"], *sentence["labels"]}),
         )
         console.print("  ", shown if console.is_terminal else sentence["shown"], markup=False)
     for example in report.get("examples", []):
@@ -73,6 +63,55 @@ def training(
     console.print(f"next: python -m zoo.run mode=predict {model} {given}", markup=False)
     if by_text:
         console.print(f"or:   python -m zoo.run mode=chat {model}", markup=False)
+
+
+def evaluation(report: dict[str, Any]) -> None:
+    """Print what was measured on which rows, beside the baseline."""
+    console = Console(highlight=False, soft_wrap=True)
+    _figures(console, report)
+    console.print(f"rows: {report['place']}", markup=False)
+
+
+def _figures(console: Console, report: dict[str, Any]) -> None:
+    """Print the table of metrics, their intervals and the baseline's."""
+    rows = report["rows"]["test"]
+    table = Table(title=f"{report['task']} on {report['data']}, {rows:,} test rows")
+    table.add_column("metric")
+    table.add_column(f"LSTM, reads {report['reads']}", justify="right")
+    intervals = report.get("intervals") or {}
+    if intervals:
+        table.add_column("95 % interval", justify="right")
+    baseline = report["baseline"] or {}
+    if baseline:
+        table.add_column(baseline["method"], justify="right")
+    for name, value in report["test"].items():
+        row = [name, f"{value:.4f}"]
+        if intervals:
+            row.append(_interval(intervals.get(name)))
+        if baseline:
+            row.append(f"{baseline[name]:.4f}" if name in baseline else "")
+        table.add_row(*row)
+    if baseline and "train_seconds" in report:
+        seconds = ["seconds", f"{report['train_seconds']:.0f}", f"{baseline['seconds']:.0f}"]
+        table.add_row(*seconds[:2], *[""] * bool(intervals), seconds[2])
+    console.print(table)
+    methods = {each["method"]: name for name, each in intervals.items()}
+    if methods:
+        said = [f"{method} ({_names(intervals, method)})" for method in methods]
+        console.print(f"intervals of few rows: {', '.join(said)}", markup=False)
+    if not baseline:
+        why = [note for note in report.get("notes", []) if note.startswith("no baseline")]
+        console.print(f"({why[0] if why else 'no baseline beside it'})", markup=False)
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    """Return an interval as `0.70–0.94`, "" for none."""
+    return "" if found is None else f"{found['low']:.4g}–{found['high']:.4g}"
+
+
+def _names(intervals: dict[str, dict[str, Any]], method: str) -> str:
+    """Return the metrics whose intervals were found by a method."""
+    return ", ".join(name for name, each in intervals.items() if each["method"] == method)
 
 
 def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -95,15 +134,20 @@ def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> 
         console.print(table)
         return
     wrong = [
-        (count, f"{label} for {truth} {count}x")
+        (count, f"predicted {label}, was {truth}, {_times(count)}")
         for truth, row in zip(labels, counts, strict=True)
         for label, count in zip(labels, row, strict=True)
         if label != truth and count
     ]
     commonest = sorted(wrong, key=lambda pair: -pair[0])[:FEW]
     if commonest:
-        shown = ", ".join(text for _, text in commonest)
-        console.print(f"commonest confusions (answer for truth): {shown}", markup=False)
+        shown = "; ".join(text for _, text in commonest)
+        console.print(f"commonest confusions: {shown}", markup=False)
+
+
+def _times(count: int) -> str:
+    """Return a count in words."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def explanation(task: Task, batch: Batch) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from zoo.errors import RowError
+from zoo.text import bio
+from zoo.text.decoding import Once, Say
 
 CONLLU = ("words", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+LONG = 200  # words; a file that is one sentence of more lacks its blank lines
 DOCUMENT = "-DOCSTART-"  # the first line of a document in the files of CoNLL-2003
 
 Sentence = tuple[int, dict[str, list[str]]]
@@ -47,20 +50,32 @@ def conllu(lines: Iterable[str], name: str) -> Iterator[Sentence]:
             yield block[0][0], _transpose(CONLLU, words)
 
 
-def columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
+def columns(lines: Iterable[str], name: str, say: Say | None = None) -> Iterator[Sentence]:
     """Yield the sentences of a column file, `word … label`, separated by tabs or else blanks.
 
     The first column is "words", the last "labels", and those between are "2", "3", …; a file with
-    one column has no labels. Raises RowError for an empty cell. It is also raised for a line
-    with another number of columns than the first line of the file.
+    one column has no labels. Comments are left out, and `say` is called with their number.
+    Raises RowError for an empty cell. It is also raised for a line with another number of columns
+    than the first line of the file.
     """
+    say = say or Once()
     width = 0
+    seen: set[str] = set()  # labels of the words so far
+    comments: list[int] = []  # their lines
+    lengths: list[int] = []  # of the first two sentences
     for block in _blocks(lines):
         words: list[list[str]] = []
-        for number, line in block:
+        cut = [(number, line, _cells(line)) for number, line in block]
+        plain = [cells for _, _, cells in cut if not cells[0].startswith("#")]
+        plain = [cells for cells in plain if cells[0] != DOCUMENT]
+        width = width or (len(plain[0]) if plain else 0)
+        seen |= {cells[-1] for cells in plain if len(cells) == width}
+        for number, line, cells in cut:
             source = f"{name}:{number}"
-            cells = [c.strip() for c in line.split("\t")] if "\t" in line else line.split()
             if cells[0] == DOCUMENT:
+                continue
+            if _is_comment(line, cells, width, seen, not words):
+                comments.append(number)
                 continue
             width = width or len(cells)
             if len(cells) != width:
@@ -71,7 +86,33 @@ def columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
             words.append(cells)
         names = ["words", *map(str, range(2, width)), "labels"][:width]
         if words:
+            lengths = [*lengths[:1], len(words)]
             yield block[0][0], _transpose(names, words)
+    if len(lengths) == 1 and lengths[0] > LONG:
+        say(f"{name}: one sentence of {lengths[0]:,} words: a blank line ends a sentence")
+    if comments:
+        say(f"{name}:{comments[0]}: {len(comments):,} comments, from this line on, are left out")
+
+
+def _cells(line: str) -> list[str]:
+    """Return the cells of a line, between tabs or else between blanks."""
+    return [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+
+
+def _is_comment(line: str, cells: list[str], width: int, seen: set[str], is_first: bool) -> bool:
+    """Return whether a line is a comment, and not the word # or #tag with its label.
+
+    A line with as many cells as the others is of a word if it has tabs, if another word has its
+    label, or if that is a span label. Otherwise it is a comment where comments stand: before
+    the first word of a sentence, or with a blank behind #.
+    """
+    if not line.lstrip().startswith("#"):
+        return False
+    if len(cells) == width or (not width and len(cells) > 1):
+        label = cells[-1]
+        is_label = label in seen or label == bio.OUTSIDE or bio.parts(label)[0] in bio.PREFIXES
+        return cells[0] == "#" and width != 1 and "\t" not in line and not is_label
+    return is_first or cells[0] == "#" or cells[0].startswith("# ")
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:

@@ -6,6 +6,7 @@ The columns `words` and `labels` are lists of the same length, or texts separate
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 
 from zoo.data.processors import LabelEncoder, Processor, WordCounts
-from zoo.data.readers import Row, column
+from zoo.data.readers import Row, check_value, column
 from zoo.errors import InputError, RowError
 from zoo.text import bio
+from zoo.text.canonical import composed
 from zoo.text.characters import Alphabet
 from zoo.text.special_ids import UNK
 from zoo.text.tokenizers import Tokenizer
@@ -26,34 +28,52 @@ from zoo.text.word_splitter import split
 
 log = logging.getLogger("zoo")
 
+# A list as Python or numpy prints it: ['EU', 'said'] or [1 0 2].
+_PRINTED = re.compile(r"""\[\s*(['"].*['"]|\d+([\s,]+\d+)+)\s*,?\s*\]""", re.DOTALL)
+
+LONGEST = 100_000  # words of a row; twice as many need 3 GB
 KNOWN = 2  # distinct words that a character must occur in to enter the alphabet
 
 
 def words(row: Row) -> list[str]:
-    """Return the words of a row; blanks inside a word become "_".
+    """Return the words of a row as a model reads them; blanks inside a word become "_".
 
-    Raises RowError without a list of words.
+    Raises RowError without a list of words, and for more of them than LONGEST.
     """
-    return ["_".join(word.split()) or "_" for word in _listed(row, "words")]
+    found = _listed(row, "words")
+    if len(found) > LONGEST:
+        cure = f"at most {LONGEST:,} are read at once: put line ends between the sentences"
+        raise RowError(row.source, f"{len(found):,} words: {cure}")
+    return ["_".join(composed(word).split()) or "_" for word in found]
+
+
+def given_words(row: Row) -> list[str]:
+    """Return the words of a row as they were given, in one line each.
+
+    A word without a letter or sign is "_". Raises RowError without a list of words.
+    """
+    return [_in_one_line(word) for word in _listed(row, "words")]
+
+
+def _in_one_line(word: str) -> str:
+    """Return a word without the tabs and line ends that would break a column file."""
+    if word.strip() and not re.search(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]", word):
+        return word
+    return " ".join(word.split()) or "_"
 
 
 def labels(row: Row) -> list[str]:
-    """Return the labels of a row. Raises RowError unless there is one for each word."""
-    found = _listed(row, "labels")
+    """Return the labels of a row without blanks around them.
+
+    Raises RowError unless there is one for each word, with something in it.
+    """
+    found = [label.strip() for label in _listed(row, "labels")]
     count = len(_listed(row, "words"))
     if len(found) != count:
         raise RowError(row.source, f"{count} words and {len(found)} labels: each word needs one")
+    if "" in found:
+        raise RowError(row.source, f"label {found.index('') + 1} is empty: each word needs one")
     return found
-
-
-def label_ids(row: Row, encoder: LabelEncoder) -> list[int]:
-    """Return the labels of a row as ids. Raises RowError for a label without an id."""
-    given = labels(row)
-    for number, label in enumerate(given, 1):
-        if label not in encoder.ids:
-            which = f"label {label!r} of word {number}, {words(row)[number - 1]!r},"
-            raise RowError(row.source, f"{which} does not occur in the training rows")
-    return [encoder.encode(label) for label in given]
 
 
 def words_of(row: Row, splitter: str) -> list[str]:
@@ -63,8 +83,8 @@ def words_of(row: Row, splitter: str) -> list[str]:
     Raises RowError without a column of words or text.
     """
     if "words" in row:
-        return words(row)
-    text = column(row, "text")
+        return given_words(row)
+    text = composed(column(row, "text"))
     return text.split() if splitter == "whitespace" else split(text)
 
 
@@ -81,8 +101,14 @@ def _listed(row: Row, name: str) -> list[str]:
     """Return a column as a list of strings. Raises RowError if it is missing or no list."""
     if name not in row:
         raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+    check_value(row, name)
     value = row[name]
     if isinstance(value, str):
+        if _PRINTED.fullmatch(value.strip()):
+            cure = f"separate the {name} by blanks, or write lists in a .jsonl file"
+            raise RowError(
+                row.source, f"column {name!r} holds a printed list, {value[:30]}: {cure}"
+            )
         return value.split()
     if not isinstance(value, (list, tuple)) or not all(isinstance(v, (str, int)) for v in value):
         shown = repr(value)[:60]
@@ -111,9 +137,12 @@ def learn(rows: Iterable[Row]) -> dict[str, Processor]:
     exceptions = []
     if bio.are_spans(found):
         exceptions = [pair for pair in sorted(transitions) if not bio.may_follow(*pair, found)]
-    for before, after in exceptions:
-        behind = f"after {before}" if before else "at the beginning"
-        log.info("%s: label %s %s, which is no BIO", transitions[before, after], after, behind)
+    elif reason := bio.why_no_spans(found):
+        log.info("labels are not read as spans, word by word instead: %s", reason)
+    if bio.are_iob1(transitions):
+        log.info("labels are IOB1: I- begins a span, B- one that follows another of its kind")
+    else:
+        _say_exceptions(exceptions, transitions)
     characters = Counter(character for word in seen for character in {*word})
     known = "".join(sorted(c for c, count in characters.items() if count >= KNOWN))
     return {
@@ -121,6 +150,15 @@ def learn(rows: Iterable[Row]) -> dict[str, Processor]:
         "characters": Alphabet(known),
         "seen": WordCounts(dict(sorted(seen.items()))),
     }
+
+
+def _say_exceptions(
+    exceptions: Sequence[tuple[str, str]], transitions: dict[tuple[str, str], str]
+) -> None:
+    """Log each pair of labels that violates the rules, with the place of the first one."""
+    for before, after in exceptions:
+        behind = f"after {before}" if before else "at the beginning"
+        log.info("%s: label %s %s, which is no BIO", transitions[before, after], after, behind)
 
 
 def mistakes(

@@ -8,38 +8,42 @@
     parallel    two text files, line by line           columns "source", "target"
     folder      LABEL/*.txt, a text per file           columns "text", "label"
 
-Each file may also be gzip'ed (`reviews.csv.gz`). Text is UTF-8; a byte order mark and CRLF are
-removed. Every row has its source, `file:line`, and every error begins with it.
+Each file may also be gzip'ed (`reviews.csv.gz`). Text is UTF-8, or what `zoo.text.decoding` can tell
+from its bytes. Every row has its source, `file:line`, and every error begins with it.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
+import math
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from zoo.data.conll import Sentence, columns, conllu
+from zoo.data.conll import columns, conllu
 from zoo.errors import InputError, RowError
+from zoo.text.decoding import LONGEST_LINE, Once, Say, decoded
 
-LONGEST_LINE = 1 << 24  # bytes; a longer line is taken for a file without line ends
+PROBED = 20  # lines of a table from which its separator is told
 
 
 class Row(dict):
-    """One example: column name -> value. `source` is its `file:line`."""
+    """One example: column name -> value. `source` is its `file:line`.
 
-    def __init__(self, columns: dict, source: str) -> None:
+    `names` maps the columns that were renamed to their names in the file.
+    """
+
+    def __init__(self, columns: dict, source: str, names: Mapping[str, str] | None = None) -> None:
         super().__init__(columns)
         self.source = source
+        self.names = names or {}
 
 
 class Rows:
@@ -58,26 +62,70 @@ def column(row: Row, name: str) -> str:
     if name not in row:
         there = ", ".join(row)
         raise RowError(row.source, f"no column {name!r}; there are: {there}")
+    check_value(row, name)
     if not isinstance(row[name], (str, int, float)):
         raise RowError(row.source, f"column {name!r} holds {row[name]!r}, not a text")
     return str(row[name])
 
 
-def read(path: str | Path) -> Iterator[Row]:
+def check_value(row: Row, name: str, may_be_empty: bool = True) -> None:
+    """Raise RowError if a column of a row holds null, NaN or, unless it may, white space only."""
+    value = row.get(name)
+    found = ""
+    if name in row and value is None:
+        found = "null"
+    elif isinstance(value, float) and math.isnan(value):
+        found = "NaN, no value"
+    elif isinstance(value, str) and not may_be_empty and not value.strip():
+        found = "empty"
+    if found:
+        named = row.names.get(name, name)
+        raise RowError(row.source, f"column {named!r} is {found}: fill it, or remove the row")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that is read: its encoding, None for what can be told, and what is said about it."""
+
+    path: Path
+    encoding: str | None = None
+    say: Say = field(default_factory=Once)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the decoded lines without their line ends. Raises InputError."""
+        check_name(self.path)
+        with _opened(self.path) as file:
+            yield from decoded(file, str(self.path), self.encoding, self.say)
+
+
+def check_name(path: Path) -> None:
+    """Raise InputError for a path that is not UTF-8: a report could not hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError(f"{shown}: the name is not UTF-8: rename it") from None
+
+
+def read(path: str | Path, encoding: str | None = None, say: Say | None = None) -> Iterator[Row]:
     """Read the rows of a file, or of a folder with a sub-folder of .txt files for each label.
 
-    Raises RowError with `file:line` for a row, InputError for a file that cannot be read
-    or has no rows.
+    `say` is called with a line about each finding, such as an encoding. Raises RowError with
+    `file:line` for a row, InputError for a file that cannot be read or has no rows.
     """
     path = Path(path)
-    suffix = Path(path.name.removesuffix(".gz")).suffix
+    check_name(path)
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     reader = _folder if os.path.isdir(path) else READERS.get(suffix)
     if reader is None and not os.path.exists(path):
         raise InputError(f"{path}: No such file or directory")
     if reader is None:
         known = " ".join(READERS)
         raise InputError(f"{path}: unknown format {suffix or 'without a suffix'}; known: {known}")
-    rows = reader(path)
+    rows = reader(File(path, encoding, say or Once()))
     first = next(rows, None)
     if first is None:
         needed = "LABEL/*.txt, a text per file" if reader is _folder else "one at least"
@@ -85,13 +133,19 @@ def read(path: str | Path) -> Iterator[Row]:
     return chain([first], rows)
 
 
-def parallel(source: str | Path, target: str | Path) -> Iterator[Row]:
+def parallel(
+    source: str | Path,
+    target: str | Path,
+    encoding: str | None = None,
+    say: Say | None = None,
+) -> Iterator[Row]:
     """Read two line-aligned text files into the columns "source" and "target".
 
     Raises InputError if their numbers of lines differ or are zero.
     """
     source_lines = target_lines = 0
-    for left, right in zip_longest(lines(Path(source)), lines(Path(target))):
+    sides = (lines(Path(side), encoding, say) for side in (source, target))
+    for left, right in zip_longest(*sides):
         source_lines += left is not None
         target_lines += right is not None
         if source_lines == target_lines:
@@ -103,64 +157,36 @@ def parallel(source: str | Path, target: str | Path) -> Iterator[Row]:
         raise InputError(f"{source}: holds no rows; needed: one at least")
 
 
-def lines(path: Path) -> Iterator[str]:
+def lines(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[str]:
     """Yield the decoded lines of a file without their line ends."""
-    with _opened(path) as file:
-        yield from decoded(file, str(path))
-
-
-def decoded(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yield the lines of an open file without their line ends.
-
-    Raises RowError for a line that is not UTF-8 or too long, and for broken gzip data.
-    """
-    for number in count(1):
-        try:
-            raw = file.readline(LONGEST_LINE + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise RowError(f"{name}:{number}", f"broken gzip data: {error}") from None
-        if not raw:
-            return
-        yield _text(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{name}:{number}")
-
-
-def _text(raw: bytes, source: str) -> str:
-    """Decode one line. Raises RowError at `source`."""
-    if len(raw) > LONGEST_LINE:
-        size = f"{LONGEST_LINE >> 20} MB"
-        raise RowError(source, f"a line of more than {size}: put line ends between the rows")
-    if b"\0" in raw:
-        raise RowError(
-            source, "a NUL byte: this is not a text file, or it is UTF-16; save as UTF-8"
-        )
-    try:
-        return raw.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-        raise RowError(source, f"not UTF-8 ({byte}): save the file as UTF-8") from None
+    yield from File(path, encoding, say or Once()).lines()
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, decompressed if it is gzip'ed. Raises InputError if it cannot be opened."""
+    """Open a file. Raises InputError if it cannot be opened."""
     try:
         file = open(path, "rb")  # noqa: SIM115  # closed below
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     with file:
-        yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+        yield file
 
 
-def text(path: Path) -> Iterator[Row]:
+def text(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[Row]:
     """Read a row per line of a text file, including empty lines."""
-    for number, line in enumerate(lines(path), 1):
-        yield Row({"text": line}, f"{path}:{number}")
+    return _text(File(path, encoding, say or Once()))
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _text(file: File) -> Iterator[Row]:
+    for number, line in enumerate(file.lines(), 1):
+        yield Row({"text": line}, f"{file}:{number}")
+
+
+def _jsonl(file: File) -> Iterator[Row]:
     """Read a JSON object per line; blank lines are skipped."""
-    for number, line in enumerate(lines(path), 1):
-        source = f"{path}:{number}"
+    for number, line in enumerate(file.lines(), 1):
+        source = f"{file}:{number}"
         if not line.strip():
             continue
         try:
@@ -178,24 +204,123 @@ def _jsonl(path: Path) -> Iterator[Row]:
         yield Row(columns, source)
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    """Read comma-separated columns with quotes."""
+class Dialect(NamedTuple):
+    """How the cells of a table are written."""
+
+    separator: str
+    quoted: bool = True  # quotation marks enclose cells; else they are characters
+    padded: bool = False  # a blank behind each separator is not of the cell
+    strict: bool = True
+
+    def reader(self, lines: Iterable[str]) -> Any:  # csv.reader: its type has no name
+        return csv.reader(
+            lines,
+            delimiter=self.separator,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            skipinitialspace=self.padded,
+            strict=self.strict and self.quoted,
+        )
+
+
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+
+
+def _table(usual: str, file: File) -> Iterator[Row]:
+    """Read a row per line after the header line; `usual` separates the cells unless others do."""
     csv.field_size_limit(LONGEST_LINE)
-    yield from _table(path, csv.reader((line + "\n" for line in lines(path)), strict=True))
+    probe, lines = _probed(line + "\n" for line in file.lines())
+    told = _told_separator(probe)
+    dialect = _dialect(probe, told or usual, usual)
+    if dialect.separator != usual:
+        named = SEPARATORS.get(dialect.separator, repr(dialect.separator))
+        file.say(f"{file}: {named} separate its columns")
+    if dialect.quoted and usual == dialect.separator == "\t":
+        file.say(f"{file}: quotation marks enclose its cells, as in its header")
+    if told is not None:  # an empty line in its place keeps the numbers of the lines
+        lines = chain(["\n"], islice(lines, 1, None))
+    yield from _table_rows(file, dialect.reader(lines))
 
 
-def _tsv(path: Path) -> Iterator[Row]:
-    """Read tab-separated columns; a quotation mark has no special meaning."""
-    csv.field_size_limit(LONGEST_LINE)
-    ended_lines = (line + "\n" for line in lines(path))
-    yield from _table(path, csv.reader(ended_lines, "excel-tab", quoting=csv.QUOTE_NONE))
+def _probed(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """Return the first lines, and all lines; an error comes behind the lines before it."""
+    probe: list[str] = []
+    failed: list[InputError] = []
+    try:
+        probe.extend(islice(lines, 1))
+        while probe and len(probe) < PROBED and (line := next(lines, None)) is not None:
+            probe.append(line)
+    except InputError as error:
+        failed.append(error)
+
+    def every() -> Iterator[str]:
+        yield from probe
+        if failed:
+            raise failed[0]
+        yield from lines
+
+    return probe, every()
 
 
-def _table(path: Path, reader: Any) -> Iterator[Row]:  # csv.reader: its type has no name
-    """Read a row per line after the header line."""
+def _told_separator(probe: Sequence[str]) -> str | None:
+    """Return the separator that a first line `sep=;` names, as Excel writes it."""
+    first = probe[0].rstrip("\r\n") if probe else ""
+    found = re.fullmatch(r'"?sep=(.)"?', first)
+    return found[1] if found else None
+
+
+def _dialect(probe: Sequence[str], usual: str, named: str) -> Dialect:
+    """Return how a table is written, from its first lines.
+
+    A separator counts if it is in the header. Of several the first one counts that gives every
+    row as many cells. `named` is the separator that the name of the file stands for.
+    """
+    every = [_fitted(one, probe, named) for one in dict.fromkeys([usual, *SEPARATORS])]
+    found = [(dialect, rows) for dialect, rows in every if rows and len(rows[0]) > 1]
+    even = [dialect for dialect, rows in found if len({len(row) for row in rows}) == 1]
+    if even:
+        return even[0]
+    if not found or found[0][0].separator == usual:
+        return every[0][0]
+    return max(found, key=lambda one: len(one[1][0]))[0]
+
+
+def _fitted(separator: str, probe: Sequence[str], named: str) -> tuple[Dialect, list[list[str]]]:
+    """Return how a table with this separator is written, and its first rows."""
+    dialect = Dialect(separator, quoted=(separator, named) != ("\t", "\t"))
+    rows = _first_rows(dialect, probe)
+    if rows and not dialect.quoted and all(re.fullmatch(r'\s*".*"\s*', n) for n in rows[0]):
+        dialect = dialect._replace(quoted=True)
+        rows = _first_rows(dialect, probe)
+    if not rows:  # blanks behind a quotation mark
+        dialect = dialect._replace(strict=False)
+        rows = _first_rows(dialect, probe)
+    others = rows[0][1:] if rows else []
+    if dialect.quoted and others and all(name.startswith(" ") for name in others):
+        dialect = dialect._replace(padded=True)
+        rows = _first_rows(dialect, probe)
+    return dialect, rows
+
+
+def _first_rows(dialect: Dialect, probe: Sequence[str]) -> list[list[str]]:
+    """Return the rows of the first lines that can be read, without one that may go on."""
+    rows: list[list[str]] = []
+    reader = dialect.reader(iter(probe))
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error:
+            return rows
+        if cells is None:
+            return rows
+        if cells and not (not rows and _told_separator(probe) and reader.line_num == 1):
+            rows.append(cells)
+
+
+def _table_rows(file: File, reader: Any) -> Iterator[Row]:
+    """Read the header and the rows behind it."""
     header: list[str] | None = None
     while True:
-        source = f"{path}:{reader.line_num + 1}"
+        source = f"{file}:{reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -205,15 +330,26 @@ def _table(path: Path, reader: Any) -> Iterator[Row]:  # csv.reader: its type ha
         if not cells:  # an empty line
             continue
         if header is None:
-            header = cells
-            repeated = sorted({name for name in header if header.count(name) > 1})
-            if repeated:
-                raise RowError(source, f"the header names {', '.join(repeated)} twice: rename one")
+            header = _header(cells, source)
             continue
+        if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
+            cells = cells[: len(header)]
         if len(cells) != len(header):
             cure = "every row needs a cell for each column"
             raise RowError(source, f"{len(cells)} cells, the header has {len(header)}: {cure}")
         yield Row(dict(zip(header, cells, strict=True)), source)
+
+
+def _header(cells: list[str], source: str) -> list[str]:
+    """Return the names of the columns without blanks around them. Raises RowError."""
+    header = [name.strip() for name in cells]
+    while len(header) > 1 and not header[-1]:
+        header.pop()
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        named = ", ".join(repeated) or "nothing"
+        raise RowError(source, f"the header names {named} twice: rename one")
+    return header
 
 
 def _explain(error: csv.Error) -> str:
@@ -223,19 +359,51 @@ def _explain(error: csv.Error) -> str:
     return f"{error}: a quotation mark is not closed, or not doubled inside quotes"
 
 
-def _sentences(
-    parse: Callable[[Iterable[str], str], Iterator[Sentence]], path: Path
-) -> Iterator[Row]:
-    for number, found in parse(lines(path), str(path)):
-        yield Row(found, f"{path}:{number}")
+def _trees(file: File) -> Iterator[Row]:
+    """Read a row per sentence of a CoNLL-U file."""
+    for number, found in conllu(file.lines(), str(file)):
+        yield Row(found, f"{file}:{number}")
 
 
-def _folder(path: Path) -> Iterator[Row]:
-    """Read the files LABEL/*.txt of a folder, a row per file."""
-    files = [*path.glob("*/*.txt"), *path.glob("*/*.txt.gz")]
-    for file in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
-        text = "\n".join(lines(file))
-        yield Row({"text": text, "label": file.parent.name}, str(file))
+def _sentences(file: File) -> Iterator[Row]:
+    """Read a row per sentence of a column file."""
+    for number, found in columns(file.lines(), str(file), file.say):
+        yield Row(found, f"{file}:{number}")
+
+
+def _folder(folder: File) -> Iterator[Row]:
+    """Read the files LABEL/*.txt of a folder, a row per file. Hidden ones are left out."""
+    found = {*folder.path.rglob("*"), *folder.path.glob("*/*")}  # the latter follows links
+    visible = [path for path in found if not is_hidden(path, folder.path)]
+    every = [path for path in visible if path.is_file()]
+    files = [path for path in every if is_text(path) and path.parent.parent == folder.path]
+    if files:
+        wanted = "LABEL/*.txt are, a text per file"
+        say_unread(folder.path, {*every} - {*files}, wanted, folder.say)
+    for path in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
+        text = "\n".join(lines(path, folder.encoding, folder.say))
+        yield Row({"text": text, "label": path.parent.name}, str(path))
+
+
+def is_text(path: Path) -> bool:
+    """Return whether the name of a file is that of a text, which may be gzip'ed."""
+    return path.name.lower().endswith((".txt", ".txt.gz"))
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Return whether a file, or a folder that it is in, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def say_unread(folder: Path, paths: set[Path], wanted: str, say: Say) -> None:
+    """Say how many files of a folder are not read, and which ones are."""
+    if not paths:
+        return
+    first = os.fsencode(min(paths).relative_to(folder)).decode("utf-8", "backslashreplace")
+    count = f"1 file is not read ({first})"
+    if len(paths) > 1:
+        count = f"{len(paths):,} files are not read (such as {first})"
+    say(f"{folder}: {count}: {wanted}")
 
 
 def _numbered(name: str) -> list[tuple[int, str]]:
@@ -244,17 +412,17 @@ def _numbered(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def sentences(path: Path) -> Iterator[Row]:
+def sentences(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[Row]:
     """Read a row per sentence of a column file."""
-    return _sentences(columns, path)
+    return _sentences(File(path, encoding, say or Once()))
 
 
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+READERS: dict[str, Callable[[File], Iterator[Row]]] = {
     ".jsonl": _jsonl,
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".txt": text,
-    ".conllu": partial(_sentences, conllu),
-    ".conll": sentences,
-    ".bio": sentences,
+    ".csv": partial(_table, ","),
+    ".tsv": partial(_table, "\t"),
+    ".txt": _text,
+    ".conllu": _trees,
+    ".conll": _sentences,
+    ".bio": _sentences,
 }

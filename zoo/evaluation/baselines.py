@@ -6,8 +6,10 @@ scikit-learn is imported inside the functions, because prediction does not need 
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,15 +17,17 @@ from zoo.data import labelled_words
 from zoo.data.readers import Row
 from zoo.evaluation import metrics
 from zoo.text import bio
+from zoo.text.scripts import UNSPACED, unspaced_share
 
+SCRIPT_ROWS = 2000  # rows that tell the script
 MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in memory
 
 
 def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
     """Classify with TF-IDF features and logistic regression.
 
-    The features are words and word bigrams. For a tokenizer `kind` other than "words" they are
-    n-grams of 1 to 3 characters.
+    The features are words and word bigrams. For a tokenizer `kind` other than "words", for scripts
+    without blanks, and where no word occurs twice, they are n-grams of 1 to 3 characters.
 
     Returns method, accuracy, macro_f1, the number of training rows, and seconds.
     """
@@ -35,11 +39,13 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     start = time.perf_counter()
     rows = list(islice(train, MOST_ROWS))
     labels = [str(row["label"]) for row in rows]
-    words = kind == "words"
+    texts = [str(row["text"]) for row in rows]
+    unspaced = unspaced_share(Counter("".join(texts[:SCRIPT_ROWS]))) >= UNSPACED
+    words = kind == "words" and not unspaced and _repeats_words(texts)
     features = TfidfVectorizer(
         analyzer="word" if words else "char_wb",
         ngram_range=(1, 2) if words else (1, 3),
-        min_df=min(2, len(rows)),
+        min_df=min(2, len(rows)) if words or _repeats_characters(texts) else 1,
         max_features=None if words else 30_000,
         sublinear_tf=True,
     )
@@ -47,13 +53,13 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
         regression = LogisticRegression(C=10.0, max_iter=1000)
     else:  # for many labels as accurate, and many times faster
         regression = SGDClassifier("log_loss", alpha=1e-6, max_iter=10, tol=None, random_state=0)
-    model = make_pipeline(features, regression).fit([str(row["text"]) for row in rows], labels)
+    model = make_pipeline(features, regression).fit(texts, labels)
     wanted = []
-    texts = []
+    asked = []
     for row in test:
         wanted.append(str(row["label"]))
-        texts.append(str(row["text"]))
-    found = model.predict(texts)
+        asked.append(str(row["text"]))
+    found = model.predict(asked)
     return {
         "method": "TF-IDF + logistic regression",
         "accuracy": float(accuracy_score(wanted, found)),
@@ -61,6 +67,25 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
         "rows": len(rows),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def _repeats_words(texts: Sequence[str]) -> bool:
+    """Return whether a word of two letters or digits occurs in two texts."""
+    return _repeats({*re.findall(r"\b\w\w+\b", text.lower())} for text in texts)
+
+
+def _repeats_characters(texts: Sequence[str]) -> bool:
+    """Return whether a character occurs in two texts."""
+    return _repeats({*text.lower()} - {" "} for text in texts)
+
+
+def _repeats(parts: Iterable[set[str]]) -> bool:
+    seen: set[str] = set()
+    for some in parts:
+        if seen & some:
+            return True
+        seen |= some
+    return False
 
 
 def nearest_pair(train: Iterable[Row], test: Iterable[Row], kind: str = "") -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import regex
 
 from zoo.text import bio
@@ -142,6 +144,79 @@ def per_label(
     names = ("label", "precision", "recall", "f1", "count")
     rows = zip(labels, *(part.tolist() for part in values), strict=True)
     return [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
+
+
+MOST_ROWS = 2_000  # from so many rows on, figures are given without an interval
+RESAMPLES = 500
+FEWEST_RESAMPLES = 50
+SECONDS = 1.0  # that resampling may take
+Z = 1.959964  # of a 95 % interval of the normal distribution
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a share of `count` independent rows."""
+    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    spread = share * (1 - share) / count + Z * Z / (4 * count * count)
+    half = Z * math.sqrt(spread) / (1 + Z * Z / count)
+    return max(0.0, round(centre - half, 12)), min(1.0, round(centre + half, 12))
+
+
+def intervals(
+    values: Mapping[str, float],
+    answers: Sequence[Any],
+    rows: Sequence[Any],
+    compute: Callable[[Sequence[Any], Sequence[Any]], Mapping[str, float]],
+    shares: Collection[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Return low, high and method of a 95 % interval for the metrics of fewer than MOST_ROWS rows.
+
+    `shares` are the metrics that are shares of rows: they have Wilson's interval. The others are
+    bootstrapped: `compute` is called for rows drawn with replacement. There are none for metrics
+    that it does not return, or that take too long.
+    """
+    count = len(rows)
+    if not 1 < count < MOST_ROWS:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name in [name for name in values if name in shares]:
+        low, high = wilson(values[name], count)
+        found[name] = {"low": low, "high": high, "method": "Wilson"}
+    rest = [name for name in values if name not in shares]
+    drawn = _resampled(answers, rows, compute) if rest else []
+    for name in rest if drawn else []:
+        if name not in drawn[0]:
+            continue
+        low, high = np.quantile([float(each[name]) for each in drawn], [0.025, 0.975])
+        found[name] = {"low": float(low), "high": float(high), "method": "bootstrap"}
+    return {name: found[name] for name in values if name in found}
+
+
+def macro_f1(found: Sequence[int], wanted: Sequence[int]) -> dict[str, float]:
+    """Return the mean F1 of the labels that occur, given as numbers; fast enough to be resampled."""
+    size = 1 + max(*found, *wanted)
+    hits = np.bincount([a for a, b in zip(found, wanted, strict=True) if a == b], minlength=size)
+    both = np.bincount(found, minlength=size) + np.bincount(wanted, minlength=size)
+    return {"macro_f1": float((2 * hits[both > 0] / both[both > 0]).mean())}
+
+
+def _resampled(
+    answers: Sequence[Any],
+    rows: Sequence[Any],
+    compute: Callable[[Sequence[Any], Sequence[Any]], Mapping[str, float]],
+) -> list[Mapping[str, float]]:
+    """Return the metrics of resampled rows; none if too few fit into SECONDS."""
+    generator = np.random.default_rng(0)
+    start = time.perf_counter()
+    drawn: list[Mapping[str, float]] = []
+    for number in range(1, RESAMPLES + 1):
+        places = generator.integers(len(rows), size=len(rows)).tolist()
+        drawn.append(compute([answers[i] for i in places], [rows[i] for i in places]))
+        passed = time.perf_counter() - start
+        if passed * FEWEST_RESAMPLES / number > 2 * SECONDS:  # it would take too long
+            return []
+        if passed > SECONDS and number >= FEWEST_RESAMPLES:
+            break
+    return drawn
 
 
 def _share(hits: Sequence[bool]) -> float:

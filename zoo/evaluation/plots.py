@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ GATES = {
     "c": "cell state",
 }
 CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
+MOST_LABELS = 100  # of a confusion matrix
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
@@ -57,33 +60,44 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
 
 def confusion(
     truth: Sequence[str], found: Sequence[str], labels: Sequence[str], folder: Path
-) -> list[list[int]]:
+) -> dict[str, Any]:
     """Write confusion.png: true labels in rows, answers in columns, each row normalised to 1.
 
-    Returns the counts (labels, labels).
+    Returns the labels that are shown, and their counts (labels, labels). Of more than MOST_LABELS
+    labels those are shown that are confused most often.
     """
     from sklearn.metrics import confusion_matrix
 
-    counts = confusion_matrix(truth, found, labels=list(labels))
+    shown = [*labels] if len(labels) <= MOST_LABELS else _most_confused(truth, found)
+    counts = confusion_matrix(truth, found, labels=shown)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    per_label = 0.75 if len(labels) <= CELLS else 0.17  # inches; a cell holds two lines of text
-    size = max(4.0, min(20.0, 1.5 + per_label * len(labels)))
+    per_label = 0.75 if len(shown) <= CELLS else 0.17  # inches; a cell holds two lines of text
+    size = max(4.0, min(20.0, 1.5 + per_label * len(shown)))
     figure, axes = _axes(size + 1, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true label's rows", fraction=0.046)
-    names = [_drawable(label) for label in labels]
-    every = max(1, len(names) // 120)
-    ticks = range(0, len(names), every)
+    names = [_drawable(label) for label in shown]
     font = 6 if len(names) > CELLS else 10
-    axes.set_xticks(ticks, names[::every], rotation=90 if len(names) > 4 else 0, fontsize=font)
-    axes.set_yticks(ticks, names[::every], fontsize=font)
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=90 if len(names) > 4 else 0, fontsize=font)
+    axes.set_yticks(ticks, names, fontsize=font)
     axes.set(xlabel="answer", ylabel="truth")
+    if len(shown) < len(labels):
+        axes.set_title(f"the {len(shown)} of {len(labels):,} labels that are confused most often")
     if len(names) <= CELLS:
         for (i, j), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
             axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=color)
     figure.savefig(folder / "confusion.png")
-    return counts.tolist()
+    return {"labels": shown, "counts": counts.tolist()}
+
+
+def _most_confused(truth: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Return MOST_LABELS labels: those of the commonest mistakes, then the most frequent ones."""
+    pairs = Counter(pair for pair in zip(truth, found, strict=True) if pair[0] != pair[1])
+    by_mistakes = chain.from_iterable(pair for pair, _ in pairs.most_common(MOST_LABELS))
+    by_count = (label for label, _ in Counter(truth).most_common(MOST_LABELS))
+    return sorted([*dict.fromkeys(chain(by_mistakes, by_count))][:MOST_LABELS])
 
 
 def gates(

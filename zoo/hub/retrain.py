@@ -78,6 +78,7 @@ def _finish(
     path = [text for text in shown if text.startswith("data.path")]
     metadata = dict(task.metadata or {})
     del metadata["command"]  # `steps` replaces it
+    metadata.pop("data_settings", None)  # paths of this machine
     metadata |= {
         "name": name,
         "languages": recipe.languages,

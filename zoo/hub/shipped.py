@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from zoo.errors import InputError
 from zoo.model_folder.quantize import Form
 from zoo.model_folder.verify import SHIPPED, read_config, shipped
+from zoo.option_classes import did_you_mean
 
 RECIPES = SHIPPED / "recipes.json"
 
@@ -30,16 +32,29 @@ class ModelTable(list[ShippedModel]):
     """A list of shipped models that prints as a table."""
 
     def __str__(self) -> str:
-        rows = [("name", "task", "reads", "languages", "MB", "test")]
-        for model in self:
-            result = f"{model.metric} {model.value:.4g}"
-            size = f"{model.size / 1e6:.1f}"
-            rows.append((model.name, model.task, model.reads, model.languages, size, result))
+        rows = self._cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
         return "\n".join("  ".join(row).rstrip() for row in padded)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the table in HTML, as a notebook shows it."""
+        header, *rows = self._cells()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Return the header, and the cells of each model."""
+        rows: list[tuple[str, ...]] = [("name", "task", "reads", "languages", "MB", "test")]
+        for model in self:
+            result = f"{model.metric} {model.value:.4g}"
+            size = f"{model.size / 1e6:.1f}"
+            rows.append((model.name, model.task, model.reads, model.languages, size, result))
+        return rows
 
 
 def list_models() -> ModelTable:
@@ -84,5 +99,6 @@ def recipe(name: str) -> Recipe:
     """Return the recipe of a shipped model. Raises InputError that lists the known names."""
     recipes: dict[str, Any] = json.loads(RECIPES.read_text("utf-8"))
     if name not in recipes:
-        raise InputError(f"{name}: no such model; there are: {', '.join(recipes)}")
+        near = did_you_mean(name, recipes)
+        raise InputError(f"{name}: no such model; there are: {', '.join(recipes)}{near}")
     return Recipe(**recipes[name])

@@ -12,6 +12,7 @@ from zoo.text.tokenizers import Tokenizer
 
 FACTS = (  # keys of a report that become the metadata of a model folder
     "data",
+    "data_settings",
     "reads",
     "test",
     "valid",
@@ -25,6 +26,17 @@ FACTS = (  # keys of a report that become the metadata of a model folder
     "command",
     "versions",
 )
+
+
+def printable(value: Any) -> Any:
+    """Return plain data in which all texts are Unicode: bytes of a file name become escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable(item) for item in value]
+    return value
 
 
 def card(

@@ -14,6 +14,7 @@ from zoo.errors import InputError
 from zoo.files import read_json
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder import format_1
+from zoo.option_classes import did_you_mean
 
 FORMAT = 2
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -47,7 +48,8 @@ def locate(name: str | Path) -> Path:
         cure = f"the training did not end; go on with resume={name}" if unfinished else "no model"
         raise InputError(f"{name}: no manifest.json: {cure}")
     there = ", ".join(shipped()) or "none"
-    raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}")
+    near = did_you_mean(str(name), shipped())
+    raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}{near}")
 
 
 def manifest_of(folder: Path) -> dict[str, str]:

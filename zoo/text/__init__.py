@@ -1,1 +1,1 @@
-"""Tokenizers, word splitting, characters and BIO labels."""
+"""Tokenizers, canonical text, word splitting, characters and span labels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,27 @@ class Alphabet:
             letters += [self.ids.get(character, UNK) for character in word]
             letters.append(EOS)
         return letters
+
+    def made_up(self, word: np.ndarray, random: np.ndarray) -> np.ndarray:
+        """Return the ids of a made-up word, with EOS, of 12 random numbers from 0 below 1.
+
+        It begins and goes on with letters of the same Unicode category as the first and the last
+        letter of `word`; a third of them are UNK. A word without letters stays as it is.
+        """
+        known = [self.characters[i - len(SPECIALS)] for i in word if i >= len(SPECIALS)]
+        if not known or not (known[0].isalpha() and known[-1].isalpha()):
+            return np.append(word, EOS)
+        length = 2 + int(random[0] * 9)
+        drawn = [self._alike(known[0], random[1])]
+        drawn += [self._alike(known[-1], number) for number in random[2 : 1 + length]]
+        return np.array([*drawn, EOS], np.int64)
+
+    def _alike(self, letter: str, number: float) -> int:
+        """Return a letter of the same category, chosen by a number from 0 below 1, or UNK."""
+        kind = unicodedata.category(letter)
+        alike = [i for c, i in self.ids.items() if unicodedata.category(c) == kind]
+        place = int(number * 1.5 * len(alike))
+        return alike[place] if place < len(alike) else UNK
 
     def decode(self, letters: Iterable[int]) -> list[str]:
         """Return the words of character ids; an unknown character is U+FFFD."""

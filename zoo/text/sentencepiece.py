@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from zoo.errors import InputError
+from zoo.text.canonical import canonical
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 
@@ -32,7 +33,7 @@ def learn(texts: Iterable[str], size: int, pieces: SentencePieceOptions) -> byte
     raised: list[BaseException] = []
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=_sentences(texts, raised),
+            sentence_iterator=_sentences(texts, pieces.blanks, raised),
             model_writer=model,
             model_type="bpe",
             vocab_size=size,
@@ -77,14 +78,17 @@ def _explain(error: RuntimeError, size: int) -> str:
     return f"tokenizer.kind=subwords: {' '.join(str(error).split())}"
 
 
-def _sentences(texts: Iterable[str], raised: list[BaseException]) -> Iterator[str]:
-    """Yield the lines of the texts in pieces of at most 1000 characters.
+def _sentences(
+    texts: Iterable[str], keep_lines: bool, raised: list[BaseException]
+) -> Iterator[str]:
+    """Yield the canonical lines of the texts in pieces of at most 1000 characters.
 
     An exception is also appended to `raised`, because sentencepiece hides it.
     """
     try:
         for text in texts:  # sentencepiece silently skips longer sentences
-            for line in text.splitlines():
+            for raw in text.splitlines():
+                line = canonical(raw, keep_lines)
                 yield from (line[i : i + 1000] for i in range(0, len(line), 1000))
     except (Exception, KeyboardInterrupt) as error:
         raised.append(error)

@@ -1,7 +1,8 @@
 """Tokenizers: text to ids and back. Words, subwords or characters, trained on the training rows.
 
 Ids 0..3 are PAD, UNK, BOS and EOS in every tokenizer. No text encodes to PAD, BOS or EOS: a review
-that contains "<pad>" must not become padding.
+that contains "<pad>" must not become padding. Each text is read in its canonical form: see
+`zoo.text.canonical`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.files import atomic, read_json, write_text
+from zoo.text.canonical import canonical, composed
 from zoo.text.sentencepiece import SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
@@ -143,7 +145,7 @@ class Words(_Vocabulary):
         self._split = get_tokenizer("basic_english")
 
     def split(self, text: str) -> list[str]:
-        return self._split(text)
+        return self._split(composed(text))
 
 
 class Whitespace(_Vocabulary):
@@ -153,7 +155,7 @@ class Whitespace(_Vocabulary):
     glue = " "
 
     def split(self, text: str) -> list[str]:
-        return text.split()
+        return composed(text).split()
 
 
 class Lowercase(Whitespace):
@@ -162,17 +164,25 @@ class Lowercase(Whitespace):
     kind = "lowercase"
 
     def split(self, text: str) -> list[str]:
-        return text.lower().split()
+        return composed(text).lower().split()
 
 
 class Characters(_Vocabulary):
-    """Unicode code points, case and blanks included."""
+    """Unicode code points, case and blanks included.
+
+    White space that the vocabulary lacks is read as a blank.
+    """
 
     kind = "characters"
     glue = ""
 
     def split(self, text: str) -> list[str]:
-        return list(text)
+        return list(canonical(text, keep_lines=True))
+
+    def encode(self, text: str) -> list[int]:
+        ids = self.ids
+        blank = ids.get(" ", UNK)
+        return [ids[c] if c in ids else blank if c.isspace() else UNK for c in self.split(text)]
 
 
 class Subwords(Tokenizer):
@@ -187,6 +197,7 @@ class Subwords(Tokenizer):
         self.model = model
         self.processor = SentencePieceProcessor()
         self.processor.LoadFromSerializedProto(model)
+        self.keeps_blanks = self.processor.normalize("a  b") != self.processor.normalize("a b")
 
     @classmethod
     def train(
@@ -220,7 +231,7 @@ class Subwords(Tokenizer):
             file.write(self.model)
 
     def encode(self, text: str) -> list[int]:
-        return self.processor.encode(text)
+        return self.processor.encode(canonical(text, self.keeps_blanks))
 
     def sample(self, ids: list[int], share: float) -> list[int]:
         """Return another segmentation of the same text (BPE dropout, Provilkov et al. 2020).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def save(state: dict[str, Any], folder: Path) -> None:
 def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
     """Read `folder/checkpoint.pt`. With `mmap` tensors are read when they are used.
 
-    Raises InputError when the file is missing or broken.
+    Raises InputError when the file is missing or broken; each part has a checksum.
     """
     path = folder / FILE
     if not path.is_file():
@@ -30,6 +31,10 @@ def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
         why = "this run is finished" if finished else "there is nothing to go on with"
         raise InputError(f"resume={folder.parent}: no {folder.name}/{FILE}: {why}")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes the checksums and does not read them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises many classes for a broken file
         raise InputError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from None

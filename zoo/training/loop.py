@@ -41,7 +41,7 @@ from zoo.files import write_text
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
-from zoo.training.progress import Bar, Progress
+from zoo.training.progress import TENSORBOARD, Bar, Progress
 from zoo.training.state import TrainingState, learning_rate_factor
 
 log = logging.getLogger("zoo")
@@ -100,7 +100,8 @@ def epochs(
     accelerator, count = training.accelerator, training.dataset.progress()
     try:
         shown = accelerator.is_main_process
-        with interruptions() as interrupted, Bar(settings.epochs, count, shown) as bar:
+        events = folder / TENSORBOARD if settings.tensorboard else None
+        with interruptions() as interrupted, Bar(settings.epochs, count, shown, events) as bar:
             while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder, checkpoints)
@@ -238,6 +239,7 @@ def _finish_epoch(
 ) -> None:
     """Evaluate, keep the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.evaluated_task
+    settings = training.settings
     metrics, _ = evaluate(task, *valid, training.accelerator, "validate", training.evaluation)
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
@@ -250,7 +252,7 @@ def _finish_epoch(
     }
     sign = -1 if task.lower_is_better else 1
     value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # ties: the lower loss
-    if not progress.best or value > progress.best["value"]:
+    if not progress.best or _is_better(value, progress, task, settings.tolerance):
         weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
         progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
     progress.history.append(entry)
@@ -267,6 +269,23 @@ def _finish_epoch(
     preview = task.preview() if shown and isinstance(task, Generative) else None
     if preview is not None:
         log.info("%s", indent(preview.strip("\n"), "    | ", lambda line: True))
+
+
+def _is_better(value: list[float], progress: Progress, task: Task, tolerance: float) -> bool:
+    """Return whether an epoch is better than the best one so far.
+
+    `value` is its metric and its negative loss. Metrics within `tolerance` of the highest one are
+    equal, as few validation rows cannot tell them apart: then the lower loss is better.
+    """
+    best = progress.best["value"]
+    if not tolerance:
+        return value > best
+    sign = -1 if task.lower_is_better else 1
+    metrics = [sign * entry["valid"][task.metric] for entry in progress.history]
+    least = max([value[0], *metrics]) - tolerance
+    if value[0] < least or best[0] < least:
+        return value[0] >= least
+    return value[1] > best[1]
 
 
 def evaluate(

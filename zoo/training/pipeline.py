@@ -1,13 +1,16 @@
-"""A whole training run: prepare, fit, test once, compare with the baseline, save."""
+"""A whole training run: prepare, fit, save, test once, compare with the baseline, report."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -20,18 +23,22 @@ from accelerate.utils import broadcast_object_list
 from zoo.config import Settings, check, check_together, compose, recipes
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Dataset
-from zoo.data.processors import Processor
+from zoo.data.processors import LabelEncoder, Processor
+from zoo.data.readers import Row
 from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
-from zoo.evaluation import plots
-from zoo.files import write_text
+from zoo.evaluation import plots, time_limit
+from zoo.evaluation.metrics import intervals, macro_f1
+from zoo.files import locked, write_text
 from zoo.loading import load
-from zoo.model_folder.card import FACTS
+from zoo.model_folder.card import FACTS, printable
 from zoo.model_folder.format import load_processors, save_processors
+from zoo.model_folder.verify import line_of
 from zoo.registry import resolve
 from zoo.task import Generative, Task
 from zoo.training import checkpoint, embedding_init
 from zoo.training.build import build
+from zoo.training.defaults import from_data
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
@@ -43,6 +50,9 @@ log = logging.getLogger("zoo")
 STATE = "checkpoint"  # folder of an unfinished run: weights, tokenizer, encoded rows, settings
 SETTINGS = "settings.json"
 KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
+WRITTEN = ("config.json", "model.safetensors", "README.md", "report.json", "metrics.jsonl")
+LONGEST_NOTE = 300  # characters of an error in a note
+BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
 
 
 @dataclass
@@ -74,17 +84,22 @@ def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str,
     accelerator, precision = set_up_process(settings)
     options = options_of(settings)
     splits = open_rows(settings, options.kind)  # before anything is written
+    settings, options = from_data(settings, options, splits)
     made: list[Path] = []
     try:
-        if not resume:
-            folder = _claim(settings, command, accelerator, made)
-        base = settings, command, folder, accelerator, precision, options, splits
-        run = _prepare(*base, resume)
-        progress = _fit(run, resume)
-        return folder, _finish(run, progress, began)
+        with ExitStack() as lock:
+            if not resume:
+                folder = _claim(settings, command, accelerator, made, lock)
+            elif accelerator.is_main_process:
+                lock.enter_context(locked(folder, "resume"))
+            base = settings, command, folder, accelerator, precision, options, splits
+            with _withdrawn(made):
+                run = _prepare(*base, resume)
+                progress = _fit(run, resume)
+                return folder, _finish(run, progress, began)
     except BaseException as error:
         if made and not (made[0] / checkpoint.FILE).exists():
-            _withdraw(made)
+            _remove_empty(made)
         elif isinstance(error, KeyboardInterrupt):  # after the last epoch
             raise Stopped.at(folder) from None
         raise
@@ -122,31 +137,72 @@ def set_up_process(settings: Settings) -> tuple[Accelerator, str]:
     return accelerator, precision
 
 
-def _claim(settings: Settings, command: str, accelerator: Accelerator, made: list[Path]) -> Path:
-    """Create the run folder: `out`, or the next free one under runs/; the same in all processes.
+def _claim(
+    settings: Settings,
+    command: str,
+    accelerator: Accelerator,
+    made: list[Path],
+    lock: ExitStack,
+) -> Path:
+    """Create and lock the run folder: `out`, or the next free one under runs/.
 
-    The folders that were created are added to `made`, the innermost first. Raises InputError when
-    `out` holds a run already.
+    It is the same in all processes. The folders that were created are added to `made`, the innermost
+    first. Raises InputError when `out` is in use, or holds a run or other files of these names.
     """
     name = settings.out
-    if name is None:
-        stem = f"runs/{settings.task['name']}-{settings.data['name']}"
-        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-        name = next(name for name in names if not Path(name).exists())
+    if accelerator.is_main_process:
+        if name is None:
+            name = _next_free(settings, made, lock)
+        else:
+            _lock(Path(name), made, lock)
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
-        state = folder / STATE
-        begun = (state / checkpoint.FILE).exists()
-        if begun or (folder / "manifest.json").exists():
-            cure = f", or go on with resume={folder}" if begun else ""
-            raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
-        shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
-        made += [path for path in (state, folder, *folder.parents) if not path.exists()]
-        state.mkdir(parents=True)
-        kept = {"settings": settings.model_dump(), "command": command}
-        write_text(state / SETTINGS, json.dumps(kept, indent=1))
+        with _withdrawn(made):
+            _check_empty(folder)
+            state = folder / STATE
+            shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
+            state.mkdir()
+            made.insert(0, state)
+            kept = {"settings": settings.model_dump(), "command": command}
+            write_text(state / SETTINGS, json.dumps(kept, indent=1))
     accelerator.wait_for_everyone()
     return folder
+
+
+def _next_free(settings: Settings, made: list[Path], lock: ExitStack) -> str:
+    """Lock the first folder under runs/ that does not exist yet; returns its name."""
+    stem = f"runs/{settings.task['name']}-{settings.data['name']}"
+    for number in count(1):
+        name = stem if number == 1 else f"{stem}-{number}"
+        if Path(name).exists():
+            continue
+        with suppress(InputError):  # another training took it at the same moment
+            _lock(Path(name), made, lock)
+            return name
+    raise AssertionError("numbers do not end")
+
+
+def _lock(folder: Path, made: list[Path], lock: ExitStack) -> None:
+    """Create and lock a folder; those that did not exist are added to `made`."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    lock.enter_context(locked(folder, "out"))
+    made += new
+
+
+def _check_empty(folder: Path) -> None:
+    """Raise InputError when a folder holds a run, or a file that a run would write over."""
+    state = folder / STATE
+    begun = (state / checkpoint.FILE).exists()
+    if begun or (folder / "manifest.json").exists():
+        cure = f", or go on with resume={folder}" if begun else ""
+        raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
+    foreign = [name for name in WRITTEN if (folder / name).exists()]
+    if state.exists() and any(state.iterdir()) and not (state / SETTINGS).exists():
+        foreign.append(STATE)
+    if foreign:
+        raise InputError(
+            f"out={folder}: holds {foreign[0]}, which a run would write over: choose another out=DIR"
+        )
 
 
 def _resumed(folder: Path) -> tuple[Settings, str]:
@@ -160,10 +216,20 @@ def _resumed(folder: Path) -> tuple[Settings, str]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _withdraw(made: list[Path]) -> None:
-    """Remove the folders of a run that has no checkpoint; folders with other files stay."""
-    shutil.rmtree(made[0], ignore_errors=True)
-    for path in made[1:]:
+@contextmanager
+def _withdrawn(made: list[Path]) -> Iterator[None]:
+    """Remove, after an error, the state of a run that has no checkpoint, while the lock is held."""
+    try:
+        yield
+    except BaseException:
+        if made and made[0].name == STATE and not (made[0] / checkpoint.FILE).exists():
+            shutil.rmtree(made[0], ignore_errors=True)
+        raise
+
+
+def _remove_empty(made: list[Path]) -> None:
+    """Remove those folders that are empty; folders with other files stay."""
+    for path in made:
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
 
@@ -247,20 +313,57 @@ def _fit(run: Run, resume: bool) -> Progress:
 
 
 def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
-    """Test once, run the baseline, write plots, report and model; remove the checkpoint."""
+    """Save the model, test once, run the baseline, draw and report; remove the checkpoint.
+
+    The model is saved first. What fails afterwards is said in one line and noted in the report.
+    """
+    report = _facts(run, progress)
+    folder, task = run.folder, run.task
+    main = run.accelerator.is_main_process
+    if main:
+        _save(run, report)
     rows = list(run.splits.test)
-    metrics, answers = evaluate(
-        run.task, run.datasets["test"], rows, run.accelerator, "test", run.options.evaluation
-    )
-    if not run.accelerator.is_main_process:
+    answers: list[Any] | None = None
+    with _noted("test figures", report):
+        report["test"], answers = evaluate(
+            task, run.datasets["test"], rows, run.accelerator, "test", run.options.evaluation
+        )
+    if not main:
         return {}
+    _save(run, report)
+    if answers is not None:
+        with _noted("intervals", report):
+            report["intervals"] = _intervals(task, report["test"], answers, rows)
+    with _noted("learning curve", report):
+        plots.learning_curve(progress.history, task.metric, folder)
+    if answers is not None:
+        with _noted("task's own report", report):
+            report |= task.report(answers, rows, folder)
+    if run.settings.baseline and task.baseline is not None:
+        with _noted("baseline", report):
+            rows_read = len(run.datasets["train"])
+            report["baseline"] = _baseline(task, run.splits, rows_read, progress.seconds)
+        _save(run, report)
+    report["total_seconds"] = round(time.time() - began, 2)
+    with _noted("report.json", report):
+        write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    shutil.rmtree(folder / STATE)
+    return report
+
+
+def _facts(run: Run, progress: Progress) -> dict[str, Any]:
+    """Return what a report says of a training before it is tested."""
     settings, task = run.settings, run.task
-    report = {
+    return {
         "task": task.name,
         "data": settings.data["name"],
+        "data_settings": settings.data,
         "reads": task.reads,
-        "test": metrics,
+        "test": {},
         "valid": progress.history[progress.best["epoch"] - 1]["valid"],
+        "intervals": {},
+        "metric": task.metric,
+        "lower_is_better": task.lower_is_better,
         "baseline": None,
         "best_epoch": progress.best["epoch"],
         "epochs": progress.epoch,
@@ -276,18 +379,61 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         "machine": describe(),
         "settings": settings.model_dump(),
         "versions": versions(),
+        "notes": [],
     }
-    if settings.baseline and task.baseline is not None:
-        log.info("baseline …")
-        kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
-        report["baseline"] = task.baseline(run.splits.train, run.splits.test, kind)
-    plots.learning_curve(progress.history, task.metric, run.folder)
-    report |= task.report(answers, rows, run.folder)
-    task.save(run.folder, {name: report[name] for name in FACTS})
-    report["total_seconds"] = round(time.time() - began, 2)
-    write_text(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
-    shutil.rmtree(run.folder / STATE)
-    return report
+
+
+def _save(run: Run, report: dict[str, Any]) -> None:
+    """Write the model folder with what is known so far."""
+    run.task.save(run.folder, printable({name: report[name] for name in FACTS}))
+
+
+@contextmanager
+def _noted(what: str, report: dict[str, Any]) -> Iterator[None]:
+    """Turn an error in what is not the model itself into a line and a note of the report."""
+    try:
+        yield
+    except Exception as error:
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        line = f"no {what}: {name}{line_of(error)[:LONGEST_NOTE]}"
+        report["notes"].append(line)
+        log.warning("%s", line)
+
+
+def _intervals(
+    task: Task, values: dict[str, float], answers: list[Any], rows: list[Row]
+) -> dict[str, dict[str, Any]]:
+    """Return the 95 % intervals of the test figures."""
+    of_rows = {"sentence_accuracy", "exact_match"}
+    if "label" not in task.target_columns:
+        return intervals(values, answers, rows, task.compute_metrics, of_rows)
+    truth = [str(row["label"]) for row in rows]
+    found = [str(answer["label"]) for answer in answers]
+    numbers = {label: number for number, label in enumerate(dict.fromkeys([*truth, *found]))}
+    answered = [numbers[label] for label in found]
+    wanted = [numbers[label] for label in truth]
+    return intervals(values, answered, wanted, macro_f1, {*of_rows, "accuracy"})
+
+
+def _baseline(
+    task: Task, splits: Splits, rows: int = 0, seconds: float = math.inf
+) -> dict[str, Any]:
+    """Run the baseline on `rows` training rows, in about `seconds` at most.
+
+    Raises ValueError when there are too many labels for it.
+    """
+    assert task.baseline is not None
+    encoder = task.processors.get("labels")
+    labels = len(encoder.labels) if isinstance(encoder, LabelEncoder) else 0
+    if labels > BASELINE_LABELS:
+        raise ValueError(
+            f"it keeps weights for each label, and {labels:,} are more than {BASELINE_LABELS:,}"
+        )
+    log.info("baseline …")
+    kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
+    if math.isinf(seconds):
+        return task.baseline(splits.train, splits.test, kind)
+    return time_limit.within(task.baseline, splits.train, splits.test, kind, rows, seconds)
 
 
 def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
@@ -295,6 +441,56 @@ def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
 
     With `precision=auto` a shipped model is evaluated in the precision of the figures on its card.
     """
+    task, _, metrics, _, _ = _test_saved(settings)
+    return task, metrics
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Evaluate a saved model as `evaluate_saved` does; returns a report with baseline and intervals.
+
+    The baseline is that of the model's training if the rows are the same, else it is run here.
+    """
+    task, splits, metrics, answers, rows = _test_saved(settings)
+    kept = task.metadata or {}
+    report = {
+        "task": task.name,
+        "data": settings.data["name"],
+        "model": settings.model,
+        "place": splits.test.name,
+        "reads": task.reads,
+        "metric": task.metric,
+        "lower_is_better": task.lower_is_better,
+        "rows": {"test": len(rows)},
+        "test": metrics,
+        "intervals": {},
+        "baseline": None,
+        "notes": [],
+    }
+    with _noted("intervals", report):
+        report["intervals"] = _intervals(task, metrics, answers, rows)
+    known = kept.get("baseline")
+    own = kept.get("data_settings", {"name": kept.get("data")} | _without_name(settings.data))
+    if not settings.baseline or task.baseline is None:
+        return report
+    if known and own == settings.data and kept["rows"]["test"] == len(rows):
+        report["baseline"] = known
+    else:
+        with _noted("baseline", report):
+            if splits.train.name == splits.test.name:
+                raise ValueError("it learns from training rows: add data.train=FILE")
+            report["baseline"] = _baseline(task, splits)
+    return report
+
+
+def _without_name(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a corpus without its name."""
+    return {key: value for key, value in data.items() if key != "name"}
+
+
+def _test_saved(
+    settings: Settings,
+) -> tuple[Task, Splits, dict[str, float], list[Any], list[Row]]:
+    """Return a saved model, the splits, and the metrics, answers and rows of the test."""
     task = load(str(settings.model))
     kept = (task.metadata or {}).get("test_precision", "auto")
     if settings.precision == "auto":
@@ -307,9 +503,12 @@ def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
     task.to(accelerator.device)
     evaluation = evaluation_of(settings, kind)
     generation = generation_of(settings, kind)
-    usable = open_rows(settings, kind).test
+    splits = open_rows(settings, kind)
+    usable = splits.test
     with tempfile.TemporaryDirectory() as folder:
         dataset = encode_rows(task, usable, Path(folder) / "test")
         rows = list(usable)
-        metrics, _ = evaluate(task, dataset, rows, accelerator, "test", evaluation, generation)
-    return task, metrics
+        metrics, answers = evaluate(
+            task, dataset, rows, accelerator, "test", evaluation, generation
+        )
+    return task, splits, metrics, answers, rows

@@ -1,15 +1,24 @@
-"""The progress of a training, and its progress bar on a terminal."""
+"""The progress of a training: its bar on a terminal, its lines in a pipe, its TensorBoard events."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
+
+LONGEST_SILENCE = 8.0  # seconds without a line, until a line says what is being done
+BESIDE_THE_BAR = 64  # columns of what stands beside the bar
+TENSORBOARD = "tensorboard"  # folder of the events, in the folder of the run
 
 log = logging.getLogger("zoo")
 
@@ -30,30 +39,67 @@ class Progress:
 
 
 class Bar:
-    """One progress bar for all epochs. It draws nothing when the output is not a terminal."""
+    """One progress bar for all epochs. It draws nothing when the output is not a terminal.
 
-    def __init__(self, epochs: int, rows: int, main: bool = True) -> None:
+    Lines that are logged while it is drawn stand above it. With `events` each epoch is also
+    written into that folder for TensorBoard.
+    """
+
+    running: ClassVar[Bar | None] = None
+
+    def __init__(
+        self, epochs: int, rows: int, main: bool = True, events: Path | None = None
+    ) -> None:
         self.epochs, self.rows = epochs, rows
+        self.events = events if main else None
+        console = Console(file=sys.stdout)
+        whole = Column(no_wrap=True)
         self.bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            TextColumn("{task.fields[speed]:.1f} k tokens/s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=Console(file=sys.stdout),
+            TextColumn("{task.description}", table_column=whole),
+            BarColumn(bar_width=max(4, min(40, console.width - BESIDE_THE_BAR))),
+            TextColumn("loss {task.fields[loss]:.3f}", table_column=whole),
+            TextColumn("{task.fields[speed]:.1f} k tokens/s", table_column=whole),
+            TimeElapsedColumn(table_column=whole),
+            TextColumn("left", table_column=whole),
+            TimeRemainingColumn(elapsed_when_finished=False, table_column=whole),
+            console=console,
             transient=True,
             disable=not (main and sys.stdout.isatty()),
         )
+        self.moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
         self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
 
     def __enter__(self) -> Bar:
+        streams = sys.stdout, sys.stderr
         self.bar.start()
+        Bar.running = self
+        for handler in _stream_handlers():  # rich has replaced the streams: lines go above the bar
+            for before, now in zip(streams, (sys.stdout, sys.stderr), strict=True):
+                if handler.stream is before and now is not before:
+                    self.moved.append((handler, before))
+                    handler.setStream(now)
         return self
 
     def __exit__(self, *error: object) -> None:
+        Bar.running = None
+        for handler, stream in self.moved:
+            handler.setStream(stream)
+        self.moved.clear()
         self.bar.stop()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the bar is drawn on a terminal."""
+        return not self.bar.disable
+
+    def __str__(self) -> str:
+        (task,) = self.bar.tasks
+        share = 100 * task.completed / max(task.total or 0, 1)
+        fields = task.fields
+        return (
+            f"{task.description}: {share:.0f} % of the training, loss {fields['loss']:.3f}, "
+            f"{fields['speed']:.1f} k tokens/s"
+        )
 
     def update(self, progress: Progress) -> None:
         """Update the bar after a batch."""
@@ -66,7 +112,9 @@ class Bar:
         )
 
     def epoch(self, entry: dict[str, Any], metric: str, best: bool) -> None:
-        """Log one line after an epoch."""
+        """Log one line after an epoch, and write its events."""
+        if self.events is not None:
+            write_events(entry, self.events)
         valid = entry["valid"]
         others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
         log.info(
@@ -81,3 +129,74 @@ class Bar:
             entry["seconds"],
             "  best" if best else "",
         )
+
+
+def _stream_handlers() -> Iterator[logging.StreamHandler[TextIO]]:
+    """Yield the handlers that print what this package logs."""
+    for handler in [*log.handlers, *logging.getLogger().handlers]:
+        if isinstance(handler, logging.StreamHandler):
+            yield handler
+
+
+def write_events(entry: dict[str, Any], folder: Path) -> None:
+    """Append the figures of one epoch to the TensorBoard events in `folder`.
+
+    Earlier events of this epoch and later ones, of a run that was resumed, are no longer shown.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # the package tensorboard may be missing
+
+    epoch = entry["epoch"]
+    with SummaryWriter(str(folder), purge_step=epoch, filename_suffix=f".{epoch}") as writer:
+        writer.add_scalar("train/loss", entry["loss"], epoch)
+        writer.add_scalar("train/tokens_per_second", entry["tokens_per_second"], epoch)
+        for name, value in entry["valid"].items():
+            writer.add_scalar(f"valid/{name}", value, epoch)
+
+
+class Heartbeat(logging.Handler):
+    """A line about every ten seconds that says what a run is doing, when nothing else is logged.
+
+    A logged line that ends with "…" says what begins; it is repeated with the seconds since then.
+    A progress bar that is drawn needs no such lines.
+    """
+
+    def __init__(self, silence: float = LONGEST_SILENCE) -> None:
+        super().__init__()
+        self.silence = silence
+        self.doing = ""
+        self.began = self.spoke = time.monotonic()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        log.addHandler(self)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        log.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note what a line says, and when."""
+        self.spoke = time.monotonic()
+        message = record.getMessage()
+        if message.endswith("…"):
+            self.doing = message.removesuffix("…").strip()
+            self.began = self.spoke
+
+    def _watch(self) -> None:
+        while not self.ended.wait(self.silence / 16):
+            if time.monotonic() - self.spoke >= self.silence:
+                self._speak()
+
+    def _speak(self) -> None:
+        bar = Bar.running
+        if bar is not None and bar.drawn:
+            return
+        if bar is not None:
+            log.info("… %s", bar)
+        else:
+            seconds = time.monotonic() - self.began
+            log.info("… %s, %.0f s", self.doing or "at work", seconds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator, Sized
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from zoo.data import labelled_words
 from zoo.data.corpora import Splits, open_corpus
 from zoo.data.corpora.splits import SETTINGS
 from zoo.data.dataset import Dataset
-from zoo.data.readers import Row, Rows
+from zoo.data.processors import LabelEncoder
+from zoo.data.readers import Row, Rows, check_value, column
 from zoo.errors import InputError, RowError
 from zoo.task import Task
+from zoo.text.special_ids import UNK
 
 log = logging.getLogger("zoo")
+
+SHOWN = 5  # labels that a log line names
+FEW = 3  # tokens: a text with fewer is hardly a text
+MOST_TOKENS = 1_000_000  # tokens that are looked at for a warning
 
 
 class ValidRows(Rows):
@@ -44,10 +51,12 @@ class ValidRows(Rows):
         skipped: Counter[str] = Counter()
         none = True
         columns = self.kind.training_columns
+        may_be_empty = {*self.kind.not_empty, *self.kind.text_columns}  # a line of a text, too
         for row in self.read():
             if "text" in columns and "text" not in row and "words" in row:
                 row = Row(row | {"text": " ".join(labelled_words.words(row))}, row.source)
             for name in columns:
+                check_value(row, name)
                 if row.get(name) is None:
                     there = ", ".join(row)
                     raise RowError(row.source, f"no {name!r}, there are {there}{self.cure(name)}")
@@ -57,9 +66,11 @@ class ValidRows(Rows):
                 raise RowError(row.source, f"{reason}; strict=false skips such rows")
             if empty:
                 skipped[reason] += 1
-            else:
-                none = False
-                yield row
+                continue
+            for name in self.kind.target_columns:
+                check_value(row, name, may_be_empty=name in may_be_empty)
+            none = False
+            yield row
         self.skipped = skipped
         if none:
             raise InputError(f"{self.name}: holds no rows that can be used{self.note()}")
@@ -88,26 +99,108 @@ def open_rows(settings: Settings, kind: type[Task]) -> Splits:
     splits = open_corpus(settings.data, kind.input_columns[0])
     train = splits.train
     if settings.train.fraction < 1:
-        train = Rows(
-            lambda: _some(splits.train, settings.train.fraction, settings.seed), train.name
-        )
+        share, seed = settings.train.fraction, settings.seed
+        kept = cache(lambda: _first_rows(splits.train, share, seed, kind))
+        train = Rows(lambda: _some(splits.train, share, seed, kept), train.name)
     parts = (train, splits.valid, splits.test)
     return Splits(*(ValidRows(rows, kind, settings.strict, settings.data) for rows in parts))
 
 
-def _some(rows: Rows, share: float, seed: int) -> Iterator[Row]:
-    """Yield a random share of the rows; the same seed draws the same rows."""
+def _some(rows: Rows, share: float, seed: int, kept: Callable[[], set[int]] = set) -> Iterator[Row]:
+    """Yield a random share of the rows; the same seed draws the same rows.
+
+    `kept` returns the numbers of the rows that are kept in any case.
+    """
     generator = np.random.default_rng(seed)
-    return (row for row in rows if generator.random() < share)
+    always = kept()
+    for number, row in enumerate(rows):
+        if generator.random() < share or number in always:
+            yield row
+
+
+def _first_rows(rows: Rows, share: float, seed: int, kind: type[Task]) -> set[int]:
+    """Return the first row of each label that a random share of the rows would lose."""
+    generator = np.random.default_rng(seed)
+    first: dict[str, int] = {}
+    drawn: set[str] = set()
+    for number, row in enumerate(rows):
+        labels = labels_of(row, kind)
+        if generator.random() < share:
+            drawn.update(labels)
+        for label in labels:
+            first.setdefault(label, number)
+    lost = {number for label, number in first.items() if label not in drawn}
+    if lost:
+        log.info("%s: %d rows of labels that the share misses are kept", rows.name, len(lost))
+    return lost
+
+
+def labels_of(row: Row, kind: type[Task]) -> list[str]:
+    """Return the labels of a row: one of a text, one for each word, or none of other tasks."""
+    if kind.target_columns == ("label",) and row.get("label") is not None:
+        return [column(row, "label")]
+    if kind.target_columns == ("labels",) and "words" in row and "labels" in row:
+        return labelled_words.labels(row)
+    return []
 
 
 def encode_rows(task: Task, rows: Rows, folder: Path) -> Dataset:
-    """Encode the rows of one split into `folder`. Logs how many were skipped or truncated."""
-    dataset = task.dataset_class.write(rows, task.encode, folder)
+    """Encode the rows of one split into `folder`; log how many are skipped, cut or unknown.
+
+    A label that the training rows lack counts as a mistake; with `strict` it raises RowError.
+    """
+    unknown: Counter[str] = Counter()
+    strict = isinstance(rows, ValidRows) and rows.strict
+    dataset = task.dataset_class.write(_noted(rows, task, unknown, strict), task.encode, folder)
     if isinstance(rows, ValidRows) and rows.skipped:
         log.info("%s: %d rows%s", rows.name, len(dataset), rows.note())
     cut = dataset.count_truncated()
     if cut:
         share = 100 * cut / len(dataset)
         log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(dataset), share)
+    if unknown:
+        shown = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common(SHOWN))
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        log.info(
+            "%s: %d labels that the training rows lack count as mistakes: %s%s",
+            rows.name,
+            unknown.total(),
+            shown,
+            more,
+        )
+    _warn_of_tokens(task, dataset, rows.name)
     return dataset
+
+
+def _noted(rows: Rows, task: Task, unknown: Counter[str], strict: bool) -> Iterator[Row]:
+    """Yield the rows; count their labels that the task does not know in `unknown`."""
+    encoder = task.processors.get("labels")
+    for row in rows:
+        if isinstance(encoder, LabelEncoder):
+            new = [label for label in labels_of(row, type(task)) if label not in encoder.ids]
+            if new and strict:
+                cure = "strict=false counts it as a mistake"
+                reason = f"label {new[0]!r} does not occur in the training rows; {cure}"
+                raise RowError(row.source, reason)
+            unknown.update(new)
+        yield row
+
+
+def _warn_of_tokens(task: Task, dataset: Dataset, name: str) -> None:
+    """Warn when most rows have under three tokens, or when most tokens are unknown."""
+    if "tokenizer" not in task.processors or task.dataset_class is not Dataset:
+        return
+    kind = task.tokenizer.kind
+    words = "words" in task.input_columns
+    cure = "" if words or kind == "characters" else ": set tokenizer.kind=characters or subwords"
+    ids = dataset.values["inputs"]
+    ends = dataset.ends["inputs"]
+    few = FEW + ("source" in task.input_columns)  # its inputs end with EOS
+    short = float(np.mean(np.diff(ends, prepend=0) < few))
+    if short > 0.5 and not words:
+        log.warning(
+            "%s: %.0f %% of the texts have under %d %s%s", name, 100 * short, FEW, kind, cure
+        )
+    unknown = float(np.mean(ids[:MOST_TOKENS] == UNK)) if len(ids) else 0.0
+    if unknown > 0.5:
+        log.warning("%s: %.0f %% of the %s are unknown%s", name, 100 * unknown, kind, cure)

@@ -12,8 +12,9 @@ from zoo.data import readers
 from zoo.data.corpora.splits import SETTINGS, Splits, complete, last_parts
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
+from zoo.text.decoding import Once, Say, check_encoding
 
-Reader = Callable[[Path], Iterator[Row]]
+Reader = Callable[[Path, str | None, Say | None], Iterator[Row]]
 
 log = logging.getLogger("zoo")
 
@@ -29,99 +30,121 @@ def files(
     words: str = "words",
     column: str = "labels",
     by: str = "text",
+    encoding: str | None = None,
 ) -> Splits:
     """Open local files in any format of `zoo.data.readers`.
 
     `text` to `column` name the columns of the files. Missing splits are held out by column `by`.
     Raises InputError for a file that does not exist.
     """
+    check_encoding(encoding)
     names = named(text, label, source, target, words, column)
-    parts = {"train": _file(train, names)}
+    parts = {"train": _file(train, names, encoding)}
     for part, path in (("valid", valid), ("test", test)):
         if path is not None:
-            parts[part] = _file(path, names)
+            parts[part] = _file(path, names, encoding)
     return complete(parts, by)
 
 
-def parallel(train: str, valid: str | None, test: str | None, source: str, target: str) -> Splits:
+def parallel(
+    train: str,
+    valid: str | None,
+    test: str | None,
+    source: str,
+    target: str,
+    encoding: str | None = None,
+) -> Splits:
     """Open two line-aligned text files for each split, which may be gzip'ed.
 
     `train=corpus/train source=en target=de` reads corpus/train.en and corpus/train.de.
     Raises InputError for a file that does not exist.
     """
+    check_encoding(encoding)
     parts = {}
     for part, stem in (("train", train), ("valid", valid), ("test", test)):
         if stem is not None:
             path = Path(stem)
-            parts[part] = pairs(path.parent, path.name, source, target)
+            parts[part] = pairs(path.parent, path.name, source, target, encoding)
     return complete(parts, "source")
 
 
-def text(train: str, valid: str | None, test: str | None) -> Splits:
+def text(train: str, valid: str | None, test: str | None, encoding: str | None = None) -> Splits:
     """Open running text, a row per line: a .txt file, or all those of a folder sorted by name.
 
     Each file may be gzip'ed. A missing split is a tenth at the end of the training text. Raises
     InputError for a missing file and for a folder without .txt files.
     """
-    parts = {"train": _text(train)}
+    check_encoding(encoding)
+    parts = {"train": _text(train, encoding)}
     missing = []
     for part, path in (("valid", valid), ("test", test)):
         if path is None:
             missing.append(part)
         else:
-            parts[part] = _text(path)
+            parts[part] = _text(path, encoding)
     if missing:
         log.info("no %s text is given: a tenth of %s is held out", " and no ".join(missing), train)
         parts |= last_parts(parts["train"], missing)
     return Splits(**parts)
 
 
-def _text(name: str) -> Rows:
-    """Open the lines of a text file, or of all text files of a folder."""
+def _text(name: str, encoding: str | None) -> Rows:
+    """Open the lines of a text file, or of all text files of a folder but hidden ones."""
     path = Path(name)
+    say = Once()
     if not path.is_dir():
         find(path.parent, path.name, ("",))
         files = [path]
     else:
-        files = sorted(p for end in ("*.txt", "*.txt.gz") for p in path.rglob(end))
+        there = [found for found in path.rglob("*") if not readers.is_hidden(found, path)]
+        every = [found for found in there if found.is_file()]
+        files = sorted(found for found in every if readers.is_text(found))
         if not files:
             raise InputError(f"{name}: no .txt or .txt.gz files in it")
+        readers.say_unread(path, {*every} - {*files}, ".txt files are", say)
 
     def read() -> Iterator[Row]:
         for file in files:
-            yield from readers.text(file)
+            yield from readers.text(file, encoding, say)
 
     return Rows(read, name)
 
 
-def pairs(folder: Path, stem: str, source: str, target: str) -> Rows:
+def pairs(folder: Path, stem: str, source: str, target: str, encoding: str | None = None) -> Rows:
     """Open the line-aligned files FOLDER/STEM.SOURCE and FOLDER/STEM.TARGET.
 
     Raises InputError if one is missing.
     """
-    sides = [find(folder, f"{stem}.{side}", ("", ".gz")) for side in (source, target)]
-    return Rows(partial(readers.parallel, *sides), f"{folder / stem}.{source}-{target}")
+    left, right = (find(folder, f"{stem}.{side}", ("", ".gz")) for side in (source, target))
+    read = partial(readers.parallel, left, right, encoding, Once())
+    return Rows(read, f"{folder / stem}.{source}-{target}")
 
 
-def columns(train: str, valid: str | None, test: str | None, column: str) -> Splits:
+def columns(
+    train: str, valid: str | None, test: str | None, column: str, encoding: str | None = None
+) -> Splits:
     """Open column files of any name: a word and its label per line, blank lines between sentences.
 
     Each file may be gzip'ed. `column` holds the labels; "labels" is the last column. Raises
     InputError for a file that does not exist.
     """
+    check_encoding(encoding)
     parts = {"train": train, "valid": valid, "test": test}
-    return complete({p: sentences(Path(f), column) for p, f in parts.items() if f}, "words")
+    opened = {p: sentences(Path(f), column, encoding=encoding) for p, f in parts.items() if f}
+    return complete(opened, "words")
 
 
-def sentences(path: Path, column: str, read: Reader = readers.sentences) -> Rows:
+def sentences(
+    path: Path, column: str, read: Reader = readers.sentences, encoding: str | None = None
+) -> Rows:
     """Open the sentences of a file with `column` renamed to "labels".
 
     Raises InputError if the file is missing.
     """
     find(path.parent, path.name, ("",))
-    return Rows(
-        partial(renamed, partial(read, path), {"words": "words", "labels": column}), str(path)
-    )
+    say = Once()
+    names = {"words": "words", "labels": column}
+    return Rows(partial(renamed, partial(read, path, encoding, say), names, say), str(path))
 
 
 def named(
@@ -138,19 +161,26 @@ def named(
     }
 
 
-def _file(path: str, names: dict[str, str]) -> Rows:
+def _file(path: str, names: dict[str, str], encoding: str | None) -> Rows:
     """Open a file with its columns renamed. Raises InputError if it is missing."""
+    readers.check_name(Path(path))
     if not Path(path).exists():
         raise InputError(f"{path}: No such file or directory")
-    return Rows(partial(renamed, partial(readers.read, path), names), str(path))
+    say = Once()
+    read = partial(readers.read, path, encoding, say)
+    return Rows(partial(renamed, read, names, say), str(path))
 
 
-def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterator[Row]:
+def renamed(
+    read: Callable[[], Iterator[Row]], names: dict[str, str], say: Say | None = None
+) -> Iterator[Row]:
     """Yield the rows with their columns renamed; `names` maps new name -> column.
 
-    `translation.en` is the entry `en` of the column `translation`. Other columns are kept. Raises
-    RowError for a missing column, unless `names` maps its name to itself.
+    `translation.en` is the entry `en` of the column `translation`. Other columns are kept. Blanks
+    around a label are left out, and `say` is called with a line about the first. Raises RowError
+    for a missing column, unless `names` maps its name to itself.
     """
+    is_first = True
     for row in read():
         chosen = {}
         for wanted, name in names.items():
@@ -161,8 +191,14 @@ def renamed(read: Callable[[], Iterator[Row]], names: dict[str, str]) -> Iterato
                 raise RowError(row.source, f"no column {name!r}, there are: {there}; {cure}")
             if found is not None:
                 chosen[wanted] = found[0]
+        label = chosen.get("label")
+        if isinstance(label, str) and label.strip() and label != label.strip():
+            chosen["label"] = label.strip()
+            if say is not None and is_first:
+                say(f"{row.source}: blanks around labels, such as {label!r}, are left out")
+            is_first = False
         rest = {name: value for name, value in row.items() if name not in names.values()}
-        yield Row(rest | chosen, row.source)
+        yield Row(rest | chosen, row.source, names)
 
 
 def _lookup(row: Row, name: str) -> tuple[Any] | None:

@@ -10,6 +10,7 @@ from zoo.data.corpora.files import named, renamed
 from zoo.data.corpora.splits import Splits, complete
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
+from zoo.text.decoding import Once
 
 
 def hub(
@@ -49,7 +50,8 @@ def hub(
         except Exception as error:  # of datasets, of the hub or of pyarrow
             raise InputError(f"data.id={id}: {' '.join(str(error).split())[:300]}") from None
         place = f"{id}:{split}"
-        parts[part] = Rows(partial(renamed, partial(_hub_rows, loaded, place), names), place)
+        read = partial(_hub_rows, loaded, place)
+        parts[part] = Rows(partial(renamed, read, names, Once()), place)
     return complete(parts, by)
 
 

@@ -1,7 +1,9 @@
 """Splits of a corpus: training, validation and test rows; missing splits are held out.
 
-A hash of the task's input assigns each row to a split: the same one on every machine and for equal
-inputs. Running text is cut at its end instead.
+The distinct inputs are sorted by label and by a hash, and every tenth one is held out. So each label
+has its share in every split, equal inputs stay in one split, and all machines hold out the same rows.
+(scikit-learn's stratified splits refuse labels with fewer rows than folds.) Running text is cut at its
+end instead.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
+
+import numpy as np
 
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
@@ -20,7 +25,8 @@ from zoo.errors import InputError
 log = logging.getLogger("zoo")
 
 SETTINGS = {"labels": "column"}  # column -> its setting, where the names differ
-TENTH = 0.1
+TENTH = 10  # one row in so many is held out for a split
+SHOWN = 5  # labels that a log line names
 MOST_HELD_OUT = 20_000  # rows of a held-out split; more are not needed for a precise score
 
 
@@ -34,16 +40,17 @@ class Splits:
 
 
 def complete(parts: dict[str, Rows], by: str) -> Splits:
-    """Hold out about a tenth of the training rows, by column `by`, for each missing split."""
+    """Hold out a tenth of the distinct training rows, by column `by`, for each missing split."""
     missing = [part for part in ("test", "valid") if part not in parts]
     source = parts["train"]
+    held = cache(partial(_hold_out, source, missing, by))
     for part in missing:
-        log.info("no %s rows are given: about a tenth of %s is held out", part, source.name)
+        log.info("no %s rows are given: a tenth of %s is held out", part, source.name)
         parts[part] = Rows(
-            partial(_held, source, missing, part, by), f"{source.name} (a tenth of it)"
+            partial(_of_part, source, held, part, by), f"{source.name} (a tenth of it)"
         )
     if missing:
-        parts["train"] = Rows(partial(_held, source, missing, "train", by), source.name)
+        parts["train"] = Rows(partial(_of_part, source, held, "train", by), source.name)
     return Splits(**parts)
 
 
@@ -75,18 +82,61 @@ def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
     return {part: Rows(partial(read, part), name) for part, name in names.items()}
 
 
-def _held(source: Rows, missing: list[str], wanted: str, by: str) -> Iterator[Row]:
-    """Yield the rows of the split `wanted`."""
-    held: dict[str, set[int]] = {part: set() for part in missing}
+def _of_part(
+    source: Rows, held: Callable[[], dict[int, str]], wanted: str, by: str
+) -> Iterator[Row]:
+    """Yield the rows of the split `wanted`; `held` returns the split of each hash that is held out."""
+    part_of = held()
+    if wanted != "train" and not part_of:
+        cure = "give data.valid=… and data.test=…"
+        raise InputError(f"{source.name}: too few distinct rows to hold some out: {cure}")
+    return (row for row in source if part_of.get(_hash(row, by), "train") == wanted)
+
+
+def _hold_out(source: Rows, missing: list[str], by: str) -> dict[int, str]:
+    """Return the split of the hash of each input that is held out.
+
+    Inputs are stratified by label if the task reads texts with labels. A label with too few inputs
+    for all splits stays in training, as do empty inputs. Fewer than ten inputs are not split.
+    """
+    hashes, labels = array("Q"), array("Q")
+    numbers: dict[str, int] = {}  # label -> its number
     for row in source:
-        text = json.dumps(row.get(by, row), sort_keys=True, default=str)
-        code = zlib.crc32(text.encode())
-        drawn = code / 2**32 / TENTH
-        part = missing[int(drawn)] if drawn < len(missing) else "train"
-        if part != "train" and code not in held[part]:
-            if len(held[part]) < MOST_HELD_OUT:
-                held[part].add(code)
-            else:
-                part = "train"
-        if part == wanted:
-            yield row
+        if by in row and not str(row[by] or "").strip():
+            continue
+        label = str(row.get("label", "")) if by == "text" else ""
+        hashes.append(_hash(row, by))
+        labels.append(numbers.setdefault(label, len(numbers)))
+    codes, first = np.unique(np.frombuffer(hashes, np.uint64), return_index=True)
+    if len(codes) < TENTH:
+        return {}
+    names = sorted(numbers)  # by name: the order of the rows does not matter
+    rank = np.empty(len(names), np.int64)
+    rank[[numbers[name] for name in names]] = np.arange(len(names))
+    own = rank[np.frombuffer(labels, np.uint64)[first]]
+    counts = np.bincount(own, minlength=len(names))
+    rare = counts <= len(missing)
+    if not rare.all():
+        _log_rare(source.name, {names[i]: int(counts[i]) for i in np.flatnonzero(rare)})
+        codes, own = codes[~rare[own]], own[~rare[own]]
+    places = np.lexsort((codes, own))  # by label, then by hash
+    found: dict[int, str] = {}
+    for number, part in enumerate(missing):
+        start = number * TENTH // len(missing)
+        chosen = np.sort(codes[places[start::TENTH]])[:MOST_HELD_OUT]
+        found |= dict.fromkeys(chosen.tolist(), part)
+    return found
+
+
+def _log_rare(name: str, rare: dict[str, int]) -> None:
+    """Log which labels are not held out because they have too few rows."""
+    if rare:
+        shown = ", ".join(f"{label!r} ({count})" for label, count in islice(rare.items(), SHOWN))
+        more = f" and {len(rare) - SHOWN} more" if len(rare) > SHOWN else ""
+        log.info("%s: labels with too few rows stay in training: %s%s", name, shown, more)
+
+
+def _hash(row: Row, by: str) -> int:
+    """Return a hash of a row's input, the same one on every machine."""
+    text = json.dumps(row.get(by, row), sort_keys=True, default=str)
+    return zlib.crc32(text.encode())

@@ -1,0 +1,192 @@
+"""Rows with their answers: the columns that mode=predict adds, and files of such rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.data.corpora.files import renamed
+from zoo.data.readers import Row
+from zoo.errors import InputError, RowError
+from zoo.generation.config import GenerationConfig
+from zoo.task import Generative, Task
+
+FORMS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".conllu": "conll",
+    ".txt": "label",
+}
+ROWS = "csv", "tsv", "jsonl", "conll"  # forms in which whole rows are written
+UNSURE = "unsure"  # the answer below the threshold
+
+
+def form_of(*names: str) -> str:
+    """Return the form of the first name with a known suffix; "label", a line an answer, without."""
+    for name in names:
+        suffix = Path(name.lower().removesuffix(".gz")).suffix
+        if suffix in FORMS:
+            return FORMS[suffix]
+    return "label"
+
+
+def with_own_columns(task: Task, row: Row, settings: Mapping[str, Any]) -> Row:
+    """Return a row in which the columns that `data.…` names have the names of the task.
+
+    A row without them that has the task's own columns, or a text, stays as it is. Raises RowError.
+    """
+    columns = task.input_columns if "words" in task.input_columns else ("text", *task.input_columns)
+    wanted = {name: settings.get(name) for name in columns}
+    names = {name: str(own) for name, own in wanted.items() if own and own != name}
+    there = any(own in row or own.partition(".")[0] in row for own in names.values())
+    if not names or (not there and ("text" in row or {*task.input_columns} <= row.keys())):
+        return row
+    return next(renamed(lambda: iter([row]), names))
+
+
+class AnswerColumns:
+    """The columns of an answer: their names, and their values for each answer."""
+
+    def __init__(
+        self, task: Task, top: int, threshold: float, generation: GenerationConfig | None
+    ) -> None:
+        """`top` is the number of labels of a classifier, `threshold` the least probability."""
+        self.task = task
+        self.top = top
+        self.threshold = threshold
+        self.texts = generation.n_best if generation is not None else 0
+        if "words" in task.input_columns:
+            self.names = ["labels"]
+        elif self.texts:
+            name = "translation" if "target" in task.target_columns else "text"
+            self.names = _numbered([name], self.texts)
+        elif "label" in task.target_columns:
+            self.names = _numbered(["label", "probability"], top)
+        else:
+            self.names = ["answer"]
+
+    def values(self, answer: Any) -> list[Any]:
+        """Return a value for each name; None for what an answer does not have."""
+        found: list[Any] = []
+        if answer is None:
+            found = []
+        elif self.names == ["labels"]:
+            found = [answer["labels"]]
+        elif self.texts and isinstance(self.task, Generative):
+            found = [hypothesis["text"] for hypothesis in answer["n_best"]]
+        elif isinstance(answer, Mapping) and "probabilities" in answer:
+            found = [part for pair in self.best(answer) for part in pair]
+        else:
+            found = [self.task.format(answer)]
+        return [*found, *[None] * (len(self.names) - len(found))]
+
+    def best(self, answer: Mapping[str, Any]) -> list[tuple[str, float]]:
+        """Return the `top` most probable labels; the first is UNSURE below the threshold."""
+        shares = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[: self.top]
+        found = [(str(label), round(share, 6)) for label, share in shares]
+        if found[0][1] < self.threshold:
+            found[0] = (UNSURE, found[0][1])
+        return found
+
+    def line(self, answer: Mapping[str, Any]) -> str:
+        """Return the best labels on one line; of several each with its probability."""
+        found = self.best(answer)
+        if self.top == 1:
+            return found[0][0]
+        return "\t".join(f"{label}\t{share:.4f}" for label, share in found)
+
+
+def _numbered(names: Sequence[str], count: int) -> list[str]:
+    """Return `label, label_2, label_3`: the names, repeated with a number."""
+    return [name if n == 1 else f"{name}_{n}" for n in range(1, count + 1) for name in names]
+
+
+class RowFormat:
+    """Turns rows and their answers into lines of one file format."""
+
+    def __init__(self, form: str, names: Sequence[str]) -> None:
+        """`names` are the columns of the answers."""
+        self.form = form
+        self.names = [*names]
+        self.header: list[str] = []
+        self.renamed: dict[str, str] = {}  # of an answer's columns, which the rows have already
+        self.blanked = 0  # cells of a .tsv file in which blanks replace tabs and line ends
+
+    def lines(self, row: Row, values: Sequence[Any]) -> str:
+        """Return a row as text, the first one after the header. Raises RowError."""
+        start = ""
+        if not self.header:
+            self._begin(row)
+            if self.form in ("csv", "tsv"):
+                start = self._cells([*self.header, *self.names])
+        if taken := [name for name in self.names if name in row]:
+            raise RowError(row.source, f"a column {taken[0]!r}, which the first row does not have")
+        answers = dict(zip(self.names, values, strict=True))
+        if self.form == "jsonl":
+            return json.dumps({**row, **answers}, ensure_ascii=False) + "\n"
+        if self.form == "conll":
+            return _column_lines(row, values[0])
+        if more := [name for name in row if name not in self.header]:
+            raise RowError(row.source, f"a column {more[0]!r} is new: write a .jsonl file")
+        return start + self._cells([*(row.get(name) for name in self.header), *values])
+
+    def _begin(self, row: Row) -> None:
+        """Take the columns of the first row; an answer's column of the same name is renamed."""
+        self.header = [*row]
+        self.renamed = {name: f"predicted_{name}" for name in self.names if name in row}
+        self.names = [self.renamed.get(name, name) for name in self.names]
+
+    def _cells(self, values: Sequence[Any]) -> str:
+        """Return one line of a table."""
+        cells = [_cell(value) for value in values]
+        if self.form == "csv":
+            line = io.StringIO()
+            csv.writer(line, lineterminator="\n").writerow(cells)
+            return line.getvalue()
+        plain = [re.sub(r"[\t\r\n]+", " ", cell) for cell in cells]
+        self.blanked += sum(a != b for a, b in zip(cells, plain, strict=True))
+        return "\t".join(plain) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """Return a value as the text of a cell; words and labels with blanks between."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return " ".join(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+
+
+def _column_lines(row: Row, labels: Sequence[str] | None) -> str:
+    """Return a line per word: the word, its other columns, and its label behind them."""
+    words = row.get("words")
+    if not isinstance(words, list):
+        raise RowError(row.source, "a column file needs words in each row: write .jsonl")
+    others = [
+        value
+        for name, value in row.items()
+        if name != "words" and isinstance(value, list) and len(value) == len(words)
+    ]
+    columns = [words, *others, labels or [""] * len(words)]
+    lines = (
+        "\t".join(" ".join(str(cell).split("\t")) for cell in cells)
+        for cells in zip(*columns, strict=True)
+    )
+    return "".join(f"{line}\n" for line in lines) + "\n"
+
+
+def check_output(output: str, given: str) -> None:
+    """Raise InputError when the output is the input file, by whatever name."""
+    if "-" in (output, given):
+        return
+    here, there = Path(output), Path(given)
+    if here.exists() and there.exists() and here.samefile(there):
+        raise InputError(f"output={output} is the input: choose another name")

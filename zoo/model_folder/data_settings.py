@@ -1,0 +1,91 @@
+"""The data settings of a model: what it was trained on is what it is measured on and asked about."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.config import find_configs
+from zoo.data.corpora import CORPORA
+from zoo.errors import InputError
+from zoo.model_folder.verify import read_config
+
+OF_FILES = (
+    "files",
+    "columns",
+    "parallel",
+    "text",
+)  # corpora whose settings name a file for each split
+
+
+def with_data(arguments: list[str]) -> list[str]:
+    """Add the data settings of `model=` below those of a command line.
+
+    A corpus that the command line names replaces the model's. `data.test=FILE` alone replaces all
+    files of the model; rows to predict need no corpus.
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    mode = given.get("mode", "train")
+    if "model" not in given or mode not in ("evaluate", "predict"):
+        return arguments
+    own = data_of(read_config(given["model"]).get("metadata"))
+    named = {name.partition(".")[2] for name in given if name.startswith("data.")}
+    base: dict[str, Any]
+    if "data" in given:
+        base = {"name": given["data"]}
+    elif named - _settings_of(own.get("name")):  # of files, whatever the model was trained on
+        base = {"name": "files"}
+    else:
+        base = own
+    if not base and mode == "evaluate":
+        raise InputError(
+            f"model={given['model']}: its folder does not say what it was trained on: add data=…"
+        )
+    if base.get("name") in OF_FILES and "test" in named and "train" not in named:
+        there = base.get("train") is not None and Path(str(base["train"])).exists()
+        new = ("valid",) if there else ("train", "valid")  # a baseline learns from train
+        base = base | {part: given["data.test"] for part in new if part not in named}
+    if mode == "predict" and base.get("name") in CORPORA:  # its rows are in `input`
+        base = dict.fromkeys(_needed(base["name"])) | base
+    rest = [f"data.{name}={_quoted(value)}" for name, value in base.items() if name != "name"]
+    name = [f"data={base['name']}"] if "name" in base and "data" not in given else []
+    first = [a for a in arguments if a.startswith("data=")]
+    others = [a for a in arguments if not a.startswith("data=")]
+    return [*name, *first, *rest, *others]
+
+
+def data_of(metadata: Any) -> dict[str, Any]:
+    """Return the data settings in the metadata of a model; of a shipped one only their name."""
+    if not isinstance(metadata, Mapping):
+        return {}
+    kept = metadata.get("data_settings")
+    if isinstance(kept, Mapping) and kept.get("name") in CORPORA:
+        return dict(kept)
+    name = metadata.get("data")
+    known = isinstance(name, str) and (find_configs() / "data" / f"{name}.yaml").is_file()
+    return {"name": name} if known else {}
+
+
+def _settings_of(corpus: Any) -> set[str]:
+    """Return the names of the settings of a corpus."""
+    function = CORPORA.get(corpus)
+    return set() if function is None else {*inspect.signature(function).parameters}
+
+
+def _needed(corpus: str) -> list[str]:
+    """Return the settings of a corpus that have no default."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.load(find_configs() / "data" / f"{corpus}.yaml")
+    return sorted(map(str, OmegaConf.missing_keys(values)))
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as Hydra reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

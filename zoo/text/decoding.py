@@ -1,0 +1,295 @@
+"""Bytes become lines of text: compressed files, encodings, byte order marks and line ends.
+
+UTF-8 is what is expected. Where something else can be told from the bytes, it is read and said:
+gzip under any name, UTF-16 and UTF-32, other encodings by charset-normalizer, CR as a line end.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import count
+from typing import IO, Any, cast
+
+from charset_normalizer import CharsetMatch, from_bytes
+
+from zoo.errors import InputError, RowError
+
+Say = Callable[[str], None]
+
+log = logging.getLogger("zoo")
+
+LONGEST_LINE = 1 << 24  # bytes; a longer line is taken for a file without line ends
+SAMPLE = 1 << 16  # bytes from which an encoding is told
+CERTAIN = 30  # letters outside ASCII that it takes to tell an encoding
+MARGIN = 0.05  # encodings whose coherence is that close cannot be told apart
+
+BYTE_ORDER_MARKS = {  # UTF-32 begins like UTF-16, so it comes first
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
+CYRILLIC = ("cp1251", "koi8_r")
+OTHERS = ("cp1253", "cp1255", "cp1256", "cp874")
+EAST_ASIAN = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
+LEGACY = LATIN + CYRILLIC + OTHERS + EAST_ASIAN  # each contains ASCII
+CURE = "save the file as UTF-8, or set data.encoding to what it is"
+NO_TEXT = {  # the first bytes of a file -> what it is
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or a document of Microsoft Office",
+    b"BZh91AY&SY": "compressed by bzip2",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PAR1\x15": "a Parquet file",
+    b"SQLite format 3\x00": "a database of SQLite",
+    b"%PDF-": "a PDF document",
+}
+
+
+class Once:
+    """Logs each line once, however often a file is read."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        if line not in self.said:
+            self.said.add(line)
+            log.info("%s", line)
+
+
+def check_encoding(name: str | None) -> None:
+    """Raise InputError for an encoding that Python does not know or that is not of text."""
+    if name is None:
+        return
+    try:
+        known = "a".encode(name).decode(name) == "a"
+    except (LookupError, UnicodeError):
+        known = False
+    if not known:
+        examples = "utf-8, utf-16, cp1252, cp932 (Shift-JIS), gb18030"
+        raise InputError(
+            f"data.encoding={name}: no such encoding; there are, among others: {examples}"
+        )
+
+
+def decoded(
+    file: IO[bytes], name: str, encoding: str | None = None, say: Say | None = None
+) -> Iterator[str]:
+    """Yield the lines of an open file without their line ends.
+
+    Without an `encoding` it is UTF-8, or what can be told from the bytes; `say` is called with a
+    line about each such finding. Raises RowError for a line that cannot be decoded or is too
+    long, and for broken gzip data. Raises InputError for a file that is no text.
+    """
+    say = say or Once()
+    source, encoding = _prepared(file, name, encoding, say)
+    is_ascii = True  # all lines so far
+    for number in count(1):
+        place = f"{name}:{number}"
+        try:
+            raw = source.readline(LONGEST_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise RowError(place, f"broken gzip data: {error}") from None
+        except UnicodeDecodeError as error:
+            raise RowError(place, f"not {error.encoding} ({error.reason}): {CURE}") from None
+        if not raw:
+            return
+        if number == 1:
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        if len(raw) > LONGEST_LINE:
+            size = f"{LONGEST_LINE >> 20} MB"
+            raise RowError(place, f"a line of more than {size}: put line ends between the rows")
+        if b"\0" in raw:
+            cure = "this is not a text file, or it is UTF-16: save it as UTF-8"
+            raise RowError(place, f"a NUL byte: {cure}")
+        if encoding is None and is_ascii and not raw.isascii():
+            is_ascii = False
+            encoding = _legacy(raw, source, name, place, say)
+        yield _text(raw, encoding or "utf-8", place).rstrip("\r\n")
+
+
+def _prepared(
+    file: IO[bytes], name: str, encoding: str | None, say: Say
+) -> tuple[IO[bytes], str | None]:
+    """Return a decompressed stream with LF as its line ends, and the lines' encoding if known."""
+    source = _peekable(file)
+    is_named_gzip = name.lower().endswith(".gz")
+    is_gzip = source.peek(2).startswith(b"\x1f\x8b")
+    if is_gzip and not is_named_gzip:
+        say(f"{name}: is gzip'ed, although its name does not end in .gz")
+    if is_gzip or is_named_gzip:
+        source = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=source)))
+    try:
+        head = source.peek(SAMPLE)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RowError(f"{name}:1", f"broken gzip data: {error}") from None
+    for first, kind in NO_TEXT.items():
+        if head.startswith(first):
+            raise InputError(f"{name}: {kind}, not text: save it as .csv or .jsonl")
+    if encoding is None:
+        encoding = _wide(head)
+        if encoding is not None:
+            say(f"{name}: is read as {encoding}")
+    if encoding is not None and "\n".encode(encoding) != b"\n":  # a byte is no character
+        return _recoded(source, encoding, "utf-8"), None
+    if b"\r" in head[:-1] and b"\n" not in head:
+        say(f"{name}: CR ends its lines")
+        return _recoded(source, "latin-1", "latin-1"), encoding
+    return source, encoding
+
+
+def _peekable(file: IO[bytes]) -> io.BufferedReader:
+    """Return a stream whose next bytes can be seen before they are read."""
+    return cast(io.BufferedReader, file if hasattr(file, "peek") else io.BufferedReader(file))
+
+
+def _wide(head: bytes) -> str | None:
+    """Return the encoding that the first bytes of a file show, None for one like ASCII."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    if b"\x1b$B" in head or b"\x1b$@" in head:
+        return "iso2022_jp"
+    zeros = {"utf-16-be": head[::2].count(0), "utf-16-le": head[1::2].count(0)}
+    encoding = max(zeros, key=lambda name: zeros[name])
+    fewest = max(2, len(head) // 100)  # letters of ASCII: line ends at least
+    if zeros[encoding] < max(fewest, 2 * min(zeros.values())):  # the low byte may be zero, too
+        return None
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return None
+    return encoding if all(c.isprintable() or c.isspace() for c in text) else None
+
+
+class _Recoder(io.RawIOBase):
+    """A stream in another encoding, with LF as its line ends."""
+
+    def __init__(self, source: IO[bytes], encoding: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        self.encoding = encoding
+        decoder = codecs.getincrementaldecoder(encoding)()
+        self.decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        self.waiting = b""
+        self.failed: UnicodeDecodeError | None = None
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer. Raises UnicodeDecodeError, after what stands before the error."""
+        while not self.waiting and not self.ended:
+            if self.failed is not None:
+                raise self.failed
+            raw = self.source.read1(SAMPLE)  # type: ignore[attr-defined]
+            self.ended = not raw
+            try:
+                text = self.decoder.decode(raw, final=self.ended)
+            except UnicodeDecodeError as error:
+                self.failed = error
+                self.ended = False
+                text = error.object[: error.start].decode(self.encoding, "ignore")
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+            self.waiting = text.encode(self.target)
+        size = min(len(buffer), len(self.waiting))
+        buffer[:size] = self.waiting[:size]
+        self.waiting = self.waiting[size:]
+        return size
+
+
+def _recoded(source: IO[bytes], encoding: str, target: str) -> IO[bytes]:
+    return io.BufferedReader(_Recoder(source, encoding, target), SAMPLE)
+
+
+def _legacy(raw: bytes, source: IO[bytes], name: str, place: str, say: Say) -> str | None:
+    """Return the encoding of the first line that is not ASCII, None for UTF-8.
+
+    It is told from this line and those behind it. Raises RowError if it cannot be told.
+    """
+    error = _utf8_error(raw)
+    if error is None:
+        return None
+    sample = []
+    size = 0
+    for line in [raw, *_ahead(source).split(b"\n")[:-1]]:
+        if not line.isascii() and size < SAMPLE:
+            sample.append(line)
+            size += len(line)
+    found: tuple[str, ...] = ()
+    if not any(_utf8_error(line) is None for line in sample):  # else it is UTF-8 with a mistake
+        found = _fitting(b"\n".join(sample))
+    if len(found) == 1:
+        say(f"{name}: is read as {found[0]}, which is not UTF-8; data.encoding names another")
+        return found[0]
+    byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+    likely = f", here perhaps {' or '.join(found[:3])}" if found else ""
+    raise RowError(place, f"not UTF-8 ({byte}): {CURE}{likely}")
+
+
+def _utf8_error(raw: bytes) -> UnicodeDecodeError | None:
+    """Return why bytes are not UTF-8, None if they are."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error
+    return None
+
+
+def _ahead(source: IO[bytes]) -> bytes:
+    """Return some of what comes next, without taking it; b"" where that would mean to wait."""
+    if source.seekable():
+        place = source.tell()
+        found = source.read(16 * SAMPLE)
+        source.seek(place)
+        return found
+    recoder = getattr(source, "raw", None)
+    if isinstance(recoder, _Recoder) and recoder.source.seekable():
+        return cast(io.BufferedReader, source).peek(SAMPLE)
+    return b""
+
+
+@lru_cache(64)
+def _fitting(sample: bytes) -> tuple[str, ...]:
+    """Return the one encoding of a sample; several, or none, if it cannot be told.
+
+    Encodings of Latin letters give the same coherence in many texts, so a MARGIN decides; those
+    that give the same text count as one.
+    """
+    matches = from_bytes(sample, cp_isolation=[*LEGACY], preemptive_behaviour=False)
+    best = matches.best()
+    if best is None:
+        return ()
+    certain = sum(byte > 127 for byte in sample) >= CERTAIN
+    if certain and best.encoding not in LATIN:
+        return (best.encoding,)
+    top = max(match.coherence for match in matches)
+    close = [match for match in matches if match.coherence >= top - MARGIN]
+    names = sorted((_first([match, *match.submatch]) for match in close), key=LEGACY.index)
+    if certain or len(names) > 1:
+        return tuple(names)
+    return (*names, *[name for name in LEGACY[:3] if name not in names])
+
+
+def _first(matches: Iterable[CharsetMatch]) -> str:
+    """Return the most common encoding of those that give the same text."""
+    return min((match.encoding for match in matches), key=LEGACY.index)
+
+
+def _text(raw: bytes, encoding: str, place: str) -> str:
+    """Decode one line. Raises RowError."""
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+        shown = "UTF-8" if encoding == "utf-8" else encoding
+        raise RowError(place, f"not {shown} ({byte}): {CURE}") from None

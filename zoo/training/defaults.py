@@ -1,0 +1,261 @@
+"""Settings that follow from the training rows: the rules, and the one place where they stand.
+
+Before a training the first rows are looked at once. What is not given on the command line, by a
+recipe or in Python is then chosen by the rules below, each with a log line that says why. They act
+on a user's own data alone; the public and the built-in corpora keep their recipes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from zoo.config import SHAPE, Settings, TrainConfig
+from zoo.data import labelled_words
+from zoo.data.corpora import Splits
+from zoo.data.readers import Row
+from zoo.task import Task
+from zoo.text import bio
+from zoo.text.scripts import UNSPACED, unspaced_share
+from zoo.training.options import Options, options_of
+
+log = logging.getLogger("zoo")
+
+OWN = "files", "columns", "parallel", "text", "hub"  # the corpora that are a user's own data
+MOST_ROWS = 20_000  # rows that are looked at
+
+LONG = 250  # characters of a text without blanks from which pieces are read instead
+NEW_WORDS = 0.02  # share of unseen words (Good and Turing: of words seen once) that asks for pieces
+FEW_SENTENCES = 2000  # below, taggers learn names by heart and translators whole phrases
+ENOUGH = 1000  # validation rows that tell epochs apart
+SMALL = 20_000  # rows below which the steps are counted, not the epochs
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the rules know of the training rows."""
+
+    rows: int  # all of them
+    characters: int  # in all texts that are read
+    alphabet: int  # distinct characters
+    length: float  # characters of a mean text
+    unspaced: float  # share of the letters that belong to scripts without blanks
+    new_words: float  # share of the words that occur once
+    labels: int  # distinct labels, 0 of tasks without
+    spans: bool  # whether the labels are spans
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value that is chosen for a setting, and why."""
+
+    name: str
+    value: Any
+    why: str
+
+
+def from_data(settings: Settings, options: Options, splits: Splits) -> tuple[Settings, Options]:
+    """Choose what is not given by the training rows; log each choice. Raises InputError.
+
+    Without `from_data`, and for corpora that are not a user's own, nothing is chosen.
+    """
+    kind, given = options.kind, settings.given
+    own = settings.data.get("name") in OWN
+    if given is None or not (settings.from_data and own and kind.text_columns):
+        return settings, options
+    profile = look(splits.train, kind)
+    chosen = rules(profile, kind, settings.train, given)
+    if profile.rows < SMALL and kind.target_columns in (("label",), ("labels",)):
+        chosen += _best_epoch(sum(1 for _ in islice(splits.valid, ENOUGH)))
+    barred = set(given) | _that_would_not_fit(settings, given)
+    chosen = [choice for choice in chosen if choice.name not in barred]
+    if not chosen:
+        return settings, options
+    for choice in chosen:
+        log.info("%s=%s: %s", choice.name, choice.value, choice.why)
+    settings = with_choices(settings, {choice.name: choice.value for choice in chosen})
+    return settings, options_of(settings)
+
+
+TOKENIZER = "tokenizer.kind", "tokenizer.size", "tokenizer.min_count"
+
+
+def _that_would_not_fit(settings: Settings, given: Collection[str]) -> set[str]:
+    """Return the settings that must not be chosen beside what is given."""
+    barred: set[str] = set()
+    if settings.init is not None:  # it brings them
+        barred |= {*TOKENIZER, *(f"backbone.{name}" for name in SHAPE)}
+    if "tokenizer.kind" in given or "task.subword_sampling" in given or "task.words" in given:
+        barred |= {*TOKENIZER}
+    if "task.words" in given:
+        barred |= {"task.unseen_words", "task.character_hidden"}
+    if "task.label_smoothing" in given:
+        barred |= {"task.crf"}
+    return barred
+
+
+def with_choices(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings with some values replaced, by their names on the command line."""
+    changed: dict[str, Any] = {}
+    for name, value in chosen.items():
+        section, _, key = name.partition(".")
+        before = changed.get(section, getattr(settings, section))
+        if isinstance(before, dict):
+            changed[section] = {**before, key: value}
+        else:
+            changed[section] = replace(before, **{key: value})
+    return settings.model_copy(update=changed)
+
+
+def look(rows: Iterable[Row], kind: type[Task]) -> Profile:
+    """Look at the first training rows; the others are only counted."""
+    letters: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    stream = iter(rows)
+    seen = texts = 0
+    for row in islice(stream, MOST_ROWS):
+        seen += 1
+        for text in _texts(row, kind):
+            texts += 1
+            letters.update(text)
+            words.update(text.lower().split())
+        labels.update(_labels(row, kind))
+    characters = letters.total()
+    once = sum(count == 1 for count in words.values())
+    return Profile(
+        rows=seen + sum(1 for _ in stream),
+        characters=characters,
+        alphabet=len(letters),
+        length=characters / max(1, texts),
+        unspaced=unspaced_share(letters),
+        new_words=once / max(1, words.total()),
+        labels=len(labels),
+        spans=kind.target_columns == ("labels",) and bio.are_spans(labels),
+    )
+
+
+def _texts(row: Row, kind: type[Task]) -> Iterator[str]:
+    for name in kind.text_columns:
+        if name == "words":
+            yield " ".join(labelled_words.words(row))
+        else:
+            yield str(row[name])
+
+
+def _labels(row: Row, kind: type[Task]) -> list[str]:
+    if kind.target_columns == ("label",):
+        return [str(row["label"])]
+    return labelled_words.labels(row) if kind.target_columns == ("labels",) else []
+
+
+def rules(
+    profile: Profile, kind: type[Task], train: TrainConfig, given: Collection[str]
+) -> list[Choice]:
+    """Return what the rules choose for a task; those in `given` count with their own values."""
+    of_task = {"classify": _classify, "tag": _tag, "translate": _translate}
+    if kind.task_name not in of_task:
+        return []
+    chosen = of_task[kind.task_name](profile)
+    if profile.rows < SMALL:
+        chosen += _length_of_training(profile, kind, train, given)
+    return chosen
+
+
+# Steps of a training on few rows, and the most epochs, of each task.
+STEPS = {"classify": (600, 40), "tag": (900, 50), "translate": (1200, 50)}
+FEWEST_EPOCHS = 8
+
+
+def _length_of_training(
+    profile: Profile, kind: type[Task], train: TrainConfig, given: Collection[str]
+) -> list[Choice]:
+    """Small batches and many epochs for few rows: steps are what a model learns by."""
+    rows = profile.rows
+    batch = 16 if rows < 1000 else 32 if rows < 5000 else 64
+    if "train.batch_rows" in given:
+        batch = train.batch_rows
+    steps, most = STEPS[kind.task_name]
+    steps += 10 * profile.labels if kind.task_name == "classify" else 0
+    per_epoch = math.ceil(rows / batch)
+    epochs = max(FEWEST_EPOCHS, min(most, math.ceil(steps / per_epoch)))
+    if "train.epochs" in given:
+        epochs = train.epochs
+    patience = max(3, epochs // 3)
+    return [
+        Choice("train.batch_rows", batch, f"{rows:,} rows"),
+        Choice(
+            "train.epochs", epochs, f"{per_epoch} batches an epoch, {epochs * per_epoch:,} steps"
+        ),
+        Choice("train.patience", patience, f"a third of {epochs} epochs"),
+    ]
+
+
+def _best_epoch(valid: int) -> list[Choice]:
+    """Few validation rows cannot tell good epochs apart: one standard error is no difference."""
+    if valid >= ENOUGH:
+        return []
+    error = round(0.3 / math.sqrt(max(1, valid)), 3)  # of an accuracy of 0.9
+    return [Choice("train.tolerance", error, f"{valid} validation rows; the loss decides")]
+
+
+def _pieces(profile: Profile, why: str) -> list[Choice]:
+    """Subwords, the fewer the smaller the text: each must occur often enough to be learned."""
+    size = 6 * math.sqrt(profile.characters)
+    size = max(200, min(16_000, round(size, -2)), 2 * profile.alphabet + 50)
+    return [
+        Choice("tokenizer.kind", "subwords", why),
+        Choice("tokenizer.size", int(size), f"{profile.characters:,} characters of text"),
+    ]
+
+
+def _classify(profile: Profile) -> list[Choice]:
+    chosen = []
+    without_blanks = f"{profile.unspaced:.0%} of the letters are of scripts without blanks"
+    if profile.unspaced >= UNSPACED and profile.length < LONG:
+        chosen.append(Choice("tokenizer.kind", "characters", without_blanks))
+        if profile.rows < SMALL:
+            chosen.append(Choice("tokenizer.min_count", 1, f"{profile.rows:,} rows"))
+    elif profile.unspaced >= UNSPACED:
+        chosen += _pieces(profile, f"{without_blanks}, in long texts")
+    elif profile.new_words > NEW_WORDS:
+        chosen += _pieces(profile, f"{profile.new_words:.1%} of the words occur once")
+    if profile.rows < SMALL:
+        few = f"{profile.rows:,} rows"
+        chosen += [
+            Choice("task.pool", "max", f"{few}: a few words decide"),
+            Choice("task.dropout", 0.3, few),
+            Choice("train.learning_rate", 6e-3, few),
+        ]
+    return chosen
+
+
+def _tag(profile: Profile) -> list[Choice]:
+    if profile.rows >= FEW_SENTENCES:
+        return []
+    why = f"{profile.rows:,} rows: many words in use will be new"
+    size = f"{profile.rows:,} rows"
+    crf = [Choice("task.crf", True, "the labels are spans")] if profile.spans else []
+    return [
+        *crf,
+        Choice("task.unseen_words", 0.5, why),
+        Choice("backbone.hidden_size", 128, size),
+        Choice("task.character_hidden", 64, size),
+    ]
+
+
+def _translate(profile: Profile) -> list[Choice]:
+    few = f"{profile.rows:,} rows"
+    if profile.rows < FEW_SENTENCES:
+        return [
+            Choice("tokenizer.kind", "characters", f"{few}: pieces would be whole phrases"),
+            Choice("tokenizer.min_count", 1, few),
+            Choice("backbone.hidden_size", 128, few),
+            Choice("backbone.embedding_size", 128, few),
+        ]
+    return _pieces(profile, "pieces write any word")
