@@ -101,8 +101,13 @@ def test_a_task_in_a_file_trains_is_saved_loaded_and_answers(own, tmp_path, caps
 
 def test_a_model_of_an_unknown_task_names_the_cure(own, tmp_path, monkeypatch):
     kind = registry.load_file(own)
-    zoo.train("task=mood", "data=files", f"data.train={DATA}/classify.jsonl", *SMALL,
-              f"out={tmp_path}/out")  # fmt: skip
+    zoo.train(
+        "task=mood",
+        "data=files",
+        f"data.train={DATA}/classify.jsonl",
+        *SMALL,
+        f"out={tmp_path}/out",
+    )
     monkeypatch.setattr(registry, "_registered", {})
     with pytest.raises(InputError, match=r"a model of task 'mood'.*zoo.register\(MyTask\)"):
         zoo.load(tmp_path / "out")

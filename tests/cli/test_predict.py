@@ -45,14 +45,6 @@ def test_undecodable_text_is_an_error_after_the_lines_before_it():
     assert rows == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("value", "answer"),
-    [("", True), (" \t\u00a0\u3000", True), ([], True), ("a", False), ([""], False), (0, False)],
-)
-def test_white_rows_are_not_asked(value, answer):
-    assert prediction._is_empty(readers.Row({"source": value}, "input:1")) is answer
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tagger of spans that knows its training rows by heart."""

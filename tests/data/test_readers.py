@@ -396,3 +396,11 @@ def test_whatever_a_table_holds_it_is_rows_or_one_line_of_an_error(tmp_path_fact
     assert said.startswith(str(path))
     assert "\n" not in said
     assert all({*row} == {*rows[0]} for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [("", True), (" \t\u00a0\u3000", True), ([], True), ("a", False), ([""], False), (0, False)],
+)
+def test_white_text_and_what_has_no_items_is_empty(value, answer):
+    assert readers.is_empty(value) is answer

@@ -19,14 +19,20 @@ def test_n_best_above_the_beam_size_is_refused_except_in_sampling():
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("seed", -1, "greater than or equal to 0"), ("seed", 2**32, "less than 4294967296"),
-        ("seed", 0.5, "valid integer"), ("repetition_penalty", 0.99, "greater than or equal to 1"),
-        ("repetition_penalty", float("inf"), "finite"), ("stop", "a", "valid tuple"),
-        ("stop", [1], "valid string"), ("temperature", 0, "greater than 0"),
-        ("top_p", 0, "greater than 0"), ("top_p", 1.5, "less than or equal to 1"),
-        ("n_best", 0, "greater than or equal to 1"), ("beam_size", 2.5, "valid integer"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**32, "less than 4294967296"),
+        ("seed", 0.5, "valid integer"),
+        ("repetition_penalty", 0.99, "greater than or equal to 1"),
+        ("repetition_penalty", float("inf"), "finite"),
+        ("stop", "a", "valid tuple"),
+        ("stop", [1], "valid string"),
+        ("temperature", 0, "greater than 0"),
+        ("top_p", 0, "greater than 0"),
+        ("top_p", 1.5, "less than or equal to 1"),
+        ("n_best", 0, "greater than or equal to 1"),
+        ("beam_size", 2.5, "valid integer"),
     ],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_refused(name, value, said):
     with pytest.raises(InputError, match=rf"generation\.{name}.*={value}: .*{said}"):
         GenerationConfig(**{name: value})

@@ -229,11 +229,22 @@ def test_words_split_the_same_after_loading(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("text", "wanted"), [
-    ("", [""]), ("a", ["a"]), ("a\n", ["a", ""]), ("\n", ["", ""]), ("a\nb", ["a", "b"]),
-    ("a\r\nb", ["a", "b"]), ("a\rb", ["a", "b"]), ("a\n\rb", ["a", "", "b"]), ("a\r\r\n", ["a", "", ""]),
-    (" a \n b", [" a ", " b"]), ("a\u2028b\x0bc\x85d\x1ce", ["a\u2028b\x0bc\x85d\x1ce"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", [""]),
+        ("a", ["a"]),
+        ("a\n", ["a", ""]),
+        ("\n", ["", ""]),
+        ("a\nb", ["a", "b"]),
+        ("a\r\nb", ["a", "b"]),
+        ("a\rb", ["a", "b"]),
+        ("a\n\rb", ["a", "", "b"]),
+        ("a\r\r\n", ["a", "", ""]),
+        (" a \n b", [" a ", " b"]),
+        ("a\u2028b\x0bc\x85d\x1ce", ["a\u2028b\x0bc\x85d\x1ce"]),
+    ],
+)
 def test_lines_end_at_line_ends_alone(text, wanted):
     assert lines(text) == wanted
 

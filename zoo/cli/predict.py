@@ -163,20 +163,11 @@ def _answers(
     cut: list[str],
 ) -> Iterator[tuple[Row, Any]]:
     """Yield each input row with its answer, None for an empty row."""
-    asked = (row for row in inputs if not _is_empty(row))
+    empty = [all(map(readers.is_empty, row.values())) for row in inputs]
+    asked = (row for row, nothing in zip(inputs, empty, strict=True) if not nothing)
     answers = predict_rows(task, asked, precision, evaluation, generation, cut)
-    for row in inputs:
-        yield row, None if _is_empty(row) else next(answers)
-
-
-def _is_empty(row: Row) -> bool:
-    """Return whether all columns of a row are blank texts, or lists without anything in them."""
-    return all(
-        not value.strip()
-        if isinstance(value, str)
-        else hasattr(value, "__len__") and not len(value)
-        for value in row.values()
-    )
+    for row, nothing in zip(inputs, empty, strict=True):
+        yield row, None if nothing else next(answers)
 
 
 def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,6 +66,13 @@ def column(row: Row, name: str) -> str:
     if not isinstance(row[name], (str, int, float)):
         raise RowError(row.source, f"column {name!r} holds {row[name]!r}, not a text")
     return str(row[name])
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value is white text, or a list or array without items."""
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, Sized) and len(value) == 0
 
 
 def check_value(row: Row, name: str, may_be_empty: bool = True) -> None:

@@ -17,7 +17,7 @@ from zoo.data import labelled_words
 from zoo.data.readers import Row
 from zoo.evaluation import metrics
 from zoo.text import bio
-from zoo.text.scripts import UNSPACED, unspaced_share
+from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
 
 SCRIPT_ROWS = 2000  # rows that tell the script
 MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in memory
@@ -40,7 +40,7 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     rows = list(islice(train, MOST_ROWS))
     labels = [str(row["label"]) for row in rows]
     texts = [str(row["text"]) for row in rows]
-    unspaced = unspaced_share(Counter("".join(texts[:SCRIPT_ROWS]))) >= UNSPACED
+    unspaced = unspaced_share(Counter("".join(texts[:SCRIPT_ROWS]))) >= MOSTLY_UNSPACED
     words = kind == "words" and not unspaced and _repeats_words(texts)
     features = TfidfVectorizer(
         analyzer="word" if words else "char_wb",

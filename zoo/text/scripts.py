@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
-UNSPACED = 0.3  # share of such letters from which on words cannot be told apart
+MOSTLY_UNSPACED = 0.3  # share of such letters from which on words cannot be told apart
 
 # The beginnings of the Unicode names of their letters.
 NAMES = (

@@ -21,7 +21,7 @@ from zoo.data.corpora import Splits
 from zoo.data.readers import Row
 from zoo.task import Task
 from zoo.text import bio
-from zoo.text.scripts import UNSPACED, unspaced_share
+from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
 from zoo.training.options import Options, options_of
 
 log = logging.getLogger("zoo")
@@ -217,11 +217,11 @@ def _pieces(profile: Profile, why: str) -> list[Choice]:
 def _classify(profile: Profile) -> list[Choice]:
     chosen = []
     without_blanks = f"{profile.unspaced:.0%} of the letters are of scripts without blanks"
-    if profile.unspaced >= UNSPACED and profile.length < LONG:
+    if profile.unspaced >= MOSTLY_UNSPACED and profile.length < LONG:
         chosen.append(Choice("tokenizer.kind", "characters", without_blanks))
         if profile.rows < SMALL:
             chosen.append(Choice("tokenizer.min_count", 1, f"{profile.rows:,} rows"))
-    elif profile.unspaced >= UNSPACED:
+    elif profile.unspaced >= MOSTLY_UNSPACED:
         chosen += _pieces(profile, f"{without_blanks}, in long texts")
     elif profile.new_words > NEW_WORDS:
         chosen += _pieces(profile, f"{profile.new_words:.1%} of the words occur once")

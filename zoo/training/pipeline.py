@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shlex
 import shutil
 import tempfile
@@ -415,10 +414,8 @@ def _intervals(
     return intervals(values, answered, wanted, macro_f1, {*of_rows, "accuracy"})
 
 
-def _baseline(
-    task: Task, splits: Splits, rows: int = 0, seconds: float = math.inf
-) -> dict[str, Any]:
-    """Run the baseline on `rows` training rows, in about `seconds` at most.
+def _baseline(task: Task, splits: Splits, rows: int = 0, seconds: float = 0.0) -> dict[str, Any]:
+    """Run the baseline on `rows` training rows, in about `seconds` at most; without `rows`, on all.
 
     Raises ValueError when there are too many labels for it.
     """
@@ -431,8 +428,6 @@ def _baseline(
         )
     log.info("baseline …")
     kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
-    if math.isinf(seconds):
-        return task.baseline(splits.train, splits.test, kind)
     return time_limit.within(task.baseline, splits.train, splits.test, kind, rows, seconds)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from zoo.data.corpora import Splits, open_corpus
 from zoo.data.corpora.splits import SETTINGS
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
-from zoo.data.readers import Row, Rows, check_value, column
+from zoo.data.readers import Row, Rows, check_value, column, is_empty
 from zoo.errors import InputError, RowError
 from zoo.task import Task
 from zoo.text.special_ids import UNK
@@ -60,7 +59,7 @@ class ValidRows(Rows):
                 if row.get(name) is None:
                     there = ", ".join(row)
                     raise RowError(row.source, f"no {name!r}, there are {there}{self.cure(name)}")
-            empty = [name for name in self.kind.not_empty if _is_empty(row[name])]
+            empty = [name for name in self.kind.not_empty if is_empty(row[name])]
             reason = "no words" if empty == ["words"] else f"an empty {' and '.join(empty)}"
             if empty and self.strict:
                 raise RowError(row.source, f"{reason}; strict=false skips such rows")
@@ -85,13 +84,6 @@ class ValidRows(Rows):
         """Return the rows skipped in the last pass and why, "" for none."""
         counts = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.items())
         return f"; skipped are {counts}" if counts else ""
-
-
-def _is_empty(value: Any) -> bool:
-    """Return whether a column holds no text, or no items."""
-    if isinstance(value, str):
-        return not value.strip()
-    return isinstance(value, Sized) and len(value) == 0
 
 
 def open_rows(settings: Settings, kind: type[Task]) -> Splits:

@@ -10,22 +10,25 @@ from babel import Locale, localedata
 from zoo.data.cldr import phrases
 
 KNOWN = [  # looked up in CLDR by hand: key, locale, text, locale, text
-    (("date", "2031-05-17", "full"),
-     "en", "Saturday, May 17, 2031", "ja", "2031年5月17日土曜日"),
+    (("date", "2031-05-17", "full"), "en", "Saturday, May 17, 2031", "ja", "2031年5月17日土曜日"),
     (("date", "1989-11-09", "long"), "de", "9. November 1989", "fr", "9 novembre 1989"),
     (("amount", "1234", "JPY"), "en", "1,234 Japanese yen", "ja", "1,234円"),
     (("amount", "1234", "EUR"), "de", "1.234 Euro", "fr", "1 234 euros"),
     (("relative", "3", "day"), "en", "in 3 days", "ja", "3 日後"),
     (("relative", "-5", "hour"), "de", "vor 5 Stunden", "fr", "il y a 5 heures"),
     (("duration", "4", "week"), "de", "4 Wochen", "zh", "4周"),
-    (("list", "territories", "JP DE FR"),
-     "en", "Japan, Germany, and France", "ja", "日本、ドイツ、フランス"),
-    (("list", "languages", "sv ja"),
-     "de", "Schwedisch und Japanisch", "fr", "suédois et japonais"),
+    (
+        ("list", "territories", "JP DE FR"),
+        "en",
+        "Japan, Germany, and France",
+        "ja",
+        "日本、ドイツ、フランス",
+    ),
+    (("list", "languages", "sv ja"), "de", "Schwedisch und Japanisch", "fr", "suédois et japonais"),
     (("time", "14:05:00", "short"), "en", "2:05 PM", "ja", "14:05"),
     (("time", "14:05:09", "medium"), "ar", "2:05:09 م", "zh", "14:05:09"),
     (("measure", "1500", "length-kilometer"), "de", "1.500 Kilometer", "fr", "1 500 kilomètres"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("key", "one", "text", "other", "said"), KNOWN, ids=lambda v: None)

@@ -21,7 +21,7 @@ from corpus_cases import (
     sides,
     texts,
     word,
-)  # fmt: skip
+)
 
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
