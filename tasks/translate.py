@@ -11,6 +11,7 @@ at `output` with attention (`task.attention=none` turns it off).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,6 @@ from zoo.nn.output_layer import OutputLayer
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row
-from zoo.text.sentencepiece import seed_sampling
 from zoo.text.special_ids import BOS, EOS, PAD
 from zoo.text.tokenizers import Subwords, Tokenizer
 
@@ -160,18 +160,21 @@ class Translate(Generative):
         With `augment` and `subword_sampling` the texts are split into other subwords at random.
         """
         if augment and self.augments:
-            seed_sampling()
+            generator = random.Random(int(torch.randint(1 << 31, ())))
             examples = [
-                {**example, **{side: self._sample(side, example[side]) for side in SIDES}}
+                {
+                    **example,
+                    **{side: self._sample(side, example[side], generator) for side in SIDES},
+                }
                 for example in examples
             ]
         return super().collate(examples).with_places()
 
-    def _sample(self, side: str, ids: Sequence[int]) -> list[int]:
+    def _sample(self, side: str, ids: Sequence[int], generator: random.Random) -> list[int]:
         """Return another split of the same text; `ids` themselves where that would be too long."""
         tokenizer = self.tokenizer if side == "inputs" else self.output_tokenizer
         assert isinstance(tokenizer, Subwords)
-        sampled = tokenizer.sample([*map(int, ids)], self.config.subword_sampling)
+        sampled = tokenizer.sample([*map(int, ids)], self.config.subword_sampling, generator)
         return sampled if len(sampled) <= self.config.max_length + 1 else [*map(int, ids)]
 
     def read(self, encoded: Encoded) -> State:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
+from collections import Counter
+
 import pytest
-import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoo.errors import InputError
-from zoo.text.sentencepiece import SentencePieceOptions, seed_sampling
+from zoo.text import sentencepiece
+from zoo.text.sentencepiece import SentencePieceOptions, sample
 from zoo.text.special_ids import UNK
 from zoo.text.tokenizers import Subwords
 
@@ -77,16 +85,83 @@ def test_digits_are_pieces_if_they_are_split():
     assert len(whole.encode("2031")) < len(pieces.encode("2031"))
 
 
-def test_a_seed_of_torch_repeats_the_sampling():
-    tokenizer = trained(["the cat sat on the mat", "cats and dogs"] * 9, 100)
+PETS = ["the cat sat on the mat", "cats and dogs", "that hat"] * 9
+
+
+def test_a_seed_repeats_the_sampling():
+    tokenizer = trained(PETS, 100)
     ids = tokenizer.encode("the cats and the dogs sat on the mat")
 
     def drawn(seed):
-        torch.manual_seed(seed)
-        seed_sampling()
-        return [tokenizer.sample(ids, 0.5) for _ in range(20)]
+        generator = random.Random(seed)
+        return [tokenizer.sample(ids, 0.5, generator) for _ in range(20)]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
     assert len(set(map(tuple, drawn(1)))) > 5
     assert {tokenizer.decode(sampled) for sampled in drawn(1)} == {tokenizer.decode(ids)}
+
+
+@pytest.mark.parametrize("options", [{}, {"blanks": True, "nfkc": False}, {"split_digits": True}])
+@given(st.text(st.sampled_from(sorted({*"".join(PETS), *"  hat12"}))))
+def test_the_merges_are_those_of_sentencepiece(options, text):
+    tokenizer = trained([*PETS, "12   12  the  12"], 100, **options)
+    ids = tokenizer.encode(text)
+    assert tokenizer.sample(ids, 0.0, random.Random(1)) == ids
+    assert tokenizer.sample(ids, 1e-12, random.Random(1)) == ids
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_segmentations_are_as_probable_as_those_of_sentencepiece(share):
+    tokenizer = trained(PETS, 100)
+    text, count, generator = "the cats hat", 4000, random.Random(2)
+    ids = tokenizer.encode(text)
+    options = {"enable_sampling": True, "alpha": share, "nbest_size": -1}
+    ours = Counter(tuple(tokenizer.sample(ids, share, generator)) for _ in range(count))
+    theirs = Counter(tuple(tokenizer.processor.encode(text, **options)) for _ in range(count))
+    for pieces in {*ours, *theirs}:
+        spread = 5 * (max(ours[pieces], theirs[pieces]) * 2) ** 0.5
+        assert abs(ours[pieces] - theirs[pieces]) < spread + 5
+
+
+PROCESS = """
+import hashlib, random, sys
+from zoo.text import sentencepiece
+from zoo.text.tokenizers import Subwords
+sentencepiece.MOST_SENTENCES = 300
+texts = [f"the {n} cats sat on {n % 77} mats of {n * n}" for n in range(1000)]
+if sys.argv[1] == "second":  # what another task of the process has drawn before
+    Subwords.train(texts, 60).processor.encode("a cat", enable_sampling=True, alpha=0.5)
+tokenizer = Subwords.train(texts, 90)
+generator = random.Random(4)
+drawn = [tokenizer.sample(tokenizer.encode(text), 0.3, generator) for text in texts]
+print(hashlib.sha256(tokenizer.model + str(drawn).encode()).hexdigest())
+"""
+
+
+def test_processes_draw_the_same_sentences_and_the_same_pieces():
+    found = []
+    for name in ("first", "second", "third"):
+        words = [sys.executable, "-c", PROCESS, name]
+        found.append(subprocess.check_output(words, cwd=ROOT, text=True))
+    assert len({*found}) == 1
+
+
+def test_of_many_sentences_each_is_as_likely_to_be_learned_from():
+    assert sample("abc", 3) == ["a", "b", "c"]
+    counts = Counter()
+    for shift in range(300):
+        chosen = sample([str((n + shift) % 300) for n in range(300)], 100)
+        assert len({*chosen}) == 100
+        counts.update(chosen)
+    assert {*counts.values()} == {100}
+
+
+def test_an_error_of_the_texts_is_passed_on():
+    def texts():
+        yield "the cat"
+        raise InputError("line 2: broken")
+
+    with pytest.raises(InputError, match=r"^line 2: broken$"):
+        Subwords.train(texts(), 60)
+    assert not hasattr(sentencepiece, "set_random_generator_seed")  # it seeds a thread once

@@ -8,6 +8,7 @@ that contains "<pad>" must not become padding. Each text is read in its canonica
 from __future__ import annotations
 
 import json
+import random
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import ClassVar
 from zoo.errors import InputError
 from zoo.files import atomic, read_json, write_text
 from zoo.text.canonical import canonical, composed
-from zoo.text.sentencepiece import SentencePieceOptions, learn
+from zoo.text.sentencepiece import Merges, SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
 
@@ -197,6 +198,7 @@ class Subwords(Tokenizer):
         self.model = model
         self.processor = SentencePieceProcessor()
         self.processor.LoadFromSerializedProto(model)
+        self.merges: Merges | None = None  # made when they are needed
         self.keeps_blanks = self.processor.normalize("a  b") != self.processor.normalize("a b")
 
     @classmethod
@@ -233,19 +235,20 @@ class Subwords(Tokenizer):
     def encode(self, text: str) -> list[int]:
         return self.processor.encode(canonical(text, self.keeps_blanks))
 
-    def sample(self, ids: list[int], share: float) -> list[int]:
+    def sample(self, ids: list[int], share: float, generator: random.Random) -> list[int]:
         """Return another segmentation of the same text (BPE dropout, Provilkov et al. 2020).
 
-        Each merge is left out with probability `share`. A final EOS is kept. Ids with an UNK are
-        returned unchanged.
+        Each merge is left out with probability `share`, from 0 below 1. A final EOS is kept. Ids
+        with an UNK are returned unchanged.
         """
         end: list[int] = []
         if ids and ids[-1] == EOS:
             ids, end = ids[:-1], ids[-1:]
-        if UNK in ids:
+        if UNK in ids or not share:
             return ids + end
-        text = self.decode(ids)
-        return self.processor.encode(text, enable_sampling=True, alpha=share, nbest_size=-1) + end
+        if self.merges is None:
+            self.merges = Merges(self.processor)
+        return self.merges.sample(ids, share, generator) + end
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.processor.decode([i for i in ids if i not in (PAD, BOS, EOS)])
