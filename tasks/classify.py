@@ -25,7 +25,7 @@ from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.processors import LabelEncoder, Processor
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
-from zoo.evaluation import baselines, plots
+from zoo.evaluation import baselines, metrics, plots
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import at_least_float32
@@ -58,7 +58,7 @@ class ClassifyConfig(TaskConfig):
     max_length: Count = 400
     """Tokens that are read; longer texts are truncated."""
     class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the labels in the loss: balanced gives rare labels more."""
+    """Weights of the labels in the loss: balanced gives rare labels more; macro F1 chooses."""
     label_smoothing: Share = 0.0
     """Share of the target probability that is spread over all labels."""
     append_eos: bool = False
@@ -89,6 +89,8 @@ class Classify(Task):
         """
         super().__init__(backbone, processors, config)
         pool = self.config.pool
+        if self.config.class_weights == "balanced":
+            self.metric = "macro_f1"
         encoder = cast(LabelEncoder, self.processors["labels"])
         self.labels = encoder.labels
         self.reads = "h_n" if pool == "merged" else "output"
@@ -254,12 +256,15 @@ class Classify(Task):
         return answer["label"]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw confusion.png; returns its counts (one row per true label), and the most confident
-        mistakes."""
+        """Draw confusion.png; return its counts, scores per label, and the surest mistakes."""
         truth = [column(row, "label") for row in rows]
+        found = [answer["label"] for answer in answers]
         labels = [*self.labels, *sorted({*truth} - {*self.labels})]
-        confusion = plots.confusion(truth, [a["label"] for a in answers], labels, folder)
-        return {"confusion": confusion, "mistakes": _mistakes(answers, rows, truth)}
+        return {
+            "confusion": plots.confusion(truth, found, labels, folder),
+            "per_label": metrics.per_label(truth, found, labels),
+            "mistakes": _mistakes(answers, rows, truth),
+        }
 
 
 def _mistakes(

@@ -109,6 +109,8 @@ class TrainConfig:
     """Also write each epoch's figures for TensorBoard, into `out`/tensorboard."""
     tolerance: NotNegative = 0.0
     """Epochs whose metrics differ by no more are equal: the lower loss chooses the best."""
+    metric: str | None = None
+    """Validation metric that chooses the best epoch; null: the task's own."""
 
 
 class Settings(BaseModel):

@@ -96,10 +96,7 @@ def _run_several(arguments: list[str]) -> int:
     runs = multirun.combinations(_with_mode(arguments))
     checked = [_given(words)[1] for words in runs]  # nothing starts when a setting is wrong
     outcomes = multirun.train_each(runs, checked)
-    from zoo.registry import find
-
-    metrics = {outcome.task: find(outcome.task).metric for outcome in outcomes if outcome.report}
-    multirun.print_table(outcomes, metrics)
+    multirun.print_table(outcomes)
     return 0 if all(outcome.report for outcome in outcomes) else 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from zoo.cli.summary import COMMON, training
 
@@ -74,5 +75,19 @@ def test_three_mistakes_and_the_commonest_labels_are_printed(printed):
     ]
     lines = printed(mistakes=[mistake] * 4, per_label=rows)
     assert lines.count("sea, 90% sure, is land: some text") == 3
-    assert "L2 0.500 0.250 0.333 2" in lines
-    assert not [line for line in lines if line.startswith("L1 ")]  # the least frequent label
+    assert "label precision recall f1 rows" in lines
+    assert "L3 0.500 0.250 0.333 3" in lines
+    assert not [line for line in lines if line.startswith(("L1 ", "L2 "))]  # the rarest ones
+    assert "2 rarer labels, mean 0.500 0.250 0.333 3" in lines
+    few = printed(per_label=[row | {"threshold": 0.25} for row in rows[:COMMON]])
+    assert "label precision recall f1 threshold rows" in few
+    assert "L1 0.500 0.250 0.333 0.250 1" in few
+
+
+def test_a_table_of_long_labels_fits_a_hundred_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    row = {"label": "語" * 90, "precision": 1.0, "recall": 1.0, "f1": 1.0, "count": 10_000}
+    training(Path("runs/a"), REPORT | {"per_label": [row | {"threshold": 0.5}]})
+    lines = [line for line in capsys.readouterr().out.splitlines() if "語" in line]
+    assert len(lines) == 1
+    assert cell_len(lines[0]) <= 100

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import ROOT, build_task, lines, resume, same, scaled, settings, train
 from safetensors.torch import load_file
 
+from tasks.classify import Classify
 from tasks.generate import Generate
+from zoo.config import TrainConfig
 from zoo.data.stream import Stream
 from zoo.errors import InputError
 from zoo.training import checkpoint, loop, pipeline, state
@@ -282,14 +285,19 @@ def test_a_sketch_after_an_epoch_changes_nothing(tmp_path, monkeypatch, caplog):
 
 
 def test_epochs_within_the_tolerance_are_chosen_by_their_loss():
-    task = build_task(settings(None))
     metrics = [(0.80, 0.9), (0.90, 0.7), (0.88, 0.5), (0.86, 0.4), (0.97, 0.8), (0.93, 0.1)]
 
     def best(tolerance):
         progress = Progress()
+        training = SimpleNamespace(
+            progress=progress,
+            settings=TrainConfig(tolerance=tolerance),
+            metric="accuracy",
+            lower_is_better=False,
+        )
         for number, (metric, loss) in enumerate(metrics):
             value = [metric, -loss]
-            if not progress.best or loop._is_better(value, progress, task, tolerance):
+            if not progress.best or loop._is_better(value, training):
                 progress.best = {"epoch": number, "value": value}
             progress.history.append({"valid": {"accuracy": metric, "loss": loss}})
         return progress.best["epoch"]
@@ -302,3 +310,43 @@ def test_epochs_within_the_tolerance_are_chosen_by_their_loss():
     metrics.pop()
     assert best(0.03) == 2
     assert best(0.05) == 3
+
+
+EPOCHS = [(0.5, 0.9, 0.2), (0.7, 0.8, 0.1), (0.6, 0.4, 0.4), (0.6, 0.5, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "epoch", "chosen_by"),
+    [
+        ((), 2, "accuracy"),
+        (("train.metric=loss",), 3, "loss"),
+        (("train.metric=macro_f1",), 3, "macro_f1"),
+        (("task.class_weights=balanced",), 3, "macro_f1"),
+        (("task.class_weights=balanced", "train.metric=accuracy"), 2, "accuracy"),
+    ],
+)
+def test_the_metric_that_is_named_chooses_the_best_epoch(
+    tmp_path, monkeypatch, caplog, overrides, epoch, chosen_by
+):
+    tried = "train.metric" in " ".join(overrides)
+    figures = iter([*EPOCHS[: int(tried)], *EPOCHS, EPOCHS[0]])
+    names = "accuracy", "loss", "macro_f1"
+    monkeypatch.setattr(
+        Classify, "compute_metrics", lambda *_: dict(zip(names, next(figures), strict=True))
+    )
+    words = ("train.epochs=4", "train.patience=0", "baseline=false", *overrides)
+    with caplog.at_level("INFO", "zoo"):
+        report = train(tmp_path / "run", *words)
+    assert (report["best_epoch"], report["chosen_by"]) == (epoch, chosen_by)
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"- weights of epoch {epoch}, the best by validation {chosen_by}\n" in card
+    way = "lowest" if chosen_by == "loss" else "highest"
+    said = f"the best epoch is the one with the {way} validation {chosen_by}"
+    assert (said in caplog.messages) == (chosen_by != "accuracy")
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate", "generate"])
+def test_a_metric_that_a_task_does_not_compute_is_refused_before_the_training(tmp_path, task):
+    with pytest.raises(InputError, match=r"train.metric=los: .* computes .*; did you mean loss\?"):
+        train(tmp_path / "run", "train.metric=los", task=task)
+    assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
@@ -96,8 +96,8 @@ def _report(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
-def print_table(outcomes: Sequence[Outcome], metrics: Mapping[str, str]) -> None:
-    """Print what each run reached. `metrics` is the main metric of each task."""
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """Print what each run reached, by the main metric of its task."""
     wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: keep lines whole
     console = Console(highlight=False, soft_wrap=True, width=wide)
     table = Table(title=f"{len(outcomes)} runs")
@@ -105,7 +105,7 @@ def print_table(outcomes: Sequence[Outcome], metrics: Mapping[str, str]) -> None
         table.add_column(heading, justify="left" if heading in ("run", "folder") else "right")
     for outcome in outcomes:
         name = " ".join(outcome.changed) or outcome.task
-        cells = _cells(outcome, metrics.get(outcome.task, ""))
+        cells = _cells(outcome)
         table.add_row(escape(name), *cells, escape(str(outcome.folder)))
     console.print(table)
     failed = [outcome for outcome in outcomes if outcome.report is None]
@@ -113,11 +113,12 @@ def print_table(outcomes: Sequence[Outcome], metrics: Mapping[str, str]) -> None
         console.print(f"{len(failed)} of {len(outcomes)} runs have no result", markup=False)
 
 
-def _cells(outcome: Outcome, metric: str) -> list[str]:
+def _cells(outcome: Outcome) -> list[str]:
     """Return the figures of a run: validation, test, baseline, seconds."""
     if outcome.report is None:
         return ["not started" if outcome.status is None else "failed", "", "", ""]
     report = outcome.report
+    metric = report["metric"]
     parts = [report["valid"], report["test"], report["baseline"] or {}]
     shown = [f"{metric} {part[metric]:.4f}" if metric in part else "" for part in parts]
     return [*shown, f"{report['train_seconds']:.0f}"]

@@ -15,7 +15,8 @@ from zoo.data.batch import Batch
 from zoo.task import Task
 
 MISTAKES = 3  # mistakes of the report that are printed
-COMMON = 20  # labels whose scores are printed
+COMMON = 30  # labels whose scores are printed; the rarest of more share a line
+LONGEST_LABEL = 40  # columns of a label in their table
 FEW = 8  # labels whose confusions are printed as a table
 
 
@@ -43,7 +44,7 @@ def training(
         )
     for name in ("per_span", "per_label"):
         if name in report:
-            _per_label(console, report[name])
+            _per_label(console, report[name], "rows" if report["task"] == "classify" else "count")
             break
     for sentence in report.get("sentences", []):
         shown = tagged_text.coloured(
@@ -114,14 +115,26 @@ def _names(intervals: dict[str, dict[str, Any]], method: str) -> str:
     return ", ".join(name for name, each in intervals.items() if each["method"] == method)
 
 
-def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
-    """Print precision, recall and F1 of the most frequent labels or span types."""
-    table = Table(
-        "label", *(Column(name, justify="right") for name in ("precision", "recall", "f1", "count"))
-    )
-    for row in sorted(rows, key=lambda row: -row["count"])[:COMMON]:
-        shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
-        table.add_row(escape(row["label"]), *shares, str(row["count"]))
+def _per_label(console: Console, rows: list[dict[str, Any]], counted: str) -> None:
+    """Print the scores of labels or span types, the most frequent first.
+
+    The rarest of more than COMMON labels share one line with the mean of their scores. `counted`
+    is the heading of the counts.
+    """
+    shares = ["precision", "recall", "f1"]
+    if any("threshold" in row for row in rows):
+        shares.append("threshold")
+    label = Column("label", max_width=LONGEST_LABEL, no_wrap=True, overflow="ellipsis")
+    table = Table(label, *(Column(name, justify="right") for name in (*shares, counted)))
+    ordered = sorted(rows, key=lambda row: -row["count"])
+    shown = len(ordered) if len(ordered) <= COMMON else COMMON - 1
+    for row in ordered[:shown]:
+        figures = (f"{row[name]:.3f}" for name in shares)
+        table.add_row(escape(row["label"]), *figures, f"{row['count']:,}")
+    if rarer := ordered[shown:]:
+        means = (f"{sum(row[name] for row in rarer) / len(rarer):.3f}" for name in shares)
+        total = sum(row["count"] for row in rarer)
+        table.add_row(f"{len(rarer):,} rarer labels, mean", *means, f"{total:,}")
     console.print(table)
 
 

@@ -146,6 +146,15 @@ def per_label(
     return [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
 
 
+# Words in the names of metrics that are better the lower they are.
+LOWER = {"loss", "perplexity", "bits", "unknown", "mae", "mse", "rmse", "mase", "smape", "wape"}
+
+
+def is_lower_better(name: str) -> bool:
+    """Return whether a metric is better the lower it is: a loss, an error, a perplexity."""
+    return not LOWER.isdisjoint(regex.split(r"[._]", name))
+
+
 MOST_ROWS = 2_000  # from so many rows on, figures are given without an interval
 RESAMPLES = 500
 FEWEST_RESAMPLES = 50

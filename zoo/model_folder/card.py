@@ -18,6 +18,7 @@ FACTS = (  # keys of a report that become the metadata of a model folder
     "valid",
     "baseline",
     "best_epoch",
+    "chosen_by",
     "rows",
     "parameters",
     "train_seconds",
@@ -55,6 +56,9 @@ def card(
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
         if name in metadata:
             lines.append(f"- {name.replace('_', ' ')}: {metadata[name]}")
+    if "chosen_by" in metadata:
+        best = f"epoch {metadata['best_epoch']}, the best by validation {metadata['chosen_by']}"
+        lines.append(f"- weights of {best}")
     lines += ["", *_figures(metadata), *_data(data), *_commands(metadata)]
     if "limits" in metadata:
         lines += ["## Limits", "", str(metadata["limits"]), ""]

@@ -39,12 +39,15 @@ from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.files import write_text
 from zoo.generation.config import GenerationConfig
+from zoo.option_classes import did_you_mean
 from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
 from zoo.training.progress import TENSORBOARD, Bar, Progress
 from zoo.training.state import TrainingState, learning_rate_factor
 
 log = logging.getLogger("zoo")
+
+TRIED = 8  # validation rows that are answered to learn which metrics a task computes
 
 
 class Stopped(InputError):
@@ -97,12 +100,14 @@ def epochs(
     Without `checkpoints` none are written after epochs, which saves time with large models.
     """
     settings, progress, task = training.settings, training.progress, training.task
+    if settings.metric is not None:
+        _check_metric(training, *valid)
     accelerator, count = training.accelerator, training.dataset.progress()
     try:
         shown = accelerator.is_main_process
         events = folder / TENSORBOARD if settings.tensorboard else None
         with interruptions() as interrupted, Bar(settings.epochs, count, shown, events) as bar:
-            while progress.epoch < settings.epochs and not _stale(progress, settings, task.metric):
+            while progress.epoch < settings.epochs and not _stale(training):
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder, checkpoints)
                 yield progress.history[-1]
@@ -239,7 +244,6 @@ def _finish_epoch(
 ) -> None:
     """Evaluate, keep the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.evaluated_task
-    settings = training.settings
     metrics, _ = evaluate(task, *valid, training.accelerator, "validate", training.evaluation)
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
@@ -250,9 +254,9 @@ def _finish_epoch(
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9)),
     }
-    sign = -1 if task.lower_is_better else 1
-    value = [sign * metrics[task.metric], -metrics.get("loss", 0.0)]  # ties: the lower loss
-    if not progress.best or _is_better(value, progress, task, settings.tolerance):
+    sign = -1 if training.lower_is_better else 1
+    value = [sign * metrics[training.metric], -metrics.get("loss", 0.0)]  # ties: the lower loss
+    if not progress.best or _is_better(value, training):
         weights = {name: w.detach().cpu().clone() for name, w in task.state_dict().items()}
         progress.best = {"epoch": entry["epoch"], "value": value, "weights": weights}
     progress.history.append(entry)
@@ -264,24 +268,43 @@ def _finish_epoch(
     if training.accelerator.is_main_process:
         lines = [json.dumps(e) + "\n" for e in progress.history]
         write_text(folder / "metrics.jsonl", "".join(lines))
-    bar.epoch(entry, task.metric, best=progress.best["epoch"] == entry["epoch"])
+    bar.epoch(entry, training.metric, best=progress.best["epoch"] == entry["epoch"])
     shown = training.accelerator.is_main_process and log.isEnabledFor(logging.INFO)
     preview = task.preview() if shown and isinstance(task, Generative) else None
     if preview is not None:
         log.info("%s", indent(preview.strip("\n"), "    | ", lambda line: True))
 
 
-def _is_better(value: list[float], progress: Progress, task: Task, tolerance: float) -> bool:
+def _check_metric(
+    training: TrainingState, dataset: Dataset | InterleavedDataset, rows: Sequence[Row]
+) -> None:
+    """Raise InputError when the task does not compute the metric that chooses the best epoch.
+
+    The untrained task answers a few validation rows, or a whole stream.
+    """
+    some: ExampleList = dataset
+    if type(dataset) is Dataset:
+        count = min(TRIED, len(rows))
+        some, rows = ExampleList(dataset.examples(np.arange(count))), rows[:count]
+    task = training.evaluated_task
+    found, _ = evaluate(task, some, rows, training.accelerator, "validate", training.evaluation)
+    if training.metric not in found:
+        there, near = ", ".join(found), did_you_mean(training.metric, found)
+        raise InputError(f"train.metric={training.metric}: {task.name} computes {there}{near}")
+
+
+def _is_better(value: list[float], training: TrainingState) -> bool:
     """Return whether an epoch is better than the best one so far.
 
     `value` is its metric and its negative loss. Metrics within `tolerance` of the highest one are
     equal, as few validation rows cannot tell them apart: then the lower loss is better.
     """
+    progress, tolerance = training.progress, training.settings.tolerance
     best = progress.best["value"]
     if not tolerance:
         return value > best
-    sign = -1 if task.lower_is_better else 1
-    metrics = [sign * entry["valid"][task.metric] for entry in progress.history]
+    sign = -1 if training.lower_is_better else 1
+    metrics = [sign * entry["valid"][training.metric] for entry in progress.history]
     least = max([value[0], *metrics]) - tolerance
     if value[0] < least or best[0] < least:
         return value[0] >= least
@@ -314,11 +337,12 @@ def evaluate(
     return task.compute_metrics(plain, rows), plain
 
 
-def _stale(progress: Progress, settings: TrainConfig, metric: str) -> bool:
+def _stale(training: TrainingState) -> bool:
     """Whether no epoch was better for `patience` epochs."""
+    progress, settings = training.progress, training.settings
     since = progress.epoch - progress.best["epoch"] if progress.best else 0
     if settings.patience and since >= settings.patience:
-        log.info("no better %s for %d epochs: stopped", metric, since)
+        log.info("no better %s for %d epochs: stopped", training.metric, since)
         return True
     return False
 

@@ -42,7 +42,7 @@ from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
 from zoo.training.rows import encode_rows, open_rows
-from zoo.training.state import accelerator_for
+from zoo.training.state import accelerator_for, choosing_metric
 
 log = logging.getLogger("zoo")
 
@@ -291,6 +291,10 @@ def _input_in_words(task: Task) -> str:
 def _fit(run: Run, resume: bool) -> Progress:
     valid = (run.datasets["valid"], list(run.splits.valid))
     settings = run.settings
+    metric, lower = choosing_metric(run.task, settings.train)
+    if metric != type(run.task).metric:
+        way = "lowest" if lower else "highest"
+        log.info("the best epoch is the one with the %s validation %s", way, metric)
     try:
         return fit(
             run.task,
@@ -334,7 +338,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         with _noted("intervals", report):
             report["intervals"] = _intervals(task, report["test"], answers, rows)
     with _noted("learning curve", report):
-        plots.learning_curve(progress.history, task.metric, folder)
+        plots.learning_curve(progress.history, report["chosen_by"], folder)
     if answers is not None:
         with _noted("task's own report", report):
             report |= task.report(answers, rows, folder)
@@ -363,6 +367,7 @@ def _facts(run: Run, progress: Progress) -> dict[str, Any]:
         "intervals": {},
         "metric": task.metric,
         "lower_is_better": task.lower_is_better,
+        "chosen_by": choosing_metric(task, settings.train)[0],
         "baseline": None,
         "best_epoch": progress.best["epoch"],
         "epochs": progress.epoch,

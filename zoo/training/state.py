@@ -22,6 +22,7 @@ from zoo.data.interleave import InterleavedDataset
 from zoo.device import is_asynchronous
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
+from zoo.evaluation.metrics import is_lower_better
 from zoo.nn.backbone import Backbone
 from zoo.rnn.stack import State
 from zoo.task import Step, Task
@@ -71,6 +72,7 @@ class TrainingState:
         self.accelerator = accelerator
         self.evaluation = evaluation or EvaluationConfig()
         self.progress = Progress()
+        self.metric, self.lower_is_better = choosing_metric(task, settings)
         # Of each stream, by its head ("" for a single task): the state after its last window.
         self.carried: dict[str, State] = {}
         self.task = task.to(accelerator.device)
@@ -185,6 +187,13 @@ class TrainingState:
         self.carried = {
             head: (h.to(device), c.to(device)) for head, (h, c) in state["carried"][rank].items()
         }
+
+
+def choosing_metric(task: Task, settings: TrainConfig) -> tuple[str, bool]:
+    """Return the validation metric that chooses the best epoch, and whether lower is better."""
+    if settings.metric is None or settings.metric == task.metric:
+        return task.metric, task.lower_is_better
+    return settings.metric, is_lower_better(settings.metric)
 
 
 def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
