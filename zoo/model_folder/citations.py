@@ -52,4 +52,16 @@ SOURCES = {
         "Creative Commons Attribution-ShareAlike 4.0",
         "Natalia Silveira et al. (2014): A Gold Standard Dependency Corpus for English. LREC 2014",
     ),
+    "co2": Source(
+        "weekly CO2 of the air at Mauna Loa in parts per million, 1958 to 2001, as statsmodels has it",
+        "public domain",
+        "C. D. Keeling and T. P. Whorf (2004): Atmospheric CO2 concentrations derived from flask air "
+        "samples at sites in the SIO network. Carbon Dioxide Information Analysis Center",
+    ),
+    "ett": Source(
+        "oil temperature and six loads of an electricity transformer in China, 2016 to 2018",
+        "Creative Commons Attribution-NoDerivatives 4.0",
+        "Haoyi Zhou et al. (2021): Informer: Beyond Efficient Transformer for Long Sequence "
+        "Time-Series Forecasting. AAAI 2021",
+    ),
 }

@@ -13,6 +13,7 @@ from zoo.data.corpora.builtin import cldr, pydoc
 from zoo.data.corpora.files import columns, files, parallel, text
 from zoo.data.corpora.huggingface import hub
 from zoo.data.corpora.public import imdb, multi30k, sst2, ud_ewt, wikitext2
+from zoo.data.corpora.series import co2, ett, series
 from zoo.data.corpora.splits import Splits
 from zoo.errors import InputError
 from zoo.option_classes import arguments
@@ -34,6 +35,9 @@ CORPORA: dict[str, Callable[..., Splits]] = {
         ud_ewt,
         wikitext2,
         hub,
+        series,
+        ett,
+        co2,
     )
 }
 

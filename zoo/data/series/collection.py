@@ -1,0 +1,329 @@
+"""Series of a table: grouped, ordered, checked, filled if asked, and written evenly spaced to disk.
+
+A table larger than memory is no problem: its numbers go through files, a chunk at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from zoo.data.readers import Row, Rows
+from zoo.data.series.tables import Chunk, Table
+from zoo.data.series.times import STEPS, Frequency, find, write
+from zoo.data.series.values import ValueFile, Values
+from zoo.errors import InputError, RowError
+
+Fill = Literal["none", "last", "linear"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One evenly spaced series: where its values are, and the stamp of the first one."""
+
+    name: str
+    source: str  # file:line of its first row
+    first: int  # step of `values`
+    length: int
+    time: int  # stamp of the first value
+    static: tuple[float, ...]
+
+
+class Collection:
+    """All series of a table: evenly spaced, without missing values, in a file of their own."""
+
+    def __init__(self, table: Table, fill: Fill = "none", sort: bool = False) -> None:
+        """Read the table. Raises RowError and InputError with the line of what is wrong."""
+        self.notes: dict[str, int] = {}
+        self.frequency = STEPS
+        self.series: list[Series] = []
+        with tempfile.TemporaryDirectory(prefix="zoo-series-") as folder:
+            self._read(table, Path(folder), fill, sort)  # a file that is open outlives its name
+
+    def _read(self, table: Table, folder: Path, fill: Fill, sort: bool) -> None:
+        names, counts = _spool(table, folder / "rows")
+        self.columns = table.columns
+        kind = _record(len(self.columns.values))
+        width = len(self.columns.values) - len(self.columns.static)
+        ends = np.cumsum(counts)
+        begun = 0
+        found: Frequency | None = None if table.dated else STEPS
+        with open(folder / "rows", "rb") as rows, open(folder / "values", "wb") as file:
+            for name, count, end in zip(names, counts.tolist(), ends.tolist(), strict=True):
+                rows.seek((end - count) * kind.itemsize)
+                records = np.fromfile(rows, kind, count)
+                one = _One(table, name, records, fill, sort, self.notes)
+                if found is None and len(one.times) > 1:
+                    found = find(one.times)
+                values = one.evenly(found or STEPS)
+                values[:, :width].astype(np.float64).tofile(file)
+                static = one.static(width)
+                self.series.append(Series(name, one.source, begun, len(values), one.start, static))
+                begun += len(values)
+        self.frequency = found or STEPS
+        self.values = ValueFile(folder / "values", width)
+
+    def rows(self, one: Series, first: int, origin: int, end: int) -> Row:
+        """Return a series as a row: `past` up to `origin`, and `future` from there to `end`.
+
+        Each is (steps, columns): targets, past and future covariates.
+        """
+        values = Values(self.values, one.first, one.first + one.length)
+        columns: dict[str, Any] = {
+            "past": values[first:origin],
+            "future": values[origin:end],
+            "series": one.name,
+            "time": self.frequency.step(one.time, first),
+            "frequency": [self.frequency.unit, self.frequency.count],
+            "columns": self.columns.plain(),
+        }
+        if one.static:
+            columns["static"] = [*one.static]
+        return Row(columns, one.source)
+
+
+class _One:
+    """The rows of one series, while they are checked."""
+
+    def __init__(
+        self,
+        table: Table,
+        name: str,
+        records: np.ndarray,
+        fill: Fill,
+        sort: bool,
+        notes: dict[str, int],
+    ) -> None:
+        self.table = table
+        self.fill = fill
+        self.notes = notes
+        self.named = f"series {name}: " if name else ""
+        self.source = table.place(int(records["line"][0]))
+        self.dated = bool(table.dated)
+        if (np.diff(records["time"]) < 0).any():
+            if not sort:
+                self._refuse_unsorted(records)
+            records = records[np.argsort(records["time"], kind="stable")]
+            self._count("series were sorted by time")
+        double = np.flatnonzero(np.diff(records["time"]) == 0)
+        if len(double):
+            line, again = (int(records["line"][double[0] + n]) for n in (0, 1))
+            stamp = self._stamp(int(records["time"][double[0]]))
+            raise RowError(
+                table.place(again),
+                f"{self.named}{stamp} stands twice, first in line {line}: remove one of them",
+            )
+        self.records = records
+        self.times = records["time"]
+        self.start = int(self.times[0])
+
+    def _stamp(self, time: int) -> str:
+        return write(time, Frequency("microseconds", 1) if self.dated else STEPS)
+
+    def _refuse_unsorted(self, records: np.ndarray) -> None:
+        place = int(np.flatnonzero(np.diff(records["time"]) < 0)[0])
+        before, after = (self._stamp(int(records["time"][place + n])) for n in (0, 1))
+        raise RowError(
+            self.table.place(int(records["line"][place + 1])),
+            f"{self.named}{after} comes after {before}: sort the rows by time, or set data.sort=true",
+        )
+
+    def _count(self, what: str, count: int = 1) -> None:
+        self.notes[what] = self.notes.get(what, 0) + count
+
+    def evenly(self, frequency: Frequency) -> np.ndarray:
+        """Return the values (steps, columns) at every step from the first to the last."""
+        places = frequency.positions(self.times)
+        between = np.flatnonzero(places != np.round(places))
+        if len(between):
+            line = int(self.records["line"][between[0]])
+            raise RowError(
+                self.table.place(line),
+                f"{self.named}{self._stamp(int(self.times[between[0]]))} is not a whole number of "
+                f"steps of {frequency} after the first: one file has one frequency",
+            )
+        whole = places.astype(np.int64)
+        missing = np.flatnonzero(np.diff(whole) > 1)
+        if len(missing) and self.fill == "none":
+            place = int(missing[0])
+            count = int(whole[place + 1] - whole[place] - 1)
+            after = self._stamp(int(self.times[place]))
+            raise RowError(
+                self.table.place(int(self.records["line"][place + 1])),
+                f"{self.named}{count} step{'s' * (count > 1)} of {frequency} missing after {after}: "
+                "data.fill=linear or data.fill=last fills gaps",
+            )
+        values = self.records["values"]
+        if len(missing):
+            spread = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
+            spread[whole] = values
+            self._count("missing steps were filled", len(spread) - len(values))
+            values = spread
+        return self._without_holes(values, frequency, len(missing) > 0)
+
+    def _without_holes(self, values: np.ndarray, frequency: Frequency, spread: bool) -> np.ndarray:
+        """Fill the cells without a value, and cut the steps before all columns have one."""
+        empty = np.isnan(values)
+        if not empty.any():
+            return values
+        names = self.table.columns.values
+        if self.fill == "none":
+            step, column = (int(i) for i in np.argwhere(empty)[0])
+            line = int(self.records["line"][step])
+            what = f"{self.named}column {names[column]!r} has no value"
+            filled = np.flatnonzero(~empty[:, column])
+            if step == 0 and len(filled):
+                starts = self.table.place(int(self.records["line"][filled[0]]))
+                cure = f"it starts at {starts}; data.fill=linear cuts the steps before"
+            else:
+                cure = "data.fill=linear or data.fill=last fills it"
+            raise RowError(self.table.place(line), f"{what}: {cure}")
+        for column in np.flatnonzero(empty.all(0)).tolist():
+            raise RowError(self.source, f"{self.named}column {names[column]!r} has no value at all")
+        first = int((~empty).argmax(0).max())
+        last = int((~empty)[::-1].argmax(0).max())
+        if first or last:
+            self._count("steps at an end were cut, where a column has no value", first + last)
+            self.start = frequency.step(self.start, first)
+            values, empty = values[first : len(values) - last], empty[first : len(empty) - last]
+            if not len(values):
+                raise RowError(self.source, f"{self.named}no step has a value in every column")
+        values = values.copy()
+        steps = np.arange(len(values))
+        for column in np.flatnonzero(empty.any(0)).tolist():
+            holes, known = empty[:, column], np.flatnonzero(~empty[:, column])
+            if self.fill == "linear":
+                values[holes, column] = np.interp(steps[holes], known, values[known, column])
+            else:
+                before = known[np.searchsorted(known, steps[holes], "right") - 1]
+                values[holes, column] = values[before, column]
+        if not spread:
+            self._count("cells without a value were filled", int(empty.sum()))
+        return values
+
+    def static(self, width: int) -> tuple[float, ...]:
+        """Return the static values, which are the same in all rows."""
+        values = self.records["values"][:, width:]
+        differs = np.argwhere(values != values[:1])
+        if len(differs):
+            step, column = (int(i) for i in differs[0])
+            name = self.table.columns.static[column]
+            place = self.table.place(int(self.records["line"][step]))
+            raise RowError(place, f"{self.named}static column {name!r} changes within the series")
+        return tuple(values[0].tolist())
+
+
+def _record(columns: int) -> np.dtype:
+    return np.dtype([("time", np.int64), ("line", np.int64), ("values", np.float64, (columns,))])
+
+
+def _spool(table: Table, path: Path) -> tuple[list[str], np.ndarray]:
+    """Write the rows of a table, series by series; return the names and the counts of rows."""
+    numbers: dict[str, int] = {}
+    counts: list[int] = []
+    last, grouped = 0, True
+    marks = path.with_suffix(".series")
+    with open(path, "wb") as file, open(marks, "wb") as series:
+        for chunk in table.chunks():
+            of_rows = _numbers(chunk, numbers, counts)
+            kind = _record(len(table.columns.values))
+            records = np.empty(len(chunk.times), kind)
+            records["time"], records["line"] = chunk.times, chunk.lines
+            records["values"] = chunk.values
+            grouped = grouped and last <= of_rows[0] and bool((np.diff(of_rows) >= 0).all())
+            last = int(of_rows[-1])
+            records.tofile(file)
+            of_rows.tofile(series)
+    if not counts:
+        raise InputError(f"{table.path}: holds no rows; needed: one at least")
+    total = np.array(counts)
+    if not grouped:
+        _group(path, marks, total, kind)
+    marks.unlink()
+    return [*numbers], total
+
+
+def _numbers(chunk: Chunk, numbers: dict[str, int], counts: list[int]) -> np.ndarray:
+    """Return the number of the series of each row, and count the rows of each."""
+    names = chunk.series or [""] * len(chunk.times)
+    found = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)
+    counts += [0] * (len(numbers) - len(counts))
+    for number, count in zip(*np.unique(found, return_counts=True), strict=True):
+        counts[number] += int(count)
+    return found
+
+
+def _group(path: Path, marks: Path, counts: np.ndarray, kind: np.dtype) -> None:
+    """Bring the rows of each series together; their order within a series stays."""
+    places = np.cumsum(counts) - counts
+    grouped = path.with_suffix(".grouped")
+    chunk = max(1, (64 << 20) // kind.itemsize)
+    with open(path, "rb") as rows, open(marks, "rb") as series, open(grouped, "wb") as file:
+        while True:
+            records = np.fromfile(rows, kind, chunk)
+            if not len(records):
+                break
+            of_rows = np.fromfile(series, np.int32, len(records))
+            order = np.argsort(of_rows, kind="stable")
+            cuts = np.flatnonzero(np.diff(of_rows[order])) + 1
+            for part in np.split(order, cuts):
+                number = of_rows[part[0]]
+                file.seek(int(places[number]) * kind.itemsize)
+                file.write(records[part].tobytes())
+                places[number] += len(part)
+    grouped.replace(path)
+
+
+def cut_by_time(
+    collection: Collection, shares: Mapping[str, float]
+) -> dict[str, list[tuple[int, int]]]:
+    """Return for each split the first step and the end in each series, cut at the same times.
+
+    `shares` are parts of the time from the first stamp of all series to the last one.
+    """
+    frequency = collection.frequency
+    starts = np.array([one.time for one in collection.series])
+    lengths = np.array([one.length for one in collection.series])
+    earliest = int(starts.min())
+    if frequency.unit == "months":
+        months = starts.view("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+        offsets = (months - months.min()) // frequency.count
+    else:
+        offsets = -((earliest - starts) // frequency.count)  # rounded up
+    total = int((offsets + lengths).max())
+    cuts, passed = [0], 0.0
+    for share in shares.values():
+        passed += share
+        cuts.append(round(total * min(1.0, passed)))
+    cuts[-1] = total
+    found: dict[str, list[tuple[int, int]]] = {}
+    for name, first, end in zip(shares, cuts[:-1], cuts[1:], strict=True):
+        low = np.clip(first - offsets, 0, lengths)
+        high = np.clip(end - offsets, 0, lengths)
+        found[name] = [*zip(low.tolist(), high.tolist(), strict=True)]
+    return found
+
+
+def split_rows(
+    collection: Collection, parts: Mapping[str, list[tuple[int, int]]]
+) -> dict[str, Rows]:
+    """Return the rows of each split: a row for each series that reaches into it.
+
+    The `past` of a training row is empty; that of a later split is all that came before.
+    """
+
+    def read(name: str) -> Iterator[Row]:
+        for one, (first, end) in zip(collection.series, parts[name], strict=True):
+            if end > first:
+                yield collection.rows(one, 0, first, end)
+
+    def rows(name: str, source: str) -> Rows:
+        return Rows(lambda: read(name), source)
+
+    path = str(collection.series[0].source).rpartition(":")[0]
+    return {name: rows(name, f"{path} ({name})") for name in parts}

@@ -1,0 +1,276 @@
+"""Tables of time series: csv, tsv, jsonl or parquet, wide or long, as chunks of numbers.
+
+wide   a column for each series          date, HUFL, HULL, OT
+long   a row for each series and time    date, shop, sales
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from zoo.data import readers
+from zoo.data.readers import Row
+from zoo.data.series import times
+from zoo.errors import InputError, RowError
+from zoo.text.decoding import Once, Say
+
+ROWS = 50_000  # rows of a chunk
+TIME_NAMES = "time", "date", "datetime", "timestamp", "ds", "day", "month", "year"
+EMPTY = {"", "na", "n/a", "nan", "null", "none", "-"}  # cells without a value
+NUMBERED = "none"  # data.time of rows that are numbered steps
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are what."""
+
+    time: str | None = None  # None: the rows are numbered steps
+    series: str | None = None  # None: one series
+    target: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All columns of numbers: targets, past and future covariates, static ones."""
+        return (*self.target, *self.past, *self.future, *self.static)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the names of the columns of each role as plain data."""
+        roles = ("target", "past", "future", "static")
+        return {"time": self.time} | {role: [*getattr(self, role)] for role in roles}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring rows of a table as numbers."""
+
+    series: list[str]  # empty: all of one series
+    times: np.ndarray  # (rows,) int64
+    lines: np.ndarray  # (rows,) int64: numbers of the lines in the file
+    values: np.ndarray  # (rows, columns) float64; NaN is no value
+
+
+@dataclass
+class Table:
+    """A file of series. `columns` is complete once the header is read; `dated` after the rows."""
+
+    path: Path
+    columns: Columns
+    decimal: Literal[".", ","] = "."
+    encoding: str | None = None
+    say: Say = field(default_factory=Once)
+    dated: bool | None = None
+    by_line: bool = True
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read the file in chunks. Raises RowError and InputError."""
+        if self.path.suffix.lower() in (".parquet", ".pq"):
+            yield from self._parquet()
+            return
+        rows = readers.read(self.path, self.encoding, self.say)
+        yield from self.of_rows(rows)
+
+    def of_rows(self, rows: Iterable[Row]) -> Iterator[Chunk]:
+        """Turn rows into chunks of numbers."""
+        stream = iter(rows)
+        first = [*islice(stream, readers.PROBED)]
+        if not first:
+            raise InputError(f"{self.path}: holds no rows; needed: one at least")
+        self.columns = complete(self.columns, first, self.path)
+        stream = chain(first, stream)
+        number = 0
+        while some := list(islice(stream, ROWS)):
+            yield self._numbers(some, number)
+            number += len(some)
+
+    def place(self, line: int) -> str:
+        """Return the place of a line, for messages."""
+        return f"{self.path}:{line}" if self.by_line else f"{self.path}, row {line}"
+
+    def _numbers(self, rows: Sequence[Row], before: int) -> Chunk:
+        chosen = self.columns
+        names = chosen.values
+        found = np.empty((len(rows), len(names)))
+        stamps = np.arange(before, before + len(rows), dtype=np.int64)
+        lines = np.empty(len(rows), np.int64)
+        series = []
+        for number, row in enumerate(rows):
+            lines[number] = int(row.source.rpartition(":")[2] or 0)
+            if chosen.time is not None:
+                stamps[number] = self._time(row)
+            if chosen.series is not None:
+                series.append(_series(row, chosen.series))
+            found[number] = [self._value(row, name) for name in names]
+        return Chunk(series, stamps, lines, found)
+
+    def _time(self, row: Row) -> int:
+        name = self.columns.time
+        assert name is not None
+        parsed = times.parse(row.get(name))
+        if parsed is None:
+            cure = "write 2016-07-01 13:00, the year first, or numbers of steps"
+            raise RowError(row.source, f"column {name!r} holds {row.get(name)!r}, no time: {cure}")
+        stamp, dated = parsed
+        if self.dated is None:
+            self.dated = dated
+        if dated != self.dated:
+            kinds = "a date, numbers before it" if dated else "a number, dates before it"
+            raise RowError(row.source, f"column {name!r} holds {row[name]!r}: {kinds}")
+        return stamp
+
+    def _value(self, row: Row, name: str) -> float:
+        cell = row.get(name)
+        if cell is None and name not in row:
+            raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+        found = number(cell, self.decimal)
+        if found is None:
+            cure = ""
+            if isinstance(cell, str) and re.fullmatch(r"-?\d+,\d+", cell.strip()):
+                cure = ": a decimal comma needs data.decimal=,"
+            raise RowError(row.source, f"column {name!r} holds {cell!r}, no number{cure}")
+        if math.isinf(found):
+            raise RowError(row.source, f"column {name!r} holds {cell!r}, no finite number")
+        return found
+
+    def _parquet(self) -> Iterator[Chunk]:
+        """Read a parquet file, a batch of rows at a time."""
+        try:
+            import pyarrow
+            from pyarrow import compute, parquet
+        except ImportError:
+            raise InputError(
+                f"{self.path}: needs the package pyarrow: pip install pyarrow"
+            ) from None
+        try:
+            file = parquet.ParquetFile(self.path)
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise InputError(f"{self.path}: {str(error).splitlines()[0]}") from None
+        self.by_line = False
+        probe = next(file.iter_batches(readers.PROBED), None)
+        if probe is None or not len(probe):
+            raise InputError(f"{self.path}: holds no rows; needed: one at least")
+        first = [Row(row, f"{self.path}:{n}") for n, row in enumerate(probe.to_pylist(), 1)]
+        self.columns = complete(self.columns, first, self.path)
+        chosen = self.columns
+        wanted = [c for c in (chosen.time, chosen.series, *chosen.values) if c is not None]
+        before = 0
+        for batch in file.iter_batches(ROWS, columns=[*dict.fromkeys(wanted)]):
+            lines = np.arange(before + 1, before + len(batch) + 1)
+            stamps = lines - 1
+            if chosen.time is not None:
+                stamps = self._arrow_times(batch.column(chosen.time), lines, compute, pyarrow)
+            values = np.empty((len(batch), len(chosen.values)))
+            for place, name in enumerate(chosen.values):
+                column = batch.column(name)
+                try:
+                    values[:, place] = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+                except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+                    raise InputError(
+                        f"{self.path}: column {name!r} holds {column.type}, no numbers"
+                    ) from None
+            series = []
+            if chosen.series is not None:
+                series = [str(one) for one in batch.column(chosen.series).to_pylist()]
+            yield Chunk(series, stamps, lines, values)
+            before += len(batch)
+
+    def _arrow_times(
+        self, column: Any, lines: np.ndarray, compute: Any, pyarrow: Any
+    ) -> np.ndarray:
+        """Return a column of dates, texts or whole numbers as stamps."""
+        kinds = pyarrow.types
+        if column.null_count:
+            line = int(lines[np.flatnonzero(column.is_null().to_numpy(False))[0]])
+            raise RowError(self.place(line), f"column {self.columns.time!r} is empty")
+        if kinds.is_timestamp(column.type) or kinds.is_date(column.type):
+            self.dated = True
+            as_time = column.cast(pyarrow.timestamp("us"))
+            return as_time.cast(pyarrow.int64()).to_numpy(zero_copy_only=False)
+        if kinds.is_integer(column.type):
+            self.dated = False
+            return column.cast(pyarrow.int64()).to_numpy(zero_copy_only=False)
+        name = self.columns.time
+        rows = zip(column.to_pylist(), lines.tolist(), strict=True)
+        found = [self._time(Row({name: cell}, self.place(line))) for cell, line in rows]
+        return np.array(found, np.int64)
+
+
+def _series(row: Row, name: str) -> str:
+    if row.get(name) is None or not str(row[name]).strip():
+        raise RowError(row.source, f"column {name!r} is empty: which series is it of?")
+    return str(row[name]).strip()
+
+
+def number(cell: Any, decimal: str = ".") -> float | None:
+    """Return a cell as a number, NaN for an empty one, None for anything else."""
+    if cell is None:
+        return math.nan
+    if isinstance(cell, (int, float)):  # true and false count as 1 and 0
+        return float(cell)
+    if not isinstance(cell, str):
+        return None
+    text = cell.strip()
+    if text.lower() in EMPTY:
+        return math.nan
+    if decimal == ",":
+        text = text.replace(".", "").replace(",", ".")
+    try:
+        return float(text.replace("−", "-"))
+    except ValueError:
+        return None
+
+
+def complete(columns: Columns, rows: Sequence[Row], path: Path) -> Columns:
+    """Return the columns with the time found, and with all other columns of numbers as targets.
+
+    Raises InputError for a column that does not exist, and without a time or a target.
+    """
+    there = [*rows[0]]
+    roles: Mapping[str, Any] = columns.plain() | {"series": columns.series}
+    for role, names in roles.items():
+        for name in [names] if isinstance(names, str) else names or ():
+            if name not in there and name != NUMBERED:
+                raise InputError(
+                    f"{path}: no column {name!r}; there are: {', '.join(there)}: set data.{role}=…"
+                )
+    chosen = [*columns.past, *columns.future, *columns.static]
+    time = columns.time
+    if time == NUMBERED:
+        time = None
+    elif time is None:
+        free = [name for name in there if name not in (*columns.target, *chosen, columns.series)]
+        named = [name for name in free if name.lower() in TIME_NAMES]
+        dated = [name for name in free if (times.parse(rows[0][name]) or (0, False))[1]]
+        time = next(iter([*named, *dated]), None)
+        if time is None:
+            raise InputError(
+                f"{path}: no column of times; there are: {', '.join(there)}: set data.time=COLUMN, "
+                "or data.time=none for rows that are numbered steps"
+            )
+    target = columns.target
+    if not target:
+        taken = {time, columns.series, *chosen}
+        target = tuple(n for n in there if n not in taken and _is_numeric(rows, n))
+    if not target:
+        raise InputError(f"{path}: no column of numbers to forecast: set data.target=COLUMN")
+    twice = [name for name in target if name in chosen]
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} is a target and a covariate: choose one")
+    return Columns(time, columns.series, target, columns.past, columns.future, columns.static)
+
+
+def _is_numeric(rows: Sequence[Row], name: str) -> bool:
+    cells = [row.get(name) for row in rows]
+    found = [number(cell) for cell in cells]
+    commas = [number(cell, ",") for cell in cells]
+    return all(a is not None or b is not None for a, b in zip(found, commas, strict=True))

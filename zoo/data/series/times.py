@@ -1,0 +1,132 @@
+"""Time stamps as whole numbers, and the frequency of a series.
+
+A stamp is a number of microseconds since 1970, in UTC if it names its zone. Numbered steps are their
+own numbers. A frequency is a fixed number of microseconds, of calendar months, or of numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+Unit = Literal["microseconds", "months", "steps"]
+
+DAY = 86_400 * 1_000_000
+WORDS = {7 * DAY: "week", DAY: "day", 3_600_000_000: "hour", 60_000_000: "minute"}
+WORDS |= {1_000_000: "second", 1: "microsecond"}
+START = datetime(1970, 1, 1)
+FEWEST_MONTH_DAYS = 28
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """The distance of neighbouring values: `count` units."""
+
+    unit: Unit
+    count: int
+
+    def __str__(self) -> str:
+        """Return it in words: `1 hour`."""
+        count, word = self.count, self.unit.removesuffix("s")
+        if self.unit == "microseconds":
+            size, word = next((s, w) for s, w in WORDS.items() if count % s == 0)
+            count //= size
+        return f"{count} {word}{'s' * (count != 1)}"
+
+    def positions(self, times: np.ndarray) -> np.ndarray:
+        """Return the places (values,) of stamps on the grid of the frequency, as float64."""
+        if self.unit == "months":
+            months = _months(times)
+            return (months - months[0]) / self.count
+        return (times - times[0]) / self.count
+
+    def step(self, time: int, places: int) -> int:
+        """Return the stamp that lies some places after another, or before it."""
+        if self.unit != "months":
+            return time + places * self.count
+        date = np.int64(time).view("datetime64[us]")
+        month = date.astype("datetime64[M]")
+        into = date - month.astype("datetime64[us]")
+        moved = month + places * self.count
+        end = (month + 1).astype("datetime64[us]") - date <= np.timedelta64(DAY, "us")
+        length = (moved + 1).astype("datetime64[us]") - moved.astype("datetime64[us]")
+        day = np.timedelta64(DAY, "us")
+        if end or into >= length:  # the last day of a month stays the last day
+            into = length - day + into % day
+        return int((moved.astype("datetime64[us]") + into).astype(np.int64))
+
+
+STEPS = Frequency("steps", 1)
+
+
+def find(times: np.ndarray) -> Frequency:
+    """Return the commonest distance of sorted stamps (values,) without doubles, in microseconds.
+
+    Stamps a calendar month apart, or several, are found as months.
+    """
+    distances, counts = np.unique(np.diff(times), return_counts=True)
+    common = int(distances[counts.argmax()])
+    if common >= FEWEST_MONTH_DAYS * DAY and _are_monthly(times):
+        months, counts = np.unique(np.diff(_months(times)), return_counts=True)
+        return Frequency("months", int(months[counts.argmax()]))
+    return Frequency("microseconds", common)
+
+
+def _are_monthly(times: np.ndarray) -> bool:
+    """Return whether all stamps lie on the same day of a month, or all on its last day."""
+    dates = times.view("datetime64[us]")
+    months = dates.astype("datetime64[M]")
+    into = (dates - months.astype("datetime64[us]")).astype(np.int64)
+    left = ((months + 1).astype("datetime64[us]") - dates).astype(np.int64)
+    return len(np.unique(into)) == 1 or len(np.unique(left)) == 1
+
+
+def _months(times: np.ndarray) -> np.ndarray:
+    return times.view("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+
+
+def parse(cell: Any) -> tuple[int, bool] | None:
+    """Return a stamp, and whether it is a date; None for what is neither a date nor a number.
+
+    Dates are written with the year first: 2016-07-01 13:00, 2016/07/01, 20160701, 2016-07. A number
+    is the number of a step.
+    """
+    if isinstance(cell, bool) or cell is None:
+        return None
+    if isinstance(cell, datetime):
+        return _microseconds(cell), True
+    if isinstance(cell, (int, float)):
+        return (int(cell), False) if cell == int(cell) else None
+    text = str(cell).strip().replace("/", "-")
+    if re.fullmatch(r"-?\d{1,7}|\d{9,}", text):
+        return int(text), False
+    if re.fullmatch(r"\d{4}-\d{1,2}", text):
+        text += "-01"
+    short = re.fullmatch(r"(\d{4})-(\d{1,2})-(\d{1,2})(.*)", text)
+    if short:
+        text = f"{short[1]}-{int(short[2]):02}-{int(short[3]):02}{short[4]}"
+    try:
+        return _microseconds(datetime.fromisoformat(text)), True
+    except ValueError:
+        return None
+
+
+def _microseconds(date: datetime) -> int:
+    if date.tzinfo is not None:
+        date = date.astimezone(UTC).replace(tzinfo=None)
+    passed = date - START
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+
+
+def write(time: int, frequency: Frequency) -> str:
+    """Return a stamp as text: a number of a step, a date, or a date and a time."""
+    if frequency.unit == "steps":
+        return str(time)
+    text = str(np.int64(time).view("datetime64[us]")).replace("T", " ")
+    text = re.sub(r"\.0+$", "", text)
+    coarse = frequency.unit == "months" or frequency.count % DAY == 0
+    return text.removesuffix(" 00:00:00") if coarse else text
