@@ -45,6 +45,7 @@ from zoo.text.special_ids import EOS, UNK
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 LEARNED = ("labels", "characters", "seen")  # the processors besides the tokenizer
 NO_WORD = -1  # padding of the extra "word_starts"
+MOST_LABELS = 5_000  # of a CRF, which scores each pair of labels at each step
 SHOWN = 3  # test sentences that are printed after a training
 
 
@@ -135,6 +136,8 @@ class Tag(Task):
         self.head = nn.Linear(backbone.output_size, len(self.labels))
         self.chain: CRF | IndependentLabels
         if options.crf:
+            if len(self.labels) > MOST_LABELS:
+                raise ValueError(f"crf=true: {len(self.labels):,} labels, at most {MOST_LABELS:,}")
             barred = bio.forbidden_transitions(self.labels, encoder.exceptions)
             self.chain = CRF(len(self.labels), barred)
         else:

@@ -486,11 +486,21 @@ def predict_rows(
 def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
     """Build the model of a model folder that was read, in eval mode. Raises InputError."""
     try:
-        backbone = Backbone(BackboneConfig(**saved.backbone))
-        task = kind._restore(saved.config, backbone, saved.processors)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        backbone = BackboneConfig(**saved.backbone)
+    except (ValueError, TypeError) as error:
         raise InputError(f"{saved.path}: {line_of(error)}") from None
-    saved.check_input(backbone.config.vocabulary_size, backbone.config.input_size)
+    saved.check_input(backbone.vocabulary_size, backbone.input_size)
+
+    def make() -> Task:
+        try:
+            return kind._restore(saved.config, Backbone(backbone), saved.processors)
+        except (ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+            raise InputError(f"{saved.path}: {line_of(error)}") from None
+
+    try:
+        task = saved.build(make, backbone.num_layers)
+    except RuntimeError as error:
+        raise InputError(f"{saved.path}: {line_of(error)}") from None
     saved.fill(task)
     task.metadata = saved.metadata
     return task.to(torch.device(device)).eval()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import pairwise
+from dataclasses import replace
+from itertools import count, pairwise
 
 import pytest
 import torch
@@ -27,8 +28,17 @@ options = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed(monkeypatch):
+    """Where the system would seed, these tests do, so that they find the same each time."""
     torch.manual_seed(1)
+    seeds, real = count(1), sampling._generator
+
+    def generator(config, device):
+        if config.seed is None:
+            config = replace(config, seed=next(seeds))
+        return real(config, device)
+
+    monkeypatch.setattr(sampling, "_generator", generator)
 
 
 def token_probabilities(found, config):
@@ -112,11 +122,20 @@ def test_the_log_probability_of_a_draw_is_the_models_own(options):
 
 
 def test_a_seed_repeats_its_draws():
-    config, seen = GenerationConfig(sample=True, n_best=5), []
-    for seed in (5, 5, 6):
-        torch.manual_seed(seed)
-        seen.append(hypotheses(config))
+    config = GenerationConfig(sample=True, n_best=5)
+    seen = [hypotheses(replace(config, seed=seed)) for seed in (5, 5, 6)]
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_without_a_seed_each_call_draws_others_and_none_from_the_global_generator(monkeypatch):
+    monkeypatch.undo()
+    config, seen = GenerationConfig(sample=True, n_best=5), []
+    before = torch.get_rng_state()
+    for _ in range(2):
+        torch.set_rng_state(before)
+        seen.append(hypotheses(config))
+    assert seen[0] != seen[1]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -327,7 +329,8 @@ def test_sizes_that_cannot_be_are_refused(folder, key, number):
 @pytest.mark.parametrize("key", ["hidden_size", "embedding_size", "num_layers", "bidirectional"])
 def test_sizes_that_are_not_those_of_the_weights_are_refused(folder, key):
     edit(folder, "backbone", {"num_layers": 3, "bidirectional": False}.get(key, 17), key)
-    assert "backbone.lstm" in refused(folder, "model.safetensors")
+    said = refused(folder, "model.safetensors")
+    assert re.search(r"(size mismatch for|key\(s\) in state_dict:) backbone\.", said)
 
 
 def test_a_vocabulary_of_another_size_is_refused(folder):
@@ -391,7 +394,7 @@ def test_a_config_that_lacks_a_key_is_refused(folder, key):
 
 def test_metadata_are_only_read(folder, marker):
     call = {"_target_": "os.mkdir", "_args_": [str(marker)]}
-    edit(folder, "metadata", call | {"test": {"accuracy": float("nan")}, "name": "../../x"})
+    edit(folder, "metadata", call | {"test": {"accuracy": None}, "name": "../../x"})
     assert zoo.load(folder).predict(TEXTS) == ["sea", "mountain"]
 
 
@@ -451,10 +454,141 @@ def test_a_manifest_lists_no_other_files(folder, name):
     assert refused(folder, str(folder / name)).endswith("no file of a model")
 
 
-def test_files_that_are_not_listed_are_not_read(folder, marker):
-    for name in ("pytorch_model.bin", "target_tokenizer.json", "tokenizer.model"):
-        (folder / name).write_bytes(pickle.dumps(Bomb(marker)))
+@pytest.mark.parametrize(
+    "name",
+    ["pytorch_model.bin", "target_tokenizer.json", "tokenizer.model", "x.PT", "more.safetensors"],
+)
+def test_a_file_of_a_model_that_is_not_listed_is_refused(folder, marker, name):
+    (folder / name).write_bytes(pickle.dumps(Bomb(marker)))
+    assert "manifest.json does not list it" in refused(folder, name)
+
+
+@pytest.mark.parametrize("name", ["README.md", "expected.json"])
+def test_a_harmless_file_of_the_model_is_listed_too(folder, name):
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    del files[name]
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+    assert "manifest.json does not list it" in refused(folder, name)
+
+
+def test_what_a_run_and_a_user_put_beside_a_model_is_no_part_of_it(folder):
+    for name in ("report.json", "metrics.jsonl", "learning-curve.png", "answers.csv", ".DS_Store"):
+        (folder / name).write_text("{")
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "checkpoint.pt").write_text("x")
     assert zoo.load(folder).predict(TEXTS) == ["sea", "mountain"]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "labels.json", "manifest.json"]
+)
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert "a link out of the folder" in refused(folder, name)
+
+
+def test_a_link_inside_the_folder_is_followed(folder):
+    (folder / "README.md").rename(folder / ".readme")
+    (folder / "README.md").symlink_to(".readme")
+    assert zoo.load(folder).predict(TEXTS) == ["sea", "mountain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", '"format": 2, "format": 2'),
+        ("config.json", '"metadata": {"a": {"b": 1, "b": 1}}, "format": 2'),
+        ("config.json", '"format": 2, "metadata": NaN'),
+        ("config.json", '"metadata": {"loss": -Infinity}, "format": 2'),
+        ("config.json", '"metadata": {"loss": 1e999}, "format": 2'),
+        ("labels.json", '"counts": null, "counts": null, "labels"'),
+    ],
+)
+def test_a_key_stands_once_and_numbers_are_finite(folder, name, text):
+    path = folder / name
+    place = '"labels"' if name == "labels.json" else '"format": 2'
+    assert place in path.read_text()
+    path.write_text(path.read_text().replace(place, text, 1))
+    sign(folder)
+    assert re.search("stands twice|no finite number", refused(folder, name))
+
+
+def test_a_label_stands_once(folder):
+    edit(folder, "labels", ["sea", "sea"], name="labels.json")
+    assert "distinct labels" in refused(folder, "labels.json")
+
+
+def test_a_number_that_is_not_finite_is_saved_as_null(folder):
+    task = zoo.load(folder)
+    task.save(folder, {"test": {"perplexity": float("inf"), "rows": [float("nan"), 1]}})
+    assert zoo.load(folder).metadata == {"test": {"perplexity": None, "rows": [None, 1]}}
+
+
+WILD = [  # section, key, value: what they ask for would take hours or fill the memory
+    ("backbone", "num_layers", 100_000),
+    ("backbone", "num_layers", 10**12),
+    ("backbone", "hidden_size", 20_000),
+    ("backbone", "hidden_size", 10**9),
+    ("backbone", "embedding_size", 10**8),
+    ("backbone", "vocabulary_size", 10**9),
+    ("backbone", "input_size", 10**9),
+    ("config", "max_length", 10**40),
+    ("config", "pool", ["merged"] * 100_000),
+    ("metadata", "x", [[]] * 20_000_000),
+]
+
+
+@pytest.mark.parametrize(("section", "key", "value"), WILD, ids=[f"{s}.{k}" for s, k, _ in WILD])
+def test_a_wild_config_costs_nothing(folder, section, key, value):
+    edit(folder, section, value, key)
+    before = time.perf_counter()
+    if key == "max_length":
+        with contextlib.suppress(InputError):
+            zoo.load(folder)
+    else:
+        refused(folder, str(folder))
+    assert time.perf_counter() - before < 5
+
+
+def test_loading_and_predicting_draw_nothing_from_the_global_generator(copied):
+    for kind in ("sea", "pairs", "fields"):
+        folder = copied(kind)
+        before = torch.get_rng_state()
+        zoo.load(folder).predict(TEXTS)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("train", "${oc.env:HOME}"), ("x y", "1"), ("hydra.run.dir", "x"), ("train", {"a": 1})],
+)
+def test_data_settings_of_a_stranger_reach_no_configuration(folder, capsys, key, value):
+    edit(folder, "metadata", {"name": "files", key: value}, "data_settings")
+    said = fails(capsys, "mode=evaluate", f"model={folder}")
+    assert "metadata.data_settings" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("pairs", "hidden_size", 10**6),
+        ("fields", "character_hidden", 10**6),
+        ("fields", "character_embedding", 10**9),
+    ],
+)
+def test_wild_sizes_of_a_task_are_compared_with_its_weights(copied, kind, key, value):
+    folder = copied(kind)
+    edit(folder, "config", value, key)
+    assert "size mismatch" in refused(folder, "model.safetensors")
+
+
+@pytest.mark.parametrize("count", [20_000, 200_000])
+def test_labels_without_a_weight_are_refused_before_anything_is_built(folder, count):
+    labels = [*map(str, range(count))]
+    LabelEncoder(labels).save(folder / "labels.json")
+    sign(folder)
+    assert "no tensor has them" in refused(folder, "labels")
 
 
 @pytest.mark.parametrize("digest", [None, 5, [], {}, "", "0" * 64, True])

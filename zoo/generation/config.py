@@ -54,7 +54,7 @@ class GenerationConfig:
     """Strings that end a text, which is cut before the first of them."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Seed of sampling; without one torch's own generator is used."""
+    """Seed of sampling; without one each call draws others."""
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam_size and not self.sample:

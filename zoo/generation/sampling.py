@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ def sample(
     """Return `n_best` independent samples of each text.
 
     Their log-probabilities are those of the model, before temperature, top-k and top-p. With a
-    `seed` a text gets the same samples in any batch. Without one the random numbers come from
-    torch's default generator of the device.
+    `seed` a text gets the same samples in any batch. Without one each call gets others. Nothing is
+    drawn from torch's global generators.
     """
     ids = [[list[int]() for _ in range(config.n_best)] for _ in limits]
     totals = [[0.0] * config.n_best for _ in limits]
@@ -57,7 +58,7 @@ def sample_steps(
     """
     texts = torch.arange(len(limits), device=limits.device)
     ids = torch.full_like(texts, BOS).unsqueeze(1)  # (texts, draws): the last tokens
-    generator = None if config.seed is None else torch.Generator().manual_seed(config.seed)
+    generator = _generator(config, limits.device)
     length = 0
     while len(texts):
         logs = step_model.step(ids)  # (texts, draws, vocabulary)
@@ -81,18 +82,32 @@ def sample_steps(
         length += 1
 
 
-def _draw(logs: Tensor, config: GenerationConfig, generator: torch.Generator | None) -> Tensor:
+def _generator(config: GenerationConfig, device: torch.device) -> torch.Generator:
+    """Return a generator of random numbers: with a seed on the CPU, otherwise new on the device."""
+    if config.seed is not None:
+        return torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator(device)
+    generator.seed()  # from the system
+    return generator
+
+
+def _draw(logs: Tensor, config: GenerationConfig, generator: torch.Generator) -> Tensor:
     """Sample tokens (texts, draws) from log-probabilities (texts, draws, vocabulary).
 
     This is inverse transform sampling: a uniform number is looked up in the cumulative
-    probabilities. With `generator` the same draw of every text uses the same number.
+    probabilities. With a seed the same draw of every text uses the same number.
     """
     values, ids = top_k_top_p(logs, config)
     cumulative = values.exp().cumsum(-1)
-    if generator is None:
-        number = torch.rand(logs.shape[:-1], dtype=cumulative.dtype, device=cumulative.device)
+    kind: dict[str, Any] = {
+        "dtype": cumulative.dtype,
+        "generator": generator,
+        "device": generator.device,
+    }
+    if config.seed is None:
+        number = torch.rand(logs.shape[:-1], **kind)
     else:
-        number = torch.rand(logs.size(1), dtype=cumulative.dtype, generator=generator)
+        number = torch.rand(logs.size(1), **kind)
         number = number.to(cumulative.device).expand(logs.shape[:-1])
     total = cumulative[..., -1:]
     index = torch.searchsorted(cumulative, number.unsqueeze(-1) * total, right=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,20 @@ def data_of(metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         return {}
     kept = metadata.get("data_settings")
-    if isinstance(kept, Mapping) and kept.get("name") in CORPORA:
+    if isinstance(kept, Mapping) and isinstance(kept.get("name"), str) and kept["name"] in CORPORA:
+        for name, value in kept.items():
+            _check_plain(name, value)
         return dict(kept)
     name = metadata.get("data")
     known = isinstance(name, str) and (find_configs() / "data" / f"{name}.yaml").is_file()
     return {"name": name} if known else {}
+
+
+def _check_plain(name: str, value: Any) -> None:
+    """Raise InputError for a setting that Hydra would not read as the plain value that it is."""
+    plain = value is None or isinstance(value, (str, int, float, list))
+    if not plain or "${" in str(value) or re.fullmatch("[a-z_]+", name) is None:
+        raise InputError(f"metadata.data_settings.{name}={value!r:.100}: no setting of a corpus")
 
 
 def _settings_of(corpus: Any) -> set[str]:

@@ -7,10 +7,11 @@ class and build it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -22,6 +23,7 @@ from zoo.files import atomic, write_text
 from zoo.model_folder import format_1
 from zoo.model_folder.card import card
 from zoo.model_folder.quantize import Form, pack, unpack
+from zoo.model_folder.shapes import built, check_counts, read_shapes
 from zoo.model_folder.verify import (
     EXPECTED,
     FORMAT,
@@ -33,6 +35,8 @@ from zoo.model_folder.verify import (
     verified,
 )
 from zoo.text.tokenizers import Tokenizer
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,23 @@ class Saved:
                 )
             if isinstance(processor, Tokenizer) and len(processor) != wanted:
                 raise InputError(
-                    f"{self.folder}: the tokenizer has {len(processor)} ids, the backbone not"
+                    f"{self.path}: the tokenizer has {len(processor)} ids, the backbone {wanted}"
                 )
             if isinstance(processor, Scaler) and processor.width != wanted:
                 raise InputError(
-                    f"{self.folder}: the scaler has {processor.width} features, the backbone not"
+                    f"{self.path}: the scaler has {processor.width} features, the backbone {wanted}"
                 )
+
+    def build(self, make: Callable[[], Module], layers: int) -> Module:
+        """Build the module of the model, whose backbone has so many layers.
+
+        Raises InputError before anything large is made that the weights in the folder do not fill,
+        and what `make` raises.
+        """
+        weights = self.folder / "model.safetensors"
+        stored = read_shapes(weights)
+        check_counts(self.path, self.config, layers, self.processors, stored)
+        return built(make, stored, weights)
 
     def fill(self, module: nn.Module) -> None:
         """Load the weights into a module.
@@ -120,7 +135,7 @@ def save_model(
         "config": model.config,
         "backbone": model.backbone,
         "processors": kinds_of(model.processors),
-        "metadata": metadata or {},
+        "metadata": _finite(metadata or {}),
     }
     names = ["config.json", "model.safetensors", "README.md"]
     names += save_processors(model.processors, folder)
@@ -178,6 +193,15 @@ def load_processors(folder: Path, kinds: Mapping[str, str]) -> dict[str, Process
     """Load the processors of a folder: `kinds` maps their names to kinds. Raises InputError."""
     files = processor_files(folder, kinds)
     return {name: _load(kinds[name], folder / file) for name, file in files.items()}
+
+
+def _finite(value: Any) -> Any:
+    """Return metadata with null for each NaN and Infinity, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def kinds_of(processors: Mapping[str, Processor]) -> dict[str, str]:

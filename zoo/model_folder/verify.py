@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,8 +22,13 @@ MANIFEST = "manifest.json"
 KEYS = {"format", "task", "config", "backbone", "processors", "metadata"}
 FILES = {"config.json", "model.safetensors", "README.md", EXPECTED}
 # The name of a processor: "tokenizer", or "topic.labels" of a head of a multitask model.
+TASK_NAME = "[a-z][a-z0-9_]*"
 NAME = r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?"
 SUFFIXES = "|".join(sorted({re.escape(kind.suffix) for kind in PROCESSORS.values()}))
+# Names of files that a run writes beside its model, and suffixes of weights that could run code.
+BESIDE = {"report.json", "settings.json", "processors.json", "explain.json", "answers.json"}
+PICKLED = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".safetensors"}
+LARGEST = 1 << 25  # bytes of config.json and manifest.json
 PROCESSOR_FILE = re.compile(rf"{NAME}(?:{SUFFIXES})")
 
 
@@ -58,6 +62,7 @@ def manifest_of(folder: Path) -> dict[str, str]:
     Raises InputError for a name that no model file has, and if a required file is not listed.
     """
     path = folder / MANIFEST
+    _check_link(folder, path)
     files = read_object(path).get("files")
     if not isinstance(files, dict) or not {"config.json", "model.safetensors"} <= set(files):
         raise InputError(f"{path}: does not list the files of a model")
@@ -68,6 +73,26 @@ def manifest_of(folder: Path) -> dict[str, str]:
 def _may_be_listed(name: str) -> bool:
     """Whether a file in a manifest may be one of a model; its config tells whether it is one."""
     return name in FILES or (name != MANIFEST and PROCESSOR_FILE.fullmatch(name) is not None)
+
+
+def _check_link(folder: Path, path: Path) -> None:
+    """Raise InputError for a link to a file of another folder."""
+    if path.is_symlink() and path.resolve().parent != folder.resolve():
+        raise InputError(f"{path}: a link out of the folder: put the file itself in its place")
+
+
+def _check_unlisted(folder: Path, listed: Collection[str]) -> None:
+    """Raise InputError for a file that could be one of a model, and that the manifest does not list.
+
+    What a run, a user or a system puts beside a model is none of it: reports, pictures, tables.
+    """
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        of_model = (_may_be_listed(name) or path.suffix.lower() in PICKLED) and name not in BESIDE
+        if of_model and name not in listed and not path.is_dir():
+            raise InputError(
+                f"{path}: {MANIFEST} does not list it: take it out of the folder of the model"
+            )
 
 
 def _check_names(folder: Path, wrong: Collection[str]) -> None:
@@ -87,6 +112,7 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing")
+        _check_link(folder, path)
         if sha256(path) != digest:
             raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
     path = folder / "config.json"
@@ -106,6 +132,7 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
     if missing := own - set(files) if version == FORMAT else set():
         raise InputError(f"{folder / MANIFEST}: does not list the processor {min(missing)}")
     _check_names(folder, set(files) - FILES - own)
+    _check_unlisted(folder, files)
     return config, set(files)
 
 
@@ -141,8 +168,9 @@ def read_config(name: str | Path) -> dict[str, Any]:
     """
     path = locate(name) / "config.json"
     config = format_1.current(read_object(path))
-    if not isinstance(config.get("task"), str):
-        raise InputError(f"{path}: names no task")
+    task = config.get("task")
+    if not isinstance(task, str) or re.fullmatch(TASK_NAME, task) is None:
+        raise InputError(f"{path}: task {task!r:.100} is no name: a-z, 0-9 and _")
     return config
 
 
@@ -173,9 +201,11 @@ def read_expected(name: str | Path) -> list[dict[str, Any]]:
     """
     path = locate(name) / EXPECTED
     try:
-        cases = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        cases = read_json(path) if path.is_file() else []
         return [{key: str(case[key]) for key in ("input", "answer")} for case in cases]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: no list of inputs and answers: {line_of(error)}") from None
 
 
@@ -186,6 +216,8 @@ def line_of(error: BaseException) -> str:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises InputError for anything else."""
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise InputError(f"{path}: {path.stat().st_size:,} bytes are more than {LARGEST:,}")
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: not an object")

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,13 +103,19 @@ def forbidden_transitions(
     """
     if not are_spans(labels):
         return None
-    allowed = {(before, after) for before, after in exceptions}
-    return torch.tensor(
-        [
-            [not may_follow(i, j, labels) and (i, j) not in allowed for j in labels]
-            for i in [*labels, ""]
-        ]
-    )
+    numbers = {label: number for number, label in enumerate([*labels, ""])}
+    each = [parts(label) for label in numbers]
+    is_open = np.array([prefix in ("B", "I") for prefix, _ in each])[:, None]
+    goes_on = np.array([prefix in GO_ON for prefix, _ in each[:-1]])
+    kinds = {kind: number for number, (_, kind) in enumerate(each)}
+    kind = np.array([kinds[kind] for _, kind in each])
+    must_end = is_open & any(prefix in LAST for prefix, _ in each)
+    continued = is_open & (kind[:, None] == kind[:-1])  # (labels + 1, labels)
+    forbidden = np.where(goes_on, ~continued, must_end)
+    for before, after in exceptions:
+        if before in numbers and after in labels:
+            forbidden[numbers[before], numbers[after]] = False
+    return torch.from_numpy(forbidden)
 
 
 def scores(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> dict[str, float]:
