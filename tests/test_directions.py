@@ -24,6 +24,7 @@ LAYERS = [
     {"zoo.training"},
     {"zoo.shared_backbone"},
     {"zoo.hub"},
+    {"zoo.tuning"},
     {"zoo.cli", "zoo.export", "zoo.bench"},
     {"zoo.run"},
 ]

@@ -162,6 +162,8 @@ class Settings(BaseModel):
     """Also train the baseline without a neural network."""
     from_data: bool = True
     """Choose what is not given by the training rows, of one's own data (zoo/training/defaults.py)."""
+    folds: Annotated[int, Field(ge=0)] = 0
+    """Cross-validation in so many stratified folds, in place of a training; 0: none."""
     strict: bool = False
     """A row that would be skipped is an error."""
     text: str | None = None
@@ -394,6 +396,12 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             f"resume=DIR goes on with the settings that the run began with: leave {more[0]} out"
         )
+    if settings.folds == 1:
+        raise InputError(
+            "folds=1: a fold is scored by a model of the others: two or more are needed"
+        )
+    if settings.folds and settings.mode != "train":
+        raise InputError(f"folds=… trains: mode={settings.mode} takes no folds")
     if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")

@@ -309,6 +309,11 @@ def _heartbeat() -> Heartbeat:
 def _train(settings: Settings, command: str, began: float, file: str | None) -> None:
     from zoo.training import pipeline
 
+    if settings.folds:
+        from zoo.tuning import cross_validation
+
+        cross_validation.run(settings, command)
+        return
     folder, report = pipeline.run(settings, command, began)
     if report:
         from zoo.cli.summary import training

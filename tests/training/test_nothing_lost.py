@@ -33,7 +33,7 @@ def interrupt(*_, **__):
     ("place", "what"),
     [
         ("zoo.training.pipeline.evaluate", "test figures"),
-        ("zoo.training.pipeline._baseline", "baseline"),
+        ("zoo.training.pipeline.run_baseline", "baseline"),
         ("zoo.evaluation.plots.learning_curve", "learning curve"),
         ("zoo.evaluation.plots.confusion", "task's own report"),
         ("tasks.classify.Classify.report", "task's own report"),

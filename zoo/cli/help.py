@@ -54,7 +54,7 @@ COMMANDS = {
 
 # Headings of the run's own settings. What stands under none of them is about answers.
 HEADINGS = {
-    "What is done": ("mode", "model", "init", "directions", "resume", "out"),
+    "What is done": ("mode", "model", "init", "directions", "folds", "resume", "out"),
     "How it is computed": ("seed", "device", "deterministic", "precision", "threads"),
     "Checks": ("baseline", "strict"),
 }

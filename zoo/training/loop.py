@@ -13,7 +13,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -93,7 +93,7 @@ def epochs(
     valid: tuple[Dataset | InterleavedDataset, Sequence[Row]],
     folder: Path,
     checkpoints: bool = True,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Train as `fit` does, and yield the metrics of each epoch when it is complete.
 
     When the iterator ends or is closed, the task holds the weights of its best epoch so far.

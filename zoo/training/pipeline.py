@@ -98,7 +98,7 @@ def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str,
                 return folder, _finish(run, progress, began)
     except BaseException as error:
         if made and not (made[0] / checkpoint.FILE).exists():
-            _remove_empty(made)
+            remove_empty(made)
         elif isinstance(error, KeyboardInterrupt):  # after the last epoch
             raise Stopped.at(folder) from None
         raise
@@ -150,14 +150,10 @@ def _claim(
     """
     name = settings.out
     if accelerator.is_main_process:
-        if name is None:
-            name = _next_free(settings, made, lock)
-        else:
-            _lock(Path(name), made, lock)
+        name = str(claim(settings, made, lock))
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
         with _withdrawn(made):
-            _check_empty(folder)
             state = folder / STATE
             shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
             state.mkdir()
@@ -165,6 +161,20 @@ def _claim(
             kept = {"settings": settings.model_dump(), "command": command}
             write_text(state / SETTINGS, json.dumps(kept, indent=1))
     accelerator.wait_for_everyone()
+    return folder
+
+
+def claim(settings: Settings, made: list[Path], lock: ExitStack) -> Path:
+    """Create and lock `out`, or the next free folder under runs/, for one process.
+
+    The folders that were created are added to `made`. Raises InputError when the folder is in use,
+    or holds a run or other files of these names.
+    """
+    if settings.out is None:
+        return Path(_next_free(settings, made, lock))
+    folder = Path(settings.out)
+    _lock(folder, made, lock)
+    _check_empty(folder)
     return folder
 
 
@@ -226,7 +236,7 @@ def _withdrawn(made: list[Path]) -> Iterator[None]:
         raise
 
 
-def _remove_empty(made: list[Path]) -> None:
+def remove_empty(made: list[Path]) -> None:
     """Remove those folders that are empty; folders with other files stay."""
     for path in made:
         if path.is_dir() and not any(path.iterdir()):
@@ -254,10 +264,8 @@ def _prepare(
     shutil.rmtree(encoded, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     datasets = {name: encode_rows(task, rows, encoded / name) for name, rows in parts.items()}
-    embedding = task.backbone.embedding
-    loaded = resume or settings.init is not None  # the weights come from a file
-    if settings.train.init_embeddings and embedding is not None and not loaded:
-        embedding_init.initialize(embedding, datasets["train"])
+    if not resume:
+        initialize_embedding(task, datasets["train"], settings)
     sizes = ", ".join(f"{len(dataset):,} {name}" for name, dataset in datasets.items())
     log.info(
         "%s rows; %s; %s parameters; %s on %s",
@@ -268,6 +276,13 @@ def _prepare(
         accelerator.device,
     )
     return Run(settings, command, folder, accelerator, precision, options, splits, task, datasets)
+
+
+def initialize_embedding(task: Task, dataset: Dataset, settings: Settings) -> None:
+    """Start a new embedding from word vectors of the training rows, if the settings ask for it."""
+    embedding = task.backbone.embedding
+    if settings.train.init_embeddings and embedding is not None and settings.init is None:
+        embedding_init.initialize(embedding, dataset)
 
 
 def _kept_processors(folder: Path) -> dict[str, Processor]:
@@ -345,7 +360,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     if run.settings.baseline and task.baseline is not None:
         with _noted("baseline", report):
             rows_read = len(run.datasets["train"])
-            report["baseline"] = _baseline(task, run.splits, rows_read, progress.seconds)
+            report["baseline"] = run_baseline(task, run.splits, rows_read, progress.seconds)
         _save(run, report)
     report["total_seconds"] = round(time.time() - began, 2)
     with _noted("report.json", report):
@@ -419,7 +434,7 @@ def _intervals(
     return intervals(values, answered, wanted, macro_f1, {*of_rows, "accuracy"})
 
 
-def _baseline(task: Task, splits: Splits, rows: int = 0, seconds: float = 0.0) -> dict[str, Any]:
+def run_baseline(task: Task, splits: Splits, rows: int = 0, seconds: float = 0.0) -> dict[str, Any]:
     """Run the baseline on `rows` training rows, in about `seconds` at most; without `rows`, on all.
 
     Raises ValueError when there are too many labels for it.
@@ -478,7 +493,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         with _noted("baseline", report):
             if splits.train.name == splits.test.name:
                 raise ValueError("it learns from training rows: add data.train=FILE")
-            report["baseline"] = _baseline(task, splits)
+            report["baseline"] = run_baseline(task, splits)
     return report
 
 

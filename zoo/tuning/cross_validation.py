@@ -1,0 +1,146 @@
+"""`folds=K`: stratified k-fold cross-validation, with the baseline beside each fold.
+
+The folds are made of the training rows, and of the validation rows where these are held out of the
+training file. Test rows are not read: they stay for the one score at the very end. No model is
+kept, as each fold's model has seen a part of the rows only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.config import Settings
+from zoo.data.corpora import Splits
+from zoo.errors import InputError
+from zoo.files import write_text
+from zoo.training.defaults import from_data
+from zoo.training.loop import Stopped
+from zoo.training.options import options_of
+from zoo.training.pipeline import claim, remove_empty, run_baseline
+from zoo.training.rows import open_rows
+from zoo.tuning import folds, trial
+from zoo.tuning.tables import drawn
+
+log = logging.getLogger("zoo")
+
+FILE = "folds.json"
+OTHERS = 2  # metrics in the table, beside the main one
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold gave."""
+
+    rows: int  # that were scored
+    metrics: dict[str, float]
+    baseline: dict[str, Any]  # empty without one
+    seconds: float
+
+
+def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
+    """Train and score once for each fold; returns the folder and what `folds.json` holds.
+
+    Raises InputError for tasks whose rows cannot be divided, and Stopped when interrupted.
+    """
+    check_alone(settings)
+    options = options_of(settings)
+    kind = options.kind
+    if not kind.text_columns or kind.text_columns == kind.target_columns:
+        raise InputError(
+            f"folds={settings.folds}: {kind.task_name} reads one long series, which has no rows to "
+            "divide: leave it out"
+        )
+    splits = open_rows(settings, kind)
+    splits = Splits(splits.train, splits.valid, folds.unread(splits.test.name))
+    settings, options = from_data(settings, options, splits)
+    made: list[Path] = []
+    done: list[Fold] = []
+    with ExitStack() as lock:
+        lock.callback(remove_empty, made)
+        folder = claim(settings, made, lock)
+        rows = folds.pool(splits, settings)
+        folds.say_rare(rows, kind, settings.folds)
+        log.info("%d rows in %d folds; no test row is read", len(rows), settings.folds)
+        try:
+            parts = folds.stratified(rows, kind, settings.folds, settings.seed)
+            for number, (outside, inside) in enumerate(parts, 1):
+                log.info("fold %d of %d …", number, settings.folds)
+                with trial.quiet():
+                    own = folds.with_valid(outside, inside, splits, settings, kind.input_columns[0])
+                began = time.monotonic()
+                found = trial.train(settings, options, own)
+                metrics = trial.test(found, settings, options, inside)
+                seconds = time.monotonic() - began
+                metric, lower = found.task.metric, found.task.lower_is_better
+                baseline = {}
+                if settings.baseline and kind.baseline is not None:
+                    baseline = _baseline(found, own)
+                done.append(Fold(len(inside), metrics, baseline, round(seconds, 2)))
+                log.info("%s", _line(number, done[-1], metric))
+        except (KeyboardInterrupt, Stopped):
+            raise InputError(
+                f"interrupted after {len(done)} of {settings.folds} folds: start it again"
+            ) from None
+        report = {
+            "task": kind.task_name,
+            "data": settings.data["name"],
+            "command": command,
+            "metric": metric,
+            "lower_is_better": lower,
+            "folds": [vars(fold) for fold in done],
+            "summary": {name: folds.describe(f.metrics[name] for f in done) for name in metrics},
+        }
+        write_text(folder / FILE, json.dumps(report, indent=1) + "\n")
+    log.info("%s", _table(report))
+    log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FILE)
+    return folder, report
+
+
+def check_alone(settings: Settings) -> None:
+    """Raise InputError where several processes would compare trainings."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("folds=…: trains one model after the other in one process, not several")
+
+
+def _baseline(found: trial.Trial, splits: Splits) -> dict[str, Any]:
+    """Return what the baseline reaches on a fold; nothing, with a line, if it fails."""
+    try:
+        with trial.quiet():
+            return run_baseline(found.task, splits, found.rows, found.progress.seconds)
+    except ValueError as error:
+        log.info("no baseline: %s", error)
+        return {}
+
+
+def _line(number: int, fold: Fold, metric: str) -> str:
+    beside = f", baseline {fold.baseline[metric]:.4f}" if metric in fold.baseline else ""
+    return f"fold {number}: {fold.rows} rows, {metric} {fold.metrics[metric]:.4f}{beside}"
+
+
+def _table(report: dict[str, Any]) -> str:
+    """Return the figures of all folds as a table, with mean, standard deviation and range."""
+    done, metric = report["folds"], report["metric"]
+    columns = {metric: [fold["metrics"][metric] for fold in done]}
+    if all(metric in fold["baseline"] for fold in done):
+        columns["baseline"] = [fold["baseline"][metric] for fold in done]
+    others = [name for name in report["summary"] if name != metric][:OTHERS]
+    columns |= {name: [fold["metrics"][name] for fold in done] for name in others}
+    lines = []
+    for number, fold in enumerate(done):
+        figures = [f"{column[number]:.4f}" for column in columns.values()]
+        lines.append([str(number + 1), f"{fold['rows']:,}", *figures, f"{fold['seconds']:.0f}"])
+    spreads = [folds.describe(column) for column in columns.values()]
+    total = sum(fold["seconds"] for fold in done)
+    lines.append(["mean", "", *[f"{each['mean']:.4f}" for each in spreads], f"{total:.0f} in all"])
+    lines.append(["deviation", "", *[f"{each['deviation']:.4f}" for each in spreads], ""])
+    ranges = [f"{each['least']:.3f}–{each['greatest']:.3f}" for each in spreads]
+    lines.append(["range", "", *ranges, ""])
+    title = f"{report['task']} on {report['data']}, {len(done)} folds"
+    return drawn(title, ["fold", "rows", *columns, "seconds"], lines, bold=len(done))
