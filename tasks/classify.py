@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -32,9 +33,13 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
+from zoo.text.ngrams import NgramBatch, NgramVocabulary
 from zoo.text.special_ids import EOS
 
 MOST_LABELS = 100  # labels whose probabilities an answer holds
+MOST_NGRAMS = 100_000  # n-grams of the linear bag
+MOST_NGRAM_WEIGHTS = 4_000_000  # n-grams x labels
+BAG_SCALE = 10.0  # of TF-IDF weights: the bag learns as fast as the LSTM at one learning rate
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
@@ -63,6 +68,8 @@ class ClassifyConfig(TaskConfig):
     """Share of the target probability that is spread over all labels."""
     append_eos: bool = False
     """EOS stands behind the text, as heads on a shared backbone need it."""
+    ngrams: Literal["none", "words", "characters"] = "none"
+    """Wide and deep: a linear bag of n-grams of words or characters joins the LSTM's logits."""
 
 
 class Classify(Task):
@@ -98,6 +105,15 @@ class Classify(Task):
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
         self.dropout = nn.Dropout(self.config.dropout)
         self.head = nn.Linear(backbone.output_size, len(self.labels))
+        self.bag: nn.EmbeddingBag | None = None
+        if self.config.ngrams != "none":
+            if "ngrams" not in self.processors:
+                raise ValueError(f"ngrams={self.config.ngrams} needs the n-grams of the texts")
+            zeros = torch.zeros(len(self._ngrams), len(self.labels))  # draws no random numbers
+            rows, columns = zeros.shape
+            self.bag = nn.EmbeddingBag(rows, columns, mode="sum", _weight=zeros)
+            self.bag_bias = nn.Parameter(torch.zeros(len(self.labels)))
+            self.why += "; a linear bag of n-grams joins it"
         weights = None
         if self.config.class_weights == "balanced":
             if not encoder.counts:
@@ -126,7 +142,17 @@ class Classify(Task):
             labels = sorted(counts)
             encoder = LabelEncoder(labels, [counts[label] for label in labels])
             kept = {**kept, "labels": encoder}
+        assert isinstance(config, ClassifyConfig)
+        if config.ngrams != "none" and "ngrams" not in kept:
+            most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, kept["labels"]))
+            texts = (column(row, "text") for row in rows)
+            known = NgramVocabulary.learn(texts, config.ngrams, max(1, min(MOST_NGRAMS, most)))
+            kept = {**kept, "ngrams": known}
         return super().learn(rows, config, tokenizer, kept)
+
+    @property
+    def _ngrams(self) -> NgramVocabulary:
+        return cast(NgramVocabulary, self.processors["ngrams"])
 
     def encode(self, row: Row) -> Example:
         """Return "inputs", the ids of the text, and "targets", the number of its label.
@@ -137,10 +163,21 @@ class Classify(Task):
         most = self.config.max_length
         end = [EOS] if self.config.append_eos else []
         example: dict[str, Any] = {"inputs": [*ids[:most], *end], "cut": int(len(ids) > most)}
+        if self.bag is not None:
+            example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
         if "label" in row:
             encoder = cast(LabelEncoder, self.processors["labels"])
             example["targets"] = encoder.ids.get(column(row, "label"), IGNORE_INDEX)
         return example
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad the examples; `extras` hold their n-grams, if the model reads them."""
+        batch = super().collate(examples, augment)
+        if self.bag is None:
+            return batch
+        ids = [example["ngrams"] for example in examples]
+        weights = [example["ngram_weights"] for example in examples]
+        return replace(batch, extras={**batch.extras, "ngrams": NgramBatch.collate(ids, weights)})
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
@@ -167,20 +204,40 @@ class Classify(Task):
         """Return logits (batch, labels)."""
         if encoded is None:
             encoded = self._run_backbone(batch)
+        deep = self._deep(encoded)
+        return deep if self.bag is None else (deep + self._wide(batch)) / 2
+
+    def _deep(self, encoded: Encoded) -> Tensor:
+        """Return the logits (batch, labels) of the LSTM."""
         return self.head(self.dropout(self.read(encoded)))
+
+    def _wide(self, batch: Batch) -> Tensor:
+        """Return the logits (batch, labels) of the linear bag of n-grams."""
+        assert self.bag is not None
+        ngrams: NgramBatch = batch.extras["ngrams"]
+        weights = BAG_SCALE * ngrams.weights.to(self.bag.weight.dtype)
+        return self.bag(ngrams.ids, ngrams.offsets, weights) + self.bag_bias
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
         """Return the mean cross entropy of the labels, with class weights and label smoothing."""
         assert batch.targets is not None
-        logits = at_least_float32(self(batch))
-        losses = F.cross_entropy(
+        if self.bag is None:
+            losses = self._losses(self(batch), batch.targets)
+        else:  # each has its own loss: what the bag knows by heart still teaches the LSTM
+            deep = self._losses(self._deep(self._run_backbone(batch)), batch.targets)
+            losses = (deep + self._losses(self._wide(batch), batch.targets)) / 2
+        return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross entropy of each row, with class weights and label smoothing."""
+        logits = at_least_float32(logits)
+        return F.cross_entropy(
             logits,
-            batch.targets,
+            targets,
             None if self.weights is None else self.weights.to(logits.dtype),
             reduction="none",
             label_smoothing=self.config.label_smoothing,
         )
-        return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None

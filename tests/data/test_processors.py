@@ -10,6 +10,7 @@ import pytest
 from zoo.data.processors import PROCESSORS, LabelEncoder, Processor, Scaler, WordCounts
 from zoo.errors import InputError
 from zoo.text.characters import Alphabet
+from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Whitespace
 
 MADE = [
@@ -21,6 +22,7 @@ MADE = [
     Alphabet("abé日"),
     WordCounts({"a": 2, "日本": 1}),
     Scaler([0.1, -1e300], [1 / 3, 5e-324]),
+    NgramVocabulary.learn(["a bé 日本", "日"], "characters", 20),
 ]
 
 
@@ -43,7 +45,9 @@ def test_a_processor_is_read_as_it_was_written(processor, tmp_path):
 
 
 def test_every_kind_has_one_class():
-    assert {*TOKENIZERS} | {"labels", "alphabet", "word_counts", "scaler"} == {*PROCESSORS}
+    assert {*TOKENIZERS} | {"labels", "alphabet", "word_counts", "scaler", "ngrams"} == {
+        *PROCESSORS
+    }
     assert all(PROCESSORS[kind].kind == kind for kind in PROCESSORS)
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import train
+from torch.nn import functional as F
 
 from tasks.classify import Classify, ClassifyConfig
 from zoo.config import TokenizerConfig
@@ -15,7 +17,11 @@ from zoo.data.batch import Batch
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.errors import InputError
+from zoo.export import program
+from zoo.loading import load
 from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
+from zoo.task import predict_rows
+from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import Words
 
 POOLS = ["merged", "mean", "max", "last", "attention"]
@@ -200,3 +206,78 @@ def test_labels_in_any_script_are_drawn_without_a_warning(tmp_path):
     answers = [{"label": label, "probabilities": {label: 1.0}} for label in labels]
     assert task.report(answers, rows, tmp_path)["mistakes"] == []
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def wide(analyzer="words", **options) -> Classify:
+    task = classify(num_layers=1)
+    known = NgramVocabulary.learn(TEXTS, analyzer, 50)
+    processors = {**task.processors, "ngrams": known}
+    made = Classify(task.backbone, processors, ClassifyConfig(ngrams=analyzer, **options)).eval()
+    torch.nn.init.normal_(made.bag.weight)
+    return made
+
+
+@pytest.mark.parametrize("analyzer", ["words", "characters"])
+def test_a_bag_of_n_grams_joins_the_logits_of_the_lstm(analyzer):
+    task = wide(analyzer)
+    made = batch(task)
+    deep = task.head(task.read(task.backbone(made.inputs, made.lengths)))
+    bag = torch.stack(
+        [
+            10.0 * torch.from_numpy(weights) @ task.bag.weight[torch.from_numpy(ids).long()]
+            for ids, weights in map(task.processors["ngrams"].encode, TEXTS)
+        ]
+    )
+    torch.testing.assert_close(task(made), (deep + bag + task.bag_bias) / 2)
+
+
+def test_the_bag_and_the_lstm_have_their_own_losses():
+    task = wide()
+    rows = [Row({"text": text, "label": "abca"[i]}, "here") for i, text in enumerate(TEXTS)]
+    made = task.collate([task.encode(row) for row in rows])
+    deep = F.cross_entropy(
+        task.head(task.read(task.backbone(made.inputs, made.lengths))), made.targets
+    )
+    total = task.training_step(made).loss
+    with torch.no_grad():
+        task.bag.weight.zero_()
+    torch.testing.assert_close(task.training_step(made).loss, (deep + math.log(3)) / 2)
+    assert total != task.training_step(made).loss
+
+
+def test_without_n_grams_nothing_is_added():
+    task = classify()
+    assert {*batch(task).extras} == set()
+    assert not [name for name in task.state_dict() if "bag" in name]
+    with pytest.raises(ValueError, match="needs the n-grams"):
+        classify(ngrams="words")
+
+
+def test_answers_do_not_depend_on_the_batch_and_the_model_comes_back(tmp_path):
+    task = wide()
+    rows = [Row({"text": text}, "here") for text in TEXTS]
+    together = [a["probabilities"]["a"] for a in predict_rows(task, rows)]
+    alone = [next(predict_rows(task, [row]))["probabilities"]["a"] for row in rows]
+    assert alone == pytest.approx(together, abs=1e-6)
+    task.save(tmp_path / "model")
+    again = [a["probabilities"]["a"] for a in predict_rows(load(tmp_path / "model"), rows)]
+    assert again == pytest.approx(together, abs=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_bag_of_n_grams_in_other_dtypes(dtype):
+    task = wide().to(dtype)
+    assert len(task.predict_batch(batch(task))) == len(TEXTS)
+
+
+def test_a_model_with_n_grams_has_an_onnx_backbone_but_no_program(tmp_path):
+    with pytest.raises(InputError, match=r"classify reads more of a text than its ids: ngrams"):
+        program.save(wide(), tmp_path / "task.pt2")
+
+
+@pytest.mark.parametrize("analyzer", ["words", "characters"])
+def test_a_training_with_n_grams(tmp_path, analyzer):
+    report = train(tmp_path / "run", f"task.ngrams={analyzer}")
+    assert report["test"]["accuracy"] >= 0
+    assert "n-grams" in load(tmp_path / "run").why
+    assert (tmp_path / "run" / "ngrams.json").exists()

@@ -5,6 +5,7 @@
     characters                     words <-> character ids    zoo.text.characters.Alphabet
     seen                           word -> its count          WordCounts
     scaler                         features <-> scaled ones   Scaler
+    ngrams                         text -> weighted n-grams   zoo.text.ngrams.NgramVocabulary
 
 A model folder holds each in a file of its own, NAME + `suffix`.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
 from zoo.text.characters import Alphabet
+from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS
 
 CHUNK = 1 << 16  # time steps that a scaler reads at a time
@@ -324,5 +326,5 @@ def _built(cls: Any, path: Path, **parts: Any) -> Any:
 
 PROCESSORS: dict[str, type[Processor]] = {
     **TOKENIZERS,
-    **{cls.kind: cls for cls in (LabelEncoder, Alphabet, WordCounts, Scaler)},
+    **{cls.kind: cls for cls in (LabelEncoder, Alphabet, WordCounts, Scaler, NgramVocabulary)},
 }

@@ -149,7 +149,7 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     """
     path = Path(path)
     if isinstance(model, Task):
-        _check_inputs(model)
+        _check_inputs(model, whole=path.suffix == ".pt2")
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")
@@ -170,15 +170,21 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
     return found
 
 
-def _check_inputs(task: Task) -> None:
-    """Raise InputError for a task whose backbone reads more of a batch than its inputs."""
+def _check_inputs(task: Task, whole: bool) -> None:
+    """Raise InputError for a task whose backbone reads more of a batch than its inputs.
+
+    With `whole` the task must not read more, either.
+    """
     x, lengths = example(task, 1, 1)
     try:
         with torch.no_grad():
-            task._run_backbone(Batch(inputs=x, lengths=lengths).to(task.device))
+            batch = Batch(inputs=x, lengths=lengths).to(task.device)
+            encoded = task._run_backbone(batch)
+            if whole and not isinstance(task, (Generative, Multitask)):
+                task(batch, encoded=encoded)
     except KeyError as missing:  # of Batch.extras
         raise InputError(
-            f"{task.name} reads more of a word than its id: {missing.args[0]}; ids and lengths "
+            f"{task.name} reads more of a text than its ids: {missing.args[0]}; ids and lengths "
             "are not enough for it"
         ) from None
 
