@@ -7,11 +7,13 @@ forward direction ends at the last token, the backward direction at the first. T
 
 The last step of `output` looks right, but is wrong for half of the vector: there the backward
 direction has read only one token. `pool=last` does this, for comparison.
+
+Rows whose label is a list make it a multi-label classifier: the same logits go through a sigmoid
+each, and `LabelSets` decides by a threshold for each label, chosen on validation rows.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +25,10 @@ from torch.nn import functional as F
 
 from zoo.config import TokenizerConfig
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
-from zoo.data.processors import LabelEncoder, Processor
-from zoo.data.readers import Row, column
-from zoo.errors import InputError
+from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, learn_labels
+from zoo.data.readers import Row, column, label_set
 from zoo.evaluation import baselines, metrics, plots
+from zoo.evaluation.label_sets import JOINED, MOST_LABELS, LabelSets
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import at_least_float32
@@ -36,7 +38,6 @@ from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
 from zoo.text.ngrams import NgramBatch, NgramVocabulary
 from zoo.text.special_ids import EOS
 
-MOST_LABELS = 100  # labels whose probabilities an answer holds
 MOST_NGRAMS = 100_000  # n-grams of the linear bag
 MOST_NGRAM_WEIGHTS = 4_000_000  # n-grams x labels
 BAG_SCALE = 10.0  # of TF-IDF weights: the bag learns as fast as the LSTM at one learning rate
@@ -96,9 +97,14 @@ class Classify(Task):
         """
         super().__init__(backbone, processors, config)
         pool = self.config.pool
-        if self.config.class_weights == "balanced":
-            self.metric = "macro_f1"
+        balanced = self.config.class_weights == "balanced"
         encoder = cast(LabelEncoder, self.processors["labels"])
+        self.sets: LabelSets | None = None
+        if isinstance(encoder, LabelSetEncoder):
+            self.sets = LabelSets(encoder, balanced, self.config.label_smoothing)
+            self.metric = "micro_f1"
+        if balanced:
+            self.metric = "macro_f1"
         self.labels = encoder.labels
         self.reads = "h_n" if pool == "merged" else "output"
         self.why = WHY[pool]
@@ -115,7 +121,7 @@ class Classify(Task):
             self.bag_bias = nn.Parameter(torch.zeros(len(self.labels)))
             self.why += "; a linear bag of n-grams joins it"
         weights = None
-        if self.config.class_weights == "balanced":
+        if balanced and self.sets is None:
             if not encoder.counts:
                 raise ValueError("class_weights=balanced needs the counts of the labels")
             counts = torch.tensor(encoder.counts).float()
@@ -131,17 +137,13 @@ class Classify(Task):
         tokenizer: TokenizerConfig,
         kept: Mapping[str, Processor] | None = None,
     ) -> dict[str, Processor]:
-        """Learn the tokenizer and the labels. Raises InputError below two labels."""
+        """Learn the tokenizer and the labels. Raises InputError below two labels.
+
+        Rows with lists of labels make it a multi-label classifier.
+        """
         kept = kept or {}
         if "labels" not in kept:
-            counts = Counter(column(row, "label") for row in rows)
-            if len(counts) < 2:
-                raise InputError(
-                    f"all training rows have the label {[*counts]}: two or more are needed"
-                )
-            labels = sorted(counts)
-            encoder = LabelEncoder(labels, [counts[label] for label in labels])
-            kept = {**kept, "labels": encoder}
+            kept = {**kept, "labels": learn_labels(rows)}
         assert isinstance(config, ClassifyConfig)
         if config.ngrams != "none" and "ngrams" not in kept:
             most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, kept["labels"]))
@@ -158,6 +160,7 @@ class Classify(Task):
         """Return "inputs", the ids of the text, and "targets", the number of its label.
 
         A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
+        Multi-label targets are a list of numbers, of the labels that are known.
         """
         ids = self.tokenizer.encode(column(row, "text"))
         most = self.config.max_length
@@ -165,19 +168,26 @@ class Classify(Task):
         example: dict[str, Any] = {"inputs": [*ids[:most], *end], "cut": int(len(ids) > most)}
         if self.bag is not None:
             example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
-        if "label" in row:
-            encoder = cast(LabelEncoder, self.processors["labels"])
+        encoder = cast(LabelEncoder, self.processors["labels"])
+        if "label" in row and self.sets is not None:
+            known = [encoder.ids[label] for label in label_set(row) if label in encoder.ids]
+            example["targets"] = known
+        elif "label" in row:
             example["targets"] = encoder.ids.get(column(row, "label"), IGNORE_INDEX)
         return example
 
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
-        """Pad the examples; `extras` hold their n-grams, if the model reads them."""
+        """Pad the examples; `extras` hold their n-grams and the numbers of several labels."""
         batch = super().collate(examples, augment)
-        if self.bag is None:
-            return batch
-        ids = [example["ngrams"] for example in examples]
-        weights = [example["ngram_weights"] for example in examples]
-        return replace(batch, extras={**batch.extras, "ngrams": NgramBatch.collate(ids, weights)})
+        extras = dict(batch.extras)
+        if self.bag is not None:
+            ids = [example["ngrams"] for example in examples]
+            weights = [example["ngram_weights"] for example in examples]
+            extras["ngrams"] = NgramBatch.collate(ids, weights)
+        targets = batch.targets
+        if self.sets is not None and targets is not None:  # they are of no single step
+            extras["label_ids"], targets = targets, None
+        return replace(batch, targets=targets, extras=extras)
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
@@ -219,21 +229,26 @@ class Classify(Task):
         return self.bag(ngrams.ids, ngrams.offsets, weights) + self.bag_bias
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
-        """Return the mean cross entropy of the labels, with class weights and label smoothing."""
-        assert batch.targets is not None
+        """Return the mean cross entropy of the labels, with class weights and label smoothing.
+
+        Of multi-label rows it is the binary one, over all labels.
+        """
         if self.bag is None:
-            losses = self._losses(self(batch), batch.targets)
+            losses = self._losses(self(batch), batch)
         else:  # each has its own loss: what the bag knows by heart still teaches the LSTM
-            deep = self._losses(self._deep(self._run_backbone(batch)), batch.targets)
-            losses = (deep + self._losses(self._wide(batch), batch.targets)) / 2
+            deep = self._losses(self._deep(self._run_backbone(batch)), batch)
+            losses = (deep + self._losses(self._wide(batch), batch)) / 2
         return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
 
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the cross entropy of each row, with class weights and label smoothing."""
         logits = at_least_float32(logits)
+        if self.sets is not None:
+            return self.sets.losses(logits, batch.extras["label_ids"])
+        assert batch.targets is not None
         return F.cross_entropy(
             logits,
-            targets,
+            batch.targets,
             None if self.weights is None else self.weights.to(logits.dtype),
             reduction="none",
             label_smoothing=self.config.label_smoothing,
@@ -245,9 +260,11 @@ class Classify(Task):
         """Return {"label": the most probable one, "probabilities": of the labels} per row.
 
         Of more than MOST_LABELS labels only the most probable ones are returned; with targets also
-        "nats", the loss of the row.
+        "nats", the loss of the row. Multi-label answers are those of `LabelSets.answers`.
         """
         logits = at_least_float32(self(batch, encoded=encoded))
+        if self.sets is not None:
+            return self.sets.answers(logits, batch.extras.get("label_ids"))
         if len(self.labels) > MOST_LABELS:
             return self._most_probable(logits, batch.targets)
         found = logits.softmax(-1)  # (batch, labels)
@@ -278,8 +295,11 @@ class Classify(Task):
     ) -> dict[str, float]:
         """Accuracy, macro F1 and mean negative log-likelihood ("loss", in nats).
 
-        The loss is over the rows whose labels occur in training.
+        The loss is over the rows whose labels occur in training. Multi-label rows have micro and
+        macro F1, exact match and loss.
         """
+        if self.sets is not None:
+            return self.sets.compute_metrics(answers, rows)
         from sklearn.metrics import accuracy_score, f1_score, log_loss
 
         truth = [column(row, "label") for row in rows]
@@ -300,20 +320,31 @@ class Classify(Task):
             "loss": loss,
         }
 
+    def _calibrate(
+        self, answers: list[dict[str, Any]], rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """Choose the thresholds of a multi-label classifier on validation rows."""
+        return answers if self.sets is None else self.sets.calibrate(answers, rows)
+
     def format(self, answer: dict[str, Any]) -> str:
-        return answer["label"]
+        return answer["label"] if self.sets is None else JOINED.join(answer["labels"])
 
     def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
-        """Return the labels of texts, or with `probabilities` a {label: probability} of each."""
+        """Return the labels of texts, or with `probabilities` a {label: probability} of each.
+
+        A multi-label classifier returns a list of labels for each text.
+        """
         if not probabilities:
             return super().predict(inputs)
         return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
 
-    def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> str:
-        return answer["label"]
+    def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> Any:
+        return answer["label"] if self.sets is None else answer["labels"]
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw confusion.png; return its counts, scores per label, and the surest mistakes."""
+        if self.sets is not None:
+            return self.sets.report(answers, rows)
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
         labels = [*self.labels, *sorted({*truth} - {*self.labels})]

@@ -175,7 +175,7 @@ class Settings(BaseModel):
     top: Count = 1
     """Labels of a classifier's answer, the most probable ones."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Least probability of a classifier's label; below it the answer is `unsure`."""
+    """Least probability of a classifier's label; below it the answer is `unsure`, or has no label."""
     tokens: Literal["words", "whitespace"] = "words"
     """How a tagger splits plain text into words."""
     format: Literal["label", "json", "conll", "colour"] = "label"

@@ -182,6 +182,15 @@ class Multitask(Task):
         losses = [metrics[f"{name}.loss"] for name, _ in self.each()]
         return metrics | {"loss": sum(losses) / len(losses)}
 
+    def _calibrate(self, answers: list[Any], rows: Sequence[Row]) -> list[Any]:
+        found = [*answers]
+        for name, head in self.each():
+            places = [i for i, (whose, _) in enumerate(answers) if whose == name]
+            own = head._calibrate([answers[i][1] for i in places], [rows[i] for i in places])
+            for place, answer in zip(places, own, strict=True):
+                found[place] = name, answer
+        return found
+
     def format(self, answer: Any) -> str:
         name, own = answer
         return f"{name}: {self.heads[name].format(own)}"  # type: ignore[operator]

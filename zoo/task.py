@@ -306,6 +306,10 @@ class Task(nn.Module, ABC):
         """Return what `predict` shows of an answer; `config` is that of generated ones."""
         return answer
 
+    def _calibrate(self, answers: list[Any], rows: Sequence[Row]) -> list[Any]:
+        """Learn on validation rows how answers are decided; return them decided so."""
+        return answers
+
     def _complete(self, answer: Any, row: Row) -> Any:
         """Return the answer to a row with what is known of the row alone."""
         return answer

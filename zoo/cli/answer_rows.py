@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.data.corpora.files import renamed
+from zoo.data.processors import LabelSetEncoder
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
+from zoo.evaluation.label_sets import JOINED, decide
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task
 
@@ -56,10 +59,20 @@ class AnswerColumns:
     """The columns of an answer: their names, and their values for each answer."""
 
     def __init__(
-        self, task: Task, top: int, threshold: float, generation: GenerationConfig | None
+        self,
+        task: Task,
+        top: int,
+        threshold: float,
+        generation: GenerationConfig | None,
+        separator: str | None = None,
     ) -> None:
-        """`top` is the number of labels of a classifier, `threshold` the least probability."""
+        """`top` is the number of labels of a classifier, `threshold` the least probability.
+
+        `separator` stands between several labels of a text where they are one cell or line.
+        """
         self.task = task
+        self.several = isinstance(task.processors.get("labels"), LabelSetEncoder)
+        self.separator = separator or JOINED
         self.top = top
         self.threshold = threshold
         self.texts = generation.n_best if generation is not None else 0
@@ -82,22 +95,38 @@ class AnswerColumns:
             found = [answer["labels"]]
         elif self.texts and isinstance(self.task, Generative):
             found = [hypothesis["text"] for hypothesis in answer["n_best"]]
+        elif self.several and self.top == 1:
+            labels = self.labels(answer)
+            found = [labels, [round(answer["probabilities"][label], 6) for label in labels]]
         elif isinstance(answer, Mapping) and "probabilities" in answer:
             found = [part for pair in self.best(answer) for part in pair]
         else:
             found = [self.task.format(answer)]
         return [*found, *[None] * (len(self.names) - len(found))]
 
+    def labels(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return the labels of a multi-label answer: by the model's thresholds, or by the given one."""
+        if not self.threshold:
+            return list(answer["labels"])
+        return decide(answer["probabilities"], defaultdict(lambda: self.threshold))
+
     def best(self, answer: Mapping[str, Any]) -> list[tuple[str, float]]:
-        """Return the `top` most probable labels; the first is UNSURE below the threshold."""
+        """Return the `top` most probable labels; the first is UNSURE below the threshold.
+
+        Of a multi-label answer those below the threshold are left out.
+        """
         shares = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[: self.top]
         found = [(str(label), round(share, 6)) for label, share in shares]
+        if self.several:
+            return [pair for pair in found if pair[1] >= self.threshold]
         if found[0][1] < self.threshold:
             found[0] = (UNSURE, found[0][1])
         return found
 
     def line(self, answer: Mapping[str, Any]) -> str:
         """Return the best labels on one line; of several each with its probability."""
+        if self.several and self.top == 1:
+            return self.separator.join(self.labels(answer))
         found = self.best(answer)
         if self.top == 1:
             return found[0][0]
@@ -112,8 +141,9 @@ def _numbered(names: Sequence[str], count: int) -> list[str]:
 class RowFormat:
     """Turns rows and their answers into lines of one file format."""
 
-    def __init__(self, form: str, names: Sequence[str]) -> None:
-        """`names` are the columns of the answers."""
+    def __init__(self, form: str, names: Sequence[str], separator: str = " ") -> None:
+        """`names` are the columns of the answers; `separator` stands between their items."""
+        self.separator = separator
         self.form = form
         self.names = [*names]
         self.header: list[str] = []
@@ -136,7 +166,11 @@ class RowFormat:
             return _column_lines(row, values[0])
         if more := [name for name in row if name not in self.header]:
             raise RowError(row.source, f"a column {more[0]!r} is new: write a .jsonl file")
-        return start + self._cells([*(row.get(name) for name in self.header), *values])
+        joined = (
+            self.separator.join(map(str, value)) if isinstance(value, list) else value
+            for value in values
+        )
+        return start + self._cells([*(row.get(name) for name in self.header), *joined])
 
     def _begin(self, row: Row) -> None:
         """Take the columns of the first row; an answer's column of the same name is renamed."""

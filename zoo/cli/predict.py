@@ -66,8 +66,9 @@ def predict(
     else:
         source = _chunks(readers.read(settings.input))
     precision = find_precision(settings.precision, task.device)
-    columns = AnswerColumns(task, settings.top, settings.threshold, generation)
-    rows = RowFormat(form, columns.names)
+    separator = settings.data.get("separator")
+    columns = AnswerColumns(task, settings.top, settings.threshold, generation, separator)
+    rows = RowFormat(form, columns.names, columns.separator if columns.several else " ")
     exact = form == "conll" and settings.input.lower().removesuffix(".gz").endswith(".conllu")
     cut = Cut()
     number = 0
@@ -177,7 +178,7 @@ def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:
     if answer is None:
         return ""
     if form == "label":
-        chosen = columns.top > 1 or columns.threshold > 0
+        chosen = columns.top > 1 or columns.threshold > 0 or columns.several
         text = columns.line(answer) if chosen else task.format(answer)
         return " ".join(text.splitlines())  # one line an answer, whatever a label holds
     words = answer["words"]
@@ -191,6 +192,9 @@ def _shown(task: Task, answer: Any, columns: AnswerColumns) -> Any:
     """Return what format=json shows of an answer."""
     if answer is None:
         return None
+    if columns.several:
+        shown = dict(columns.best(answer)) if columns.top > 1 else answer["probabilities"]
+        return {"labels": columns.labels(answer), "probabilities": shown}
     if columns.top > 1 or columns.threshold > 0:
         best = columns.best(answer)
         shown = dict(best) if columns.top > 1 else answer["probabilities"]

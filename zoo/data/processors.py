@@ -1,7 +1,7 @@
 """Processors: what a task learns from its training rows to turn values into numbers and back.
 
     tokenizer, target_tokenizer    text <-> ids               zoo.text.tokenizers
-    labels                         label <-> its number       LabelEncoder
+    labels                         label <-> its number       LabelEncoder, LabelSetEncoder
     characters                     words <-> character ids    zoo.text.characters.Alphabet
     seen                           word -> its count          WordCounts
     scaler                         features <-> scaled ones   Scaler
@@ -13,6 +13,7 @@ A model folder holds each in a file of its own, NAME + `suffix`.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,14 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from zoo.data.readers import Row, label_set
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
 from zoo.text.characters import Alphabet
 from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS
+
+log = logging.getLogger("zoo")
 
 CHUNK = 1 << 16  # time steps that a scaler reads at a time
 
@@ -125,6 +129,71 @@ def _checked_pair(pair: Any, known: set[str]) -> tuple[str, str]:
         if not isinstance(label, str) or label not in known:
             raise ValueError(f"exceptions: {label!r} is no label")
     return before, after
+
+
+class LabelSetEncoder(LabelEncoder):
+    """Maps labels to numbers where a row has any number of them: multi-label classification.
+
+    `counts` are the training rows that have each label, `rows` all training rows.
+    """
+
+    kind: ClassVar[str] = "label_sets"
+
+    def __init__(self, labels: Sequence[str], counts: Sequence[int], rows: int) -> None:
+        """Raises ValueError for labels that are not distinct, and for counts that do not fit."""
+        super().__init__(labels, counts)
+        if not _is_count(rows) or rows < max(counts):
+            raise ValueError(f"rows: {rows!r} are no number of rows that have these labels")
+        self.rows = rows
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Load the labels from a file: an object of its three parts. Raises InputError."""
+        parts = read_json(path)
+        if not isinstance(parts, dict) or {*parts} != {"labels", "counts", "rows"}:
+            raise InputError(f"{path}: not an object of labels, counts and rows")
+        return _built(cls, path, **parts)
+
+    def save(self, path: Path) -> None:
+        """Write the labels to a file."""
+        parts = {"labels": self.labels, "counts": self.counts, "rows": self.rows}
+        write_text(path, json.dumps(parts, ensure_ascii=False, indent=1) + "\n")
+
+
+def learn_labels(rows: Iterable[Row]) -> LabelEncoder:
+    """Learn the labels of texts. Raises InputError where there is nothing to tell apart.
+
+    A list in any row makes it multi-label data; a plain label beside lists is a list of one.
+    """
+    counts: Counter[str] = Counter()
+    number = lists = bare = 0
+    for row in rows:
+        own = label_set(row)
+        number += 1
+        lists += isinstance(row["label"], (list, tuple))
+        bare += not own
+        counts.update(own)
+    labels = sorted(counts)
+    own_counts = [counts[label] for label in labels]
+    if not lists:
+        if len(labels) < 2:
+            raise InputError(f"all training rows have the label {labels}: two or more are needed")
+        return LabelEncoder(labels, own_counts)
+    if not labels:
+        raise InputError("no training row has a label")
+    if all(count == number for count in own_counts):
+        raise InputError(f"all training rows have the labels {labels}: there is nothing to decide")
+    log.info(
+        "multi-label: %s labels, %.2f a row, %s of %s rows have none",
+        f"{len(labels):,}",
+        counts.total() / number,
+        f"{bare:,}",
+        f"{number:,}",
+    )
+    if lists < number:
+        plain = number - lists
+        log.info("%s of %s rows have a plain label: it is read as a list of one", plain, number)
+    return LabelSetEncoder(labels, own_counts, number)
 
 
 class WordCounts:
@@ -326,5 +395,6 @@ def _built(cls: Any, path: Path, **parts: Any) -> Any:
 
 PROCESSORS: dict[str, type[Processor]] = {
     **TOKENIZERS,
-    **{cls.kind: cls for cls in (LabelEncoder, Alphabet, WordCounts, Scaler, NgramVocabulary)},
+    **{cls.kind: cls for cls in (LabelEncoder, LabelSetEncoder, Alphabet, WordCounts, Scaler)},
+    NgramVocabulary.kind: NgramVocabulary,
 }

@@ -68,6 +68,24 @@ def column(row: Row, name: str) -> str:
     return str(row[name])
 
 
+def label_set(row: Row, name: str = "label") -> list[str]:
+    """Return the distinct labels of a row: those of a list, or its only one.
+
+    Raises RowError for an item of the list that is no label.
+    """
+    value = row.get(name)
+    if not isinstance(value, (list, tuple)):
+        return [column(row, name)]
+    for item in value:
+        plain = isinstance(item, (str, int, float)) and item == item
+        if not plain or not str(item).strip():
+            named = row.names.get(name, name)
+            raise RowError(
+                row.source, f"column {named!r} has the label {item!r}: fill it, or leave it out"
+            )
+    return [*dict.fromkeys(str(item).strip() for item in value)]
+
+
 def is_empty(value: Any) -> bool:
     """Return whether a value is white text, or a list or array without items."""
     if isinstance(value, str):

@@ -18,7 +18,7 @@ from typing import Any
 from zoo.config import SHAPE, Settings, TrainConfig
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits
-from zoo.data.readers import Row
+from zoo.data.readers import Row, label_set
 from zoo.task import Task
 from zoo.text import bio
 from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
@@ -150,7 +150,7 @@ def _texts(row: Row, kind: type[Task]) -> Iterator[str]:
 
 def _labels(row: Row, kind: type[Task]) -> list[str]:
     if kind.target_columns == ("label",):
-        return [str(row["label"])]
+        return label_set(row)
     return labelled_words.labels(row) if kind.target_columns == ("labels",) else []
 
 

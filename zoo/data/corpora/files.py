@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ Reader = Callable[[Path, str | None, Say | None], Iterator[Row]]
 
 log = logging.getLogger("zoo")
 
+PRINTED = re.compile(r"""\[\s*(['"]).*\1\s*,?\s*\]""")  # a list of texts as Python prints it
+
 
 def files(
     train: str,
@@ -31,18 +34,20 @@ def files(
     column: str = "labels",
     by: str = "text",
     encoding: str | None = None,
+    separator: str | None = None,
 ) -> Splits:
     """Open local files in any format of `zoo.data.readers`.
 
-    `text` to `column` name the columns of the files. Missing splits are held out by column `by`.
-    Raises InputError for a file that does not exist.
+    `text` to `column` name the columns of the files. `separator` stands between several labels of a
+    text. Missing splits are held out by column `by`. Raises InputError for a file that does not
+    exist.
     """
     check_encoding(encoding)
     names = named(text, label, source, target, words, column)
-    parts = {"train": _file(train, names, encoding)}
+    parts = {"train": _file(train, names, encoding, separator)}
     for part, path in (("valid", valid), ("test", test)):
         if path is not None:
-            parts[part] = _file(path, names, encoding)
+            parts[part] = _file(path, names, encoding, separator)
     return complete(parts, by)
 
 
@@ -161,24 +166,30 @@ def named(
     }
 
 
-def _file(path: str, names: dict[str, str], encoding: str | None) -> Rows:
+def _file(
+    path: str, names: dict[str, str], encoding: str | None, separator: str | None = None
+) -> Rows:
     """Open a file with its columns renamed. Raises InputError if it is missing."""
     readers.check_name(Path(path))
     if not Path(path).exists():
         raise InputError(f"{path}: No such file or directory")
     say = Once()
     read = partial(readers.read, path, encoding, say)
-    return Rows(partial(renamed, read, names, say), str(path))
+    return Rows(partial(renamed, read, names, say, separator), str(path))
 
 
 def renamed(
-    read: Callable[[], Iterator[Row]], names: dict[str, str], say: Say | None = None
+    read: Callable[[], Iterator[Row]],
+    names: dict[str, str],
+    say: Say | None = None,
+    separator: str | None = None,
 ) -> Iterator[Row]:
     """Yield the rows with their columns renamed; `names` maps new name -> column.
 
     `translation.en` is the entry `en` of the column `translation`. Other columns are kept. Blanks
-    around a label are left out, and `say` is called with a line about the first. Raises RowError
-    for a missing column, unless `names` maps its name to itself.
+    around a label are left out, and `say` is called with a line about the first. Several labels of
+    a text are a list, or have `separator` between them. Raises RowError for a missing column,
+    unless `names` maps its name to itself.
     """
     is_first = True
     for row in read():
@@ -198,7 +209,34 @@ def renamed(
                 say(f"{row.source}: blanks around labels, such as {label!r}, are left out")
             is_first = False
         rest = {name: value for name, value in row.items() if name not in names.values()}
-        yield Row(rest | chosen, row.source, names)
+        shown = names
+        if "label" in names and "words" not in chosen:
+            shown = _with_label_list(chosen, row.source, names, separator)
+        yield Row(rest | chosen, row.source, shown)
+
+
+def _with_label_list(
+    chosen: dict[str, Any], source: str, names: dict[str, str], separator: str | None
+) -> dict[str, str]:
+    """Make the labels of a text a list where they are several; return the names of the columns.
+
+    A column "labels" is read where there is no "label". Raises RowError for a list that was printed.
+    """
+    labels = chosen.get("labels")
+    several = isinstance(labels, (list, tuple)) or (separator and isinstance(labels, str))
+    if "label" not in chosen and several:
+        chosen["label"] = chosen.pop("labels")
+        names = {**names, "label": names.get("labels", "labels")}
+    label = chosen.get("label")
+    if not isinstance(label, str):
+        return names
+    if separator:
+        parts = (part.strip() for part in label.split(separator))
+        chosen["label"] = [part for part in parts if part]
+    elif PRINTED.fullmatch(label):
+        cure = 'write {"label": ["a", "b"]} in a .jsonl file, or a|b with data.separator=|'
+        raise RowError(source, f"label {label!r} is a printed list: {cure}")
+    return names
 
 
 def _lookup(row: Row, name: str) -> tuple[Any] | None:

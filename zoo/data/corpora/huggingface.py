@@ -26,6 +26,7 @@ def hub(
     words: str = "words",
     column: str = "labels",
     by: str = "text",
+    separator: str | None = None,
 ) -> Splits:
     """Open a data set of the Hugging Face hub, or a local folder that `datasets` can load.
 
@@ -51,7 +52,7 @@ def hub(
             raise InputError(f"data.id={id}: {' '.join(str(error).split())[:300]}") from None
         place = f"{id}:{split}"
         read = partial(_hub_rows, loaded, place)
-        parts[part] = Rows(partial(renamed, read, names, Once()), place)
+        parts[part] = Rows(partial(renamed, read, names, Once(), separator), place)
     return complete(parts, by)
 
 

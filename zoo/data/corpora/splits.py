@@ -12,14 +12,16 @@ import json
 import logging
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
-from zoo.data.readers import Row, Rows
+from zoo.data.corpora.stratify import stratify
+from zoo.data.readers import Row, Rows, label_set
 from zoo.errors import InputError
 
 log = logging.getLogger("zoo")
@@ -101,15 +103,24 @@ def _hold_out(source: Rows, missing: list[str], by: str) -> dict[int, str]:
     """
     hashes, labels = array("Q"), array("Q")
     numbers: dict[str, int] = {}  # label -> its number
+    sets: dict[int, list[str]] = {}  # hash -> the labels of a row that may have several
     for row in source:
         if by in row and not str(row[by] or "").strip():
             continue
         label = str(row.get("label", "")) if by == "text" else ""
+        if by == "text" and isinstance(row.get("label"), (list, tuple)):
+            sets.setdefault(_hash(row, by), label_set(row))
+            label = ""
         hashes.append(_hash(row, by))
         labels.append(numbers.setdefault(label, len(numbers)))
     codes, first = np.unique(np.frombuffer(hashes, np.uint64), return_index=True)
     if len(codes) < TENTH:
         return {}
+    if sets:
+        single = {number: [label] if label else [] for label, number in numbers.items()}
+        own = np.frombuffer(labels, np.uint64)[first].tolist()
+        found = [sets.get(code, single[n]) for code, n in zip(codes.tolist(), own, strict=True)]
+        return _hold_out_sets(source.name, codes.tolist(), found, missing)
     names = sorted(numbers)  # by name: the order of the rows does not matter
     rank = np.empty(len(names), np.int64)
     rank[[numbers[name] for name in names]] = np.arange(len(names))
@@ -120,12 +131,30 @@ def _hold_out(source: Rows, missing: list[str], by: str) -> dict[int, str]:
         _log_rare(source.name, {names[i]: int(counts[i]) for i in np.flatnonzero(rare)})
         codes, own = codes[~rare[own]], own[~rare[own]]
     places = np.lexsort((codes, own))  # by label, then by hash
-    found: dict[int, str] = {}
+    held: dict[int, str] = {}
     for number, part in enumerate(missing):
         start = number * TENTH // len(missing)
         chosen = np.sort(codes[places[start::TENTH]])[:MOST_HELD_OUT]
-        found |= dict.fromkeys(chosen.tolist(), part)
-    return found
+        held |= dict.fromkeys(chosen.tolist(), part)
+    return held
+
+
+def _hold_out_sets(
+    name: str, codes: list[int], labels: list[list[str]], missing: list[str]
+) -> dict[int, str]:
+    """Return the split of each hash that is held out, of inputs with any number of labels.
+
+    An input with a label that has too few inputs for all splits stays in training.
+    """
+    counts = Counter(chain.from_iterable(labels))
+    rare = {label: counts[label] for label in sorted(counts) if counts[label] <= len(missing)}
+    _log_rare(name, rare)
+    kept = [i for i, own in enumerate(labels) if rare.keys().isdisjoint(own)]
+    numbers = {label: number for number, label in enumerate(sorted(counts))}
+    share = min(1 / TENTH, MOST_HELD_OUT / max(1, len(kept)))
+    shares = [1 - share * len(missing), *[share] * len(missing)]
+    parts = stratify([[numbers[label] for label in labels[i]] for i in kept], shares).tolist()
+    return {codes[i]: missing[part - 1] for i, part in zip(kept, parts, strict=True) if part}
 
 
 def _log_rare(name: str, rare: dict[str, int]) -> None:
