@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo.config import check, compose
 from zoo.data import labelled_words
 from zoo.data.batch import Batch, Example
+from zoo.data.corpora import in_memory
 from zoo.data.dataset import ExampleList
 from zoo.data.interleave import InterleavedDataset
 from zoo.data.processors import Processor
@@ -204,10 +205,10 @@ class Multitask(Task):
         evaluation = EvaluationConfig()
         if self.training:
             self.eval()
-        stream = iter([texts] if isinstance(texts, str) else texts)
+        stream = in_memory.inputs(texts, ("text",))
         found: dict[str, list[Any]] = {name: [] for name, _ in self.each()}
         while chunk := list(islice(stream, evaluation.batch_rows)):
-            rows = [Row({"text": self.plain(text, splitter)}, "text") for text in chunk]
+            rows = [Row({"text": self.plain(column(r, "text"), splitter)}, r.source) for r in chunk]
             passes: Passes = {}
             for name, head in self.each():
                 inputs = [input_row(head, row, splitter) for row in rows]
@@ -237,7 +238,7 @@ class Multitask(Task):
             passes[key] = self._run_backbone(batch)
         return passes[key]
 
-    def fit(
+    def fit(  # type: ignore[override]  # of heads that exist, each with rows of its own
         self, rows: Mapping[str, tuple[Sequence[Row], Sequence[Row]]], *settings: str
     ) -> list[dict[str, Any]]:
         """Train all heads in turns; returns the losses and metrics of each epoch.

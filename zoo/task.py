@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
 from zoo.data import labelled_words
 from zoo.data.batch import Batch, Example
+from zoo.data.corpora import in_memory
 from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
@@ -50,6 +52,7 @@ class Baseline(Protocol):
 GREEDY = GenerationConfig(beam_size=1)  # generation while epochs are compared
 CHUNK_BATCHES = 4  # batches of rows that `predict_rows` encodes at a time
 TOKENIZER_NAMES = "tokenizer", "target_tokenizer"
+TRAINER = "zoo.training.python.fit"  # by name: training stands above the tasks
 
 
 @checked_dataclass
@@ -242,6 +245,24 @@ class Task(nn.Module, ABC):
         )
 
     @classmethod
+    def fit(cls, *rows: Any, valid: Any = None, test: Any = None, **settings: Any) -> Self:
+        """Train a new model on rows in memory; return the best epoch's, with its figures.
+
+            model = Classify.fit(texts, labels, train={"epochs": 3}, seed=1)
+            model.metadata["test"]["accuracy"]
+
+        `rows` are a list for each of `training_columns`, or one table: a dict of columns, a frame
+        of pandas or Polars, or a list of rows, which are dicts or tuples. `valid` and `test` are
+        such tables, or a tuple of lists; without them a tenth of the rows is held out for each.
+        `settings` are those of the command line: `out="DIR"` keeps the run folder, otherwise
+        nothing stays on the disk; `{"train.epochs": 3}` is `train={"epochs": 3}`;
+        `data={"text": "body"}` names a column. What is not given follows from the rows. The log is
+        shown in a notebook and on a terminal, unless a program has set up logging. Raises
+        InputError with the place of a wrong value, `rows[3]: …`, or with the name of a setting.
+        """
+        return cast(Self, import_module(TRAINER).fit(cls, rows, valid, test, settings))
+
+    @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
         """Load a model folder, or a shipped model by name.
 
@@ -432,10 +453,8 @@ def _input(row: Row, name: str) -> Any:
 
 
 def input_rows(task: Task, inputs: Any, splitter: str = "words") -> Iterator[Row]:
-    """Yield the input rows of one text or row, or of several."""
-    several = [inputs] if isinstance(inputs, (str, Mapping)) else inputs
-    for number, one in enumerate(several, 1):
-        row = Row({"text": one} if isinstance(one, str) else dict(one), f"input {number}")
+    """Yield the input rows of one text or row, or of several: see `in_memory.inputs`."""
+    for row in in_memory.inputs(inputs, task.input_columns):
         yield input_row(task, row, splitter)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from zoo.config import SHAPE, Settings, TrainConfig
 from zoo.data import labelled_words
-from zoo.data.corpora import Splits
+from zoo.data.corpora import Splits, in_memory
 from zoo.data.readers import Row, label_set
 from zoo.task import Task
 from zoo.text import bio
@@ -26,7 +26,14 @@ from zoo.training.options import Options, options_of
 
 log = logging.getLogger("zoo")
 
-OWN = "files", "columns", "parallel", "text", "hub"  # the corpora that are a user's own data
+OWN = (
+    "files",
+    "columns",
+    "parallel",
+    "text",
+    "hub",
+    in_memory.NAME,
+)  # the corpora that are a user's own data
 MOST_ROWS = 20_000  # rows that are looked at
 
 LONG = 250  # characters of a text without blanks from which pieces are read instead

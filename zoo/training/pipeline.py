@@ -69,10 +69,13 @@ class Run:
     datasets: dict[str, Dataset]
 
 
-def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str, Any]]:
+def run(
+    settings: Settings, command: str, began: float, corpus: Splits | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Train, test, and write the run folder; returns the folder and the report.
 
-    `command` goes into the model card; `began` is time.time() at the start. If the run fails before
+    `command` goes into the model card; `began` is time.time() at the start. `corpus` holds the rows
+    of a training from Python; without it they are those of `data`. If the run fails before
     its first checkpoint, everything that it wrote is removed. Raises InputError, Stopped when
     interrupted, and NotFinite when the loss is NaN or infinite.
     """
@@ -82,7 +85,7 @@ def run(settings: Settings, command: str, began: float) -> tuple[Path, dict[str,
         settings, command = _resumed(folder)
     accelerator, precision = set_up_process(settings)
     options = options_of(settings)
-    splits = open_rows(settings, options.kind)  # before anything is written
+    splits = open_rows(settings, options.kind, corpus)  # before anything is written
     settings, options = from_data(settings, options, splits)
     made: list[Path] = []
     try:
@@ -112,15 +115,24 @@ def train(*settings: str) -> tuple[Task, dict[str, Any]]:
 
     Without `out=DIR` nothing stays on the disk. Raises InputError for invalid settings.
     """
+    given = resolve(settings)
+    checked = check(compose([*given, "mode=train"]))
+    check_together(checked, [*settings])
+    log.info("recipes: %s", ", ".join(recipes(given)) or "none")
+    return train_and_load(checked, shlex.join(["python", "-m", "zoo.run", *settings]))
+
+
+def train_and_load(
+    settings: Settings, command: str, corpus: Splits | None = None
+) -> tuple[Task, dict[str, Any]]:
+    """Run a training as `run` does; returns the best epoch's model and the report.
+
+    Without `out` nothing stays on the disk.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        given = resolve(settings)
-        checked = check(compose([*given, "mode=train"]))
-        check_together(checked, [*settings])
-        log.info("recipes: %s", ", ".join(recipes(given)) or "none")
-        if checked.out is None:
-            checked = checked.model_copy(update={"out": str(Path(folder) / "run")})
-        command = shlex.join(["python", "-m", "zoo.run", *settings])
-        place, report = run(checked, command, time.time())
+        if settings.out is None:
+            settings = settings.model_copy(update={"out": str(Path(folder) / "run")})
+        place, report = run(settings, command, time.time(), corpus)
         return load(place), report
 
 

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
+from zoo.training.python.notebook import NotebookBar
+
 LONGEST_SILENCE = 8.0  # seconds without a line, until a line says what is being done
 BESIDE_THE_BAR = 64  # columns of what stands beside the bar
 TENSORBOARD = "tensorboard"  # folder of the events, in the folder of the run
@@ -39,7 +41,7 @@ class Progress:
 
 
 class Bar:
-    """One progress bar for all epochs. It draws nothing when the output is not a terminal.
+    """One progress bar for all epochs, on a terminal or in a notebook that shows the log.
 
     Lines that are logged while it is drawn stand above it. With `events` each epoch is also
     written into that folder for TensorBoard.
@@ -66,6 +68,7 @@ class Bar:
             transient=True,
             disable=not (main and sys.stdout.isatty()),
         )
+        self.cell = NotebookBar() if main else None
         self.moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
         self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
 
@@ -86,6 +89,8 @@ class Bar:
             handler.setStream(stream)
         self.moved.clear()
         self.bar.stop()
+        if self.cell is not None:
+            self.cell.close()
 
     @property
     def drawn(self) -> bool:
@@ -110,6 +115,9 @@ class Bar:
             loss=progress.loss / max(progress.size, 1),
             speed=progress.tokens / max(progress.seconds, 1e-9) / 1000,
         )
+        if self.cell is not None:
+            share = self.bar.tasks[0].completed / max(self.bar.tasks[0].total or 0, 1)
+            self.cell.update(share, str(self))
 
     def epoch(self, entry: dict[str, Any], metric: str, best: bool) -> None:
         """Log one line after an epoch, and write its events."""

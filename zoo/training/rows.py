@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.config import Settings
 from zoo.data import labelled_words
-from zoo.data.corpora import Splits, open_corpus
+from zoo.data.corpora import Splits, in_memory, open_corpus
 from zoo.data.corpora.splits import SETTINGS
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
@@ -88,9 +88,15 @@ class ValidRows(Rows):
         return f"; skipped are {counts}" if counts else ""
 
 
-def open_rows(settings: Settings, kind: type[Task]) -> Splits:
-    """Open the corpus of the settings; its splits hold only rows that the task can use."""
-    splits = open_corpus(settings.data, kind.input_columns[0])
+def open_rows(settings: Settings, kind: type[Task], corpus: Splits | None = None) -> Splits:
+    """Open the corpus of the settings; its splits hold only rows that the task can use.
+
+    `corpus` are the rows of a training from Python. Raises InputError where they are missing.
+    """
+    if corpus is None and settings.data.get("name") == in_memory.NAME:
+        cure = "go on in Python, fit(…, resume=DIR)"
+        raise InputError(f"data={in_memory.NAME}: its rows were values of a Python program: {cure}")
+    splits = open_corpus(settings.data, kind.input_columns[0]) if corpus is None else corpus
     train = splits.train
     if settings.train.fraction < 1:
         share, seed = settings.train.fraction, settings.seed

@@ -1,0 +1,1 @@
+"""Training from Python: rows and settings as values, progress in a notebook."""
