@@ -87,7 +87,7 @@ TOY = str(DATA / "classify.jsonl")
         (["mode=predict"], "mode=predict needs model=DIR, a folder that a training wrote"),
         (["mode=predict", "model=nowhere"], "nowhere: neither a model folder nor a shipped model"),
         (["resume=nowhere"], "resume=nowhere: no checkpoint/checkpoint.pt"),
-        (["resume=nowhere", "seed=2"], "resume=DIR goes on with the settings that the run began"),
+        (["resume=nowhere", "seed=2"], "resume=nowhere: no checkpoint/checkpoint.pt"),
         (["init=x", "backbone.hidden_size=2"], "init=… brings its backbone and tokenizer"),
         (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),
         (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),

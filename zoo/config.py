@@ -147,7 +147,7 @@ class Settings(BaseModel):
     directions: Literal["kept", "forward", "both"] = "kept"
     """Directions in which the backbone of init=… reads."""
     resume: str | None = None
-    """Folder of an interrupted run to continue; no other settings are allowed."""
+    """Folder of a run to continue: interrupted, or finished with more `train.epochs`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Seed of all random numbers."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")] = "auto"
@@ -389,13 +389,17 @@ def check(settings: dict[str, Any]) -> Settings:
     return checked
 
 
+def typed(arguments: Sequence[str]) -> list[str]:
+    """Return the names of the settings that a command line gives, sections as one."""
+    own = {"task": "task.name", "data": "data.name"}
+    keys = [_key(text) for text in arguments if not re.fullmatch(r"task=.*\.py", text)]
+    return [own.get(key, key) for key in keys if key not in ("resume", "mode")]
+
+
 def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     """Check settings that are valid alone, but not together. Raises InputError."""
-    more = [a for a in arguments if _key(a) != "resume" and not re.fullmatch(r"task=.*\.py", a)]
-    if settings.resume is not None and more:
-        raise InputError(
-            f"resume=DIR goes on with the settings that the run began with: leave {more[0]} out"
-        )
+    if settings.resume is not None and settings.folds:
+        raise InputError("resume=DIR goes on with one training: leave folds out")
     if settings.folds == 1:
         raise InputError(
             "folds=1: a fold is scored by a model of the others: two or more are needed"

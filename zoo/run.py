@@ -178,7 +178,7 @@ def _checked(given: list[str]) -> Settings:
 
 
 def _run(arguments: list[str], began: float) -> None:
-    from zoo.config import recipes
+    from zoo.config import recipes, typed
 
     given, settings = _given(arguments)
     _log_to("stdout" if settings.mode == "train" else "stderr")
@@ -189,7 +189,7 @@ def _run(arguments: list[str], began: float) -> None:
             log.info("recipes: %s", ", ".join(recipes(given)) or "none, all settings are defaults")
         files = [a.partition("=")[2] for a in arguments if re.fullmatch(r"task=.*\.py", a)]
         with _heartbeat():
-            _train(settings, command, began, files[-1] if files else None)
+            _train(settings, command, began, files[-1] if files else None, typed(arguments))
     elif settings.mode == "evaluate":
         with _heartbeat():
             _evaluate(settings)
@@ -306,7 +306,9 @@ def _heartbeat() -> Heartbeat:
     return Heartbeat()
 
 
-def _train(settings: Settings, command: str, began: float, file: str | None) -> None:
+def _train(
+    settings: Settings, command: str, began: float, file: str | None, typed: list[str]
+) -> None:
     from zoo.training import pipeline
 
     if settings.folds:
@@ -314,7 +316,7 @@ def _train(settings: Settings, command: str, began: float, file: str | None) -> 
 
         cross_validation.run(settings, command)
         return
-    folder, report = pipeline.run(settings, command, began)
+    folder, report = pipeline.run(settings, command, began, changes=typed)
     if report:
         from zoo.cli.summary import training
         from zoo.registry import find

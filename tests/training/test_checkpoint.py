@@ -1,8 +1,11 @@
 """Checkpoint files and the states of the random generators."""
 
+import errno
+import io
+import os
+import random
 import re
-import struct
-import zipfile
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
@@ -15,7 +18,8 @@ from zoo.training import checkpoint
 def test_a_state_comes_back_as_it_was_saved(tmp_path, mmap):
     state = {"weight": torch.tensor([1.5, -2.0]), "epoch": 3, "history": [{"loss": 0.25}]}
     checkpoint.save(state, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint.pt", "checkpoint.sha256"]
     found = checkpoint.load(tmp_path, mmap)
     assert found.keys() == state.keys()
     assert torch.equal(found["weight"], state["weight"])
@@ -47,22 +51,106 @@ def test_random_numbers_repeat_from_a_restored_state():
     assert torch.equal(torch.rand(4), first)
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
-    checkpoint.save({"weights": torch.arange(1000.0), "step": 3, "name": "x" * 50}, tmp_path)
+STATE = {"weights": torch.arange(1000.0), "step": 3, "name": "x" * 50}
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    checkpoint.save(STATE, tmp_path)
     path = tmp_path / checkpoint.FILE
-    whole = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        parts = [(i.filename, i.header_offset, i.file_size) for i in archive.infolist()]
-    assert torch.equal(checkpoint.load(tmp_path)["weights"], torch.arange(1000.0))
-    for name, offset, size in parts:
-        if size < 50:
-            continue
-        name_length, extra = struct.unpack("<HH", whole[offset + 26 : offset + 30])
-        start = offset + 30 + name_length + extra
-        broken = bytearray(whole)
-        broken[start + size // 2] ^= 4
-        path.write_bytes(broken)
+    bits = path.stat().st_size * 8
+    generator = random.Random(1)
+    for bit in generator.sample(range(bits), 200):
+        flip(path, bit)
         for mmap in (False, True):
-            with pytest.raises(InputError, match=r"checkpoint.pt: not a checkpoint: .* is damaged"):
+            with pytest.raises(InputError, match=r"checkpoint.pt: not a checkpoint: it is damaged"):
                 checkpoint.load(tmp_path, mmap)
-        assert name
+        flip(path, bit)
+    assert torch.equal(checkpoint.load(tmp_path)["weights"], STATE["weights"])
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_of_a_damaged_checkpoint_the_one_before_is_used_and_that_is_said(tmp_path, caplog, damage):
+    path = tmp_path / checkpoint.FILE
+    for step in (1, 2, 3):
+        checkpoint.save(STATE | {"step": step}, tmp_path)
+    checkpoint.mend(tmp_path)
+    assert (checkpoint.load(tmp_path)["step"], caplog.messages) == (3, [])
+    if damage == "remove":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        flip(path, 9999)
+    checkpoint.check(tmp_path)
+    checkpoint.mend(tmp_path)
+    assert checkpoint.load(tmp_path)["step"] == 2
+    state = "is missing" if damage == "remove" else "is damaged"
+    assert caplog.messages == [f"{path} {state}: going on from the checkpoint before it"]
+    checkpoint.save(STATE | {"step": 3}, tmp_path)
+    assert checkpoint.load(tmp_path)["step"] == 3
+
+
+def test_a_damaged_checkpoint_before_is_said_and_removed(tmp_path, caplog):
+    for step in (1, 2):
+        checkpoint.save(STATE | {"step": step}, tmp_path)
+    flip(tmp_path / checkpoint.PREVIOUS, 777)
+    checkpoint.mend(tmp_path)
+    assert checkpoint.load(tmp_path)["step"] == 2
+    assert caplog.messages == [
+        f"{tmp_path / checkpoint.PREVIOUS} is damaged; it is not needed and removed"
+    ]
+
+
+@pytest.mark.parametrize("stop", range(5))
+def test_killed_while_it_is_written_a_checkpoint_is_there(tmp_path, monkeypatch, stop):
+    """Whatever is the last thing that a process does to the folder."""
+    for step in (1, 2):
+        checkpoint.save(STATE | {"step": step}, tmp_path)
+    real, done = os.replace, []
+
+    def replace(*paths):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(paths)
+        real(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        with suppress(KeyboardInterrupt):
+            checkpoint.save(STATE | {"step": 3}, tmp_path)
+    checkpoint.check(tmp_path)
+    checkpoint.mend(tmp_path)
+    assert checkpoint.load(tmp_path)["step"] == (2 if stop < 3 else 3)
+    assert len(done) == min(stop, 4)
+
+
+class Full(io.BytesIO):
+    """A disk that is full after some bytes."""
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
+    folder = tmp_path / "run" / "checkpoint"
+    line = f"^{re.escape(str(folder / checkpoint.FILE))}: No space left on device"
+
+    @contextmanager
+    def full(path):
+        yield Full()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "atomic", full)
+        with pytest.raises(InputError, match=f"{line}$"):
+            checkpoint.save(STATE, folder)
+    checkpoint.save(STATE, folder)
+    monkeypatch.setattr(checkpoint, "atomic", full)
+    with pytest.raises(InputError, match=f"{line}; the checkpoint before it is kept; .*resume="):
+        checkpoint.save(STATE | {"step": 4}, folder)
+    assert checkpoint.load(folder)["step"] == 3

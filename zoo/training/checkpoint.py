@@ -1,29 +1,159 @@
-"""The checkpoint file from which a training resumes, and the states of the random generators."""
+"""The checkpoint from which a training resumes, and the states of the random generators.
+
+checkpoint.pt        the state of the training
+previous.pt          the state before it, for the case that checkpoint.pt is damaged
+checkpoint.sha256    sha256 of these files and of others of the folder, verified before use
+"""
 
 from __future__ import annotations
 
-import zipfile
+import hashlib
+import io
+import logging
+import os
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from zoo.errors import InputError
-from zoo.files import atomic
+from zoo.files import atomic, write_text
+from zoo.model_folder.verify import line_of
+
+log = logging.getLogger("zoo")
 
 FILE = "checkpoint.pt"
+PREVIOUS = "previous.pt"
+NEXT = "next.pt"  # until it is whole
+SUMS = "checkpoint.sha256"
+FILES = (FILE, PREVIOUS, NEXT, SUMS)
+KEPT_SUMS = 3  # of one name: a process may be killed between the writing of two files
+
+
+def exists(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint, damaged or not."""
+    return (folder / FILE).is_file() or (folder / PREVIOUS).is_file()
 
 
 def save(state: dict[str, Any], folder: Path) -> None:
-    """Write `folder/checkpoint.pt`; the state holds tensors, numbers, strings, lists and dicts."""
-    with atomic(folder / FILE) as file:
-        torch.save(state, file)
+    """Write `folder/checkpoint.pt`; the state holds tensors, numbers, strings, lists and dicts.
+
+    The checkpoint before becomes previous.pt when the new one is whole. Raises InputError when the
+    disk is full; then the checkpoint before is as it was.
+    """
+    hashed = _Hashed()
+    try:
+        with atomic(folder / NEXT) as file:
+            hashed.file = file
+            torch.save(state, cast(IO[bytes], hashed))
+        record(folder, {FILE: hashed.digest.hexdigest()})
+        if (folder / FILE).exists():
+            os.replace(folder / FILE, folder / PREVIOUS)
+        os.replace(folder / NEXT, folder / FILE)
+    except (OSError, RuntimeError) as error:  # torch may hide the error of the file
+        found = hashed.error or error
+        why = found.strerror if isinstance(found, OSError) else line_of(found)
+        cure = ""
+        if exists(folder):
+            command = f"python -m zoo.run resume={shlex.quote(str(folder.parent))}"
+            cure = f"; the checkpoint before it is kept; with more room, go on with: {command}"
+        raise InputError(f"{folder / FILE}: {why}{cure}") from None
+
+
+class _Hashed:
+    """A file that is written; it keeps the hash of what was written, and the error that ended it."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = io.BytesIO()
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write bytes; returns their number."""
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self.file.flush()
+
+
+def record(folder: Path, sums: dict[str, str]) -> None:
+    """Add the sha256 of files, by name, to those that `verify` accepts."""
+    lines = [f"{digest}  {name}" for name, digest in sums.items()]
+    lines += [line for line in _lines(folder) if line not in lines]
+    seen: dict[str, int] = {}
+    kept = []
+    for line in lines:
+        name = line[66:]
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] <= KEPT_SUMS:
+            kept.append(line)
+    write_text(folder / SUMS, "".join(f"{line}\n" for line in kept))
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / SUMS
+    return path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the sha256 of the content of a file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def verify(path: Path, name: str | None = None) -> None:
+    """Raise InputError when a file is damaged: its sha256 was not recorded for it, or for `name`."""
+    if f"{sha256(path)}  {name or path.name}" not in _lines(path.parent):
+        raise InputError(f"{path}: it is damaged: its sha256 is not in {SUMS}")
+
+
+def check(folder: Path) -> None:
+    """Raise InputError when no checkpoint of a folder is whole."""
+    if not any(_is_good(folder / name) for name in (FILE, NEXT, PREVIOUS)):
+        load(folder)
+
+
+def mend(folder: Path) -> None:
+    """Put the checkpoint before in the place of one that is damaged or missing, and say so."""
+    good = {name: _is_good(folder / name) for name in (FILE, PREVIOUS)}
+    if (folder / PREVIOUS).is_file() and not good[PREVIOUS] and good[FILE]:
+        log.warning("%s is damaged; it is not needed and removed", folder / PREVIOUS)
+        (folder / PREVIOUS).unlink()
+    if not (folder / FILE).exists() and _is_good(folder / NEXT):  # killed before it was renamed
+        os.replace(folder / NEXT, folder / FILE)
+        return
+    if good[FILE] or not good[PREVIOUS]:
+        return
+    state = "is damaged" if (folder / FILE).is_file() else "is missing"
+    log.warning("%s %s: going on from the checkpoint before it", folder / FILE, state)
+    os.replace(folder / PREVIOUS, folder / FILE)
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        verify(path, FILE)
+    except (InputError, OSError):
+        return False
+    return True
 
 
 def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
     """Read `folder/checkpoint.pt`. With `mmap` tensors are read when they are used.
 
-    Raises InputError when the file is missing or broken; each part has a checksum.
+    Raises InputError when the file is missing or damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -31,13 +161,11 @@ def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
         why = "this run is finished" if finished else "there is nothing to go on with"
         raise InputError(f"resume={folder.parent}: no {folder.name}/{FILE}: {why}")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch writes the checksums and does not read them
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} is damaged")
+        verify(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises many classes for a broken file
-        raise InputError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].removeprefix(f"{path}: ")
+        raise InputError(f"{path}: not a checkpoint: {why}") from None
 
 
 def random_state() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -72,15 +72,17 @@ def fit(
     folder: Path,
     resume: bool = False,
     evaluation: EvaluationConfig | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Train for all epochs, or until no epoch was better for `patience` epochs.
 
     Afterwards the task holds the weights of its best epoch on `valid`. `folder/checkpoint` is
-    written after every epoch and on Ctrl-C or SIGTERM. `resume` continues from it, bit for bit.
+    written after every epoch and on Ctrl-C, SIGTERM or SIGHUP, with the `facts` of the run. `resume`
+    continues from it, bit for bit.
     Raises Stopped when interrupted, and NotFinite when the loss is NaN or infinite. In both cases
     the task holds the weights of the best epoch so far.
     """
-    training = TrainingState(task, dataset, settings, seed, accelerator, evaluation)
+    training = TrainingState(task, dataset, settings, seed, accelerator, evaluation, facts)
     if resume:
         training.load(folder / "checkpoint")
     for _ in epochs(training, valid, folder):
@@ -351,7 +353,10 @@ def _stale(training: TrainingState) -> bool:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Yield a list to which Ctrl-C and SIGTERM are added; a second Ctrl-C stops at once."""
+    """Yield a list to which Ctrl-C, SIGTERM and SIGHUP are added; a second Ctrl-C stops at once.
+
+    SIGHUP is left alone where it is ignored, as under nohup.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught  # signals belong to the main thread
@@ -362,7 +367,10 @@ def interruptions() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # the terminal was closed
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield caught
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -19,11 +20,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from zoo.config import Settings, check, check_together, compose, recipes
+from zoo.config import Settings, check, check_together, compose, recipes, typed
 from zoo.data.corpora import Splits
 from zoo.data.dataset import Dataset
-from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor
-from zoo.data.readers import Row
+from zoo.data.processors import LabelEncoder, LabelSetEncoder
+from zoo.data.readers import Row, Rows
 from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
 from zoo.evaluation import label_sets, plots, time_limit
@@ -31,7 +32,6 @@ from zoo.evaluation.metrics import intervals, macro_f1
 from zoo.files import locked, write_text
 from zoo.loading import load
 from zoo.model_folder.card import FACTS, printable
-from zoo.model_folder.format import load_processors, save_processors
 from zoo.model_folder.verify import line_of
 from zoo.registry import resolve
 from zoo.task import Generative, Task
@@ -41,14 +41,23 @@ from zoo.training.defaults import from_data
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
+from zoo.training.resume.folder import (
+    SETTINGS,
+    STATE,
+    Began,
+    finish,
+    load_learned,
+    reopen,
+    save_learned,
+    write_settings,
+)
+from zoo.training.resume.rows import RowHashes, check_rows, file_of
+from zoo.training.resume.settings import settings_to_resume
 from zoo.training.rows import encode_rows, open_rows
 from zoo.training.state import accelerator_for, choosing_metric
 
 log = logging.getLogger("zoo")
 
-STATE = "checkpoint"  # folder of an unfinished run: weights, tokenizer, encoded rows, settings
-SETTINGS = "settings.json"
-KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
 WRITTEN = ("config.json", "model.safetensors", "README.md", "report.json", "metrics.jsonl")
 LONGEST_NOTE = 300  # characters of an error in a note
 BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
@@ -67,22 +76,29 @@ class Run:
     splits: Splits
     task: Task
     datasets: dict[str, Dataset]
+    facts: dict[str, Any]  # what a checkpoint keeps of rows and settings
 
 
 def run(
-    settings: Settings, command: str, began: float, corpus: Splits | None = None
+    settings: Settings,
+    command: str,
+    began: float,
+    corpus: Splits | None = None,
+    changes: Collection[str] = (),
 ) -> tuple[Path, dict[str, Any]]:
     """Train, test, and write the run folder; returns the folder and the report.
 
     `command` goes into the model card; `began` is time.time() at the start. `corpus` holds the rows
-    of a training from Python; without it they are those of `data`. If the run fails before
-    its first checkpoint, everything that it wrote is removed. Raises InputError, Stopped when
-    interrupted, and NotFinite when the loss is NaN or infinite.
+    of a training from Python; without it they are those of `data`. `changes` names the settings that
+    a resumed run takes from `settings`. If the run fails before its first checkpoint, everything that
+    it wrote is removed. Raises InputError, Stopped when interrupted, and NotFinite when the loss is
+    NaN or infinite.
     """
     resume = settings.resume is not None
     if settings.resume is not None:
         folder = Path(settings.resume)
-        settings, command = _resumed(folder)
+        first = settings_to_resume(folder, settings, changes)
+        settings, command = first.settings, first.command
     accelerator, precision = set_up_process(settings)
     options = options_of(settings)
     splits = open_rows(settings, options.kind, corpus)  # before anything is written
@@ -94,6 +110,8 @@ def run(
                 folder = _claim(settings, command, accelerator, made, lock)
             elif accelerator.is_main_process:
                 lock.enter_context(locked(folder, "resume"))
+                reopen(folder, first)
+            accelerator.wait_for_everyone()
             base = settings, command, folder, accelerator, precision, options, splits
             with _withdrawn(made):
                 run = _prepare(*base, resume)
@@ -119,11 +137,15 @@ def train(*settings: str) -> tuple[Task, dict[str, Any]]:
     checked = check(compose([*given, "mode=train"]))
     check_together(checked, [*settings])
     log.info("recipes: %s", ", ".join(recipes(given)) or "none")
-    return train_and_load(checked, shlex.join(["python", "-m", "zoo.run", *settings]))
+    command = shlex.join(["python", "-m", "zoo.run", *settings])
+    return train_and_load(checked, command, changes=typed(settings))
 
 
 def train_and_load(
-    settings: Settings, command: str, corpus: Splits | None = None
+    settings: Settings,
+    command: str,
+    corpus: Splits | None = None,
+    changes: Collection[str] = (),
 ) -> tuple[Task, dict[str, Any]]:
     """Run a training as `run` does; returns the best epoch's model and the report.
 
@@ -132,7 +154,7 @@ def train_and_load(
     with tempfile.TemporaryDirectory() as folder:
         if settings.out is None:
             settings = settings.model_copy(update={"out": str(Path(folder) / "run")})
-        place, report = run(settings, command, time.time(), corpus)
+        place, report = run(settings, command, time.time(), corpus, changes)
         return load(place), report
 
 
@@ -170,8 +192,7 @@ def _claim(
             shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
             state.mkdir()
             made.insert(0, state)
-            kept = {"settings": settings.model_dump(), "command": command}
-            write_text(state / SETTINGS, json.dumps(kept, indent=1))
+            write_settings(Began(settings, command, os.getcwd()), state)
     accelerator.wait_for_everyone()
     return folder
 
@@ -226,17 +247,6 @@ def _check_empty(folder: Path) -> None:
         )
 
 
-def _resumed(folder: Path) -> tuple[Settings, str]:
-    """Settings and command of an interrupted run. Raises InputError when it cannot be resumed."""
-    checkpoint.load(folder / STATE, mmap=True)  # raises when it is missing or broken
-    path = folder / STATE / SETTINGS
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-        return check(kept["settings"]), str(kept["command"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: {error}") from None
-
-
 @contextmanager
 def _withdrawn(made: list[Path]) -> Iterator[None]:
     """Remove, after an error, the state of a run that has no checkpoint, while the lock is held."""
@@ -266,16 +276,23 @@ def _prepare(
     resume: bool,
 ) -> Run:
     """Build the processors and the task, and encode every split; each process has its own files."""
-    kept = _kept_processors(folder / STATE) if resume else {}
+    kept = load_learned(folder / STATE) if resume else {}
     task = build(options, settings, splits, kept)
     if accelerator.is_main_process and not resume:
-        save_processors(task.processors, folder / STATE)
-        kinds = {name: each.kind for name, each in task.processors.items()}
-        write_text(folder / STATE / KINDS, json.dumps(kinds))
+        save_learned(task.processors, folder / STATE)
     encoded = folder / STATE / f"encoded-{accelerator.process_index}"
     shutil.rmtree(encoded, ignore_errors=True)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    datasets = {name: encode_rows(task, rows, encoded / name) for name, rows in parts.items()}
+    digests = _check_kept(folder / STATE, parts, options.kind) if resume else {}
+    datasets = {}
+    for name, rows in parts.items():
+        hashes = RowHashes(options.kind)
+        datasets[name] = encode_rows(task, rows, encoded / name, hashes)
+        if not resume:
+            digests[name] = hashes.digest()
+            if accelerator.is_main_process:
+                hashes.save(folder / STATE / file_of(name))
+    facts = {"rows": digests, "settings": (folder / STATE / SETTINGS).read_text("utf-8")}
     if not resume:
         initialize_embedding(task, datasets["train"], settings)
     sizes = ", ".join(f"{len(dataset):,} {name}" for name, dataset in datasets.items())
@@ -287,7 +304,9 @@ def _prepare(
         precision,
         accelerator.device,
     )
-    return Run(settings, command, folder, accelerator, precision, options, splits, task, datasets)
+    return Run(
+        settings, command, folder, accelerator, precision, options, splits, task, datasets, facts
+    )
 
 
 def initialize_embedding(task: Task, dataset: Dataset, settings: Settings) -> None:
@@ -297,15 +316,14 @@ def initialize_embedding(task: Task, dataset: Dataset, settings: Settings) -> No
         embedding_init.initialize(embedding, dataset)
 
 
-def _kept_processors(folder: Path) -> dict[str, Processor]:
-    """Return the processors of an interrupted run. Raises InputError for a broken file."""
-    path = folder / KINDS
-    try:
-        return load_processors(folder, json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: {error}") from None
+def _check_kept(state: Path, parts: Mapping[str, Rows], kind: type[Task]) -> dict[str, str]:
+    """Return the digests of the rows of a run. Raises InputError when rows have changed since."""
+    digests = checkpoint.load(state, mmap=True)["facts"]["rows"]
+    for name, rows in parts.items():
+        changed = check_rows(rows, name, digests[name], state, kind)
+        if changed:
+            raise InputError(f"resume={state.parent}: {changed}")
+    return digests
 
 
 def _input_in_words(task: Task) -> str:
@@ -333,6 +351,7 @@ def _fit(run: Run, resume: bool) -> Progress:
             run.folder,
             resume,
             run.options.evaluation,
+            run.facts,
         )
     except NotFinite as error:
         if not (run.folder / STATE / checkpoint.FILE).exists():
@@ -377,7 +396,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     report["total_seconds"] = round(time.time() - began, 2)
     with _noted("report.json", report):
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    shutil.rmtree(folder / STATE)
+    finish(folder)
     return report
 
 

@@ -20,6 +20,7 @@ from zoo.data.readers import Row, Rows, check_value, is_empty, label_set
 from zoo.errors import InputError, RowError
 from zoo.task import Task
 from zoo.text.special_ids import UNK
+from zoo.training.resume.rows import RowHashes
 
 log = logging.getLogger("zoo")
 
@@ -144,14 +145,16 @@ def labels_of(row: Row, kind: type[Task]) -> list[str]:
     return []
 
 
-def encode_rows(task: Task, rows: Rows, folder: Path) -> Dataset:
+def encode_rows(task: Task, rows: Rows, folder: Path, hashes: RowHashes | None = None) -> Dataset:
     """Encode the rows of one split into `folder`; log how many are skipped, cut or unknown.
 
-    A label that the training rows lack counts as a mistake; with `strict` it raises RowError.
+    The hashes of the rows are added to `hashes`. A label that the training rows lack counts as a mistake; with `strict` it raises RowError.
     """
     unknown: Counter[str] = Counter()
     strict = isinstance(rows, ValidRows) and rows.strict
-    dataset = task.dataset_class.write(_noted(rows, task, unknown, strict), task.encode, folder)
+    dataset = task.dataset_class.write(
+        _noted(rows, task, unknown, strict, hashes), task.encode, folder
+    )
     if isinstance(rows, ValidRows) and rows.skipped:
         log.info("%s: %d rows%s", rows.name, len(dataset), rows.note())
     cut = dataset.count_truncated()
@@ -172,8 +175,10 @@ def encode_rows(task: Task, rows: Rows, folder: Path) -> Dataset:
     return dataset
 
 
-def _noted(rows: Rows, task: Task, unknown: Counter[str], strict: bool) -> Iterator[Row]:
-    """Yield the rows; count their labels that the task does not know in `unknown`."""
+def _noted(
+    rows: Rows, task: Task, unknown: Counter[str], strict: bool, hashes: RowHashes | None
+) -> Iterator[Row]:
+    """Yield the rows; hash them; count their labels that the task does not know in `unknown`."""
     encoder = task.processors.get("labels")
     for row in rows:
         if isinstance(encoder, LabelEncoder):
@@ -183,6 +188,8 @@ def _noted(rows: Rows, task: Task, unknown: Counter[str], strict: bool) -> Itera
                 reason = f"label {new[0]!r} does not occur in the training rows; {cure}"
                 raise RowError(row.source, reason)
             unknown.update(new)
+        if hashes is not None:
+            hashes.add(row)
         yield row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ class TrainingState:
         seed: int,
         accelerator: Accelerator,
         evaluation: EvaluationConfig | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
+        """`facts` are kept in the checkpoints: strings, numbers, lists and dicts."""
+        self.facts = dict(facts or {})
         self.settings = settings
         self.seed = seed
         self.dataset = dataset
@@ -160,6 +164,7 @@ class TrainingState:
                 "carried": carried,
                 "threads": torch.get_num_threads(),
                 "data": self.dataset.fingerprint(),
+                "facts": self.facts,
             },
             folder,
         )
@@ -169,7 +174,7 @@ class TrainingState:
         state = checkpoint.load(folder)
         world, threads = len(state["generators"]), torch.get_num_threads()
         if state["data"] != self.dataset.fingerprint():
-            raise InputError(f"{folder}: the training rows are not those that the run began with")
+            raise InputError(f"{folder}: the encoded training rows are not those of the run")
         if world != self.accelerator.num_processes:
             raise InputError(f"{folder}: the run began in {world} processes: resume it in as many")
         if state["threads"] != threads:

@@ -1,0 +1,119 @@
+"""The settings of a run that goes on: which may change, and where its files are."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zoo.config import Settings
+from zoo.errors import InputError
+from zoo.option_classes import flat
+from zoo.training import checkpoint
+from zoo.training.defaults import with_choices
+from zoo.training.resume.folder import KEPT, Began, read_settings, state_of
+from zoo.training.state import learning_rate_factor
+
+log = logging.getLogger("zoo")
+
+# What a run does, not what it has trained so far.
+MAY_CHANGE = (
+    "train.epochs",
+    "train.patience",
+    "train.checkpoint_steps",
+    "train.tensorboard",
+    "baseline",
+)
+FILES = "train", "valid", "test"  # of `data`: always paths, but for a corpus from the hub
+
+
+def settings_to_resume(folder: Path, wanted: Settings, typed: Collection[str]) -> Began:
+    """Return the settings with which a run goes on; `typed` names those to take from `wanted`.
+
+    Logs each change. Raises InputError for a change of what the run trains, when there is no run to
+    go on with, and for a finished run without more epochs.
+    """
+    state = state_of(folder)
+    began = read_settings(state)
+    settings = began.settings
+    before, after = flat(settings.model_dump()), flat(wanted.model_dump())
+    changes = {name: after[name] for name in after if _is_typed(name, typed)}
+    changes = {name: value for name, value in changes.items() if value != before.get(name)}
+    for name, value in changes.items():
+        if name not in MAY_CHANGE:
+            raise InputError(
+                f"resume={folder}: {name}={value} changes what the run trains, it began with "
+                f"{before.get(name)}: leave it out; only {', '.join(MAY_CHANGE)} may change"
+            )
+    finished = state.name == KEPT
+    if finished or "train.epochs" in changes:
+        progress = checkpoint.load(state, mmap=True)["progress"] if finished else {}
+        changed = _with(settings, changes)
+        if finished:
+            _check_more(folder, changed, progress)
+    for name, value in changes.items():
+        log.info("%s=%s instead of %s", name, value, before.get(name))
+    settings = _with(settings, changes)
+    if finished and settings.train.schedule != "constant":
+        _say_rate(settings, progress["epoch"])
+    return _found_from(Began(settings, began.command, began.folder))
+
+
+def _is_typed(name: str, typed: Collection[str]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in typed)
+
+
+def _with(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Return the settings with some replaced, by their names on the command line."""
+    top = {name: value for name, value in changes.items() if "." not in name}
+    rest = {name: value for name, value in changes.items() if "." in name}
+    return with_choices(settings.model_copy(update=top), rest)
+
+
+def _check_more(folder: Path, settings: Settings, progress: dict[str, Any]) -> None:
+    """Raise InputError when a finished run has nothing left to do."""
+    done = progress["epoch"]
+    start = f"resume={folder}: no checkpoint/checkpoint.pt: this run is finished"
+    if settings.train.epochs <= done:
+        raise InputError(f"{start} after {done} epochs: train.epochs={2 * done} trains {done} more")
+    since = done - progress["best"]["epoch"]
+    patience = settings.train.patience
+    if patience and since >= patience:
+        raise InputError(
+            f"{start}, no epoch was better for {since} epochs: add train.patience=0 "
+            f"or a number above {since}"
+        )
+
+
+def _say_rate(settings: Settings, done: int) -> None:
+    """Say which learning rate follows from more epochs."""
+    train = settings.train
+    rate = train.learning_rate * learning_rate_factor(done / train.epochs, train)
+    log.info(
+        "the learning rate goes on as in a training of %d epochs: from %.2g, it had fallen to 0",
+        train.epochs,
+        rate,
+    )
+
+
+def _found_from(began: Began) -> Began:
+    """Return the settings with paths that are found from another working folder, too."""
+    if began.folder == os.getcwd():
+        return began
+    at = Path(began.folder)
+    settings = began.settings
+    data = dict(settings.data)
+    for name, value in data.items():
+        if not isinstance(value, str) or os.path.isabs(value):
+            continue
+        is_path = name in FILES and data["name"] != "hub"
+        if is_path or (name in (*FILES, "path") and (at / value).exists()):
+            data[name] = str(at / value)
+    init = settings.init
+    if init is not None and not os.path.isabs(init) and (at / init).is_dir():
+        init = str(at / init)
+    settings = settings.model_copy(update={"data": data, "init": init})
+    return replace(began, settings=settings, folder=os.getcwd())
