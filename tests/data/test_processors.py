@@ -7,7 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from zoo.data.processors import PROCESSORS, LabelEncoder, Processor, Scaler, WordCounts
+from zoo.data.processors import (
+    PROCESSORS,
+    LabelEncoder,
+    LabelSetEncoder,
+    Processor,
+    Scaler,
+    WordCounts,
+)
 from zoo.errors import InputError
 from zoo.text.characters import Alphabet
 from zoo.text.ngrams import NgramVocabulary
@@ -19,6 +26,7 @@ MADE = [
     Subwords.train(["a b b"], 50),
     LabelEncoder(["B-X", "O"], [3, 4], [("", "O"), ("O", "B-X")]),
     LabelEncoder(["yes", "no"]),
+    LabelSetEncoder(["bug", "billing"], [2, 1], 4),
     Alphabet("abé日"),
     WordCounts({"a": 2, "日本": 1}),
     Scaler([0.1, -1e300], [1 / 3, 5e-324]),
@@ -45,9 +53,8 @@ def test_a_processor_is_read_as_it_was_written(processor, tmp_path):
 
 
 def test_every_kind_has_one_class():
-    assert {*TOKENIZERS} | {"labels", "alphabet", "word_counts", "scaler", "ngrams"} == {
-        *PROCESSORS
-    }
+    others = {"labels", "label_sets", "alphabet", "word_counts", "scaler", "ngrams"}
+    assert {*TOKENIZERS} | others == {*PROCESSORS}
     assert all(PROCESSORS[kind].kind == kind for kind in PROCESSORS)
 
 
@@ -68,6 +75,11 @@ def test_every_kind_has_one_class():
         ("labels", {"labels": ["a", "b"], "counts": None, "exceptions": [["a"]]}),
         ("labels", {"labels": ["a", "b"], "counts": None, "exceptions": [[["a"], "b"]]}),
         ("labels", {"labels": ["a"], "counts": None, "exceptions": 3}),
+        ("label_sets", {"labels": ["a"], "counts": [1]}),
+        ("label_sets", {"labels": ["a"], "counts": None, "rows": 2}),
+        ("label_sets", {"labels": [], "counts": [], "rows": 2}),
+        ("label_sets", {"labels": ["a"], "counts": [3], "rows": 2}),
+        ("label_sets", {"labels": ["a"], "counts": [3], "rows": 3.5}),
         ("alphabet", ["a", "b"]),
         ("alphabet", "aba"),
         ("word_counts", ["a"]),

@@ -120,6 +120,8 @@ def test_a_model_is_evaluated_on_its_own_columns_and_on_others(trained, tmp_path
     assert run.main([*words, f"out={tmp_path / 'own'}"]) == 0
     own = json.loads((tmp_path / "own" / "report.json").read_text())
     assert own["rows"]["test"] == report["rows"]["test"]
+    assert "│ sea " in capsys.readouterr().out  # its line in the table of labels
+    assert [row["count"] for row in own["per_label"]] == [r["count"] for r in report["per_label"]]
     assert own["test"]["micro_f1"] == pytest.approx(report["test"]["micro_f1"], abs=0.05)
     other = write_jsonl(tmp_path / "other.jsonl", some(40, seed=3))
     assert run.main([*words, f"data.test={other}", f"out={tmp_path / 'other'}"]) == 0
@@ -152,6 +154,15 @@ def test_lists_make_it_multi_label_and_plain_labels_do_not(caplog):
     assert (several.labels, several.counts, several.rows) == (["a", "b"], [2, 1], 3)
     assert "multi-label: 2 labels, 1.00 a row, 1 of 3 rows have none" in caplog.messages
     assert "1 of 3 rows have a plain label: it is read as a list of one" in caplog.messages
+
+
+def test_labels_that_look_like_several_are_said(caplog):
+    with caplog.at_level("INFO", "zoo"):
+        learned("bug", "billing", "bug; billing", "and/or", "a|b")
+    said = (
+        "labels such as 'bug; billing' look like several in one: data.separator=';' reads them so"
+    )
+    assert caplog.messages == [said]
 
 
 def test_labels_that_tell_nothing_apart_are_refused():

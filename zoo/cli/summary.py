@@ -42,10 +42,7 @@ def training(
         console.print(
             f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
         )
-    for name in ("per_span", "per_label"):
-        if name in report:
-            _per_label(console, report[name], "rows" if report["task"] == "classify" else "count")
-            break
+    _scores_of_labels(console, report)
     for sentence in report.get("sentences", []):
         shown = tagged_text.coloured(
             sentence["words"],
@@ -70,6 +67,7 @@ def evaluation(report: dict[str, Any]) -> None:
     """Print what was measured on which rows, beside the baseline."""
     console = Console(highlight=False, soft_wrap=True)
     _figures(console, report)
+    _scores_of_labels(console, report)
     console.print(f"rows: {report['place']}", markup=False)
 
 
@@ -113,6 +111,14 @@ def _interval(found: dict[str, Any] | None) -> str:
 def _names(intervals: dict[str, dict[str, Any]], method: str) -> str:
     """Return the metrics whose intervals were found by a method."""
     return ", ".join(name for name, each in intervals.items() if each["method"] == method)
+
+
+def _scores_of_labels(console: Console, report: dict[str, Any]) -> None:
+    """Print the scores of span types, else those of labels, if the report has either."""
+    for name in ("per_span", "per_label"):
+        if name in report:
+            _per_label(console, report[name], "rows" if report["task"] == "classify" else "count")
+            return
 
 
 def _per_label(console: Console, rows: list[dict[str, Any]], counted: str) -> None:

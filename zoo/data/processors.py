@@ -30,6 +30,7 @@ from zoo.text.tokenizers import TOKENIZERS
 
 log = logging.getLogger("zoo")
 
+SEPARATORS = "|;,/"  # that may stand between several labels
 CHUNK = 1 << 16  # time steps that a scaler reads at a time
 
 
@@ -141,7 +142,7 @@ class LabelSetEncoder(LabelEncoder):
 
     def __init__(self, labels: Sequence[str], counts: Sequence[int], rows: int) -> None:
         """Raises ValueError for labels that are not distinct, and for counts that do not fit."""
-        super().__init__(labels, counts)
+        super().__init__(labels, _checked_counts(counts, len(labels)))
         if not _is_count(rows) or rows < max(counts):
             raise ValueError(f"rows: {rows!r} are no number of rows that have these labels")
         self.rows = rows
@@ -178,6 +179,7 @@ def learn_labels(rows: Iterable[Row]) -> LabelEncoder:
     if not lists:
         if len(labels) < 2:
             raise InputError(f"all training rows have the label {labels}: two or more are needed")
+        _hint_at_separator(counts)
         return LabelEncoder(labels, own_counts)
     if not labels:
         raise InputError("no training row has a label")
@@ -194,6 +196,23 @@ def learn_labels(rows: Iterable[Row]) -> LabelEncoder:
         plain = number - lists
         log.info("%s of %s rows have a plain label: it is read as a list of one", plain, number)
     return LabelSetEncoder(labels, own_counts, number)
+
+
+def _hint_at_separator(counts: Mapping[str, int]) -> None:
+    """Say when labels look like several in one, as `bug|billing` beside `bug` and `billing`."""
+    for separator in SEPARATORS:
+        joined = [
+            label
+            for label in counts
+            if separator in label and all(part.strip() in counts for part in label.split(separator))
+        ]
+        if joined:
+            log.info(
+                "labels such as %r look like several in one: data.separator=%r reads them so",
+                max(joined, key=lambda label: counts[label]),
+                separator,
+            )
+            return
 
 
 class WordCounts:

@@ -26,7 +26,7 @@ from zoo.evaluation import metrics
 MOST_LABELS = 100  # labels whose probabilities an answer holds
 JOINED = "|"  # between the labels of a row where they are one text
 LARGEST_WEIGHT = 100.0  # of the rows that have a rare label
-LEAST, MOST = 0.05, 0.95  # thresholds
+LEAST, MOST = 0.01, 0.99  # thresholds
 SHRINKAGE = 10  # validation rows of a label from which its own threshold counts as the common one
 STEPS = 1024  # thresholds are multiples of 1 / STEPS, which float16 holds exactly
 

@@ -516,6 +516,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
     with _noted("intervals", report):
         report["intervals"] = _intervals(task, metrics, answers, rows)
+    with _noted("task's own report", report), tempfile.TemporaryDirectory() as folder:
+        report |= task.report(answers, rows, Path(folder))
     known = kept.get("baseline")
     own = kept.get("data_settings", {"name": kept.get("data")} | _without_name(settings.data))
     if not settings.baseline or task.baseline is None:
