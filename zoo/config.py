@@ -8,8 +8,10 @@ error of one line, before anything runs.
 from __future__ import annotations
 
 import re
+import threading
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -33,6 +35,8 @@ from zoo.option_classes import (
 
 # Settings whose value is plain text or a path: Hydra's syntax does not apply.
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}
+
+_composing = threading.RLock()  # Hydra's objects are global
 
 # Backbone settings that fix the shapes of its weights: `init` brings them.
 SHAPE = (
@@ -277,7 +281,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(str(find_configs()), version_base="1.3"):
+        with _own_hydra(), initialize_config_dir(str(find_configs()), version_base="1.3"):
             composed = hydra_compose("config", [_added(text) for text in overrides])
         for key in sorted(OmegaConf.missing_keys(composed)):
             raise InputError(f"{key} is missing: add {key}=…")
@@ -291,6 +295,30 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"{group}={choice}: no such {group}; there are: {known}{cure}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explained(error, overrides)) from None
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Compose settings with global objects of Hydra that are ours, in one thread at a time.
+
+    Those of a program that uses Hydra itself stay untouched; both know the same plugins and stored
+    configs.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.singleton import Singleton
+    from hydra.version import VersionBase
+
+    own = {GlobalHydra, HydraConfig, VersionBase}  # the others are plugins, sources, stored configs
+    with _composing:
+        kept = Singleton._instances
+        Singleton._instances = {kind: one for kind, one in kept.items() if kind not in own}
+        try:
+            yield
+        finally:
+            made = Singleton._instances
+            kept.update({kind: one for kind, one in made.items() if kind not in own})
+            Singleton._instances = kept
 
 
 def _key(override: str) -> str:

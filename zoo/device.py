@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import platform
+import random
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from zoo import torch_private
@@ -111,6 +115,41 @@ def set_deterministic(device: torch.device, wanted: bool) -> None:
     torch.backends.cudnn.deterministic = wanted
     if wanted:
         torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """Give back, at the end, the settings of the process that a training changes.
+
+    These are threads, algorithms and random states of torch, numpy and Python, and the largest cell
+    of a csv file.
+    """
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    workspace = os.environ.get(WORKSPACE)
+    cell = csv.field_size_limit()
+    of_python, of_torch = random.getstate(), torch.get_rng_state()
+    of_numpy = np.random.get_state()  # noqa: NPY002  # the global one, of others
+    of_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        torch.set_rng_state(of_torch)
+        if of_cuda:
+            torch.cuda.set_rng_state_all(of_cuda)
+        csv.field_size_limit(cell)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
+        else:
+            os.environ[WORKSPACE] = workspace
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -31,6 +31,7 @@ from zoo.task import Stage, Step, Task, input_row
 from zoo.text.special_ids import EOS
 from zoo.training.loop import Stopped, fit
 from zoo.training.pipeline import set_up_process
+from zoo.training.state import host_kept
 
 # Prefixes of the settings that `Multitask.fit` accepts.
 FIT_SETTINGS = "train.", "seed=", "precision=", "device=", "threads=", "deterministic="
@@ -238,6 +239,7 @@ class Multitask(Task):
             passes[key] = self._run_backbone(batch)
         return passes[key]
 
+    @host_kept()
     def fit(  # type: ignore[override]  # of heads that exist, each with rows of its own
         self, rows: Mapping[str, tuple[Sequence[Row], Sequence[Row]]], *settings: str
     ) -> list[dict[str, Any]]:

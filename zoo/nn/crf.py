@@ -45,8 +45,7 @@ class CRF(nn.Module):
 
     def allowed(self) -> tuple[Tensor, Tensor]:
         """Return `start` (size,) and `transitions` (size, size) with forbidden entries masked."""
-        start = self.start.masked_fill(self.forbidden[-1], FORBIDDEN_SCORE)
-        return start, self.transitions.masked_fill(self.forbidden[:-1], FORBIDDEN_SCORE)
+        return _masked(self.start, self.transitions, self.forbidden)
 
     def score(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
         """Return the score (batch,) of one path for each row.
@@ -64,17 +63,7 @@ class CRF(nn.Module):
 
     def log_partition(self, emissions: Tensor, real: Tensor) -> Tensor:
         """Return the log (batch,) of the sum of exp(score) over all paths; 0 for an empty row."""
-        start, transitions = self.allowed()
-        so_far = start + emissions[:, 0]  # (batch, size): all paths that end in this label
-        total = so_far.new_zeros(len(so_far), 1)  # separate: a large sum loses small differences
-        steps = zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True)
-        for number, (step, now) in enumerate(steps, 1):
-            longer = (so_far.unsqueeze(2) + transitions).logsumexp(1) + step
-            so_far = torch.where(now.unsqueeze(1), longer, so_far)
-            if number % RESCALE_STEPS == 0:
-                share = so_far.logsumexp(1, keepdim=True)
-                total, so_far = total + share, so_far - share
-        return torch.where(real[:, 0], total[:, 0] + (so_far + self.end).logsumexp(1), 0)
+        return _log_partition(emissions, real, *self.allowed(), self.end)
 
     def loss(self, emissions: Tensor, labels: Tensor, real: Tensor) -> Tensor:
         """Return -log P (batch,) of the labels."""
@@ -102,12 +91,42 @@ class CRF(nn.Module):
     def marginals(self, emissions: Tensor, real: Tensor) -> Tensor:
         """Return each label's marginal probability at each step, (batch, time, size).
 
-        It is the gradient of the log-partition by the emissions. It is 0 beyond a row's end.
+        It is the gradient of the log-partition by the emissions. It is 0 beyond a row's end. Inside
+        `torch.inference_mode()` it is computed from copies, as tensors of that mode have no gradient.
         """
-        with torch.enable_grad():
-            free = emissions.detach().requires_grad_()
-            (found,) = torch.autograd.grad(self.log_partition(free, real).sum(), free)
+        with torch.inference_mode(False), torch.enable_grad():
+            start, transitions = _masked(
+                self.start.detach().clone(),
+                self.transitions.detach().clone(),
+                self.forbidden.clone(),
+            )
+            end = self.end.detach().clone()
+            free = emissions.detach().clone().requires_grad_()
+            total = _log_partition(free, real.clone(), start, transitions, end)
+            (found,) = torch.autograd.grad(total.sum(), free)
         return found
+
+
+def _masked(start: Tensor, transitions: Tensor, forbidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Return start (size,) and transitions (size, size) with forbidden entries masked."""
+    masked = start.masked_fill(forbidden[-1], FORBIDDEN_SCORE)
+    return masked, transitions.masked_fill(forbidden[:-1], FORBIDDEN_SCORE)
+
+
+def _log_partition(
+    emissions: Tensor, real: Tensor, start: Tensor, transitions: Tensor, end: Tensor
+) -> Tensor:
+    """Return the log (batch,) of the sum of exp(score) over all paths; 0 for an empty row."""
+    so_far = start + emissions[:, 0]  # (batch, size): all paths that end in this label
+    total = so_far.new_zeros(len(so_far), 1)  # separate: a large sum loses small differences
+    steps = zip(emissions.unbind(1)[1:], real.unbind(1)[1:], strict=True)
+    for number, (step, now) in enumerate(steps, 1):
+        longer = (so_far.unsqueeze(2) + transitions).logsumexp(1) + step
+        so_far = torch.where(now.unsqueeze(1), longer, so_far)
+        if number % RESCALE_STEPS == 0:
+            share = so_far.logsumexp(1, keepdim=True)
+            total, so_far = total + share, so_far - share
+    return torch.where(real[:, 0], total[:, 0] + (so_far + end).logsumexp(1), 0)
 
 
 def _unreachable(barred: Tensor) -> Tensor:

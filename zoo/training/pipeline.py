@@ -54,7 +54,7 @@ from zoo.training.resume.folder import (
 from zoo.training.resume.rows import RowHashes, check_rows, file_of
 from zoo.training.resume.settings import settings_to_resume
 from zoo.training.rows import encode_rows, open_rows
-from zoo.training.state import accelerator_for, choosing_metric
+from zoo.training.state import accelerator_for, choosing_metric, host_kept
 
 log = logging.getLogger("zoo")
 
@@ -79,6 +79,7 @@ class Run:
     facts: dict[str, Any]  # what a checkpoint keeps of rows and settings
 
 
+@host_kept()
 def run(
     settings: Settings,
     command: str,
@@ -537,6 +538,7 @@ def _without_name(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != "name"}
 
 
+@host_kept()
 def _test_saved(
     settings: Settings,
 ) -> tuple[Task, Splits, dict[str, float], list[Any], list[Row]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -20,7 +22,7 @@ from zoo.config import TrainConfig
 from zoo.data.batch import Batch
 from zoo.data.dataset import Dataset
 from zoo.data.interleave import InterleavedDataset
-from zoo.device import is_asynchronous
+from zoo.device import is_asynchronous, process_kept
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.metrics import is_lower_better
@@ -46,6 +48,34 @@ class StepModule(nn.Module):
 
     def forward(self, batch: Batch, state: State | None) -> Step:
         return self.task.training_step(batch, state)
+
+
+ACCELERATE = (AcceleratorState, PartialState, GradientState)  # what all Accelerators share
+_turn = threading.RLock()  # of trainings in one process: they share random states and threads
+
+
+@contextmanager
+def host_kept() -> Iterator[None]:
+    """Train in a program of others: at the end its settings of the process are as they were.
+
+    Trainings in several threads take turns. The program's own Accelerator keeps its state. The
+    Accelerator that is made inside must not be used behind the end.
+    """
+    if not _turn.acquire(blocking=False):
+        log.info("another training runs in this process: this one waits for its end")
+        _turn.acquire()
+    try:
+        kept = [vars(kind)["_shared_state"] for kind in ACCELERATE]
+        with process_kept():
+            try:
+                for kind in ACCELERATE:
+                    kind._shared_state = {}
+                yield
+            finally:
+                for kind, state in zip(ACCELERATE, kept, strict=True):
+                    kind._shared_state = state
+    finally:
+        _turn.release()
 
 
 def accelerator_for(device: str, precision: str) -> Accelerator:
