@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from zoo.cli import advice, explain, tagged_text
+from zoo.cli import explain, tagged_text
 from zoo.data.batch import Batch
+from zoo.evaluation import advice
 from zoo.task import Task
 
 MISTAKES = 3  # mistakes of the report that are printed

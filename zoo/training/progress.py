@@ -94,8 +94,8 @@ class Bar:
 
     @property
     def drawn(self) -> bool:
-        """Whether the bar is drawn on a terminal."""
-        return not self.bar.disable
+        """Whether the bar is drawn, on a terminal or in a notebook."""
+        return not self.bar.disable or (self.cell is not None and self.cell.is_drawn)
 
     def __str__(self) -> str:
         (task,) = self.bar.tasks

@@ -205,6 +205,15 @@ def test_a_wrong_word_is_named(word, said):
         opened([["a", word]], [["N", "V"]], columns=("words", "labels"), texts=("words",))
 
 
+def test_several_labels_of_a_text_are_a_list_of_names_not_a_row_of_zeros_and_ones():
+    several = [["x", "y"], np.array(["x"]), Series(["y"])] * 4
+    assert [row["label"] for row in opened(TEXTS, several).train] == [["x", "y"], ["x"], ["y"]] * 4
+    with pytest.raises(
+        InputError, match=r"^rows\[0\]: .* an array of numbers: give a list of the names"
+    ):
+        opened(TEXTS, np.eye(12, dtype=int))
+
+
 def test_columns_of_other_tasks_are_as_they_were_given():
     series = np.arange(6.0).reshape(3, 2)
     (row,) = opened([series], [7.5], columns=("series", "next"), texts=()).train

@@ -237,8 +237,16 @@ def _checked(row: Row, name: str, texts: Sequence[str]) -> Any:
     is_text = name in texts and name not in LISTS
     if not is_text and name not in (*LISTS, *NUMBERED):
         return value
-    value = _plain(value)
     named = row.names.get(name, name)
+    if (
+        name == "label"
+        and hasattr(value, "dtype")
+        and np.ndim(value)
+        and value.dtype.kind in "biuf"
+    ):
+        cure = "give a list of the names of its labels"
+        raise RowError(row.source, f"column {named!r} holds an array of numbers: {cure}")
+    value = _plain(value)
     holds = f"column {named!r} holds {_shown(value)}"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise RowError(row.source, f"{holds}, no value: fill it, or remove the row")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from zoo.config import SECTIONS, Settings, check, check_together, compose, names
 from zoo.data.corpora import in_memory
 from zoo.errors import InputError
+from zoo.evaluation import advice
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import BackboneConfig
@@ -21,6 +23,7 @@ from zoo.registry import find
 from zoo.task import Task
 from zoo.training import pipeline
 from zoo.training.loop import Stopped
+from zoo.training.progress import Heartbeat
 from zoo.training.python import notebook
 
 log = logging.getLogger("zoo")
@@ -44,7 +47,7 @@ def fit(
     parts = {"train": rows, "valid": valid, "test": test}
     parts = {name: _columns(part) for name, part in parts.items() if part is not None}
     columns = {name: text for name, text in settings.data.items() if name != "name"}
-    with notebook.shown():
+    with notebook.shown() as visible, Heartbeat() if visible else nullcontext():
         splits = in_memory.splits(
             parts, columns, kind.training_columns, kind.text_columns, kind.input_columns[0]
         )
@@ -139,7 +142,7 @@ def _interrupted(kind: type[Task], settings: Settings) -> str:
 
 
 def _log_result(report: Mapping[str, Any]) -> None:
-    """Log the main figure of the test rows, its interval and the baseline's."""
+    """Log the main figure of the test rows, its interval and the baseline's, and which wins."""
     name, baseline = report["metric"], report["baseline"] or {}
     if name not in report["test"]:
         return
@@ -150,3 +153,5 @@ def _log_result(report: Mapping[str, Any]) -> None:
     if name in baseline:
         line += f"; {baseline['method']}: {baseline[name]:.4f}"
     log.info("%s", line)
+    for line in advice.verdict(report):
+        log.info("%s", line)

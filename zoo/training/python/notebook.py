@@ -24,15 +24,15 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def shown() -> Iterator[None]:
+def shown() -> Iterator[bool]:
     """Show what is logged meanwhile, in a notebook or on a terminal, unless logging is set up.
 
-    A level of the logger "zoo", or handlers of a program, are left as they are.
+    Yields whether it does. A level of the logger "zoo", or handlers of a program, are left as they are.
     """
     notebook = in_notebook()
     is_set_up = log.level != logging.NOTSET or log.isEnabledFor(logging.INFO)
     if is_set_up or not (notebook or (sys.stderr.isatty() and not log.hasHandlers())):
-        yield
+        yield False
         return
     handler = logging.StreamHandler(sys.stdout if notebook else sys.stderr)
     propagated = log.propagate
@@ -40,7 +40,7 @@ def shown() -> Iterator[None]:
     log.setLevel(logging.INFO)
     log.propagate = False
     try:
-        yield
+        yield True
     finally:
         log.propagate = propagated
         log.setLevel(logging.NOTSET)
@@ -56,6 +56,10 @@ class NotebookBar:
         self.display: Any = None
         if in_notebook() and log.isEnabledFor(logging.INFO):
             self.display = import_module("IPython.display")
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.display is not None
 
     def update(self, share: float, text: str) -> None:
         """Draw a share of 1, and a text beside it, unless that was done a moment ago."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.cli.advice import baseline_wins, verdict
+from zoo.evaluation.advice import baseline_wins, verdict
 
 REPORT = {
     "task": "classify",
