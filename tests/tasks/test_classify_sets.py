@@ -7,18 +7,23 @@ import json
 import random
 
 import pytest
+import torch
 from conftest import SMALL, fails
 
 import zoo
+from tasks.classify import Classify, ClassifyConfig
 from zoo import run
 from zoo.config import check, compose
 from zoo.data.processors import LabelEncoder, LabelSetEncoder, learn_labels
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
 from zoo.evaluation import baselines
+from zoo.evaluation.label_sets import LabelSets
 from zoo.export import program
 from zoo.hub.retrain import examples
+from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.registry import find
+from zoo.text.tokenizers import Words
 from zoo.training.rows import open_rows
 
 WORDS = {
@@ -223,13 +228,26 @@ def test_labels_that_training_lacks_are_mistakes(tmp_path, capsys):
     )
 
 
-def test_balanced_weights_choose_by_macro_f1(tmp_path):
+def test_thresholds_are_chosen_on_validation_rows_and_balanced_weights_choose_by_macro_f1(
+    tmp_path, monkeypatch
+):
+    calls = []
+    real = LabelSets.calibrate
+
+    def note(self, answers, rows):
+        calls.append({row.source for row in rows})
+        return real(self, answers, rows)
+
+    monkeypatch.setattr(LabelSets, "calibrate", note)
     path = write_jsonl(tmp_path / "rows.jsonl", some(80))
     words = ["data=files", f"data.train={path}", *TRAINING, "train.epochs=1", "baseline=false"]
     words += ["task.class_weights=balanced", "task.label_smoothing=0.1", f"out={tmp_path / 'run'}"]
     assert run.main(words) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["chosen_by"] == "macro_f1"
+    chosen = check(compose(words))
+    splits = open_rows(chosen, find("classify"))
+    assert calls == [{row.source for row in splits.valid}]  # after the only epoch, not at the test
 
 
 def test_the_baseline_decides_by_thresholds_too():
@@ -250,3 +268,31 @@ def test_a_checkpoint_and_the_same_seed_keep_the_thresholds(tmp_path):
         assert run.main([*words, f"out={tmp_path / name}"]) == 0
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert one == other
+
+
+def test_a_head_on_a_shared_backbone_has_its_thresholds(tmp_path):
+    rows = [Row({"text": r["text"], "label": r["labels"]}, "here") for r in some(60)]
+    plain = [Row(row | {"label": str(bool(row["label"]))}, "here") for row in rows]
+    tokenizer = Words.train([row["text"] for row in rows], 300, 1)
+    shape = BackboneConfig(vocabulary_size=len(tokenizer), embedding_size=8, hidden_size=8)
+    backbone = Backbone(shape)
+    heads = {
+        name: Classify(
+            backbone,
+            {"tokenizer": tokenizer, "labels": learn_labels(of)},
+            ClassifyConfig(append_eos=True),
+        )
+        for name, of in (("topics", rows), ("any", plain))
+    }
+    both = zoo.multitask(backbone, heads)
+    history = both.fit(
+        {"topics": (rows, rows[:20]), "any": (plain, plain[:20])}, "train.epochs=1", "device=cpu"
+    )
+    assert {"topics.micro_f1", "topics.loss", "any.accuracy"} <= {*history[0]["valid"]}
+    thresholds = both.heads["topics"].sets.thresholds
+    assert not torch.equal(thresholds, torch.full((3,), 0.5))
+    both.save(tmp_path / "both")
+    again = zoo.load(tmp_path / "both")
+    assert torch.equal(again.heads["topics"].sets.thresholds, thresholds)
+    assert again.predict(["the wave"]) == both.predict(["the wave"])
+    assert isinstance(again.predict(["the wave"])["topics"][0], list)
