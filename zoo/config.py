@@ -166,6 +166,8 @@ class Settings(BaseModel):
     """Also train the baseline without a neural network."""
     from_data: bool = True
     """Choose what is not given by the training rows, of one's own data (zoo/training/defaults.py)."""
+    tune: NotNegative = 0.0
+    """Seconds in which settings are tried on the validation rows before the training; 0: none."""
     folds: Annotated[int, Field(ge=0)] = 0
     """Cross-validation in so many stratified folds, in place of a training; 0: none."""
     strict: bool = False
@@ -186,11 +188,17 @@ class Settings(BaseModel):
     """Form of the answers; label: as the name of output or input says. conll, colour: a tagger's."""
 
     _given: frozenset[str] | None = PrivateAttr(default=None)
+    _typed: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
     def given(self) -> frozenset[str] | None:
         """The names that the command line or a corpus's recipe gives; None if that is not known."""
         return self._given
+
+    @property
+    def typed(self) -> frozenset[str]:
+        """The names that the command line gives."""
+        return self._typed
 
 
 SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate")
@@ -216,6 +224,7 @@ class Composed(dict[str, Any]):
     """Composed settings that know which of them the command line or a corpus's recipe gives."""
 
     given: frozenset[str] = frozenset()
+    typed: frozenset[str] = frozenset()  # those of the command line alone
 
 
 def compose(overrides: Sequence[str]) -> Composed:
@@ -226,7 +235,8 @@ def compose(overrides: Sequence[str]) -> Composed:
     Raises InputError for settings that are missing or unknown.
     """
     composed = Composed(_compose(overrides))
-    composed.given = frozenset(_given_names(overrides, composed))
+    composed.typed = frozenset(_on_command_line(overrides, composed))
+    composed.given = composed.typed | _in_recipe_of_corpus(composed)
     if composed.get("model") is not None:
         given = _given_generation(overrides)
         values = composed.get("generation") or {}
@@ -234,17 +244,16 @@ def compose(overrides: Sequence[str]) -> Composed:
     return composed
 
 
-def _given_names(overrides: Sequence[str], composed: dict[str, Any]) -> set[str]:
-    """The names of the settings that the command line gives, or the recipe of the corpus."""
+def _in_recipe_of_corpus(composed: dict[str, Any]) -> set[str]:
+    """The names of the settings that the recipe of the corpus gives."""
     from omegaconf import OmegaConf
 
     task, data = composed["task"]["name"], composed["data"]["name"]
     recipe = find_configs() / "recipe" / task / f"{data}.yaml"
-    found = set(_on_command_line(overrides, composed))
-    if recipe.is_file():
-        values = OmegaConf.to_container(OmegaConf.load(recipe))
-        found |= {*flat(typing.cast(dict[str, Any], values))}
-    return found
+    if not recipe.is_file():
+        return set()
+    values = OmegaConf.to_container(OmegaConf.load(recipe))
+    return {*flat(typing.cast(dict[str, Any], values))}
 
 
 def _on_command_line(overrides: Sequence[str], composed: dict[str, Any]) -> list[str]:
@@ -413,7 +422,8 @@ def _quoted(override: str) -> str:
 def check(settings: dict[str, Any]) -> Settings:
     """Check types and ranges of all settings. Raises InputError that names the first wrong one."""
     checked = validated(Settings, settings, "", names())
-    checked._given = settings.given if isinstance(settings, Composed) else None
+    if isinstance(settings, Composed):
+        checked._given, checked._typed = settings.given, settings.typed
     return checked
 
 
@@ -432,8 +442,13 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             "folds=1: a fold is scored by a model of the others: two or more are needed"
         )
-    if settings.folds and settings.mode != "train":
-        raise InputError(f"folds=… trains: mode={settings.mode} takes no folds")
+    if settings.tune and settings.folds:
+        raise InputError(
+            "tune=… folds=…: tune first, then add folds to the settings that it prints"
+        )
+    compares = "tune" if settings.tune else "folds" if settings.folds else None
+    if compares is not None and settings.mode != "train":
+        raise InputError(f"{compares}=… trains: mode={settings.mode} takes no {compares}")
     if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")

@@ -316,7 +316,12 @@ def _train(
 
         cross_validation.run(settings, command)
         return
-    folder, report = pipeline.run(settings, command, began, changes=typed)
+    if settings.tune or (Path(settings.resume or "") / pipeline.TUNING).is_file():
+        from zoo.tuning import tune
+
+        folder, report = tune.run(settings, command, began, typed)
+    else:
+        folder, report = pipeline.run(settings, command, began, changes=typed)
     if report:
         from zoo.cli.summary import training
         from zoo.registry import find

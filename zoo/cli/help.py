@@ -38,6 +38,7 @@ task.pool=max data.path=FOLDER tokenizer.kind=subwords.
 COMMANDS = {
     "": "train a classifier on built-in data",
     "data=files data.train=mine.csv": "… on your rows (columns text, label)",
+    "data=files data.train=mine.csv tune=60": "… after a minute of trying settings",
     "task=translate": "train a translator from pairs of texts",
     "task=generate": "train a language model",
     "task=tag": "train a tagger: a label for each word",
@@ -54,7 +55,7 @@ COMMANDS = {
 
 # Headings of the run's own settings. What stands under none of them is about answers.
 HEADINGS = {
-    "What is done": ("mode", "model", "init", "directions", "folds", "resume", "out"),
+    "What is done": ("mode", "model", "init", "directions", "tune", "folds", "resume", "out"),
     "How it is computed": ("seed", "device", "deterministic", "precision", "threads"),
     "Checks": ("baseline", "strict"),
 }

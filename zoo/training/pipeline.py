@@ -59,6 +59,7 @@ from zoo.training.state import accelerator_for, choosing_metric, host_kept
 log = logging.getLogger("zoo")
 
 WRITTEN = ("config.json", "model.safetensors", "README.md", "report.json", "metrics.jsonl")
+TUNING = "tuning.json"  # of an unfinished tuning: its settings
 LONGEST_NOTE = 300  # characters of an error in a note
 BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
 
@@ -86,14 +87,15 @@ def run(
     began: float,
     corpus: Splits | None = None,
     changes: Collection[str] = (),
+    claimed: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Train, test, and write the run folder; returns the folder and the report.
 
     `command` goes into the model card; `began` is time.time() at the start. `corpus` holds the rows
     of a training from Python; without it they are those of `data`. `changes` names the settings that
-    a resumed run takes from `settings`. If the run fails before its first checkpoint, everything that
-    it wrote is removed. Raises InputError, Stopped when interrupted, and NotFinite when the loss is
-    NaN or infinite.
+    a resumed run takes from `settings`. `claimed` is the folder if the caller has locked it already.
+    If the run fails before its first checkpoint, everything that it wrote is removed. Raises
+    InputError, Stopped when interrupted, and NotFinite when the loss is NaN or infinite.
     """
     resume = settings.resume is not None
     if settings.resume is not None:
@@ -108,7 +110,7 @@ def run(
     try:
         with ExitStack() as lock:
             if not resume:
-                folder = _claim(settings, command, accelerator, made, lock)
+                folder = _claim(settings, command, accelerator, made, lock, claimed)
             elif accelerator.is_main_process:
                 lock.enter_context(locked(folder, "resume"))
                 reopen(folder, first)
@@ -150,8 +152,11 @@ def train_and_load(
 ) -> tuple[Task, dict[str, Any]]:
     """Run a training as `run` does; returns the best epoch's model and the report.
 
-    Without `out` nothing stays on the disk.
+    Without `out` nothing stays on the disk. Raises InputError for `tune` and `folds`.
     """
+    if settings.tune or settings.folds:
+        name = "tune" if settings.tune else "folds"
+        raise InputError(f"{name}=…: is of the command line, python -m zoo.run: leave it out")
     with tempfile.TemporaryDirectory() as folder:
         if settings.out is None:
             settings = settings.model_copy(update={"out": str(Path(folder) / "run")})
@@ -177,6 +182,7 @@ def _claim(
     accelerator: Accelerator,
     made: list[Path],
     lock: ExitStack,
+    claimed: Path | None,
 ) -> Path:
     """Create and lock the run folder: `out`, or the next free one under runs/.
 
@@ -185,7 +191,7 @@ def _claim(
     """
     name = settings.out
     if accelerator.is_main_process:
-        name = str(claim(settings, made, lock))
+        name = str(claimed or claim(settings, made, lock))
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
         with _withdrawn(made):
@@ -239,6 +245,11 @@ def _check_empty(folder: Path) -> None:
     if begun or (folder / "manifest.json").exists():
         cure = f", or go on with resume={folder}" if begun else ""
         raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
+    if (folder / TUNING).exists():
+        raise InputError(
+            f"out={folder}: holds an unfinished tuning: choose another out=DIR, or go on with "
+            f"resume={folder}"
+        )
     foreign = [name for name in WRITTEN if (folder / name).exists()]
     if state.exists() and any(state.iterdir()) and not (state / SETTINGS).exists():
         foreign.append(STATE)

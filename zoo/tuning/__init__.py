@@ -1,1 +1,1 @@
-"""K-fold cross-validation (`folds=K`)."""
+"""Choosing settings by validation rows (`tune=SECONDS`), and cross-validation (`folds=K`)."""

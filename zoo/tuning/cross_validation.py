@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
 
     Raises InputError for tasks whose rows cannot be divided, and Stopped when interrupted.
     """
-    check_alone(settings)
+    trial.refuse_several_processes("folds")
     options = options_of(settings)
     kind = options.kind
     if not kind.text_columns or kind.text_columns == kind.target_columns:
@@ -78,7 +77,7 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
                 found = trial.train(settings, options, own)
                 metrics = trial.test(found, settings, options, inside)
                 seconds = time.monotonic() - began
-                metric, lower = found.task.metric, found.task.lower_is_better
+                metric, lower = found.metric, found.lower_is_better
                 baseline = {}
                 if settings.baseline and kind.baseline is not None:
                     baseline = _baseline(found, own)
@@ -101,12 +100,6 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
     log.info("%s", _table(report))
     log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FILE)
     return folder, report
-
-
-def check_alone(settings: Settings) -> None:
-    """Raise InputError where several processes would compare trainings."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("folds=…: trains one model after the other in one process, not several")
 
 
 def _baseline(found: trial.Trial, splits: Splits) -> dict[str, Any]:

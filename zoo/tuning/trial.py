@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo.config import Settings
 from zoo.data.corpora import Splits
 from zoo.data.readers import Row, Rows
+from zoo.errors import InputError
 from zoo.task import Task
 from zoo.training.build import build
 from zoo.training.loop import epochs, evaluate
@@ -32,6 +36,8 @@ class Trial:
     """The result of one training."""
 
     task: Task  # with the weights of its best epoch
+    metric: str  # that chose it
+    lower_is_better: bool
     progress: Progress
     valid: dict[str, float]  # metrics of that epoch
     rows: int  # training rows
@@ -40,11 +46,16 @@ class Trial:
 
 
 def train(
-    settings: Settings, options: Options, splits: Splits, most_seconds: float | None = None
+    settings: Settings,
+    options: Options,
+    splits: Splits,
+    most_seconds: float | None = None,
+    check: Callable[[Settings, np.ndarray], None] | None = None,
 ) -> Trial:
     """Train on `splits.train` and compare the epochs on `splits.valid`; test rows are not read.
 
-    After `most_seconds` no further epoch begins; one is always trained. Raises InputError, NotFinite
+    After `most_seconds` no further epoch begins; one is always trained. `check` gets the ids of the
+    training texts before that, and may raise InputError. Raises InputError, NotFinite
     when the loss is NaN or infinite, and Stopped when interrupted.
     """
     began = time.monotonic()
@@ -53,6 +64,8 @@ def train(
         folder = Path(name)
         task = build(options, settings, splits)
         dataset = encode_rows(task, splits.train, folder / "train")
+        if check is not None and "tokenizer" in task.processors:
+            check(settings, dataset.values["inputs"])
         valid = encode_rows(task, splits.valid, folder / "valid")
         initialize_embedding(task, dataset, settings)
         plain = replace(settings.train, tensorboard=False, checkpoint_steps=0)
@@ -69,7 +82,8 @@ def train(
         now = time.monotonic()
         best = progress.history[progress.best["epoch"] - 1]["valid"]
         each = (now - ready) / max(1, progress.epoch)
-        return Trial(task, progress, best, len(dataset), now - began, each)
+        metric, lower = training.metric, training.lower_is_better
+        return Trial(task, metric, lower, progress, best, len(dataset), now - began, each)
 
 
 def test(trial: Trial, settings: Settings, options: Options, rows: list[Row]) -> dict[str, float]:
@@ -79,6 +93,14 @@ def test(trial: Trial, settings: Settings, options: Options, rows: list[Row]) ->
     with quiet(), tempfile.TemporaryDirectory() as name:
         dataset = encode_rows(trial.task, Rows(lambda: rows, "the fold"), Path(name) / "test")
         return evaluate(trial.task, dataset, rows, accelerator, "test", options.evaluation)[0]
+
+
+def refuse_several_processes(setting: str) -> None:
+    """Raise InputError where several processes would compare trainings."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"{setting}=…: trains one model after the other in one process, not several"
+        )
 
 
 @contextmanager
