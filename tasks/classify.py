@@ -14,6 +14,8 @@ each, and `LabelSets` decides by a threshold for each label, chosen on validatio
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +27,10 @@ from torch.nn import functional as F
 
 from zoo.config import TokenizerConfig
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
+from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, learn_labels
 from zoo.data.readers import Row, column, label_set
-from zoo.evaluation import baselines, metrics, plots
+from zoo.evaluation import baselines, logistic, metrics, plots
 from zoo.evaluation.label_sets import JOINED, MOST_LABELS, LabelSets
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
@@ -38,9 +41,10 @@ from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
 from zoo.text.ngrams import NgramBatch, NgramVocabulary
 from zoo.text.special_ids import EOS
 
+log = logging.getLogger("zoo")
+
 MOST_NGRAMS = 100_000  # n-grams of the linear bag
-MOST_NGRAM_WEIGHTS = 4_000_000  # n-grams x labels
-BAG_SCALE = 10.0  # of TF-IDF weights: the bag learns as fast as the LSTM at one learning rate
+MOST_NGRAM_WEIGHTS = 2_000_000  # n-grams x labels
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
@@ -71,6 +75,8 @@ class ClassifyConfig(TaskConfig):
     """EOS stands behind the text, as heads on a shared backbone need it."""
     ngrams: Literal["none", "words", "characters"] = "none"
     """Wide and deep: a linear bag of n-grams of words or characters joins the LSTM's logits."""
+    ngram_share: Share = 0.6
+    """Share of the bag of n-grams in the mean of both logits."""
 
 
 class Classify(Task):
@@ -111,14 +117,13 @@ class Classify(Task):
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
         self.dropout = nn.Dropout(self.config.dropout)
         self.head = nn.Linear(backbone.output_size, len(self.labels))
-        self.bag: nn.EmbeddingBag | None = None
+        self.bag: Tensor | None  # (n-grams, labels): weights of the linear bag
+        self.register_buffer("bag", None)
         if self.config.ngrams != "none":
             if "ngrams" not in self.processors:
                 raise ValueError(f"ngrams={self.config.ngrams} needs the n-grams of the texts")
-            zeros = torch.zeros(len(self._ngrams), len(self.labels))  # draws no random numbers
-            rows, columns = zeros.shape
-            self.bag = nn.EmbeddingBag(rows, columns, mode="sum", _weight=zeros)
-            self.bag_bias = nn.Parameter(torch.zeros(len(self.labels)))
+            self.register_buffer("bag", torch.zeros(len(self._ngrams), len(self.labels)))
+            self.register_buffer("bag_bias", torch.zeros(len(self.labels)))
             self.why += "; a linear bag of n-grams joins it"
         weights = None
         if balanced and self.sets is None:
@@ -215,7 +220,10 @@ class Classify(Task):
         if encoded is None:
             encoded = self._run_backbone(batch)
         deep = self._deep(encoded)
-        return deep if self.bag is None else (deep + self._wide(batch)) / 2
+        if self.bag is None:
+            return deep
+        share = self.config.ngram_share
+        return (1 - share) * deep + share * self._wide(batch)
 
     def _deep(self, encoded: Encoded) -> Tensor:
         """Return the logits (batch, labels) of the LSTM."""
@@ -225,19 +233,34 @@ class Classify(Task):
         """Return the logits (batch, labels) of the linear bag of n-grams."""
         assert self.bag is not None
         ngrams: NgramBatch = batch.extras["ngrams"]
-        weights = BAG_SCALE * ngrams.weights.to(self.bag.weight.dtype)
-        return self.bag(ngrams.ids, ngrams.offsets, weights) + self.bag_bias
+        weights = ngrams.weights.to(self.bag.dtype)
+        found = F.embedding_bag(
+            ngrams.ids, self.bag, ngrams.offsets, mode="sum", per_sample_weights=weights
+        )
+        return found + cast(Tensor, self.bag_bias)
+
+    def _initialize(self, dataset: Dataset) -> None:
+        """Fit the linear bag of n-grams by logistic regression; training does not change it."""
+        if self.bag is None:
+            return
+        start = time.perf_counter()
+        balanced = self.config.class_weights == "balanced"
+        ngrams, labels = self.bag.shape
+        weights, biases = logistic.fit(dataset, ngrams, labels, balanced)
+        self.bag.copy_(torch.from_numpy(weights))
+        cast(Tensor, self.bag_bias).copy_(torch.from_numpy(biases))
+        seconds = time.perf_counter() - start
+        count, kind = len(self._ngrams), self.config.ngrams
+        log.info("%s n-grams of %s: a linear bag, fitted in %.1f s", f"{count:,}", kind, seconds)
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
         """Return the mean cross entropy of the labels, with class weights and label smoothing.
 
         Of multi-label rows it is the binary one, over all labels.
         """
-        if self.bag is None:
-            losses = self._losses(self(batch), batch)
-        else:  # each has its own loss: what the bag knows by heart still teaches the LSTM
-            deep = self._losses(self._deep(self._run_backbone(batch)), batch)
-            losses = (deep + self._losses(self._wide(batch), batch)) / 2
+        fitted = self.bag is not None  # the bag is: only the LSTM learns
+        logits = self._deep(self._run_backbone(batch)) if fitted else self(batch)
+        losses = self._losses(logits, batch)
         return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:

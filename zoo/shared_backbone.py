@@ -265,6 +265,8 @@ class Multitask(Task):
             train, valid = (
                 self._encode(part, Path(folder) / str(side)) for side, part in enumerate(parts)
             )
+            for name, head in self.each():
+                head._initialize(train.datasets[name])
             every = [row for name, _ in self.each() for row in parts[1][name]]
             where = Path(folder)
             try:

@@ -327,6 +327,9 @@ class Task(nn.Module, ABC):
         """Return what `predict` shows of an answer; `config` is that of generated ones."""
         return answer
 
+    def _initialize(self, dataset: Dataset) -> None:
+        """Fit what is not trained step by step to the encoded training rows, before the first."""
+
     def _calibrate(self, answers: list[Any], rows: Sequence[Row]) -> list[Any]:
         """Learn on validation rows how answers are decided; return them decided so."""
         return answers

@@ -212,8 +212,10 @@ def wide(analyzer="words", **options) -> Classify:
     task = classify(num_layers=1)
     known = NgramVocabulary.learn(TEXTS, analyzer, 50)
     processors = {**task.processors, "ngrams": known}
-    made = Classify(task.backbone, processors, ClassifyConfig(ngrams=analyzer, **options)).eval()
-    torch.nn.init.normal_(made.bag.weight)
+    options = {"ngrams": analyzer, "ngram_share": 0.25} | options
+    made = Classify(task.backbone, processors, ClassifyConfig(**options)).eval()
+    torch.nn.init.normal_(made.bag)
+    torch.nn.init.normal_(made.bag_bias)
     return made
 
 
@@ -224,25 +226,43 @@ def test_a_bag_of_n_grams_joins_the_logits_of_the_lstm(analyzer):
     deep = task.head(task.read(task.backbone(made.inputs, made.lengths)))
     bag = torch.stack(
         [
-            10.0 * torch.from_numpy(weights) @ task.bag.weight[torch.from_numpy(ids).long()]
+            torch.from_numpy(weights) @ task.bag[torch.from_numpy(ids).long()] + task.bag_bias
             for ids, weights in map(task.processors["ngrams"].encode, TEXTS)
         ]
     )
-    torch.testing.assert_close(task(made), (deep + bag + task.bag_bias) / 2)
+    torch.testing.assert_close(task(made), 0.75 * deep + 0.25 * bag)
 
 
-def test_the_bag_and_the_lstm_have_their_own_losses():
+def test_the_bag_does_not_change_what_the_lstm_learns():
     task = wide()
     rows = [Row({"text": text, "label": "abca"[i]}, "here") for i, text in enumerate(TEXTS)]
     made = task.collate([task.encode(row) for row in rows])
-    deep = F.cross_entropy(
-        task.head(task.read(task.backbone(made.inputs, made.lengths))), made.targets
-    )
-    total = task.training_step(made).loss
-    with torch.no_grad():
-        task.bag.weight.zero_()
-    torch.testing.assert_close(task.training_step(made).loss, (deep + math.log(3)) / 2)
-    assert total != task.training_step(made).loss
+    deep = task.head(task.read(task.backbone(made.inputs, made.lengths)))
+    loss = task.training_step(made).loss
+    torch.testing.assert_close(loss, F.cross_entropy(deep, made.targets))
+    assert task.bag.requires_grad is False
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], ["a", "b"], [["a"], ["b", "c"], []]])
+def test_the_bag_is_fitted_by_logistic_regression(tmp_path, labels):
+    words = ["good news", "bad luck", "so so"][: len(labels)]
+    rows = [
+        Row({"text": words[i % len(words)], "label": labels[i % len(words)]}, "x")
+        for i in range(12)
+    ]
+    processors = Classify.learn(rows, ClassifyConfig(ngrams="words"), TokenizerConfig())
+    shape = BackboneConfig(vocabulary_size=len(processors["tokenizer"]), hidden_size=4)
+    task = Classify(
+        Backbone(shape), processors, ClassifyConfig(ngrams="words", ngram_share=0.9)
+    ).eval()
+    task._initialize(task.dataset_class.write(rows, task.encode, tmp_path / "rows"))
+    logits = task._wide(task.collate([task.encode(row) for row in rows[:3]]))
+    for row, own in zip(rows[:3], logits, strict=True):
+        if isinstance(row["label"], list):
+            assert [task.labels[i] for i in (own > 0).nonzero().flatten()] == row["label"]
+        else:
+            assert task.labels[int(own.argmax())] == row["label"]
+            assert own.softmax(0).max() > 0.9
 
 
 def test_without_n_grams_nothing_is_added():

@@ -73,8 +73,9 @@ def test_few_rows_are_read_more_often(task, count):
 
 
 def test_enough_rows_keep_the_defaults_of_training():
-    for task in ("classify", "tag"):
-        assert chosen(profile(50_000), task) == {}
+    assert chosen(profile(50_000), "tag") == {}
+    assert {*chosen(profile(50_000))} == {"task.ngrams", "task.ngram_share"}
+    assert chosen(profile(200_000)) == {}
 
 
 def test_given_values_count_in_the_rules():
@@ -170,3 +171,14 @@ def test_a_run_is_trained_with_what_was_chosen(tmp_path, capsys):
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["settings"]["train"]["batch_rows"] == 16
     assert report["settings"]["task"]["pool"] == "max"
+
+
+def test_a_linear_bag_of_n_grams_decides_the_more_the_fewer_rows_a_label_has():
+    shares = [chosen(profile(rows))["task.ngram_share"] for rows in (60, 600, 6000)]
+    assert shares == [0.9, 0.75, 0.6]
+    assert chosen(profile(2000, labels=100))["task.ngram_share"] == 0.9
+    assert chosen(profile())["task.ngrams"] == "characters"
+    assert chosen(profile(length=900.0))["task.ngrams"] == "words"
+    assert chosen(profile(length=900.0, unspaced=0.9))["task.ngrams"] == "characters"
+    for other in (profile(labels=1000), profile(several=True), profile(labels=0)):
+        assert "task.ngrams" not in chosen(other)

@@ -40,6 +40,11 @@ LONG = 250  # characters of a text without blanks from which pieces are read ins
 NEW_WORDS = 0.02  # share of unseen words (Good and Turing: of words seen once) that asks for pieces
 FEW_SENTENCES = 2000  # below, taggers learn names by heart and translators whole phrases
 ENOUGH = 1000  # validation rows that tell epochs apart
+FEW_ROWS = 1000  # below, a linear bag of n-grams decides more than the LSTM
+FEW_OF_A_LABEL = 50  # rows of a mean label; below, the bag decides nearly alone
+MANY = 100_000  # rows from which on the LSTM needs no n-grams beside it
+MOST_NGRAM_LABELS = 200  # a bag has weights for each label
+LONG_WORDS = 500  # characters of a text from which on n-grams of words are read
 SMALL = 20_000  # rows below which the steps are counted, not the epochs
 
 
@@ -55,6 +60,7 @@ class Profile:
     new_words: float  # share of the words that occur once
     labels: int  # distinct labels, 0 of tasks without
     spans: bool  # whether the labels are spans
+    several: bool = False  # whether a row may have several labels
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,10 @@ def look(rows: Iterable[Row], kind: type[Task]) -> Profile:
     labels: Counter[str] = Counter()
     stream = iter(rows)
     seen = texts = 0
+    several = False
     for row in islice(stream, MOST_ROWS):
         seen += 1
+        several = several or isinstance(row.get("label"), list)
         for text in _texts(row, kind):
             texts += 1
             letters.update(text)
@@ -144,6 +152,7 @@ def look(rows: Iterable[Row], kind: type[Task]) -> Profile:
         new_words=once / max(1, words.total()),
         labels=len(labels),
         spans=kind.target_columns == ("labels",) and bio.are_spans(labels),
+        several=several,
     )
 
 
@@ -232,6 +241,7 @@ def _classify(profile: Profile) -> list[Choice]:
         chosen += _pieces(profile, f"{without_blanks}, in long texts")
     elif profile.new_words > NEW_WORDS:
         chosen += _pieces(profile, f"{profile.new_words:.1%} of the words occur once")
+    chosen += _ngrams(profile)
     if profile.rows < SMALL:
         few = f"{profile.rows:,} rows"
         chosen += [
@@ -240,6 +250,27 @@ def _classify(profile: Profile) -> list[Choice]:
             Choice("train.learning_rate", 6e-3, few),
         ]
     return chosen
+
+
+def _ngrams(profile: Profile) -> list[Choice]:
+    """A linear bag of n-grams beside the LSTM; the fewer rows of a label, the more it decides."""
+    fits = 1 < profile.labels <= MOST_NGRAM_LABELS and profile.rows < MANY
+    if not fits or profile.several:
+        return []
+    kind, why = "characters", "they are known in new words, too"
+    if profile.length >= LONG_WORDS and profile.unspaced < MOSTLY_UNSPACED:
+        kind, why = "words", f"texts of {profile.length:,.0f} characters repeat them"
+    a_label = profile.rows / profile.labels
+    if a_label < FEW_OF_A_LABEL:
+        share, reason = 0.9, f"{a_label:.0f} rows a label teach the LSTM little"
+    elif profile.rows < FEW_ROWS:
+        share, reason = 0.75, f"{profile.rows:,} rows"
+    else:
+        share, reason = 0.6, f"{profile.rows:,} rows"
+    return [
+        Choice("task.ngrams", kind, f"a linear bag beside the LSTM; {why}"),
+        Choice("task.ngram_share", share, reason),
+    ]
 
 
 def _tag(profile: Profile) -> list[Choice]:

@@ -322,7 +322,11 @@ def _prepare(
 
 
 def initialize_embedding(task: Task, dataset: Dataset, settings: Settings) -> None:
-    """Start a new embedding from word vectors of the training rows, if the settings ask for it."""
+    """Start a new embedding from word vectors of the training rows, if the settings ask for it.
+
+    The task also fits what is not trained step by step.
+    """
+    task._initialize(dataset)
     embedding = task.backbone.embedding
     if settings.train.init_embeddings and embedding is not None and settings.init is None:
         embedding_init.initialize(embedding, dataset)

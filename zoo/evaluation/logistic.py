@@ -1,0 +1,70 @@
+"""Logistic regression on the weighted n-grams of a dataset: the start of a linear bag of n-grams.
+
+scikit-learn is imported inside the functions, because prediction does not need it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from zoo.data.dataset import Dataset
+
+# The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights, few rows above all.
+STRENGTH = 10.0
+ROWS_STRENGTH = 10_000  # it is at least this number divided by the rows
+MOST_STEPS = 60  # of L-BFGS
+TOLERANCE = 1e-3  # of the gradient
+SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
+MOST_ROWS = 50_000  # training rows that are read, as of a baseline
+
+
+def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any, Any]:
+    """Fit labels to the fields "ngrams" and "ngram_weights" of the first MOST_ROWS rows.
+
+    Targets are numbers of labels, or lists of them: then each label has a regression of its own.
+    `balanced` weighs rare labels more. Returns weights (ngrams, labels) and biases (labels,) in
+    float32. The same rows give the same result.
+    """
+    from scipy import sparse
+
+    rows = min(len(dataset), MOST_ROWS)
+    ends = np.concatenate([[0], dataset.ends["ngrams"][:rows]])
+    values = dataset.values["ngram_weights"][: ends[-1]]
+    features = sparse.csr_matrix(
+        (values, dataset.values["ngrams"][: ends[-1]], ends), (rows, ngrams), np.float32
+    )
+    weights = np.zeros((ngrams, labels), np.float32)
+    biases = np.zeros(labels, np.float32)
+    if "targets" in dataset.ends:
+        for label in range(labels):
+            targets = np.array([label in dataset[row]["targets"] for row in range(rows)])
+            if targets.all() or not targets.any():
+                biases[label] = SURE if targets.all() else -SURE
+                continue
+            found = _regression(features, targets, balanced)
+            weights[:, label], biases[label] = found[0][0], found[1][0]
+        return weights, biases
+    targets = np.asarray(dataset.values["targets"][:rows])
+    known, own = np.unique(targets, return_inverse=True)
+    coefficients, intercepts = _regression(features, own, balanced)
+    if len(known) == 2:  # scikit-learn gives the difference of the two logits
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    weights[:, known], biases[known] = coefficients.T, intercepts
+    return weights, biases
+
+
+def _regression(features: Any, targets: np.ndarray, balanced: bool) -> tuple[Any, Any]:
+    """Return coefficients (labels, n-grams) and intercepts (labels,); one row for two labels."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    weights = "balanced" if balanced else None
+    model = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS, tol=TOLERANCE, class_weight=weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is enough
+        model.fit(features, targets)
+    return model.coef_, model.intercept_
