@@ -89,6 +89,12 @@ class Classify(Task):
     metric = "accuracy"
     shape = "batch, directions x hidden: one vector per text"
     logits = "batch, labels"
+    label_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "head.weight": (0,),
+        "head.bias": (0,),
+        "bag.weight": (1,),
+        "bag_bias": (0,),
+    }
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.tfidf)
 
     def __init__(

@@ -91,6 +91,13 @@ class Tag(Task):
     )
     shape = "batch, time, directions x hidden: one vector per step"
     logits = "batch, words, labels"
+    label_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "head.weight": (0,),
+        "head.bias": (0,),
+        "chain.transitions": (0, 1),
+        "chain.start": (0,),
+        "chain.end": (0,),
+    }
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.linear_tagger)
 
     def __init__(

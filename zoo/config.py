@@ -147,7 +147,7 @@ class Settings(BaseModel):
     model: str | None = None
     """Model folder, or name of a shipped model, for every mode but train."""
     init: str | None = None
-    """Model whose backbone and tokenizer a training starts from."""
+    """Model that a training starts from: backbone, tokenizer, and of the same task its head."""
     directions: Literal["kept", "forward", "both"] = "kept"
     """Directions in which the backbone of init=… reads."""
     resume: str | None = None

@@ -115,6 +115,9 @@ class Task(nn.Module, ABC):
     shape: ClassVar[str]
     logits: ClassVar[str]
 
+    # The weights with axes over the labels, and which: {"head.weight": (0,)}.
+    label_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+
     # The class of the options.
     config_class: ClassVar[type[TaskConfig]] = TaskConfig
     # What the model is compared with on the same rows.

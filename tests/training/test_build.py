@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import torch
 from conftest import DATA, SMALL, build_task, fails, lines, settings, train, write
 
 import zoo
@@ -171,3 +172,78 @@ def test_the_smallest_share_keeps_a_row_of_each_label(tmp_path):
     report = train(tmp_path / "run", *parts, "train.fraction=0.001", "train.epochs=1")
     labels = {row["label"] for row in lines(rows)}
     assert report["rows"]["train"] == len(labels)
+
+
+def of_init(tmp_path, task, rows, *words):
+    """A small model of a task, and the untrained task that starts from it on other rows."""
+    folder = tmp_path / "origin"
+    train(folder, "train.epochs=1", *words, task=task)
+    path = write(tmp_path / "rows.jsonl", rows)
+    parts = [f"data.{part}={path}" for part in ("train", "valid", "test")]
+    own = [word for word in words if word.startswith("task.")]
+    torch.manual_seed(5)
+    built = build_task(settings(None, f"init={folder}", *parts, *own, task=task))
+    return zoo.load(folder), built
+
+
+def beside(task):
+    """The weights of a task beside its backbone."""
+    named = task.named_parameters()
+    return {name: weight for name, weight in named if not name.startswith("backbone.")}
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate", "generate"])
+def test_a_model_of_the_same_task_and_labels_starts_with_its_head(tmp_path, caplog, task):
+    caplog.set_level("INFO", "zoo")
+    words = {"tag": ["task.crf=true"]}.get(task, [])
+    origin, built = of_init(tmp_path, task, lines(DATA / f"{task}.jsonl"), *words)
+    found, wanted = beside(built), beside(origin)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    (said,) = (line for line in caplog.messages if ": kept: backbone, " in line)
+    assert "left out" not in said
+    assert "; new:" not in said
+
+
+def test_new_labels_get_new_rows_of_the_head_and_old_ones_keep_theirs(tmp_path, caplog):
+    caplog.set_level("INFO", "zoo")
+    rows = [row for row in lines(DATA / "classify.jsonl") if row["label"] == "sea"][:20]
+    rows += [{"text": "a lake", "label": "lake"}, {"text": "a dune", "label": "dune"}] * 9
+    origin, built = of_init(tmp_path, "classify", rows)
+    assert (origin.labels, built.labels) == (["mountain", "sea"], ["dune", "lake", "sea"])
+    assert torch.equal(built.head.weight[2], origin.head.weight[1])
+    assert torch.equal(built.head.bias[2], origin.head.bias[1])
+    assert not torch.equal(built.head.weight[0], origin.head.weight[0])
+    place = f"init={tmp_path / 'origin'}"
+    line = f"{place}: kept: backbone, head, 1 of 3 labels, tokenizer; new: labels 'dune', 'lake'"
+    assert f"{line}; left out: label 'mountain'" in caplog.messages
+
+
+def test_transitions_between_labels_that_both_have_are_kept(tmp_path):
+    rows = lines(DATA / "tag.jsonl")
+    known = sorted({label for row in rows for label in row["labels"]})
+    more = [
+        row | {"labels": ["NEW" if label == known[0] else label for label in row["labels"]]}
+        for row in rows
+    ]
+    origin, built = of_init(tmp_path, "tag", more, "task.crf=true")
+    both = [label for label in built.labels if label in origin.labels]
+    assert len(both) == len(known) - 1
+    for one in both:
+        to, source = built.labels.index(one), origin.labels.index(one)
+        assert torch.equal(built.head.weight[to], origin.head.weight[source])
+        for two in both:
+            left = built.chain.transitions[to, built.labels.index(two)]
+            assert left == origin.chain.transitions[source, origin.labels.index(two)]
+
+
+def test_no_label_in_common_or_another_task_starts_a_new_head(tmp_path, caplog):
+    caplog.set_level("INFO", "zoo")
+    rows = [{"text": f"text {n}", "label": "xy"[n % 2]} for n in range(40)]
+    origin, built = of_init(tmp_path, "classify", rows)
+    assert not torch.equal(built.head.weight, origin.head.weight)
+    place = f"init={tmp_path / 'origin'}"
+    assert f"{place}: kept: backbone, tokenizer; new: head" in caplog.messages
+    build_task(settings(None, place, task="translate"))
+    said = f"{place}: kept: backbone, tokenizer; new: bridge, decoder, tokens"
+    assert said in caplog.messages

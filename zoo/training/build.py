@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import cast
 
+import torch
+from torch import Tensor
+
 from zoo.config import Settings, TokenizerConfig
 from zoo.data.corpora import Splits
-from zoo.data.processors import Processor, Scaler
+from zoo.data.processors import LabelEncoder, Processor, Scaler
 from zoo.data.readers import Rows
 from zoo.errors import InputError
 from zoo.loading import load
@@ -21,6 +24,9 @@ from zoo.text.tokenizers import Tokenizer
 from zoo.training.options import Options
 
 log = logging.getLogger("zoo")
+
+OF_ROWS = "labels", "seen"  # processors that always tell of the rows of a training
+SHOWN = 5  # labels that a log line names
 
 
 def build(
@@ -33,34 +39,123 @@ def build(
     """Build an untrained task. Raises InputError.
 
     Its processors are learned from the first `rows` training rows, or from all. Processors in
-    `kept` are used as they are. With `init=` its model gives backbone and tokenizers.
+    `kept` are used as they are. With `init=` its model gives backbone and tokenizers; a model of the
+    same task also gives its head, as far as it fits.
     """
     kind = options.kind
     source = Rows(lambda: islice(splits.train, rows), splits.train.name)
     kept = dict(kept or {})
     wanted = settings.tokenizer
-    backbone = None
+    backbone = origin = None
     if settings.init is not None:
         origin = load(settings.init)
         backbone = _initial_backbone(origin, settings, options.backbone)
-        kept = {**_initial_processors(origin, kind), **kept}
+        kept = {**_initial_processors(origin, options), **kept}
         wanted = replace(wanted, shared=True)  # the origin brings the tokenizers that it has
     processors = kind.learn(source, options.task, wanted, kept)
     _check_sizes(processors, kept, settings.tokenizer, settings.strict)
     if backbone is None:
         backbone = Backbone(_with_input_size(options.backbone, processors))
     try:
-        return kind(backbone, processors, options.task)
+        task = kind(backbone, processors, options.task)
     except ValueError as error:  # options that do not fit together
         raise InputError(f"task={kind.task_name}: {error}") from None
+    if origin is not None:
+        log.info("init=%s: %s", settings.init, take_over(task, origin))
+    return task
 
 
-def _initial_processors(origin: Task, kind: type[Task]) -> dict[str, Processor]:
-    """Return the processors of `init=` that its backbone needs; of the same task also the target's."""
+def _initial_processors(origin: Task, options: Options) -> dict[str, Processor]:
+    """Return the processors of `init=` that its backbone needs; of the same task also the head's."""
     names = {"tokenizer", "scaler"}
-    if isinstance(origin, kind):
-        names.add("target_tokenizer")
+    if isinstance(origin, options.kind):
+        names |= {"target_tokenizer", "characters"}
+        if getattr(origin.config, "ngrams", None) == getattr(options.task, "ngrams", None):
+            names.add("ngrams")
     return {name: each for name, each in origin.processors.items() if name in names}
+
+
+def take_over(task: Task, origin: Task) -> str:
+    """Copy the weights beside the backbone of a model of the same task, as far as they fit.
+
+    Of what has an axis over labels, the weights of the labels that both have are copied. Returns in
+    one line what is kept and what starts anew.
+    """
+    mine = {name: each for name, each in task.named_parameters() if not _in_backbone(name)}
+    theirs = dict(origin.named_parameters()) if isinstance(origin, type(task)) else {}
+    old, new = _labels(origin), _labels(task)
+    both = [label for label in new if label in {*old}] if theirs else []
+    anew: set[str] = set()
+    with torch.no_grad():
+        for name, weight in mine.items():
+            part = name.partition(".")[0]
+            axes = type(task).label_axes.get(name, ())
+            known = name in theirs and _fits(name, weight, theirs[name], task, origin)
+            if not known or (axes and not both):
+                anew.add(part)
+            elif axes:
+                to, source = weight, theirs[name].to(weight)
+                for axis in axes:
+                    places = torch.tensor([old.index(label) for label in both])
+                    source = source.index_select(axis, places)
+                grid = [torch.arange(size) for size in weight.shape]
+                for axis in axes:
+                    grid[axis] = torch.tensor([new.index(label) for label in both])
+                to[torch.meshgrid(*grid, indexing="ij")] = source
+            else:
+                weight.copy_(theirs[name])
+    return _in_words(task, origin, {*_parts(mine)} - anew, anew, old if theirs else [], both)
+
+
+def _in_backbone(name: str) -> bool:
+    return name.startswith("backbone.")
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    """Return the modules of a task that parameters belong to, in order."""
+    return [*dict.fromkeys(name.partition(".")[0] for name in names)]
+
+
+def _labels(task: Task) -> list[str]:
+    encoder = task.processors.get("labels")
+    return encoder.labels if isinstance(encoder, LabelEncoder) else []
+
+
+def _fits(name: str, weight: Tensor, other: Tensor, task: Task, origin: Task) -> bool:
+    """Return whether a weight means the same in both models, but for the labels."""
+    axes = type(task).label_axes.get(name, ())
+    if weight.dim() != other.dim():
+        return False
+    if name.startswith("bag") and task.processors.get("ngrams") is not origin.processors["ngrams"]:
+        return False
+    rest = [axis for axis in range(weight.dim()) if axis not in axes]
+    if any(weight.shape[axis] != other.shape[axis] for axis in rest):
+        return False
+    # a task from outside that does not say which axes are of labels
+    return bool(axes) or _labels(task) == _labels(origin) or len(_labels(origin)) not in other.shape
+
+
+def _in_words(
+    task: Task, origin: Task, kept: set[str], anew: set[str], old: list[str], both: list[str]
+) -> str:
+    """Return what is kept of `init=` and what starts anew, in one line."""
+    same = [name for name, each in task.processors.items() if origin.processors.get(name) is each]
+    learned = [name for name in task.processors if name not in {*same, *OF_ROWS}]
+    new = [label for label in _labels(task) if label not in both]
+    lost = [label for label in old if label not in both]
+    of_labels = [f"{len(both)} of {len(both) + len(new)} labels"] if both else []
+    line = f"kept: {', '.join(['backbone', *sorted(kept), *of_labels, *same])}"
+    fresh = [*sorted(anew), *learned]
+    if both and new:
+        fresh.append(_shown("label", new))
+    line += f"; new: {', '.join(fresh)}" if fresh else ""
+    return line + (f"; left out: {_shown('label', lost)}" if both and lost else "")
+
+
+def _shown(what: str, names: list[str]) -> str:
+    """Return names in words, the first few of many."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{what}{'s' * (len(names) > 1)} {', '.join(map(repr, names[:SHOWN]))}{more}"
 
 
 def _initial_backbone(origin: Task, settings: Settings, config: BackboneConfig) -> Backbone:
