@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -232,6 +233,40 @@ def test_the_task_of_tasks_readme_trains(tmp_path, monkeypatch):
     model, report = zoo.train("task=trend", *data, *SMALL)
     assert report["test"]["error"] < 40
     assert isinstance(model.predict({"series": [1, 2, 3]})[0], float)
+
+
+def run_block(source: str, names: dict) -> object:
+    """Run Python source in a namespace; the value of its last line, None if that is no expression."""
+    *lines, last = ast.parse(source).body
+    if not isinstance(last, ast.Expr):
+        lines.append(last)
+    exec(compile(ast.Module(lines, []), "README.md", "exec"), names)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    return None
+
+
+def test_the_python_of_readme_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
+    """In one namespace, in order; every training is a small one on a few tickets."""
+    rows = [("the invoice is wrong", "billing"), ("I cannot log in", "login")] * 20
+    lines = [f"{text} {number},{label}" for number, (text, label) in enumerate(rows)]
+    (tmp_path / "tickets.csv").write_text("\n".join(["text,label", *lines]), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    train, small = zoo.train, [*SMALL, "data=files", "data.train=tickets.csv"]
+    monkeypatch.setattr(zoo, "train", lambda *given: train(*given, *small))
+    _, blocks = prose_and_code(README.read_text("utf-8"))
+    names: dict = {}
+    ran = shown = 0
+    for (language, block), (after, output) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language != "python" or "MyTask" in block:
+            continue
+        value = run_block(block, names)
+        ran += 1
+        if after == "text" and value is not None:
+            shown += 1
+            assert repr(value) == output
+    assert (ran >= 2, shown >= 1) == (True, True)
+    assert {"model", "report"} <= {*names}
 
 
 def tables(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
