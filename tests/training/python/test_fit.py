@@ -135,9 +135,17 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_rows(tmp_path, monkeyp
         zoo.Classify.fit(toy("classify"), out=tmp_path / "run", **SMALL)
     with pytest.raises(InputError, match=r"^data=memory: .*: go on in Python, fit\(…, resume=DIR"):
         zoo.train(f"resume={tmp_path / 'run'}")
+    with pytest.raises(InputError, match="seed=2 changes what the run trains"):
+        zoo.Classify.fit(toy("classify"), resume=tmp_path / "run", seed=2)
+    with pytest.raises(InputError, match=r"task.name=tag changes what the run trains"):
+        zoo.Tag.fit(toy("tag"), resume=tmp_path / "run")
+    with pytest.raises(InputError, match=r"^resume=.*rows"):
+        zoo.Classify.fit(toy("classify")[1:], resume=tmp_path / "run")
     model = zoo.Classify.fit(toy("classify"), resume=tmp_path / "run")
     assert model.metadata["test"] == whole.metadata["test"]
-    assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
+    more = zoo.Classify.fit(toy("classify"), resume=tmp_path / "run", train={"epochs": 3})
+    assert more.metadata["rows"] == whole.metadata["rows"]
+    assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 3
 
 
 def test_an_interruption_without_a_folder_says_that_nothing_is_kept(monkeypatch):
@@ -163,11 +171,11 @@ def test_an_interruption_without_a_folder_says_that_nothing_is_kept(monkeypatch)
         ({"task": {"name": "tag"}}, "task.name: Classify.fit trains classify: leave it out"),
         ({"data": {"txt": "a"}}, "data.txt: no such setting; there are: text, label"),
         ({"data": {"name": "imdb"}}, "data.name: no such setting"),
-        ({"model": "x"}, "model: fit does not have this setting of other modes"),
+        ({"model": "x"}, "model: Classify.fit does not have this setting: leave it out"),
+        ({"folds": 5}, "folds: Classify.fit does not have this setting"),
         ({"generation": {"beam_size": 2}}, "generation.…: classify does not generate"),
         ({"init": "nowhere"}, "nowhere: neither a model folder"),
         ({"init": "x", "backbone": {"hidden_size": 2}}, "init=… brings its backbone"),
-        ({"resume": "x", "seed": 2}, "resume=DIR goes on with the settings .*: leave seed=2 out"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_cure(given, said):

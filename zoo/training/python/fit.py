@@ -28,8 +28,9 @@ from zoo.training.python import notebook
 
 log = logging.getLogger("zoo")
 
-# Settings that belong to the other modes of the command line.
-OTHER_MODES = ["mode", "model", "text", "input", "output", "top", "threshold", "tokens", "format"]
+# Settings of `fit` besides the sections; the others belong to the command line.
+SINGLE = {"out", "init", "directions", "resume", "seed", "device", "deterministic", "precision"}
+SINGLE |= {"threads", "baseline", "from_data", "strict"}
 CLASSES = (EvaluationConfig, GenerationConfig, BackboneConfig)
 
 
@@ -43,7 +44,9 @@ def fit(
         known = None
     if known is not kind:
         raise InputError(f"{kind.__name__}: call zoo.register({kind.__name__}) first")
-    settings = _settings(kind, given)
+    values = _values(given)
+    settings = _settings(kind, values)
+    changes = ["task.name", *(name for name in values if name != "resume")]
     parts = {"train": rows, "valid": valid, "test": test}
     parts = {name: _columns(part) for name, part in parts.items() if part is not None}
     columns = {name: text for name, text in settings.data.items() if name != "name"}
@@ -52,7 +55,7 @@ def fit(
             parts, columns, kind.training_columns, kind.text_columns, kind.input_columns[0]
         )
         try:
-            task, report = pipeline.train_and_load(settings, _command(kind, given), splits)
+            task, report = pipeline.train_and_load(settings, _command(kind, given), splits, changes)
         except Stopped:
             raise Stopped(_interrupted(kind, settings)) from None
         _log_result(report)
@@ -66,8 +69,8 @@ def _columns(given: Any) -> tuple[Any, ...]:
     return (given,)
 
 
-def _settings(kind: type[Task], given: Mapping[str, Any]) -> Settings:
-    """Return the checked settings of a training. Raises InputError for a wrong one.
+def _values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings by their names on the command line.
 
     `given` are sections, `{"train": {"epochs": 3}}`, or single settings, `{"train.epochs": 3}`.
     """
@@ -79,6 +82,11 @@ def _settings(kind: type[Task], given: Mapping[str, Any]) -> Settings:
             values |= {f"{name}.{key}": _plain(each) for key, each in value.items()}
         else:
             values[name] = _plain(value)
+    return values
+
+
+def _settings(kind: type[Task], values: Mapping[str, Any]) -> Settings:
+    """Return the checked settings of a training. Raises InputError for a wrong one."""
     start = [f"task={kind.task_name}", "data=files", f"data.train={in_memory.NAME}"]
     composed = compose(start)
     composed["data"] = {}
@@ -106,9 +114,9 @@ def _plain(value: Any) -> Any:
 
 def _check_name(name: str, value: Any, kind: type[Task]) -> None:
     """Raise InputError for a setting that a training from Python does not have."""
-    section, dot, key = name.partition(".")
-    if section in OTHER_MODES:
-        raise InputError(f"{name}: fit does not have this setting of other modes: leave it out")
+    section, dot, _ = name.partition(".")
+    if section in {*Settings.model_fields} - {*SECTIONS} - SINGLE:
+        raise InputError(f"{name}: {kind.__name__}.fit does not have this setting: leave it out")
     if name == "task.name":
         raise InputError(f"{name}: {kind.__name__}.fit trains {kind.task_name}: leave it out")
     if section in SECTIONS and not dot:
