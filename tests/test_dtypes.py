@@ -199,13 +199,13 @@ def test_a_model_in_double_loses_no_precision_in_training(task):
     assert change.item() == pytest.approx(2e-6 * slope, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [*TASKS, "forecast"])
+@pytest.mark.parametrize("name", [*TASKS, "toy_forecast"])
 def test_a_model_built_in_double_by_default_answers_and_trains(name):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        task = forecast() if name == "forecast" else untrained(name)
-        rows = SERIES if name == "forecast" else toys(name)[:5]
+        task = forecast() if name == "toy_forecast" else untrained(name)
+        rows = SERIES if name == "toy_forecast" else toys(name)[:5]
         assert {weight.dtype for weight in task.parameters()} == {torch.float64}
         assert len(task.predict(asked(task, rows))) == len(rows)
         assert math.isfinite(learn(task, rows))

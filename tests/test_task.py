@@ -67,13 +67,17 @@ def test_padding_and_company_change_nothing(task):
 
 
 def test_every_parameter_gets_a_gradient(task):
-    task.train().zero_grad()
-    task.training_step(batch(task, toys(task)[:16])).loss.backward()
-    task.eval()
-    for name, weight in task.named_parameters():
-        assert weight.grad is not None, name
-        assert bool(weight.grad.isfinite().all()), name
-        assert bool((weight.grad != 0).any()), name
+    task = copy.deepcopy(task).train()  # after one step: a head may start at zero
+    for _ in range(2):
+        optimizer = torch.optim.SGD(task.parameters(), 0.1)
+        task.zero_grad()
+        task.training_step(batch(task, toys(task)[:16])).loss.backward()
+        gradients = {name: weight.grad for name, weight in task.named_parameters()}
+        optimizer.step()
+    for name, gradient in gradients.items():
+        assert gradient is not None, name
+        assert bool(gradient.isfinite().all()), name
+        assert bool((gradient != 0).any()), name
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -116,7 +120,14 @@ def test_answers_keep_the_rows_order(task):
             weight.normal_()  # answers that differ from row to row
     some = toys(task)
     alone = [task.format(next(predict_rows(task, [row]))) for row in some]
-    assert [task.format(answer) for answer in predict_rows(task, some)] == alone
+    together = [task.format(answer) for answer in predict_rows(task, some)]
+    if task.text_columns:
+        assert together == alone
+    else:  # numbers, which differ in their last digits
+        numbers = [[float(v) for v in text.split()] for text in (*together, *alone)]
+        half = len(together)
+        for one, other in zip(numbers[:half], numbers[half:], strict=True):
+            assert one == pytest.approx(other, rel=1e-4)
     assert len({*alone}) > 1
 
 
@@ -128,7 +139,8 @@ def test_an_empty_text_is_answered(task):
 
 def test_the_shapes_are_those_of_a_real_batch(task):
     found = {line.name: line.shape for line in explain.shapes(task, batch(task, toys(task)[:5]))}
-    assert found["ids"][0] == found["output"][0] == found["h_n"][1] == found["c_n"][1] == 5
+    given = found["ids" if task.text_columns else "features"]
+    assert given[0] == found["output"][0] == found["h_n"][1] == found["c_n"][1] == 5
     assert found["output"][2] == task.backbone.output_size
     assert f"read from {task.reads}" in found
 

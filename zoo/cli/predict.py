@@ -50,6 +50,13 @@ def predict(
     answers are also plotted into that folder, if the task has a plot. `generation` is by default
     the model's own.
     """
+    answer_table: Any = getattr(task, "answer_table", None)
+    if answer_table is not None and settings.text is None and settings.input != "-":
+        answer_rows.check_output(settings.output, settings.input)
+        with _output(settings.output) as file:
+            for piece in answer_table(settings, find_precision(settings.precision, task.device)):
+                file.write(piece.encode())
+        return
     form = _form(task, settings)
     answer_rows.check_output(settings.output, settings.input if settings.text is None else "-")
     if isinstance(task, Generative):

@@ -4,7 +4,8 @@
     labels                         label <-> its number       LabelEncoder, LabelSetEncoder
     characters                     words <-> character ids    zoo.text.characters.Alphabet
     seen                           word -> its count          WordCounts
-    scaler                         features <-> scaled ones   Scaler
+    scaler                         features <-> scaled ones   Scaler, or SeriesScaler of a forecast
+    linear                         past -> future values      zoo.data.series.linear.LinearForecast
     ngrams                         text -> weighted n-grams   zoo.text.ngrams.NgramVocabulary
 
 A model folder holds each in a file of its own, NAME + `suffix`.
@@ -22,6 +23,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 
 from zoo.data.readers import Row, label_set
+from zoo.data.series.linear import LinearForecast
+from zoo.data.series.times import Frequency
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
 from zoo.text.characters import Alphabet
@@ -334,9 +337,87 @@ class Scaler:
 
     def _checked(self, values: Any) -> np.ndarray:
         values = np.asarray(_by_features(values, "features"), np.float64)
-        if values.shape[1] != self.width:
-            raise InputError(f"{values.shape[1]} features, the model knows {self.width}")
+        if values.shape[1] != len(self.mean):
+            raise InputError(f"{values.shape[1]} features, the model knows {len(self.mean)}")
         return values
+
+
+class SeriesScaler(Scaler):
+    """Scales the columns of time series, and knows what they are.
+
+    `columns` has the names of each role. `season` is the number of steps after which values
+    resemble each other, 1 for none. `features` is what the LSTM reads at a step.
+    """
+
+    kind: ClassVar[str] = "series"
+
+    def __init__(
+        self,
+        mean: Any,
+        deviation: Any,
+        columns: Mapping[str, Any],
+        frequency: Sequence[Any],
+        season: int,
+        features: int,
+    ) -> None:
+        """Raises ValueError for values that do not fit together."""
+        super().__init__(mean, deviation)
+        self.columns = _checked_roles(columns)
+        self.targets, self.past, self.future, self.static = (
+            len(self.columns[role]) for role in ("target", "past", "future", "static")
+        )
+        count = self.targets + self.past + self.future + self.static
+        if not self.targets or count != len(self.mean):
+            raise ValueError(f"columns: {count} names for {len(self.mean)} columns")
+        if not (_is_count(season) and season and _is_count(features) and features):
+            raise ValueError("season, features: Input should be numbers from 1")
+        unit, steps = frequency
+        self.frequency = Frequency(unit, int(steps))
+        self.season = season
+        self.features = features
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Load the scaler from a file. Raises InputError."""
+        parts = read_json(path)
+        wanted = {"mean", "deviation", "columns", "frequency", "season", "features"}
+        if not isinstance(parts, dict) or {*parts} != wanted:
+            raise InputError(f"{path}: not an object of {', '.join(sorted(wanted))}")
+        return _built(cls, path, **parts)
+
+    def save(self, path: Path) -> None:
+        """Write the scaler to a file; its numbers are read back exactly."""
+        parts = {
+            "mean": self.mean.tolist(),
+            "deviation": self.deviation.tolist(),
+            "columns": self.columns,
+            "frequency": [self.frequency.unit, self.frequency.count],
+            "season": self.season,
+            "features": self.features,
+        }
+        write_text(path, json.dumps(parts, ensure_ascii=False) + "\n")
+
+    @property
+    def width(self) -> int:
+        """The number of features that the LSTM reads at a step."""
+        return self.features
+
+    @property
+    def varying(self) -> int:
+        """The number of columns that change with time: all but the static ones."""
+        return len(self.mean) - self.static
+
+
+def _checked_roles(columns: Any) -> dict[str, Any]:
+    """Return the names of the columns of each role. Raises ValueError."""
+    roles = ("target", "past", "future", "static")
+    if not isinstance(columns, Mapping) or not {*roles} <= {*columns}:
+        raise ValueError("columns: Input should be names of target, past, future and static")
+    for role in roles:
+        names = columns[role]
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"columns: {role} should be a list of names")
+    return {"time": columns.get("time")} | {role: [*columns[role]] for role in roles}
 
 
 class _Moments:
@@ -414,6 +495,10 @@ def _built(cls: Any, path: Path, **parts: Any) -> Any:
 
 PROCESSORS: dict[str, type[Processor]] = {
     **TOKENIZERS,
-    **{cls.kind: cls for cls in (LabelEncoder, LabelSetEncoder, Alphabet, WordCounts, Scaler)},
+    **{
+        cls.kind: cls
+        for cls in (LabelEncoder, LabelSetEncoder, Alphabet, WordCounts, Scaler, SeriesScaler)
+    },
     NgramVocabulary.kind: NgramVocabulary,
+    LinearForecast.kind: LinearForecast,
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MARGIN = 0.01  # of the metric: the noise where it has no interval
+HIGHER_IS_BETTER = "accuracy", "f1", "bleu"
 FEW_ROWS = 5_000
 FEW_UPDATES = 1_000
 MANY_CUT = 0.1  # share of the texts
@@ -30,7 +31,7 @@ def baseline_wins(report: Mapping[str, Any]) -> bool:
     own, other = report["test"][name], report["baseline"][name]
     noise = MARGIN * abs(own)
     interval = (report.get("intervals") or {}).get(name, {"low": own - noise, "high": own + noise})
-    lower = name == report.get("metric") and report.get("lower_is_better", False)
+    lower = name not in HIGHER_IS_BETTER and report.get("lower_is_better", False)
     return bool(other < interval["low"] if lower else other > interval["high"])
 
 
@@ -38,12 +39,24 @@ def _compared(report: Mapping[str, Any]) -> str | None:
     """Return the metric by which the two are compared, None if they share none."""
     baseline, own = report.get("baseline") or {}, report.get("test") or {}
     first = report.get("metric")
-    names = [first, "accuracy", "f1", "bleu"]
+    names = [first, "mae"] if report.get("task") == "forecast" else [first, *HIGHER_IS_BETTER]
     return next((name for name in names if name in own and name in baseline), None)
+
+
+def _of_forecast(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield settings of a forecast and why each may help."""
+    task = (report.get("settings") or {}).get("task") or {}
+    if task.get("residual", "linear") != "linear":
+        yield "task.residual=linear", "the LSTM learns what the linear forecast leaves"
+    yield f"task.input={2 * int(task.get('input', 96))}", "a longer past"
+    yield "more series, or covariates that are known ahead (data.future=…)", "one series is little"
 
 
 def _candidates(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield settings and why each may help, the most likely ones first."""
+    if report["task"] == "forecast":
+        yield from _of_forecast(report)
+        return
     settings, rows = report.get("settings") or {}, report["rows"]
     tokenizer, train = settings.get("tokenizer") or {}, settings.get("train") or {}
     task, backbone = settings.get("task") or {}, settings.get("backbone") or {}

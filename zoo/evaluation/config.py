@@ -31,6 +31,9 @@ class EvaluationConfig:
     window: Count = 512
     """Steps of a stream per call of the model."""
 
+    origins: Count | None = None
+    """Of a forecast: rolling origins of each series that are tested, the last ones; null: all."""
+
     dynamic: bool = False
     """Dynamic evaluation: update the weights after each scored segment."""
 

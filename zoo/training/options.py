@@ -59,7 +59,9 @@ def generation_of(settings: Settings, kind: type[Task]) -> GenerationConfig | No
 def evaluation_of(settings: Settings, kind: type[Task]) -> EvaluationConfig:
     """Return how a run evaluates. Raises InputError for what the task does not have."""
     config = EvaluationConfig(**settings.evaluate)
-    plain = EvaluationConfig(**{name: getattr(config, name) for name in BATCHES})
+    plain = EvaluationConfig(**{name: getattr(config, name) for name in (*BATCHES, "origins")})
+    if config.origins is not None and "future" not in kind.target_columns:
+        raise InputError(f"evaluate.origins=…: {kind.task_name} forecasts nothing: leave it out")
     if config != plain and getattr(kind, "metric", None) != "perplexity":
         raise InputError(f"evaluate.…: {kind.task_name} has no perplexity: leave it out")
     if settings.tokens != WORDS and "words" not in kind.input_columns:

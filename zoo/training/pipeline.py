@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from zoo.data.readers import Row, Rows
 from zoo.device import describe, find_device, find_precision, set_deterministic, versions
 from zoo.errors import InputError
 from zoo.evaluation import label_sets, plots, time_limit
+from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.metrics import intervals, macro_f1
 from zoo.files import locked, write_text
 from zoo.loading import load
@@ -407,7 +409,9 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
     if run.settings.baseline and task.baseline is not None:
         with _noted("baseline", report):
             rows_read = len(run.datasets["train"])
-            report["baseline"] = run_baseline(task, run.splits, rows_read, progress.seconds)
+            report["baseline"] = run_baseline(
+                task, run.splits, rows_read, progress.seconds, run.options.evaluation
+            )
         _save(run, report)
     report["total_seconds"] = round(time.time() - began, 2)
     with _noted("report.json", report):
@@ -483,7 +487,13 @@ def _intervals(
     return intervals(values, answered, wanted, macro_f1, {*of_rows, "accuracy"})
 
 
-def run_baseline(task: Task, splits: Splits, rows: int = 0, seconds: float = 0.0) -> dict[str, Any]:
+def run_baseline(
+    task: Task,
+    splits: Splits,
+    rows: int = 0,
+    seconds: float = 0.0,
+    evaluation: EvaluationConfig | None = None,
+) -> dict[str, Any]:
     """Run the baseline on `rows` training rows, in about `seconds` at most; without `rows`, on all.
 
     Raises ValueError when there are too many labels for it.
@@ -497,7 +507,10 @@ def run_baseline(task: Task, splits: Splits, rows: int = 0, seconds: float = 0.0
         )
     log.info("baseline …")
     kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
-    return time_limit.within(task.baseline, splits.train, splits.test, kind, rows, seconds)
+    method: Any = task.baseline
+    if evaluation is not None and evaluation.origins is not None:
+        method = partial(method, origins=evaluation.origins)
+    return time_limit.within(method, splits.train, splits.test, kind, rows, seconds)
 
 
 def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
@@ -544,7 +557,8 @@ def measure(settings: Settings) -> dict[str, Any]:
         with _noted("baseline", report):
             if splits.train.name == splits.test.name:
                 raise ValueError("it learns from training rows: add data.train=FILE")
-            report["baseline"] = run_baseline(task, splits)
+            evaluation = evaluation_of(settings, type(task))
+            report["baseline"] = run_baseline(task, splits, evaluation=evaluation)
     return report
 
 

@@ -116,8 +116,8 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
         (
             "date,load\n2020-01-01,1\n2020-01-02,2\n2020-01-03,2\n2020-01-06,3\n",
             {},
-            "FILE:5: 2 steps of 1 day missing after 2020-01-03 00:00:00: data.fill=linear or "
-            "data.fill=last fills gaps",
+            "FILE:5: 2 steps of 1 day missing after 2020-01-03 00:00:00: data.fill=last or "
+            "data.fill=linear fills gaps",
         ),
         (
             "date,load\n2020-01-01,1\n2020-01-02,2\n2020-01-03,2\n2020-01-03 07:00,3\n",
@@ -128,12 +128,12 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
         (
             "date,load\n2020-01-01,1\n2020-01-02,\n2020-01-03,2\n",
             {},
-            "FILE:3: column 'load' has no value: data.fill=linear or data.fill=last fills it",
+            "FILE:3: column 'load' has no value: data.fill=last or data.fill=linear fills it",
         ),
         (
             "date,load,wind\n2020-01-01,1,\n2020-01-02,1,\n2020-01-03,2,5\n",
             {},
-            "FILE:2: column 'wind' has no value: it starts at FILE:4; data.fill=linear cuts the steps "
+            "FILE:2: column 'wind' has no value: it starts at FILE:4; data.fill=last cuts the steps "
             "before",
         ),
         (

@@ -80,7 +80,7 @@ def ett(path: str, file: str = "ETTh1", target: Some = None) -> Splits:
 
 def co2(split: Shares = (0.7, 0.1, 0.2)) -> Splits:
     """Open the weekly CO2 of the air at Mauna Loa, 1958 to 2001; weeks without a value are filled."""
-    return series(str(CO2), time="date", split=split, fill="linear")
+    return series(str(CO2), time="date", split=split, fill="last")
 
 
 def _splits(

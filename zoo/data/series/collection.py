@@ -6,7 +6,7 @@ A table larger than memory is no problem: its numbers go through files, a chunk 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,21 +32,42 @@ class Series:
     length: int
     time: int  # stamp of the first value
     static: tuple[float, ...]
+    ahead: int = 0  # steps at the end that hold only what is known ahead
 
 
 class Collection:
     """All series of a table: evenly spaced, without missing values, in a file of their own."""
 
-    def __init__(self, table: Table, fill: Fill = "none", sort: bool = False) -> None:
-        """Read the table. Raises RowError and InputError with the line of what is wrong."""
+    def __init__(
+        self,
+        table: Table,
+        fill: Fill = "none",
+        sort: bool = False,
+        rows: Iterable[Row] | None = None,
+        ahead: bool = False,
+    ) -> None:
+        """Read the table, or `rows` in its place; with `ahead` the targets may end earlier.
+
+        Raises RowError and InputError with the line of what is wrong.
+        """
         self.notes: dict[str, int] = {}
         self.frequency = STEPS
         self.series: list[Series] = []
         with tempfile.TemporaryDirectory(prefix="zoo-series-") as folder:
-            self._read(table, Path(folder), fill, sort)  # a file that is open outlives its name
+            # A file that is open outlives its name.
+            self._read(table, Path(folder), fill, sort, rows, ahead)
 
-    def _read(self, table: Table, folder: Path, fill: Fill, sort: bool) -> None:
-        names, counts = _spool(table, folder / "rows")
+    def _read(
+        self,
+        table: Table,
+        folder: Path,
+        fill: Fill,
+        sort: bool,
+        given: Iterable[Row] | None,
+        ahead: bool,
+    ) -> None:
+        chunks = table.chunks() if given is None else table.of_rows(given)
+        names, counts = _spool(table, chunks, folder / "rows")
         self.columns = table.columns
         kind = _record(len(self.columns.values))
         width = len(self.columns.values) - len(self.columns.static)
@@ -57,13 +78,15 @@ class Collection:
             for name, count, end in zip(names, counts.tolist(), ends.tolist(), strict=True):
                 rows.seek((end - count) * kind.itemsize)
                 records = np.fromfile(rows, kind, count)
-                one = _One(table, name, records, fill, sort, self.notes)
+                one = _One(table, name, records, fill, sort, self.notes, ahead)
                 if found is None and len(one.times) > 1:
                     found = find(one.times)
                 values = one.evenly(found or STEPS)
                 values[:, :width].astype(np.float64).tofile(file)
                 static = one.static(width)
-                self.series.append(Series(name, one.source, begun, len(values), one.start, static))
+                self.series.append(
+                    Series(name, one.source, begun, len(values), one.start, static, one.ahead)
+                )
                 begun += len(values)
         self.frequency = found or STEPS
         self.values = ValueFile(folder / "values", width)
@@ -98,8 +121,11 @@ class _One:
         fill: Fill,
         sort: bool,
         notes: dict[str, int],
+        ahead: bool,
     ) -> None:
         self.table = table
+        self.may_be_ahead = ahead
+        self.ahead = 0
         self.fill = fill
         self.notes = notes
         self.named = f"series {name}: " if name else ""
@@ -156,7 +182,7 @@ class _One:
             raise RowError(
                 self.table.place(int(self.records["line"][place + 1])),
                 f"{self.named}{count} step{'s' * (count > 1)} of {frequency} missing after {after}: "
-                "data.fill=linear or data.fill=last fills gaps",
+                "data.fill=last or data.fill=linear fills gaps",
             )
         values = self.records["values"]
         if len(missing):
@@ -172,6 +198,14 @@ class _One:
         if not empty.any():
             return values
         names = self.table.columns.values
+        if self.may_be_ahead:
+            targets = len(self.table.columns.target)
+            told = np.flatnonzero(~empty[:, :targets].all(1))
+            self.ahead = len(empty) - 1 - int(told[-1]) if len(told) else 0
+            until = targets + len(self.table.columns.past)
+            empty[len(empty) - self.ahead :, :until] = False
+            if not empty.any():
+                return values
         if self.fill == "none":
             step, column = (int(i) for i in np.argwhere(empty)[0])
             line = int(self.records["line"][step])
@@ -179,9 +213,9 @@ class _One:
             filled = np.flatnonzero(~empty[:, column])
             if step == 0 and len(filled):
                 starts = self.table.place(int(self.records["line"][filled[0]]))
-                cure = f"it starts at {starts}; data.fill=linear cuts the steps before"
+                cure = f"it starts at {starts}; data.fill=last cuts the steps before"
             else:
-                cure = "data.fill=linear or data.fill=last fills it"
+                cure = "data.fill=last or data.fill=linear fills it"
             raise RowError(self.table.place(line), f"{what}: {cure}")
         for column in np.flatnonzero(empty.all(0)).tolist():
             raise RowError(self.source, f"{self.named}column {names[column]!r} has no value at all")
@@ -200,8 +234,8 @@ class _One:
             if self.fill == "linear":
                 values[holes, column] = np.interp(steps[holes], known, values[known, column])
             else:
-                before = known[np.searchsorted(known, steps[holes], "right") - 1]
-                values[holes, column] = values[before, column]
+                latest = known[np.searchsorted(known, steps[holes], "right") - 1]
+                values[holes, column] = values[latest, column]
         if not spread:
             self._count("cells without a value were filled", int(empty.sum()))
         return values
@@ -209,7 +243,7 @@ class _One:
     def static(self, width: int) -> tuple[float, ...]:
         """Return the static values, which are the same in all rows."""
         values = self.records["values"][:, width:]
-        differs = np.argwhere(values != values[:1])
+        differs = np.argwhere((values != values[:1]) & ~np.isnan(values))
         if len(differs):
             step, column = (int(i) for i in differs[0])
             name = self.table.columns.static[column]
@@ -222,14 +256,14 @@ def _record(columns: int) -> np.dtype:
     return np.dtype([("time", np.int64), ("line", np.int64), ("values", np.float64, (columns,))])
 
 
-def _spool(table: Table, path: Path) -> tuple[list[str], np.ndarray]:
+def _spool(table: Table, chunks: Iterable[Chunk], path: Path) -> tuple[list[str], np.ndarray]:
     """Write the rows of a table, series by series; return the names and the counts of rows."""
     numbers: dict[str, int] = {}
     counts: list[int] = []
     last, grouped = 0, True
     marks = path.with_suffix(".series")
     with open(path, "wb") as file, open(marks, "wb") as series:
-        for chunk in table.chunks():
+        for chunk in chunks:
             of_rows = _numbers(chunk, numbers, counts)
             kind = _record(len(table.columns.values))
             records = np.empty(len(chunk.times), kind)

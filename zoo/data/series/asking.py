@@ -1,0 +1,164 @@
+"""Series that a model is asked about: values, frames, or a table whose times go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from zoo.data import readers
+from zoo.data.processors import SeriesScaler
+from zoo.data.readers import Row
+from zoo.data.series.collection import Collection, Fill
+from zoo.data.series.learning import matrix
+from zoo.data.series.tables import NUMBERED, Columns, Table
+from zoo.errors import InputError
+
+
+def rows_of_table(
+    path: Path,
+    scaler: SeriesScaler,
+    series: str | None = None,
+    fill: Fill = "none",
+    sort: bool = False,
+    decimal: Literal[".", ","] = ".",
+    encoding: str | None = None,
+    rows: Iterable[Row] | None = None,
+) -> Iterator[Row]:
+    """Yield each series of a table as a row: `past`, and `future` if covariates are known ahead.
+
+    The forecast begins behind the last value of the targets. Rows behind it hold only what is known
+    ahead. Raises RowError and InputError.
+    """
+    if rows is None and path.name.lower().removesuffix(".gz").endswith(".jsonl"):
+        stream = readers.read(path, encoding)
+        first = next(stream)
+        if "past" in first:  # a row for each series
+            yield first
+            yield from stream
+            return
+    names = scaler.columns
+    roles = [tuple(names[role]) for role in ("target", "past", "future", "static")]
+    time = names.get("time") or NUMBERED
+    table = Table(path, Columns(time, series, *roles), decimal, encoding)
+    found = Collection(table, fill, sort, rows, ahead=bool(scaler.future))
+    if found.frequency != scaler.frequency and any(one.length > 1 for one in found.series):
+        raise InputError(
+            f"{path}: a value every {found.frequency}, the model knows one every {scaler.frequency}"
+        )
+    for one in found.series:
+        row = found.rows(one, 0, one.length - one.ahead, one.length)
+        if not one.ahead:
+            del row["future"]
+        yield row
+
+
+def rows_of_values(values: Any, scaler: SeriesScaler) -> list[Row]:
+    """Return rows of values: one series (steps,) or (steps, columns), or a list of such.
+
+    A frame of pandas is a table. A row, {"past": …}, is taken as it is. Raises InputError.
+    """
+    if isinstance(values, Mapping) and "past" in values:
+        return [Row(dict(values), "input 1")]
+    if hasattr(values, "to_dict") and hasattr(values, "index"):
+        return [*_rows_of_frame(values, scaler)]
+    if isinstance(values, (list, tuple)) and values:
+        rows = [isinstance(one, (Mapping, str)) for one in values]
+        several = all(a or np.ndim(b) >= 1 for a, b in zip(rows, values, strict=True))
+        if several and (any(rows) or not _is_matrix(values, scaler)):
+            return [
+                Row(dict(one) if isinstance(one, Mapping) else {"past": one}, f"input {number}")
+                for number, one in enumerate(values, 1)
+            ]
+    return [Row({"past": values}, "input 1")]
+
+
+def _is_matrix(values: Sequence[Any], scaler: SeriesScaler) -> bool:
+    """Return whether a list of lists is one series: a list for each step, a number a column."""
+    if scaler.varying == 1 and any(np.ndim(one) != 1 or len(one) != 1 for one in values):
+        return False
+    return all(np.ndim(one) == 1 and len(one) == scaler.varying for one in values)
+
+
+def _rows_of_frame(frame: Any, scaler: SeriesScaler) -> Iterator[Row]:
+    names = scaler.columns
+    if getattr(frame, "ndim", 2) == 1:
+        frame = frame.to_frame(names["target"][0])
+    time = names.get("time")
+    if time is not None and time not in frame:
+        frame = frame.reset_index(names=time)
+    records = frame.to_dict("records")
+    plain = [Row(_plain(record), f"frame:{n}") for n, record in enumerate(records, 1)]
+    return rows_of_table(Path("frame"), scaler, rows=plain)
+
+
+def _plain(record: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a record with dates of Python, and NaN for what is missing."""
+    found = {}
+    for name, value in record.items():
+        as_date = getattr(value, "to_pydatetime", None)
+        found[str(name)] = as_date() if as_date is not None else value
+    return found
+
+
+def go_on(row: Row, answer: Mapping[str, Any], scaler: SeriesScaler) -> Row:
+    """Return a row whose past goes on with a forecast, to forecast what follows it.
+
+    Raises InputError for a model that reads covariates: theirs are not forecast.
+    """
+    if scaler.past or scaler.future:
+        raise InputError(
+            "horizon=… beyond that of the model: it reads covariates, which it does not forecast"
+        )
+    past = np.asarray(matrix(row, "past"), np.float64).reshape(-1, scaler.varying)
+    made = np.asarray(answer["forecast"], np.float64).reshape(-1, scaler.targets)
+    kept = {name: value for name, value in row.items() if name not in ("past", "future")}
+    return Row({**kept, "past": np.concatenate([past, made])}, row.source)
+
+
+def table_of(
+    answers: Iterable[tuple[Row, Mapping[str, Any]]],
+    scaler: SeriesScaler,
+    series: str | None,
+    form: str,
+) -> Iterator[str]:
+    """Yield a table of forecasts as text, piece by piece: csv, tsv or jsonl.
+
+    A row holds the series, the time, and for each target the forecast and its quantiles, as
+    `load` and `load_0.1`.
+    """
+    import json
+
+    targets = scaler.columns["target"]
+    time = scaler.columns.get("time") or "step"
+    header: list[str] | None = None
+    for row, answer in answers:
+        steps = len(answer["forecast"])
+        stamps = answer.get("times") or [*range(1, steps + 1)]
+        columns: dict[str, Sequence[Any]] = {}
+        if series is not None:
+            columns[series] = [row.get("series", "")] * steps
+        columns[time] = stamps
+        parts = {"": answer["forecast"]}
+        parts |= {f"_{level}": values for level, values in answer.get("quantiles", {}).items()}
+        for place, name in enumerate(targets):
+            for suffix, values in parts.items():
+                by_target = np.asarray(values).reshape(steps, len(targets))[:, place]
+                columns[name + suffix] = [float(f"{value:.7g}") for value in by_target]
+        lines = [
+            dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)
+        ]
+        if form == "jsonl":
+            yield "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            continue
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",", lineterminator="\n")
+        if header is None:
+            header = [*columns]
+            writer.writerow(header)
+        writer.writerows([*line.values()] for line in lines)
+        yield text.getvalue()

@@ -1,0 +1,1 @@
+"""Scores, yardsticks and pictures of scores."""
