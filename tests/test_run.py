@@ -70,7 +70,10 @@ TOY = str(DATA / "classify.jsonl")
         (["predict", "model=classify/langdi"], "localise-en-ja; did you mean classify/langid?"),
         (["predit"], "predit: settings are given as NAME=VALUE; see --help; did you mean predict?"),
         (["--hepl"], "see --help; did you mean --help?"),
-        (["--help", "task=tga"], "task=tga: no such task; there are: classify, generate, tag"),
+        (
+            ["--help", "task=tga"],
+            "task=tga: no such task; there are: classify, forecast, generate, tag",
+        ),
         (["--help", "data=imbd"], "data=imbd: no such data; there are: cldr, columns"),
         (["--help", "trian"], "generation, evaluate; did you mean train?"),
         (["--completion", "fish"], "there are --completion bash and --completion zsh"),
