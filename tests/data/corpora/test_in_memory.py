@@ -21,7 +21,10 @@ class Frame:
 
     def __init__(self, columns: dict) -> None:
         self.values = columns
-        self.columns = [*columns]
+
+    @property
+    def columns(self):
+        return [*self.values]
 
     def __getitem__(self, name):
         return np.array(self.values[name], object)
@@ -32,7 +35,14 @@ class Table:
 
     def __init__(self, columns: dict) -> None:
         self.values = columns
-        self.column_names = [*columns]
+
+    @property
+    def column_names(self):
+        return [*self.values]
+
+    @property
+    def columns(self):
+        return [[*values] for values in self.values.values()]  # Arrow's are the values
 
     def __getitem__(self, name):
         return (value for value in self.values[name])
@@ -109,6 +119,22 @@ def test_a_frame_of_polars_is_a_table():
         assert [dict(row) for row in opened(*given).train] == ROWS
     with pytest.raises(InputError, match="not computed yet: call its collect"):
         opened(frame.lazy())
+
+
+def test_a_table_of_arrow_and_a_data_set_of_hugging_face_are_tables():
+    arrow = pytest.importorskip("pyarrow")
+    datasets = pytest.importorskip("datasets")
+    columns = {"text": TEXTS, "label": LABELS}
+    table = arrow.table(columns)
+    for given in [
+        (table,),
+        (table["text"], table["label"]),
+        (datasets.Dataset.from_dict(columns),),
+    ]:
+        assert [dict(row) for row in opened(*given).train] == ROWS
+    words = arrow.table({"words": [["a", "b"]], "labels": [["N", "V"]]})
+    (row,) = opened(words, columns=("words", "labels"), texts=("words",)).train
+    assert dict(row) == {"words": ["a", "b"], "labels": ["N", "V"]}
 
 
 def test_columns_have_the_names_that_data_gives_them():

@@ -158,13 +158,15 @@ def table_of(value: Any, place: str) -> dict[str, Any] | None:
     """
     if isinstance(value, Mapping):
         return {str(name): value[name] for name in value}
-    names = getattr(value, "columns", None)  # of pandas and Polars
-    if names is None or callable(names) or not hasattr(value, "__getitem__"):
-        names = getattr(value, "column_names", None)  # of Arrow and of Hugging Face's datasets
-    if names is None or callable(names):
-        return None
-    if hasattr(value, "collect"):
+    kind = type(value)  # not the value: a column may have any of these names
+    if hasattr(kind, "collect"):
         raise InputError(f"{place} is a table that is not computed yet: call its collect() first")
+    if hasattr(kind, "column_names"):  # of Arrow and of Hugging Face's datasets
+        names = value.column_names
+    elif hasattr(kind, "columns") and hasattr(kind, "__getitem__"):  # of pandas and Polars
+        names = value.columns
+    else:
+        return None
     if not all(isinstance(name, str) for name in names):
         names = [*names]
         if len({*map(str, names)}) < len(names):
@@ -291,7 +293,7 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, str):
         return str(value)
-    for method in ("tolist", "to_list"):  # of arrays; of a series of Polars
+    for method in ("as_py", "tolist", "to_list"):  # of Arrow; of arrays; of a series of Polars
         if hasattr(value, method):
             return getattr(value, method)()
     return value
