@@ -42,7 +42,7 @@ def axes(settings: Settings, options: Options) -> list[Axis]:
         found.append(("tokenizer", _tokenizers(settings, options)))
     names = option_names(kind.config_class)
     if "ngrams" in names:
-        found.insert(0, ("n-grams", _ngrams(task)))
+        found.insert(0, ("n-grams", _ngrams(task, settings.tokenizer.kind)))
     if "pool" in names:
         found.append(
             ("pooling", [{"task.pool": p} for p in ("max", "merged", "mean", "attention")])
@@ -110,10 +110,10 @@ def _tokenizers(settings: Settings, options: Options) -> list[Changes]:
     return [pieces, *([] if closed else [words]), characters]
 
 
-def _ngrams(task: Any) -> list[Changes]:
-    """The linear bag of n-grams beside the LSTM: of other units, or none."""
-    order = ("words", "characters", "none")
-    return [{"task.ngrams": units} for units in order if units != task.ngrams]
+def _ngrams(task: Any, tokens: str) -> list[Changes]:
+    """The linear bag of n-grams beside the LSTM: of words or characters, or none."""
+    order = ["characters", "words"] if tokens == "characters" else ["words", "characters"]
+    return [{"task.ngrams": units} for units in (*order, "none") if units != task.ngrams]
 
 
 def _dropouts(options: Options) -> list[Changes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.training.defaults import from_data
 from zoo.training.loop import Stopped
-from zoo.training.options import options_of
+from zoo.training.options import Options, options_of
 from zoo.training.pipeline import claim, remove_empty, run_baseline
 from zoo.training.rows import open_rows
 from zoo.tuning import folds, trial
@@ -38,6 +39,7 @@ class Fold:
     """What one fold gave."""
 
     rows: int  # that were scored
+    metric: str  # that chose the best epoch
     metrics: dict[str, float]
     baseline: dict[str, Any]  # empty without one
     seconds: float
@@ -46,7 +48,7 @@ class Fold:
 def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
     """Train and score once for each fold; returns the folder and what `folds.json` holds.
 
-    Raises InputError for tasks whose rows cannot be divided, and Stopped when interrupted.
+    Raises InputError for tasks whose rows cannot be divided, and when interrupted.
     """
     trial.refuse_several_processes("folds")
     options = options_of(settings)
@@ -64,42 +66,50 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
     with ExitStack() as lock:
         lock.callback(remove_empty, made)
         folder = claim(settings, made, lock)
-        rows = folds.pool(splits, settings)
-        folds.say_rare(rows, kind, settings.folds)
-        log.info("%d rows in %d folds; no test row is read", len(rows), settings.folds)
         try:
-            parts = folds.stratified(rows, kind, settings.folds, settings.seed)
-            for number, (outside, inside) in enumerate(parts, 1):
-                log.info("fold %d of %d …", number, settings.folds)
-                with trial.quiet():
-                    own = folds.with_valid(outside, inside, splits, settings, kind.input_columns[0])
-                began = time.monotonic()
-                found = trial.train(settings, options, own)
-                metrics = trial.test(found, settings, options, inside)
-                seconds = time.monotonic() - began
-                metric, lower = found.metric, found.lower_is_better
-                baseline = {}
-                if settings.baseline and kind.baseline is not None:
-                    baseline = _baseline(found, own)
-                done.append(Fold(len(inside), metrics, baseline, round(seconds, 2)))
-                log.info("%s", _line(number, done[-1], metric))
+            for fold in _each(settings, options, splits):
+                done.append(fold)
         except (KeyboardInterrupt, Stopped):
             raise InputError(
                 f"interrupted after {len(done)} of {settings.folds} folds: start it again"
             ) from None
-        report = {
-            "task": kind.task_name,
-            "data": settings.data["name"],
-            "command": command,
-            "metric": metric,
-            "lower_is_better": lower,
-            "folds": [vars(fold) for fold in done],
-            "summary": {name: folds.describe(f.metrics[name] for f in done) for name in metrics},
-        }
-        write_text(folder / FILE, json.dumps(report, indent=1) + "\n")
+        report = _report(done) | {"task": kind.task_name, "data": settings.data["name"]}
+        write_text(folder / FILE, json.dumps(report | {"command": command}, indent=1) + "\n")
     log.info("%s", _table(report))
     log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FILE)
     return folder, report
+
+
+def _each(settings: Settings, options: Options, splits: Splits) -> Iterator[Fold]:
+    """Train and score one fold after the other."""
+    kind = options.kind
+    rows = folds.pool(splits, settings)
+    folds.say_rare(rows, kind, settings.folds)
+    log.info("%d rows in %d folds; no test row is read", len(rows), settings.folds)
+    parts = folds.stratified(rows, kind, settings.folds, settings.seed)
+    for number, (outside, inside) in enumerate(parts, 1):
+        log.info("fold %d of %d …", number, settings.folds)
+        began = time.monotonic()
+        with trial.quiet():
+            own = folds.with_valid(outside, inside, splits, settings, kind.input_columns[0])
+        found = trial.train(settings, options, own)
+        metrics = trial.test(found, settings, options, inside)
+        seconds = round(time.monotonic() - began, 2)
+        asked = settings.baseline and kind.baseline is not None
+        baseline = _baseline(found, own) if asked else {}
+        fold = Fold(len(inside), found.metric, metrics, baseline, seconds)
+        log.info("%s", _line(number, fold))
+        yield fold
+
+
+def _report(done: list[Fold]) -> dict[str, Any]:
+    """Return the figures of all folds, and a summary of the metrics that all of them have."""
+    names = [n for n in done[0].metrics if all(n in fold.metrics for fold in done)]
+    return {
+        "metric": done[0].metric,
+        "folds": [vars(fold) for fold in done],
+        "summary": {name: folds.describe(fold.metrics[name] for fold in done) for name in names},
+    }
 
 
 def _baseline(found: trial.Trial, splits: Splits) -> dict[str, Any]:
@@ -112,7 +122,8 @@ def _baseline(found: trial.Trial, splits: Splits) -> dict[str, Any]:
         return {}
 
 
-def _line(number: int, fold: Fold, metric: str) -> str:
+def _line(number: int, fold: Fold) -> str:
+    metric = fold.metric
     beside = f", baseline {fold.baseline[metric]:.4f}" if metric in fold.baseline else ""
     return f"fold {number}: {fold.rows} rows, {metric} {fold.metrics[metric]:.4f}{beside}"
 

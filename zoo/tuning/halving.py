@@ -57,6 +57,7 @@ class Result:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     elapsed: float = 0.0  # of the whole search, at the end of this trial
+    name: str = ""  # of the metric
     error: str | None = None
 
 

@@ -147,6 +147,8 @@ def _tuned(settings: Settings, command: str, folder: Path) -> tuple[Settings, li
     )
     ranked = search.halving.run(Proposals(varied, lower, settings.seed))
     log.info("%s", _table(search, ranked))
+    if len(ranked) == 1:
+        log.info("there was no time to compare anything with the run's own settings: tune longer")
     best = ranked[0]
     unused = {"tune": 0.0, "out": str(folder), "resume": None}
     final = _with_changes(own, best).model_copy(update=unused)
@@ -221,6 +223,7 @@ def _try(search: Search, work: Work, most_seconds: float) -> Result:
             valid,
             found.seconds,
             found.epoch_seconds,
+            name=name if name in found.valid else found.metric,
         )
     assert search.halving is not None
     result = replace(result, elapsed=round(search.halving.spent, 3))
@@ -314,8 +317,8 @@ def _table(search: Search, ranked: Sequence[Changes]) -> str:
         seconds = f"{sum(r.seconds for r in results):.1f}"
         counts = [str(work.rung + 1), str(work.epochs), str(len(results))]
         lines.append([shown(work.changes), *counts, f"{mean:.4f}", loss, seconds])
-    metric = str(search.settings.train.metric or getattr(search.options.kind, "metric", ""))
-    names = ["settings", "rung", "epochs", "splits", f"valid {COMPARED.get(metric, metric)}"]
+    metric = next((r.name for results in last.values() for r in results), "metric")
+    names = ["settings", "rung", "epochs", "splits", f"valid {metric}"]
     more = f", the best {SHOWN}" if len(groups) > SHOWN else ""
     title = f"{len(groups)} candidates{more}, {halving.spent:.0f} s"
     return drawn(title, [*names, "loss", "seconds"], lines, bold=0)
