@@ -123,6 +123,8 @@ class Classify(Task):
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
         self.dropout = nn.Dropout(self.config.dropout)
         self.head = nn.Linear(backbone.output_size, len(self.labels))
+        if self.sets is not None:
+            self.head.bias.data = self.sets.prior()
         self.bag: Tensor | None  # (n-grams, labels): weights of the linear bag
         self.register_buffer("bag", None)
         if self.config.ngrams != "none":

@@ -134,3 +134,10 @@ def test_the_report_has_thresholds_and_the_surest_mistakes():
     ]
     said = [(m["answer"], m["label"], round(m["probability"], 2)) for m in report["mistakes"]]
     assert said == [("no label", "c|new", 1.0), ("a", "a|b", 0.6)]
+
+
+def test_logits_start_at_the_shares_of_the_labels():
+    shares = module(counts=(5, 2, 1), rows=10).prior().sigmoid()
+    torch.testing.assert_close(shares, torch.tensor([0.5, 0.2, 0.1]))
+    assert module(counts=(10, 0, 1), rows=10).prior().isfinite().all()
+    assert not module(balanced=True).prior().any()

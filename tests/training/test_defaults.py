@@ -182,3 +182,21 @@ def test_a_linear_bag_of_n_grams_decides_the_more_the_fewer_rows_a_label_has():
     assert chosen(profile(length=900.0, unspaced=0.9))["task.ngrams"] == "characters"
     for other in (profile(labels=1000), profile(several=True), profile(labels=0)):
         assert "task.ngrams" not in chosen(other)
+
+
+@pytest.mark.parametrize(
+    ("given", "tolerant"),
+    [
+        ([], True),
+        (["train.metric=macro_f1"], False),
+        (["task.class_weights=balanced"], False),
+    ],
+)
+def test_a_metric_that_is_named_chooses_alone(tmp_path, given, tolerant):
+    path = tmp_path / "rows.jsonl"
+    rows = [json.dumps({"text": f"w{n % 9} x {n}", "label": "ab"[n % 2]}) for n in range(60)]
+    path.write_text("\n".join(rows))
+    wanted = check(compose(["task=classify", "data=files", f"data.train={path}", *given]))
+    options = options_of(wanted)
+    chosen_settings, _ = from_data(wanted, options, open_rows(wanted, options.kind))
+    assert (chosen_settings.train.tolerance > 0) == tolerant

@@ -41,6 +41,7 @@ class LabelSets(nn.Module):
         """With `balanced`, the rows of a label weigh as much as those without it."""
         super().__init__()
         self.labels = encoder.labels
+        self.counts, self.rows = encoder.counts, encoder.rows
         self.smoothing = smoothing
         self.register_buffer("thresholds", torch.full((len(self.labels),), 0.5))
         weights = None
@@ -48,6 +49,17 @@ class LabelSets(nn.Module):
             counts = torch.tensor(encoder.counts).float()
             weights = ((encoder.rows - counts) / counts).clamp(1 / LARGEST_WEIGHT, LARGEST_WEIGHT)
         self.register_buffer("weights", weights, persistent=False)
+
+    def prior(self) -> Tensor:
+        """Return the logit of each label's share of the training rows: (labels,).
+
+        A training that starts there need not first learn that most texts lack most labels. Where
+        balanced weights make up for the shares, all are 0.
+        """
+        if self.weights is not None:
+            return torch.zeros(len(self.labels))
+        shares = torch.tensor(self.counts) / self.rows
+        return shares.clamp(1 / LARGEST_WEIGHT / 10, 0.9).logit()
 
     def losses(self, logits: Tensor, ids: Tensor) -> Tensor:
         """Return the binary cross entropy of each row, the mean over the labels: (batch,).

@@ -83,7 +83,8 @@ def from_data(settings: Settings, options: Options, splits: Splits) -> tuple[Set
         return settings, options
     profile = look(splits.train, kind)
     chosen = rules(profile, kind, settings.train, given)
-    if profile.rows < SMALL and kind.target_columns in (("label",), ("labels",)):
+    named = settings.train.metric or settings.task.get("class_weights") == "balanced"
+    if profile.rows < SMALL and kind.target_columns in (("label",), ("labels",)) and not named:
         chosen += _best_epoch(sum(1 for _ in islice(splits.valid, ENOUGH)))
     barred = set(given) | _that_would_not_fit(settings, given)
     chosen = [choice for choice in chosen if choice.name not in barred]
