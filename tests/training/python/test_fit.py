@@ -221,6 +221,14 @@ def test_a_class_that_is_not_registered_says_so():
         Task.fit(["a"])
 
 
+def test_random_numbers_and_threads_of_the_caller_are_as_before():
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), torch.get_num_threads()
+    zoo.Classify.fit(toy("classify"), seed=7, **SMALL)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.get_num_threads() == before[1]
+
+
 QUIET = """
 import logging, sys
 import zoo
