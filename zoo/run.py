@@ -183,6 +183,10 @@ def _run(arguments: list[str], began: float) -> None:
     given, settings = _given(arguments)
     _log_to("stdout" if settings.mode == "train" else "stderr")
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
+    if settings.model is not None and (Path(settings.model) / "manifest.json").is_file():
+        from zoo.training.resume.cleaning import clean
+
+        clean(Path(settings.model))
     if settings.mode == "train":
         log.info("%s", _announcement(settings))
         if settings.resume is None:

@@ -350,3 +350,17 @@ def test_a_metric_that_a_task_does_not_compute_is_refused_before_the_training(tm
     with pytest.raises(InputError, match=r"train.metric=los: .* computes .*; did you mean loss\?"):
         train(tmp_path / "run", "train.metric=los", task=task)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_saves_but_not_under_nohup(ignored):
+    """SIGHUP is caught, and left ignored where it is."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with loop.interruptions() as caught:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert caught == ([] if ignored else [signal.SIGHUP])
+        after = signal.getsignal(signal.SIGHUP)
+        assert after is (signal.SIG_IGN if ignored else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -78,7 +78,10 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("kind", SIGNALS)
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, whole, kind):
     folder = tmp_path / "run"
     process = begin(folder)

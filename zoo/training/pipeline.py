@@ -43,6 +43,7 @@ from zoo.training.defaults import from_data
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
+from zoo.training.resume.cleaning import clean
 from zoo.training.resume.folder import (
     SETTINGS,
     STATE,
@@ -100,6 +101,7 @@ def run(
     InputError, Stopped when interrupted, and NotFinite when the loss is NaN or infinite.
     """
     resume = settings.resume is not None
+    clean(Path(settings.resume or settings.out or "runs"))
     if settings.resume is not None:
         folder = Path(settings.resume)
         first = settings_to_resume(folder, settings, changes)

@@ -28,6 +28,7 @@ STATE = "checkpoint"
 KEPT = "resume"
 SETTINGS = "settings.json"
 KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
+FINISHED = "checkpoint.finished"  # the number of the process that removes what is not needed
 
 
 @dataclass(frozen=True)
@@ -127,15 +128,21 @@ def reopen(folder: Path, began: Began) -> None:
     if not checkpoint.exists(state):
         shutil.rmtree(state, ignore_errors=True)  # of a run that was killed before its first step
         os.replace(folder / KEPT, state)
+    (state / FINISHED).unlink(missing_ok=True)
     checkpoint.mend(state)
     if (state / SETTINGS).read_text("utf-8") != began.text():
         write_settings(began, state)
 
 
 def finish(folder: Path) -> None:
-    """Keep of a finished run's state what is needed to train on, and remove the rest."""
+    """Keep of a finished run's state what is needed to train on, and remove the rest.
+
+    A marker says that it has begun, so that the next command ends what a killed process has begun.
+    """
     state = folder / STATE
+    write_text(state / FINISHED, f"{os.getpid()}\n")
     for path in state.glob("encoded-*"):
         shutil.rmtree(path)
     (state / checkpoint.PREVIOUS).unlink(missing_ok=True)
+    (state / FINISHED).unlink()
     os.replace(state, folder / KEPT)

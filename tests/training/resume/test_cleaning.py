@@ -1,0 +1,72 @@
+"""What a killed process left is removed by the next command; files of others stay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import resume, same, train
+
+import zoo
+import zoo.run
+from zoo.training import pipeline
+from zoo.training.resume import folder as run_folder
+from zoo.training.resume.cleaning import clean
+
+
+@pytest.fixture
+def ended():
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_half_written_files_of_a_process_that_ended_are_removed(tmp_path, trained, ended):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    left = [f".report.json.{ended}.part", f"resume/.next.pt.{ended}.part"]
+    left += [f".model.safetensors.{ended}.part", f".tokenizer.json.{ended}.part"]
+    stay = [f".report.json.{os.getpid()}.part", f".mine.txt.{ended}.part", ".report.json.part"]
+    stay += ["notes.part", f"resume/{ended}.part"]
+    before = set(folder.rglob("*"))
+    for name in (*left, *stay):
+        (folder / name).write_text("x")
+    assert zoo.run.main(["predict", f"model={folder}", "text=the sea"]) == 0
+    assert set(folder.rglob("*")) == before | {folder / name for name in stay}
+
+
+def test_the_clean_up_of_a_finished_run_is_ended(tmp_path, monkeypatch, ended):
+    """A process is killed while it removes what is no longer needed."""
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder.os, "getpid", lambda: ended)
+        patched.setattr(pipeline, "finish", lambda folder: None)
+        train(folder)
+        (folder / "checkpoint" / run_folder.FINISHED).write_text(f"{ended}\n")
+    (folder / "checkpoint" / "mine.txt").write_text("precious")
+    clean(folder)
+    assert not (folder / "checkpoint").exists()
+    assert not [*folder.glob("resume/encoded-*")]
+    assert (folder / "resume" / "mine.txt").read_text() == "precious"
+    zoo.train(f"resume={folder}", "train.epochs=3")
+    assert (folder / "resume" / "checkpoint.pt").is_file()
+
+
+def test_a_run_that_is_not_finished_is_left_alone(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "finish", lambda folder: None)
+        train(folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    clean(folder)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    (folder / "checkpoint" / run_folder.FINISHED).write_text(f"{os.getpid()}\n")  # it still runs
+    clean(folder)
+    assert (folder / "checkpoint").is_dir()
+    resume(folder)
+    train(tmp_path / "whole")
+    assert same(folder, tmp_path / "whole")
+    assert not (folder / "checkpoint").exists()
