@@ -37,7 +37,7 @@ from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
-from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
+from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import NgramBatch, NgramVocabulary
 from zoo.text.special_ids import EOS
 
@@ -379,8 +379,10 @@ class Classify(Task):
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
         labels = [*self.labels, *sorted({*truth} - {*self.labels})]
-        return {
-            "confusion": plots.confusion(truth, found, labels, folder),
+        entries: dict[str, Any] = {}
+        with noted("confusion.png", entries):
+            entries["confusion"] = plots.confusion(truth, found, labels, folder)
+        return entries | {
             "per_label": metrics.per_label(truth, found, labels),
             "mistakes": _mistakes(answers, rows, truth),
         }

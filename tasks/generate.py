@@ -48,7 +48,7 @@ from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.option_classes import Count, NotNegative, Share, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
-from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step
+from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step, noted
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import lines
 
@@ -369,11 +369,13 @@ class Generate(Generative):
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw surprise.png of the first test rows; return texts that the model generates."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
-        self.plot(Row({}, "test"), {"text": text}, folder / "surprise.png")
+        entries: dict[str, Any] = {}
+        with noted("surprise.png", entries):
+            self.plot(Row({}, "test"), {"text": text}, folder / "surprise.png")
         drawn = (
             "".join(self._continuation("", replace(PREVIEW, seed=seed))) for seed in range(EXAMPLES)
         )
-        return {"examples": [{"sample": text} for text in drawn]}
+        return entries | {"examples": [{"sample": text} for text in drawn]}
 
 
 def _places_behind(batch: Batch) -> Tensor:

@@ -36,7 +36,7 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
-from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, predict_rows
+from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
 from zoo.text import bio
 from zoo.text.characters import Alphabet, CharBatch
 from zoo.text.special_ids import EOS, UNK
@@ -338,14 +338,14 @@ class Tag(Task):
         found = [a["labels"] for a in answers]
         truth, given = (list(chain.from_iterable(side)) for side in (wanted, found))
         labels = [*self.labels, *sorted({*truth} - {*self.labels})]
-        confusion = plots.confusion(truth, given, labels, folder)
-        tables = {"per_label": metrics.per_label(truth, given, labels)}
+        tables: dict[str, Any] = {"per_label": metrics.per_label(truth, given, labels)}
+        with noted("confusion.png", tables):
+            tables["confusion"] = plots.confusion(truth, given, labels, folder)
         if bio.are_spans(self.labels):
             tables["per_span"] = bio.table(wanted, found)
         some = [*zip(rows, answers, strict=True)][:: max(1, len(rows) // SHOWN)]
         shown = [self._complete(answer, row) for row, answer in some[:SHOWN]]
         return tables | {
-            "confusion": confusion,
             "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }

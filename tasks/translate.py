@@ -37,7 +37,7 @@ from zoo.nn.decoder import Decoder, DecoderState, DecoderStepModel
 from zoo.nn.output_layer import OutputLayer
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
-from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row
+from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row, noted
 from zoo.text.special_ids import BOS, EOS, PAD
 from zoo.text.tokenizers import Subwords, Tokenizer
 
@@ -315,9 +315,12 @@ class Translate(Generative):
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw attention-1.png, …; return some translations and the signatures of the scores."""
+        entries: dict[str, Any] = {}
         examples = []
         for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
             examples.append({**row, "answer": answer["text"]})
-            self.plot(row, answer, folder / f"attention-{len(examples)}.png")
+            name = f"attention-{len(examples)}.png"
+            with noted(name, entries):
+                self.plot(row, answer, folder / name)
         signatures = scores.signatures([column(row, "target") for row in rows])
-        return {"examples": examples, "signatures": signatures}
+        return entries | {"examples": examples, "signatures": signatures}

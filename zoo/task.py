@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from itertools import islice
@@ -38,6 +40,8 @@ from zoo.rnn.stack import State
 from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.tokenizers import TOKENIZERS, Tokenizer
 
+log = logging.getLogger("zoo")
+
 # What answers are for. While epochs are compared ("validate"), faster approximate ones are enough.
 Stage = Literal["validate", "test"]
 
@@ -50,6 +54,7 @@ class Baseline(Protocol):
 
 
 GREEDY = GenerationConfig(beam_size=1)  # generation while epochs are compared
+LONGEST_NOTE = 300  # characters of an error in a note
 CHUNK_BATCHES = 4  # batches of rows that `predict_rows` encodes at a time
 TOKENIZER_NAMES = "tokenizer", "target_tokenizer"
 TRAINER = "zoo.training.python.fit"  # by name: training stands above the tasks
@@ -212,7 +217,10 @@ class Task(nn.Module, ABC):
         """Return an answer as one line of text, for `mode=predict`."""
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Write this task's own pictures to `folder`; return its entries of report.json."""
+        """Write this task's own pictures to `folder`; return its entries of report.json.
+
+        Each picture stands in a `noted` of its own: without it the other entries are still there.
+        """
         return {}
 
     def predict(self, inputs: Any) -> list[Any]:
@@ -418,6 +426,18 @@ class Generative(Task):
         if config is None:
             config = GREEDY if stage == "validate" else self.config.generation
         yield from self._answer_batches(dataset, evaluation, rank, world, config=config)
+
+
+@contextmanager
+def noted(what: str, report: dict[str, Any]) -> Iterator[None]:
+    """Turn an error in what is not the model itself into a log line, and a note of the report."""
+    try:
+        yield
+    except Exception as error:
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        line = f"no {what}: {name}{line_of(error)[:LONGEST_NOTE]}"
+        report.setdefault("notes", []).append(line)
+        log.warning("%s", line)
 
 
 def _learn_tokenizer(

@@ -12,6 +12,7 @@ from conftest import fails, train, write
 from run_cases import in_files
 from tag_cases import SPANS
 
+from zoo import run
 from zoo.cli import predict as prediction
 from zoo.cli.predict import arriving
 from zoo.data import readers
@@ -177,3 +178,18 @@ def test_a_row_that_cannot_be_asked_is_named(folder, tmp_path, capsys, row, line
 def test_what_is_of_words_alone_is_refused_by_a_classifier(capsys, trained, setting, line):
     assert fails(capsys, "mode=predict", f"model={trained}", "text=x", setting) == line
     assert "Input should be" in fails(capsys, "mode=predict", f"model={trained}", "format=xml")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "lines.txt"])
+def test_rows_are_read_in_the_encoding_that_is_given(trained, tmp_path, name):
+    text = "Gulls over the север sea"  # Cyrillic letters
+    source, out = tmp_path / name, tmp_path / "out.jsonl"
+    source.write_bytes(("text\n" * name.endswith("csv") + f"{text}\n").encode("cp1251"))
+    words = ["mode=predict", f"model={trained}", f"input={source}", f"output={out}"]
+    assert run.main([*words, "data.encoding=cp1251"]) == 0
+    assert json.loads(out.read_text("utf-8"))["text"] == text
+
+
+def test_an_unknown_encoding_is_refused(trained, capsys):
+    words = ["mode=predict", f"model={trained}", "text=Gulls", "data.encoding=cp12519"]
+    assert "cp12519" in fails(capsys, *words)

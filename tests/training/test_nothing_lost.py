@@ -35,7 +35,7 @@ def interrupt(*_, **__):
         ("zoo.training.pipeline.evaluate", "test figures"),
         ("zoo.training.pipeline.run_baseline", "baseline"),
         ("zoo.evaluation.plots.learning_curve", "learning curve"),
-        ("zoo.evaluation.plots.confusion", "task's own report"),
+        ("zoo.evaluation.plots.confusion", "confusion.png"),
         ("tasks.classify.Classify.report", "task's own report"),
     ],
 )
@@ -50,6 +50,24 @@ def test_a_crash_after_the_training_loses_nothing(tmp_path, monkeypatch, caplog,
     assert bool(model.metadata["test"]) == (what != "test figures")
     assert bool(model.metadata["baseline"]) == (what != "baseline")
     assert not (tmp_path / "run" / "checkpoint").exists()
+    assert ("mistakes" in found) == (what not in ("task's own report", "test figures"))
+
+
+PICTURES = [
+    ("tag", "confusion", ["confusion.png"], "sentences"),
+    ("translate", "attention", [f"attention-{n}.png" for n in (1, 2, 3)], "signatures"),
+    ("generate", "surprise", ["surprise.png"], "examples"),
+]
+
+
+@pytest.mark.parametrize(("task", "picture", "names", "kept"), PICTURES)
+def test_a_crash_in_one_picture_leaves_the_rest(tmp_path, monkeypatch, task, picture, names, kept):
+    monkeypatch.setattr(f"zoo.evaluation.plots.{picture}", crash)
+    found = train(tmp_path / "run", "train.epochs=1", task=task)
+    assert found["notes"] == [f"no {name}: RuntimeError: planted" for name in names]
+    assert kept in found
+    assert (tmp_path / "run" / "learning_curve.png").exists()
+    zoo.load(tmp_path / "run")
 
 
 def test_the_model_is_there_before_it_is_tested(tmp_path, monkeypatch):

@@ -157,3 +157,14 @@ def test_a_language_model_reads_empty_lines():
     rows = [Row({"text": text}, f"x:{number}") for number, text in enumerate(["a", "", "b"], 1)]
     read = run_rows.ValidRows(Rows(lambda: iter(rows), "x"), find("generate"))
     assert list(read) == rows
+
+
+def test_a_held_out_part_without_rows_names_the_cure():
+    for name, cure in (
+        ("x.csv (a tenth of it)", "; give data.valid=FILE and data.test=FILE"),
+        ("x", ""),
+    ):
+        rows = run_rows.ValidRows(Rows(lambda: iter([]), name), find("classify"))
+        with pytest.raises(InputError) as caught:
+            list(rows)
+        assert str(caught.value) == f"{name}: holds no rows that can be used{cure}"

@@ -30,6 +30,7 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.files import atomic
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task, input_row, predict_rows
+from zoo.text.decoding import check_encoding
 
 log = logging.getLogger("zoo")
 
@@ -66,12 +67,14 @@ def predict(
                 print(piece, end="", flush=True)
             print()
             return
+    encoding = settings.data.get("encoding")
+    check_encoding(encoding)
     if settings.text is not None:
         source: Iterator[list[Row]] = iter([[Row({"text": settings.text}, "text")]])
     elif settings.input == "-":
-        source = arriving(sys.stdin.buffer)
+        source = arriving(sys.stdin.buffer, encoding)
     else:
-        source = _chunks(readers.read(settings.input))
+        source = _chunks(readers.read(settings.input, encoding))
     precision = find_precision(settings.precision, task.device)
     separator = settings.data.get("separator")
     columns = AnswerColumns(task, settings.top, settings.threshold, generation, separator)
@@ -217,16 +220,16 @@ def _labels(task: Task, found: list[str]) -> list[str]:
     return encoder.labels if isinstance(encoder, LabelEncoder) else found
 
 
-def arriving(file: IO[bytes]) -> Iterator[list[Row]]:
+def arriving(file: IO[bytes], encoding: str | None = None) -> Iterator[list[Row]]:
     """Yield the lines of a stream in chunks: all that have arrived, at least one, at most MOST.
 
-    Raises InputError for undecodable text, after the lines before it.
+    Without an `encoding` it is UTF-8, or what can be told from the bytes. Raises InputError for undecodable text, after the lines before it.
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=4 * MOST)
 
     def read() -> None:
         try:
-            for number, line in enumerate(readers.decoded(file, "input"), 1):
+            for number, line in enumerate(readers.decoded(file, "input", encoding), 1):
                 waiting.put(Row({"text": line}, f"input:{number}"))
             waiting.put(None)
         except ValueError as error:  # undecodable text: raised after the lines before it

@@ -34,9 +34,8 @@ from zoo.evaluation.metrics import intervals, macro_f1
 from zoo.files import locked, write_text
 from zoo.loading import load
 from zoo.model_folder.card import FACTS, printable
-from zoo.model_folder.verify import line_of
 from zoo.registry import resolve
-from zoo.task import Generative, Task
+from zoo.task import Generative, Task, noted
 from zoo.training import checkpoint, embedding_init
 from zoo.training.build import build
 from zoo.training.defaults import from_data
@@ -63,7 +62,6 @@ log = logging.getLogger("zoo")
 
 WRITTEN = ("config.json", "model.safetensors", "README.md", "report.json", "metrics.jsonl")
 TUNING = "tuning.json"  # of an unfinished tuning: its settings
-LONGEST_NOTE = 300  # characters of an error in a note
 BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
 
 
@@ -393,7 +391,7 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         _save(run, report)
     rows = list(run.splits.test)
     answers: list[Any] | None = None
-    with _noted("test figures", report):
+    with noted("test figures", report):
         report["test"], answers = evaluate(
             task, run.datasets["test"], rows, run.accelerator, "test", run.options.evaluation
         )
@@ -401,22 +399,22 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         return {}
     _save(run, report)
     if answers is not None:
-        with _noted("intervals", report):
+        with noted("intervals", report):
             report["intervals"] = _intervals(task, report["test"], answers, rows)
-    with _noted("learning curve", report):
+    with noted("learning curve", report):
         plots.learning_curve(progress.history, report["chosen_by"], folder)
     if answers is not None:
-        with _noted("task's own report", report):
-            report |= task.report(answers, rows, folder)
+        with noted("task's own report", report):
+            _add(report, task.report(answers, rows, folder))
     if run.settings.baseline and task.baseline is not None:
-        with _noted("baseline", report):
+        with noted("baseline", report):
             rows_read = len(run.datasets["train"])
             report["baseline"] = run_baseline(
                 task, run.splits, rows_read, progress.seconds, run.options.evaluation
             )
         _save(run, report)
     report["total_seconds"] = round(time.time() - began, 2)
-    with _noted("report.json", report):
+    with noted("report.json", report):
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
     finish(folder)
     return report
@@ -460,16 +458,10 @@ def _save(run: Run, report: dict[str, Any]) -> None:
     run.task.save(run.folder, printable({name: report[name] for name in FACTS}))
 
 
-@contextmanager
-def _noted(what: str, report: dict[str, Any]) -> Iterator[None]:
-    """Turn an error in what is not the model itself into a line and a note of the report."""
-    try:
-        yield
-    except Exception as error:
-        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        line = f"no {what}: {name}{line_of(error)[:LONGEST_NOTE]}"
-        report["notes"].append(line)
-        log.warning("%s", line)
+def _add(report: dict[str, Any], own: dict[str, Any]) -> None:
+    """Add a task's own entries to a report, and its notes to the notes."""
+    report["notes"] += own.pop("notes", [])
+    report |= own
 
 
 def _intervals(
@@ -545,10 +537,10 @@ def measure(settings: Settings) -> dict[str, Any]:
         "baseline": None,
         "notes": [],
     }
-    with _noted("intervals", report):
+    with noted("intervals", report):
         report["intervals"] = _intervals(task, metrics, answers, rows)
-    with _noted("task's own report", report), tempfile.TemporaryDirectory() as folder:
-        report |= task.report(answers, rows, Path(folder))
+    with noted("task's own report", report), tempfile.TemporaryDirectory() as folder:
+        _add(report, task.report(answers, rows, Path(folder)))
     known = kept.get("baseline")
     own = kept.get("data_settings", {"name": kept.get("data")} | _without_name(settings.data))
     if not settings.baseline or task.baseline is None:
@@ -556,7 +548,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     if known and own == settings.data and kept["rows"]["test"] == len(rows):
         report["baseline"] = known
     else:
-        with _noted("baseline", report):
+        with noted("baseline", report):
             if splits.train.name == splits.test.name:
                 raise ValueError("it learns from training rows: add data.train=FILE")
             evaluation = evaluation_of(settings, type(task))

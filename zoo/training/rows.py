@@ -13,7 +13,7 @@ import numpy as np
 from zoo.config import Settings
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, in_memory, open_corpus
-from zoo.data.corpora.splits import SETTINGS
+from zoo.data.corpora.splits import SETTINGS, TENTH_OF
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row, Rows, check_value, is_empty, label_set
@@ -75,7 +75,8 @@ class ValidRows(Rows):
             yield row
         self.skipped = skipped
         if none:
-            raise InputError(f"{self.name}: holds no rows that can be used{self.note()}")
+            cure = "" if TENTH_OF not in self.name else "; give data.valid=FILE and data.test=FILE"
+            raise InputError(f"{self.name}: holds no rows that can be used{self.note()}{cure}")
 
     def cure(self, name: str) -> str:
         """Return the end of an error message: how to name a missing column, if it can be named."""

@@ -27,6 +27,7 @@ from zoo.errors import InputError
 log = logging.getLogger("zoo")
 
 SETTINGS = {"labels": "column"}  # column -> its setting, where the names differ
+TENTH_OF = "(a tenth of it)"  # the end of the name of rows that are held out
 TENTH = 10  # one row in so many is held out for a split
 SHOWN = 5  # labels that a log line names
 MOST_HELD_OUT = 20_000  # rows of a held-out split; more are not needed for a precise score
@@ -48,9 +49,7 @@ def complete(parts: dict[str, Rows], by: str) -> Splits:
     held = cache(partial(_hold_out, source, missing, by))
     for part in missing:
         log.info("no %s rows are given: a tenth of %s is held out", part, source.name)
-        parts[part] = Rows(
-            partial(_of_part, source, held, part, by), f"{source.name} (a tenth of it)"
-        )
+        parts[part] = Rows(partial(_of_part, source, held, part, by), f"{source.name} {TENTH_OF}")
     if missing:
         parts["train"] = Rows(partial(_of_part, source, held, "train", by), source.name)
     return Splits(**parts)
@@ -80,7 +79,7 @@ def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
     def read(part: str) -> Iterator[Row]:
         return islice(source, *bounds(part))
 
-    names = dict.fromkeys(missing, f"{source.name} (a tenth of it)") | {"train": source.name}
+    names = dict.fromkeys(missing, f"{source.name} {TENTH_OF}") | {"train": source.name}
     return {part: Rows(partial(read, part), name) for part, name in names.items()}
 
 
