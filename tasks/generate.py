@@ -49,6 +49,7 @@ from zoo.option_classes import Count, NotNegative, Share, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step, noted
+from zoo.text.canonical import encodable
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import lines
 
@@ -327,6 +328,7 @@ class Generate(Generative):
     def stream(self, prompt: str, config: GenerationConfig | None = None) -> Iterator[str]:
         """Yield the prompt, then its continuation in pieces. A beam search yields all at once."""
         config = config or self.config.generation
+        prompt = encodable(prompt)
         if config.sample or config.beam_size == 1:
             yield prompt
             yield from self._continuation(prompt, config)

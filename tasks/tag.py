@@ -10,6 +10,7 @@ of each word. It needs one vector for the whole word, so it uses `h_n` of both d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -42,8 +43,12 @@ from zoo.text.characters import Alphabet, CharBatch
 from zoo.text.special_ids import EOS, UNK
 
 # task.words -> the tokenizer kinds that it works with
+log = logging.getLogger("zoo")
+
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 LEARNED = ("labels", "characters", "seen")  # the processors besides the tokenizer
+PIECE = 20_000  # words of a piece, of a row that is read in pieces
+CONTEXT = 200  # words before and behind a piece, which it reads without answering them
 NO_WORD = -1  # padding of the extra "word_starts"
 MOST_LABELS = 5_000  # of a CRF, which scores each pair of labels at each step
 SHOWN = 3  # test sentences that are printed after a training
@@ -303,6 +308,34 @@ class Tag(Task):
         self, answer: dict[str, Any], config: GenerationConfig | None
     ) -> list[tuple[str, str]]:
         return [*zip(answer["words"], answer["labels"], strict=True)]
+
+    def _pieces(self, row: Row) -> list[Row]:
+        """Return a row in pieces of at most LONGEST words, which share CONTEXT words at each side."""
+        words = row["words"]
+        if not isinstance(words, list) or len(words) <= labelled_words.LONGEST:
+            return [row]
+        log.info(
+            "%s: %s words are read in pieces of %s: a label knows %d words before and behind",
+            row.source,
+            f"{len(words):,}",
+            f"{PIECE:,}",
+            CONTEXT,
+        )
+        starts = range(0, len(words), PIECE)
+        return [
+            Row({"words": words[max(0, start - CONTEXT) : start + PIECE + CONTEXT]}, row.source)
+            for start in starts
+        ]
+
+    def _joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        if len(answers) == 1:
+            return answers[0]
+        joined: dict[str, Any] = {"labels": [], "probabilities": []}
+        for number, answer in enumerate(answers):
+            start = CONTEXT if number else 0
+            for name, values in joined.items():
+                values += answer[name][start : start + PIECE]
+        return joined
 
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
         return {"words": labelled_words.given_words(row), **answer}

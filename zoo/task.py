@@ -345,6 +345,14 @@ class Task(nn.Module, ABC):
         """Learn on validation rows how answers are decided; return them decided so."""
         return answers
 
+    def _pieces(self, row: Row) -> list[Row]:
+        """Return the rows that are answered in the place of one that is too long to be read at once."""
+        return [row]
+
+    def _joined(self, answers: list[Any]) -> Any:
+        """Return the answer to a row, of the answers to its pieces."""
+        return answers[0]
+
     def _complete(self, answer: Any, row: Row) -> Any:
         """Return the answer to a row with what is known of the row alone."""
         return answer
@@ -521,15 +529,18 @@ def predict_rows(
     evaluation = evaluation or EvaluationConfig()
     stream = iter(rows)
     while chunk := list(islice(stream, CHUNK_BATCHES * evaluation.batch_rows)):
-        encoded = [task.encode(row) for row in chunk]
+        parts = [task._pieces(row) for row in chunk]
+        pieces = [piece for own in parts for piece in own]
+        encoded = [task.encode(row) for row in pieces]
         if cut is not None:
-            cut += [r.source for r, e in zip(chunk, encoded, strict=True) if e.get("cut")]
+            cut += [r.source for r, e in zip(pieces, encoded, strict=True) if e.get("cut")]
         examples = ExampleList(encoded)
         with autocast(task.device, precision):
             found = predict_dataset(task, examples, evaluation, config=config)
-            answers = sorted(found, key=itemgetter(0))
-        for (_, answer), row in zip(answers, chunk, strict=True):
-            yield task._complete(answer, row)
+            answers = iter(sorted(found, key=itemgetter(0)))
+        for row, own in zip(chunk, parts, strict=True):
+            of_row = [next(answers)[1] for _ in own]
+            yield task._complete(task._joined(of_row), row)
 
 
 def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:

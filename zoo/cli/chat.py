@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,8 @@ def history_file() -> Path:
 def start(task: Task, config: GenerationConfig | None = None, splitter: str = "words") -> None:
     """Chat on the terminal. Ctrl-C ends an answer. Without a terminal it ends the chat."""
     chat = Chat(task, config, splitter)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a wrong byte is U+FFFD, not the end of the chat
     if not sys.stdin.isatty():
         try:
             chat.run(sys.stdin, sys.stdout)

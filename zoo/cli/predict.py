@@ -232,7 +232,9 @@ def arriving(file: IO[bytes], encoding: str | None = None) -> Iterator[list[Row]
             for number, line in enumerate(readers.decoded(file, "input", encoding), 1):
                 waiting.put(Row({"text": line}, f"input:{number}"))
             waiting.put(None)
-        except ValueError as error:  # undecodable text: raised after the lines before it
+        except OSError as error:  # nothing more can be read
+            waiting.put(InputError(f"input: {error.strerror or error}"))
+        except Exception as error:  # undecodable text: raised after the lines before it
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()

@@ -15,6 +15,7 @@ from zoo.text import bio
 from zoo.text.decoding import Once, Say
 
 CONLLU = ("words", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+LONGEST_ID = 20  # digits
 LONG = 200  # words; a file that is one sentence of more lacks its blank lines
 DOCUMENT = "-DOCSTART-"  # the first line of a document in the files of CoNLL-2003
 
@@ -42,10 +43,10 @@ def conllu(lines: Iterable[str], name: str) -> Iterator[Sentence]:
                 )
             if cells[0].isdecimal():
                 words.append(cells[1:])
-                if int(cells[0]) != len(words):
-                    raise RowError(source, f"id {cells[0]} where {len(words)} is due")
+                if len(cells[0]) > LONGEST_ID or int(cells[0]) != len(words):
+                    raise RowError(source, f"id {cells[0]:.20} where {len(words)} is due")
             elif not re.fullmatch(r"\d+-\d+|\d+\.\d+", cells[0]):
-                raise RowError(source, f"id {cells[0]!r}: CoNLL-U has 1, 3-4 or 8.1")
+                raise RowError(source, f"id {cells[0]!r:.20}: CoNLL-U has 1, 3-4 or 8.1")
         if words:
             yield block[0][0], _transpose(CONLLU, words)
 

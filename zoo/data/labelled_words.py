@@ -29,7 +29,7 @@ from zoo.text.word_splitter import split
 log = logging.getLogger("zoo")
 
 # A list as Python or numpy prints it: ['EU', 'said'] or [1 0 2].
-_PRINTED = re.compile(r"""\[\s*(['"].*['"]|\d+([\s,]+\d+)+)\s*,?\s*\]""", re.DOTALL)
+_PRINTED = re.compile(r"""\[\s*+(['"].*['"]|\d++(?:[\s,]++\d++)+)\s*+,?\s*+\]""", re.DOTALL)
 
 LONGEST = 100_000  # words of a row; twice as many need 3 GB
 KNOWN = 2  # distinct words that a character must occur in to enter the alphabet

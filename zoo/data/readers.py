@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +30,10 @@ from typing import IO, Any, NamedTuple
 
 from zoo.data.conll import columns, conllu
 from zoo.errors import InputError, RowError
+from zoo.text.canonical import encodable
 from zoo.text.decoding import LONGEST_LINE, Once, Say, decoded
 
+LONGEST_NAMES = 300  # characters of names in a message
 PROBED = 20  # lines of a table from which its separator is told
 
 
@@ -41,9 +44,18 @@ class Row(dict):
     """
 
     def __init__(self, columns: dict, source: str, names: Mapping[str, str] | None = None) -> None:
-        super().__init__(columns)
+        super().__init__({name: _encodable(value) for name, value in columns.items()})
         self.source = source
         self.names = names or {}
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value whose texts can be encoded: half a surrogate pair becomes U+FFFD."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, list) and value and isinstance(value[0], (str, list)):
+        return [_encodable(each) for each in value]
+    return value
 
 
 class Rows:
@@ -216,12 +228,6 @@ def _jsonl(file: File) -> Iterator[Row]:
             continue
         try:
             columns = json.loads(line)
-            if "\\u" in line:  # an escape can be half a surrogate pair
-                json.dumps(columns, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise RowError(
-                source, "half a surrogate pair (\\ud800 to \\udfff) is no text"
-            ) from None
         except (ValueError, RecursionError) as error:
             raise RowError(source, f"not JSON ({error}): put one object in each line") from None
         if not isinstance(columns, dict):
@@ -370,9 +376,9 @@ def _header(cells: list[str], source: str) -> list[str]:
     header = [name.strip() for name in cells]
     while len(header) > 1 and not header[-1]:
         header.pop()
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        named = ", ".join(repeated) or "nothing"
+        named = ", ".join(repeated)[:LONGEST_NAMES] or "nothing"
         raise RowError(source, f"the header names {named} twice: rename one")
     return header
 

@@ -16,6 +16,7 @@ from zoo.rnn.padding import Padding
 # On padding it is added to the forget gate and subtracted from the input gate. sigmoid(±1e4) is
 # exactly 1 or 0 in every float format, so a padding step copies the cell and has no gradient.
 HOLD = 1e4
+LONGEST_CALL = 1 << 15  # steps
 
 
 def run(
@@ -38,23 +39,30 @@ def run(
         x = torch.cat([x, mask.to(x)], -1)
     h_0, c_0 = state
     flat = _flatten(weights, hold=padding is not None)
-    output, last_h, last_c = torch.lstm(
-        x,
-        (h_0[None], c_0[None]),
-        flat,
-        weights.b_ih is not None,
-        1,
-        0.0,
-        torch.is_grad_enabled(),
-        False,
-        False,
-    )
-    h, c = last_h[0], last_c[0]
+    output, h, c = _call(x, h_0, c_0, flat, weights.b_ih is not None)
     if not ends_last:
         h = padding.last_step(output, h_0)  # type: ignore[union-attr]
     if reverse:
         output = output.flip(0) if ends_last else padding.reverse(output)  # type: ignore[union-attr]
     return output, h, c
+
+
+def _call(
+    x: Tensor, h: Tensor, c: Tensor, flat: list[Tensor], bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Call the kernel on x (time, batch, input); of many steps in pieces that carry the state.
+
+    Without a gradient only. oneDNN fails on hundreds of thousands of steps at once.
+    """
+    grad = torch.is_grad_enabled()
+    if grad or torch.compiler.is_exporting() or len(x) <= LONGEST_CALL:
+        output, h_n, c_n = torch.lstm(x, (h[None], c[None]), flat, bias, 1, 0.0, grad, False, False)
+        return output, h_n[0], c_n[0]
+    outputs = []
+    for piece in x.split(LONGEST_CALL):
+        output, h, c = _call(piece, h, c, flat, bias)
+        outputs.append(output)
+    return torch.cat(outputs), h, c
 
 
 def _flatten(weights: Weights, hold: bool) -> list[Tensor]:

@@ -25,6 +25,10 @@ Say = Callable[[str], None]
 log = logging.getLogger("zoo")
 
 LONGEST_LINE = 1 << 24  # bytes; a longer line is taken for a file without line ends
+MOST_UNPACKED = (
+    1 << 26
+)  # bytes; from there on, gzip'ed text must not grow more than MOST_GROWTH times
+MOST_GROWTH = 200
 SAMPLE = 1 << 16  # bytes from which an encoding is told
 CERTAIN = 30  # letters outside ASCII that it takes to tell an encoding
 MARGIN = 0.05  # encodings whose coherence is that close cannot be told apart
@@ -126,7 +130,7 @@ def _prepared(
     if is_gzip and not is_named_gzip:
         say(f"{name}: is gzip'ed, although its name does not end in .gz")
     if is_gzip or is_named_gzip:
-        source = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=source)))
+        source = io.BufferedReader(cast(Any, _Gzip(fileobj=cast(Any, _Counted(source)), mode="rb")))
     try:
         head = source.peek(SAMPLE)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -144,6 +148,40 @@ def _prepared(
         say(f"{name}: CR ends its lines")
         return _recoded(source, "latin-1", "latin-1"), encoding
     return source, encoding
+
+
+class _Counted:
+    """A stream that counts the bytes that were read from it."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source = source
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        found = self.source.read(size)
+        self.size += len(found)
+        return found
+
+    def seekable(self) -> bool:
+        return self.source.seekable()
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self.source.seek(place, whence)
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip'ed stream that ends when it grows as no text does."""
+
+    unpacked = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read at most `size` bytes. Raises BadGzipFile for a file made to fill a machine."""
+        found = super().read(size)
+        self.unpacked += len(found)
+        packed = cast(_Counted, self.fileobj).size
+        if self.unpacked > MOST_UNPACKED and self.unpacked > MOST_GROWTH * packed:
+            raise gzip.BadGzipFile(f"it grows more than {MOST_GROWTH} times, as no text does")
+        return found
 
 
 def _peekable(file: IO[bytes]) -> io.BufferedReader:
