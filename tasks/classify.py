@@ -35,7 +35,7 @@ from zoo.evaluation.label_sets import JOINED, MOST_LABELS, LabelSets
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import at_least_float32
-from zoo.option_classes import Count, Share, checked_dataclass
+from zoo.option_classes import Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import NgramBatch, NgramVocabulary
@@ -65,7 +65,7 @@ class ClassifyConfig(TaskConfig):
     """One vector from all steps: merged (final h_n of both directions), mean, max, last, attention."""
     dropout: Share = 0.5
     """Dropout before the linear layer."""
-    max_length: Count = 400
+    max_length: Steps = 400
     """Tokens that are read; longer texts are truncated."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the labels in the loss: balanced gives rare labels more; macro F1 chooses."""

@@ -34,7 +34,7 @@ from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.char_encoder import CharEncoder
 from zoo.nn.crf import CRF, IndependentLabels
 from zoo.nn.output_layer import at_least_float32
-from zoo.option_classes import Count, Share, checked_dataclass
+from zoo.option_classes import Share, Size, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
@@ -64,9 +64,9 @@ class TagConfig(TaskConfig):
     """A CRF: predict the best label sequence, not the best label of each word."""
     dropout: Share = 0.5
     """Dropout before the linear layer."""
-    character_embedding: Count = 64
+    character_embedding: Size = 64
     """Size of the vectors of characters."""
-    character_hidden: Count = 128
+    character_hidden: Size = 128
     """Hidden size of the character LSTM, in each direction."""
     character_dropout: Share = 0.05
     """Share of the characters that become unknown in training."""

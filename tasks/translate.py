@@ -35,7 +35,7 @@ from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init
 from zoo.nn.decoder import Decoder, DecoderState, DecoderStepModel
 from zoo.nn.output_layer import OutputLayer
-from zoo.option_classes import Count, Share, checked_dataclass
+from zoo.option_classes import Share, Size, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row, noted
 from zoo.text.special_ids import BOS, EOS, PAD
@@ -71,7 +71,7 @@ class TranslateConfig(GenerativeConfig):
     input_feeding: bool = False
     """Whether each step also reads the attention vector of the step before; several times slower."""
 
-    hidden_size: Count | None = None
+    hidden_size: Size | None = None
     """Hidden size of the decoder; by default the size of the encoder's output."""
 
     tied: bool = True
@@ -86,7 +86,7 @@ class TranslateConfig(GenerativeConfig):
     subword_sampling: Share = 0.0
     """Share of the BPE merges that are skipped in training (BPE dropout)."""
 
-    max_length: Count = 100
+    max_length: Steps = 100
     """Most tokens of a side, without EOS; longer sides are truncated."""
 
 

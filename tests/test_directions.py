@@ -13,7 +13,7 @@ from conftest import ROOT
 LAYERS = [
     {"zoo.errors", "zoo.torch_private"},
     {"zoo.option_classes"},
-    {"zoo.config", "zoo.device", "zoo.files"},
+    {"zoo.config", "zoo.device", "zoo.files", "zoo.memory"},
     {"zoo.text", "zoo.rnn"},
     {"zoo.nn", "zoo.data"},
     {"zoo.generation", "zoo.evaluation"},

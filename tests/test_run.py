@@ -167,14 +167,15 @@ def test_a_run_is_never_written_over(capsys, tmp_path, trained):
         capsys, "data=files", f"data.train={TOY}", f"out={trained}", *SMALL
     )
     (tmp_path / "notes.txt").write_text("mine")
-    assert run.main(["data=files", f"data.train={TOY}", f"out={tmp_path}", *SMALL]) == 0
+    error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}", *SMALL)
+    assert error.endswith("holds notes.txt, which is of no run: choose a new or empty folder")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_place_that_cannot_be_written_is_one_line(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/file/run", *SMALL)
-    assert error.endswith("file/run: Not a directory")
+    assert error.endswith("/file: Not a directory")
     if os.getuid():
         (tmp_path / "locked").mkdir(mode=0o500)
         error = fails(capsys, "data=files", f"data.train={TOY}", f"out={tmp_path}/locked/run")

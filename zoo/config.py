@@ -25,6 +25,7 @@ from zoo.option_classes import (
     NotNegative,
     Positive,
     Share,
+    Steps,
     checked_dataclass,
     did_you_mean,
     flat,
@@ -37,6 +38,9 @@ from zoo.option_classes import (
 FREE = {"text", "input", "output", "out", "model", "init", "resume"}
 
 _composing = threading.RLock()  # Hydra's objects are global
+
+# A path: an empty one would be the working folder.
+Name = Annotated[str, Field(min_length=1)]
 
 # Backbone settings that fix the shapes of its weights: `init` brings them.
 SHAPE = (
@@ -83,31 +87,31 @@ class TrainConfig:
     """Share of the training rows that are used, drawn with the seed."""
     freeze: Literal["none", "backbone", "gradual"] = "none"
     """backbone: train the head only; gradual: one more layer with each epoch."""
-    backbone_rate: Positive = 1.0
+    backbone_rate: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Factor on the learning rate of the backbone's weights."""
     init_embeddings: bool = True
     """Start the embedding from word vectors learned from the training rows."""
-    epochs: Count = 8
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 8
     """Most epochs."""
-    batch_tokens: Count = 24_576
+    batch_tokens: Steps = 24_576
     """Most tokens in a batch, padding included."""
-    batch_rows: Count = 64
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Most rows in a batch."""
-    learning_rate: Positive = 3.0e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 3.0e-3
     """Highest learning rate."""
     schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
     """How the learning rate changes."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the training in which the learning rate rises."""
-    weight_decay: NotNegative = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """Weight decay of AdamW."""
     grad_clip: Positive = 1.0
     """Largest norm of the gradient."""
     ema_decay: Share = 0.998
     """Decay of the moving average of the weights; 0: no average."""
-    patience: Annotated[int, Field(ge=0)] = 3
+    patience: Annotated[int, Field(ge=0, le=1_000_000)] = 3
     """Epochs without improvement after which training stops; 0: never."""
-    checkpoint_steps: Annotated[int, Field(ge=0)] = 0
+    checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Also write a checkpoint every so many batches; 0: after epochs only."""
     tensorboard: bool = False
     """Also write each epoch's figures for TensorBoard, into `out`/tensorboard."""
@@ -142,15 +146,17 @@ class Settings(BaseModel):
     """The given options of GenerationConfig."""
     evaluate: dict[str, Any] = {}
     """The given options of EvaluationConfig."""
-    out: str | None = None
-    """Folder of the run; null: runs/TASK-DATA."""
-    model: str | None = None
+    out: Name | None = None
+    """Folder of the run, new or empty; null: the next free one of runs/TASK-DATA, -2, …"""
+    overwrite: bool = False
+    """Pictures and reports of the zoo in `out` may be replaced; a run and other files never are."""
+    model: Name | None = None
     """Model folder, or name of a shipped model, for every mode but train."""
-    init: str | None = None
+    init: Name | None = None
     """Model that a training starts from: backbone, tokenizer, and of the same task its head."""
     directions: Literal["kept", "forward", "both"] = "kept"
     """Directions in which the backbone of init=… reads."""
-    resume: str | None = None
+    resume: Name | None = None
     """Folder of a run to continue: interrupted, or finished with more `train.epochs`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Seed of all random numbers."""
@@ -160,7 +166,7 @@ class Settings(BaseModel):
     """Allow only algorithms that repeat bit by bit, on CUDA too."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the computation."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processor threads; 0: as torch chooses."""
     baseline: bool = True
     """Also train the baseline without a neural network."""
@@ -174,11 +180,11 @@ class Settings(BaseModel):
     """A row that would be skipped is an error."""
     text: str | None = None
     """One text that is answered."""
-    input: str = "-"
+    input: Name = "-"
     """File whose rows are answered, or - for standard input."""
-    output: str = "-"
+    output: Name = "-"
     """File for the answers, or - for standard output."""
-    top: Count = 1
+    top: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Labels of a classifier's answer, the most probable ones."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Least probability of a classifier's label; below it the answer is `unsure`, or has no label."""
@@ -462,6 +468,11 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     if settings.train.tensorboard and find_spec("tensorboard") is None:
         raise InputError(
             "train.tensorboard=true needs the package tensorboard: pip install tensorboard"
+        )
+    if settings.overwrite and settings.mode in ("train", "chat"):
+        raise InputError(
+            f"overwrite=true is for pictures and reports, not for mode={settings.mode}: a run is "
+            "never written over"
         )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")

@@ -24,7 +24,9 @@ from pydantic.fields import FieldInfo
 from zoo.errors import InputError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Size = Annotated[int, Field(ge=1, le=65_536)]  # of a vector; a matrix of it fits in 17 GB
+Steps = Annotated[int, Field(ge=1, le=10_000_000)]  # of a batch or a text
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 

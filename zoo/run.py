@@ -313,6 +313,7 @@ def _heartbeat() -> Heartbeat:
 def _train(
     settings: Settings, command: str, began: float, file: str | None, typed: list[str]
 ) -> None:
+    from zoo.files.run_folder import TUNING
     from zoo.training import pipeline
 
     if settings.folds:
@@ -320,7 +321,7 @@ def _train(
 
         cross_validation.run(settings, command)
         return
-    if settings.tune or (Path(settings.resume or "") / pipeline.TUNING).is_file():
+    if settings.tune or (Path(settings.resume or "") / TUNING).is_file():
         from zoo.tuning import tune
 
         folder, report = tune.run(settings, command, began, typed)
@@ -338,8 +339,11 @@ def _evaluate(settings: Settings) -> None:
 
     from zoo.cli.summary import evaluation
     from zoo.files import write_text
+    from zoo.files.own_files import check_new_in
     from zoo.training import pipeline
 
+    if settings.out is not None:
+        check_new_in(Path(settings.out), ["report.json"], settings.overwrite)
     report = pipeline.measure(settings)
     if settings.out is not None:
         path = Path(settings.out) / "report.json"
@@ -371,6 +375,8 @@ def _explain(settings: Settings) -> None:
     from zoo.cli import explain
     from zoo.cli.summary import explanation
     from zoo.data.readers import Row
+    from zoo.files.own_files import check_new_in
+    from zoo.files.run_folder import create_next
     from zoo.loading import load
     from zoo.task import Generative, input_row, predict_rows
     from zoo.training.build import build
@@ -378,6 +384,8 @@ def _explain(settings: Settings) -> None:
     from zoo.training.options import generation_of, options_of
     from zoo.training.rows import open_rows
 
+    if settings.out is not None:
+        check_new_in(Path(settings.out), ["gates.png", "answer.png"], settings.overwrite)
     if settings.model is not None:
         task = load(settings.model)
     else:
@@ -393,7 +401,10 @@ def _explain(settings: Settings) -> None:
     batch = task.collate([task.encode(row) for row in inputs])
     explanation(task, batch)
     if settings.text is not None and int(batch.lengths[0]):
-        folder = Path(settings.out or f"runs/explain-{task.name}")
+        if settings.out is not None:
+            folder = Path(settings.out)
+        else:
+            folder = create_next(f"runs/explain-{task.name}")[0]
         print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
         path = folder / "answer.png"
         config = generation_of(settings, type(task))

@@ -204,11 +204,12 @@ def test_a_missing_package_is_named_with_its_cure(tmp_path, monkeypatch, package
 @pytest.mark.parametrize(("ending", "found"), [("pt2", 1), ("onnx", 1.1e-5), ("onnx", torch.nan)])
 def test_a_file_that_differs_is_not_left_behind(tmp_path, monkeypatch, found, ending):
     path = tmp_path / f"lstm.{ending}"
-    path.write_text("an older one")
+    program.save(LSTM(3, 4), path)
+    older = path.read_bytes()
     monkeypatch.setattr(program, "difference", lambda *_: found)
     with pytest.raises(InputError, match=r"differs from the model by .*: not written"):
-        program.save(LSTM(3, 4), path)
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["an older one"]
+        program.save(LSTM(3, 4), path, overwrite=True)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [older]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

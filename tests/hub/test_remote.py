@@ -73,6 +73,9 @@ class Hub:
         shutil.copyfile(self.place / repo / name, Path(local_dir) / name)
         return str(Path(local_dir) / name)
 
+    def list_repo_files(self, repo):
+        return [path.name for path in (self.place / repo).iterdir()]
+
     def create_repo(self, repo, exist_ok=False):
         self.spoil("create_repo")
         assert exist_ok
@@ -82,7 +85,7 @@ class Hub:
         self.spoil("upload_folder")
         self.asked.append(("upload", repo_id, commit_message))
         for path in [*(self.place / repo_id).iterdir()]:
-            if fnmatch(path.name, delete_patterns):
+            if any(fnmatch(path.name, pattern) for pattern in delete_patterns):
                 path.unlink()
         for path in Path(folder_path).rglob("*"):
             name = path.relative_to(folder_path).as_posix()
@@ -171,10 +174,9 @@ def test_the_folders_above_a_model_are_made(source, tmp_path):
 
 
 def test_nothing_is_fetched_over_what_is_there(source, model, tmp_path):
-    (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
-    for name in ("model", "empty", "file"):
-        not_pulled(source[0], tmp_path / name, f"{name}: exists already: choose a folder")
+    for name in ("model", "file"):
+        not_pulled(source[0], tmp_path / name, f"{name}: exists already")
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
@@ -307,9 +309,9 @@ def test_the_hub_without_its_extra_says_how_to_install_it(monkeypatch, model, tm
 
 
 def test_a_folder_of_that_name_goes_before_the_hub(online, original, tmp_path):
-    shutil.copytree(original, tmp_path / REPOSITORY)
+    pull(str(original), tmp_path / REPOSITORY)
     pull(REPOSITORY, tmp_path / "here")
-    assert push(tmp_path / "here", REPOSITORY) == REPOSITORY
+    assert push(tmp_path / "here", REPOSITORY, overwrite=True) == REPOSITORY
     with pytest.raises(InputError, match=r"nothing/there/manifest\.json: missing"):
         pull("./nothing/there", tmp_path / "second")
     assert online.asked == []
@@ -338,11 +340,45 @@ def test_a_model_goes_to_a_folder_and_comes_back(model, tmp_path):
 def test_a_model_goes_to_the_hub_with_its_own_files_alone(online, model, tmp_path):
     there = online.place / REPOSITORY
     there.mkdir(parents=True)
-    (there / "old.bin").write_text("of a model before")
+    (there / ".gitattributes").write_text("of the hub")
     assert push(model, REPOSITORY) == f"https://hub/{REPOSITORY}/commit/1"
+    (there / ".gitattributes").unlink()
     assert {path.name for path in there.iterdir()} == {*FILES, "manifest.json"}
     pull(REPOSITORY, tmp_path / "back")
     assert state(tmp_path / "back") == state(there)
+
+
+def test_files_of_others_on_the_hub_stay(online, model, tmp_path):
+    there = online.place / REPOSITORY
+    there.mkdir(parents=True)
+    (there / "data.txt").write_text("of others")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"holds data\.txt, and no model"):
+            push(model, REPOSITORY, overwrite)
+    assert state(there) == {"data.txt": b"of others"}
+    (there / "data.txt").unlink()
+    push(model, REPOSITORY)
+    (there / "data.txt").write_text("of others")
+    before = state(there)
+    with pytest.raises(InputError, match="holds a model already: --overwrite replaces it"):
+        push(model, REPOSITORY)
+    assert state(there) == before
+    task = zoo.load(model)
+    task.metadata = {"name": "newer"}
+    task.save(model, expected=[{"input": "a", "answer": "b"}])
+    push(model, REPOSITORY, overwrite=True)
+    after = state(there)
+    assert after["data.txt"] == b"of others"
+    assert after["config.json"] == (model / "config.json").read_bytes()
+
+    zoo.load(model).save(model)  # without expected.json
+    push(model, REPOSITORY, overwrite=True)
+    assert state(there).keys() == {*FILES, "manifest.json", "data.txt"}
+    (there / "expected.json").write_text("of others")
+    task.save(model, expected=[{"input": "a", "answer": "b"}])
+    with pytest.raises(InputError, match=r"expected\.json there is no file of its model"):
+        push(model, REPOSITORY, overwrite=True)
+    assert (there / "expected.json").read_text() == "of others"
 
 
 def test_a_shipped_model_is_sent_by_its_name(model, tmp_path, monkeypatch):
@@ -368,32 +404,50 @@ def test_what_does_not_load_is_not_sent(online, model, tmp_path, to, signed):
     assert online.asked == []
 
 
-def test_an_older_model_is_replaced_as_a_whole(model, tmp_path):
-    push(model, str(tmp_path / "to"))
-    for name in ("notes.txt", "expected.json"):
-        (tmp_path / "to" / name).write_text("of the older one")
+def test_an_older_model_is_replaced_as_a_whole_if_asked(model, tmp_path):
+    to = tmp_path / "to"
+    push(model, str(to))
+    before = state(tmp_path)
+    with pytest.raises(InputError, match=r"to: exists already: .*; --overwrite replaces a model"):
+        push(model, str(to))
+    assert state(tmp_path) == before
     task = zoo.load(model)
     task.metadata = {"name": "newer"}
     task.save(model)
-    push(model, str(tmp_path / "to"))
-    assert {path.name for path in (tmp_path / "to").iterdir()} == {*FILES, "manifest.json"}
-    assert zoo.load(tmp_path / "to").metadata == {"name": "newer"}
+    push(model, str(to), overwrite=True)
+    assert {path.name for path in to.iterdir()} == {*FILES, "manifest.json"}
+    assert zoo.load(to).metadata == {"name": "newer"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "to"]
 
 
-@pytest.mark.parametrize("kind", ["file", "empty", "other"])
-def test_what_is_no_model_is_not_replaced(model, tmp_path, kind):
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["file", "other", "more", "changed", "manifest", "link"])
+def test_what_is_no_model_is_not_replaced(model, tmp_path, kind, overwrite):
     place = tmp_path / "to"
     if kind == "file":
         place.write_text("x")
+    elif kind in ("more", "changed"):
+        push(model, str(place))
+    elif kind == "link":
+        place.symlink_to("nowhere")
     else:
         place.mkdir()
-    if kind == "other":
-        (place / "thesis.txt").write_text("of years")
+    if kind in ("other", "more", "manifest"):
+        (place / ("manifest.json" if kind == "manifest" else "thesis.txt")).write_text("of years")
+    if kind == "changed":
+        (place / "README.md").write_text("my notes")
     before = state(tmp_path)
-    with pytest.raises(InputError, match="to: exists already: no model folder"):
-        push(model, str(place))
+    with pytest.raises(InputError, match="to: exists already"):
+        push(model, str(place), overwrite)
     assert state(tmp_path) == before
+
+
+def test_an_empty_folder_is_filled_and_a_link_to_it_stays(model, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    push(model, str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert zoo.load(tmp_path / "real").predict(["the sea"])
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -410,7 +464,7 @@ def test_a_copy_that_fails_leaves_the_older_model(model, tmp_path, monkeypatch, 
 
     monkeypatch.setattr("zoo.hub.remote.shutil.copyfile", copy)
     with pytest.raises(type(error)):
-        push(model, str(tmp_path / "to"))
+        push(model, str(tmp_path / "to"), overwrite=True)
     assert len(copies) == at
     assert state(tmp_path) == before
 
@@ -428,14 +482,16 @@ def test_a_name_that_cannot_be_given_leaves_the_older_model(model, tmp_path, mon
 
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(type(error)):
-        push(model, str(tmp_path / "to"))
+        push(model, str(tmp_path / "to"), overwrite=True)
     assert state(tmp_path) == before
 
 
-def test_a_model_that_is_sent_to_itself_stays(model, tmp_path):
-    push(model, str(model))
-    assert {path.name for path in model.iterdir()} == {*FILES, "manifest.json"}
-    assert zoo.load(model).predict(["the sea"])
+def test_a_run_that_is_sent_to_itself_stays(model, tmp_path):
+    before = state(model)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"holds \.hidden, which is no file of a model"):
+            push(model, str(model), overwrite)
+    assert state(model) == before
 
 
 @pytest.mark.parametrize("at", ["create_repo", "upload_folder"])
@@ -469,10 +525,13 @@ def test_the_command_fetches_the_revision_it_is_given(online, model, tmp_path, c
         (["pull", "nowhere", "here"], "nowhere/manifest.json: missing"),
         (
             ["pull", "model", "model"],
-            "model: exists already: choose a folder that is not there yet",
+            "model: exists already, and holds .hidden, which is no file of a model",
         ),
         (["push", "nowhere", "there"], "nowhere: neither a model folder nor a shipped model"),
-        (["push", "model", "model/checkpoint"], "checkpoint: exists already: no model folder"),
+        (
+            ["push", "model", "model/checkpoint"],
+            "checkpoint: exists already, and holds checkpoint.pt",
+        ),
         (["push", "model/checkpoint", "there"], "model/checkpoint: no manifest.json: no model"),
         (["push", "model", "model/README.md/x"], "File exists"),
     ],

@@ -150,8 +150,15 @@ def test_what_is_there_is_gone_on_with(made, corpus, tmp_path, toy):
     one, two = metadata(model), metadata(made / "model")
     assert one | {"baseline": None} == two | {"baseline": None}  # that has its seconds
     (model / "stray.txt").write_text("of another time")
+    with pytest.raises(InputError, match=r"holds stray\.txt, which is no file of a model"):
+        retrain(NAME, [f"data.path={corpus}"], tmp_path / "out")
+    assert (model / "stray.txt").read_text() == "of another time"
+    (model / "stray.txt").rename(tmp_path / "out" / "stray.txt")
+    with pytest.raises(InputError, match=r"holds stray\.txt, which is of no retraining"):
+        retrain(NAME, [f"data.path={corpus}"], tmp_path / "out")
+    (tmp_path / "out" / "stray.txt").unlink()
     retrain(NAME, [f"data.path={corpus}"], tmp_path / "out")
-    assert not (model / "stray.txt").exists()
+    assert metadata(model)["test"] == one["test"]
 
 
 def test_an_interrupted_step_is_resumed(made, corpus, tmp_path, toy):

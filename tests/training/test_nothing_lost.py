@@ -15,7 +15,7 @@ import zoo
 import zoo.run
 from zoo.errors import InputError
 from zoo.evaluation import plots
-from zoo.files import LOCK, locked
+from zoo.files.run_folder import MARKER, locked
 from zoo.training import pipeline
 
 TOY = DATA / "classify.jsonl"
@@ -141,10 +141,10 @@ def test_a_folder_that_is_in_use_is_refused(capsys, tmp_path):
     words = [w for w in arguments(out) if not w.startswith("out=")]
     with locked(out, "out"):
         assert fails(capsys, *words, f"out={out}").startswith(f"out={out} is in use: ")
-        assert [p.name for p in out.iterdir()] == [LOCK]
-    assert not [*out.iterdir()]
+        assert [p.name for p in out.iterdir()] == [MARKER]
+    assert not out.exists()
     assert zoo.run.main([*words, f"out={out}"]) == 0
-    assert not (out / LOCK).exists()
+    assert (out / MARKER).is_file()
 
 
 def test_a_run_is_not_resumed_while_it_runs(capsys, tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_run_is_not_resumed_while_it_runs(capsys, tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from zoo.files import locked
+from zoo.files.run_folder import locked
 with locked(Path(sys.argv[1]), "out"):
     print("held", flush=True)
     time.sleep(60)
@@ -206,7 +206,7 @@ def test_files_of_others_are_not_written_over(capsys, tmp_path, name):
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     error = fails(capsys, *arguments(tmp_path / "run"))
-    assert f"holds {name.partition('/')[0]}, which a run would write over" in error
+    assert f"holds {name.partition('/')[0]}, which is of no run" in error
     assert path.read_text() == "mine"
     assert [p for p in (tmp_path / "run").rglob("*") if p.is_file()] == [path]
 

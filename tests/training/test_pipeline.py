@@ -43,7 +43,7 @@ def test_a_training_learns_and_reports(trained):
     for picture in ("learning_curve.png", "confusion.png"):
         assert (trained / picture).read_bytes().startswith(b"\x89PNG")
     assert not (trained / "checkpoint").exists()
-    assert not [*trained.glob(".*")]
+    assert [path.name for path in trained.glob(".*")] == [".zoo-run"]
 
 
 LONG = ("train.epochs=20", "train.patience=0")

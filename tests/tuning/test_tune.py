@@ -11,6 +11,7 @@ from conftest import DATA, fails, lines, same, write
 from zoo import run
 from zoo.config import check, compose
 from zoo.errors import InputError
+from zoo.files.run_folder import TUNING
 from zoo.registry import find
 from zoo.training import pipeline
 from zoo.training.options import options_of
@@ -47,7 +48,7 @@ def test_it_ends_with_a_run_as_it_would_be_typed(tmp_path, capsys, brief):
     assert "no test row is read" in printed
     assert "candidates, " in printed
     assert all(len(line) <= 100 for line in printed.splitlines() if line[:1] in "┏┃│└")
-    assert not (out / pipeline.TUNING).exists()
+    assert not (out / TUNING).exists()
     trials = lines(out / tune.TRIALS)
     assert trials[0]["work"]["rung"] == -1
     assert {"metric", "loss", "seconds", "elapsed"} <= trials[1].keys()
@@ -162,7 +163,7 @@ def test_an_end_in_the_final_training_goes_on_there(tmp_path, capsys, monkeypatc
     count = len(lines(out / tune.TRIALS))
     assert run.main([f"resume={out}"]) == 0
     assert len(lines(out / tune.TRIALS)) == count
-    assert not (out / pipeline.TUNING).exists()
+    assert not (out / TUNING).exists()
     assert "this run is finished" in fails(capsys, f"resume={out}")
 
 

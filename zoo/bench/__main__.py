@@ -14,6 +14,7 @@ from zoo.bench.measure import ROUNDS
 from zoo.device import describe, versions
 from zoo.errors import InputError
 from zoo.files import write_text
+from zoo.files.own_files import check_new
 
 CASES = (
     "classify",
@@ -41,8 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", help="as for zoo.run: data=imdb data.path=FOLDER")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"median of so many ({ROUNDS})")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier figures")
     chosen = parser.parse_args(given)
     try:
+        if chosen.json is not None:
+            check_new(chosen.json, chosen.overwrite, "--overwrite")
         measure = getattr(import_module(f"zoo.bench.{chosen.name}"), chosen.name)
         cases = []
         for case in measure(chosen.settings, max(1, chosen.rounds)):

@@ -14,7 +14,7 @@ from typing import Any
 from zoo.data.corpora.files import renamed
 from zoo.data.processors import LabelSetEncoder
 from zoo.data.readers import Row
-from zoo.errors import InputError, RowError
+from zoo.errors import RowError
 from zoo.evaluation.label_sets import JOINED, decide
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task
@@ -215,12 +215,3 @@ def _column_lines(row: Row, labels: Sequence[str] | None) -> str:
         for cells in zip(*columns, strict=True)
     )
     return "".join(f"{line}\n" for line in lines) + "\n"
-
-
-def check_output(output: str, given: str) -> None:
-    """Raise InputError when the output is the input file, by whatever name."""
-    if "-" in (output, given):
-        return
-    here, there = Path(output), Path(given)
-    if here.exists() and there.exists() and here.samefile(there):
-        raise InputError(f"output={output} is the input: choose another name")

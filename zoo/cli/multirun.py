@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from zoo.config import Settings, values_of
 from zoo.errors import InputError
+from zoo.files.run_folder import create_next
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,11 @@ def train_each(runs: Sequence[list[str]], settings: Sequence[Settings]) -> list[
         raise InputError(f"--multirun trains: mode={wrong} runs without it")
     if first.resume is not None:
         raise InputError("--multirun begins trainings: resume=DIR goes on with one, without it")
-    folder = Path(first.out) if first.out is not None else _next_free(first)
+    if first.out is not None:
+        folder = Path(first.out)
+    else:
+        stem = f"runs/{first.task['name']}-{first.data['name']}-multirun"
+        folder = create_next(stem)[0]
     changed = _changed(runs)
     outcomes: list[Outcome] = []
     stopped = False
@@ -63,13 +68,6 @@ def train_each(runs: Sequence[list[str]], settings: Sequence[Settings]) -> list[
         report = _report(place) if status == 0 else None
         outcomes.append(Outcome(changed[number - 1], own.task["name"], place, status, report))
     return outcomes
-
-
-def _next_free(settings: Settings) -> Path:
-    """Return a folder under runs/ that does not exist."""
-    stem = f"runs/{settings.task['name']}-{settings.data['name']}-multirun"
-    names = (Path(stem if number == 1 else f"{stem}-{number}") for number in count(1))
-    return next(path for path in names if not path.exists())
 
 
 def _changed(runs: Sequence[list[str]]) -> list[list[str]]:

@@ -5,18 +5,15 @@ Rows of a table come back with their answer beside their columns; lines of text 
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
-import os
 import queue
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from zoo.cli import answer_rows, tagged_text
 from zoo.cli.answer_rows import ROWS, AnswerColumns, RowFormat
@@ -27,7 +24,8 @@ from zoo.data.readers import Row
 from zoo.device import find_precision
 from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
-from zoo.files import atomic
+from zoo.files.output import check_output, opened_output
+from zoo.files.own_files import check_new_in
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task, input_row, predict_rows
 from zoo.text.decoding import check_encoding
@@ -53,13 +51,16 @@ def predict(
     """
     answer_table: Any = getattr(task, "answer_table", None)
     if answer_table is not None and settings.text is None and settings.input != "-":
-        answer_rows.check_output(settings.output, settings.input)
-        with _output(settings.output) as file:
+        check_output(settings.output, settings.input)
+        with opened_output(settings.output) as file:
             for piece in answer_table(settings, find_precision(settings.precision, task.device)):
                 file.write(piece.encode())
         return
     form = _form(task, settings)
-    answer_rows.check_output(settings.output, settings.input if settings.text is None else "-")
+    check_output(settings.output, settings.input if settings.text is None else "-")
+    if settings.out is not None:
+        pictures = [f"answer-{number}.png" for number in range(1, DRAWN + 1)]
+        check_new_in(Path(settings.out), pictures, settings.overwrite)
     if isinstance(task, Generative):
         generation = generation or task.config.generation
         if settings.text and form == "label" and _can_stream(settings, generation):
@@ -82,7 +83,7 @@ def predict(
     exact = form == "conll" and settings.input.lower().removesuffix(".gz").endswith(".conllu")
     cut = Cut()
     number = 0
-    with _output(settings.output) as file:
+    with opened_output(settings.output) as file:
         for chunk in source:
             own = [answer_rows.with_own_columns(task, row, settings.data) for row in chunk]
             inputs = [input_row(task, row, settings.tokens) for row in own]
@@ -266,22 +267,3 @@ def _drain(waiting: queue.Queue[Any]) -> tuple[list[Row], Any]:
 def _chunks(source: Iterator[Row]) -> Iterator[list[Row]]:
     while chunk := list(islice(source, MOST)):
         yield chunk
-
-
-@contextmanager
-def _output(name: str) -> Iterator[IO[bytes]]:
-    """Open the output: standard output for "-", else a file that appears when complete.
-
-    A pipe or a device is written into; of a link the file behind it is replaced.
-    """
-    if name == "-":
-        yield sys.stdout.buffer
-        return
-    path = Path(os.path.realpath(name))
-    special = path.exists() and not path.is_file() and not path.is_dir()
-    with open(path, "wb") if special else atomic(path) as file:
-        if not name.lower().endswith(".gz"):
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
-            yield cast(IO[bytes], packed)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from zoo.option_classes import Count, Positive, Share, checked_dataclass
+from zoo.option_classes import Count, Share, Steps, checked_dataclass
 
 
 @checked_dataclass
@@ -19,16 +19,16 @@ class EvaluationConfig:
 
     section: ClassVar[str] = "evaluate"
 
-    batch_tokens: Count = 1 << 15
+    batch_tokens: Steps = 1 << 15
     """At most so many steps in a batch, padding included."""
 
-    batch_rows: Count = 256
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     """At most so many rows in a batch."""
 
-    columns: Count = 64
+    columns: Annotated[int, Field(ge=1, le=65_536)] = 64
     """Columns into which a stream is cut while epochs are compared; more are faster."""
 
-    window: Count = 512
+    window: Annotated[int, Field(ge=1, le=1_000_000)] = 512
     """Steps of a stream per call of the model."""
 
     origins: Count | None = None
@@ -37,20 +37,20 @@ class EvaluationConfig:
     dynamic: bool = False
     """Dynamic evaluation: update the weights after each scored segment."""
 
-    dynamic_steps: Count = 20
+    dynamic_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     """Tokens of a segment."""
 
-    dynamic_rate: Positive = 1e-3
+    dynamic_rate: Annotated[float, Field(gt=0, le=1000)] = 1e-3
     """Learning rate of dynamic evaluation."""
 
     dynamic_decay: Share = 0.0
     """Decay towards the trained weights, per update."""
 
-    cache: Annotated[int, Field(ge=0)] = 0
+    cache: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Tokens in the neural cache; 0 is no cache."""
 
     cache_share: Share = 0.15
     """Weight of the cache's distribution."""
 
-    cache_sharpness: Positive = 0.1
+    cache_sharpness: Annotated[float, Field(gt=0, le=1000)] = 0.1
     """Factor of the dot products in the cache."""

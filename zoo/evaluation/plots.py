@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from zoo.files import atomic
+from zoo.files.own_files import PROGRAM
+
 TOKENS = 60  # tokens of a text that a plot shows
 GATES = {
     "i": "input gate",
@@ -36,6 +39,12 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, 
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def _save(figure: Any, path: Path) -> None:
+    """Write a picture; it is there when it is complete, and names the zoo as its program."""
+    with atomic(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": PROGRAM})
+
+
 def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
     """Write learning_curve.png: losses on the left axis, the validation metric on the right."""
     figure, axes = _axes(7, 4)
@@ -55,7 +64,7 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
     )
     right.set_ylabel(metric)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(folder / "learning_curve.png")
+    _save(figure, folder / "learning_curve.png")
 
 
 def confusion(
@@ -88,7 +97,7 @@ def confusion(
         for (i, j), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
             axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=color)
-    figure.savefig(folder / "confusion.png")
+    _save(figure, folder / "confusion.png")
     return {"labels": shown, "counts": counts.tolist()}
 
 
@@ -132,7 +141,7 @@ def gates(
         labels = [_drawable(token, 12) for token in shown]
         axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
     path = folder / "gates.png"
-    figure.savefig(path)
+    _save(figure, path)
     return path
 
 
@@ -147,8 +156,7 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
     axes.set_xticks(range(len(read)), [_drawable(t, 12) for t in read], rotation=90, fontsize=8)
     axes.set_yticks(range(len(written)), [_drawable(t, 12) for t in written], fontsize=8)
     axes.set(xlabel="read", ylabel="written")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
@@ -159,8 +167,7 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
     axes.axhline(float(bits.mean()), color="grey", linewidth=1, linestyle=":")
     axes.set_xticks(range(len(tokens)), [_drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
     axes.set(ylabel="bits", title="how unexpected each token was, given those before it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _drawable(label: str, longest: int = 20) -> str:

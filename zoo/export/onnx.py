@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.files.own_files import PROGRAM
 from zoo.nn.backbone import Backbone
 from zoo.rnn.lstm import LSTM
 
@@ -85,7 +86,9 @@ def write(model: LSTM | Backbone, path: Path) -> None:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
         graph.constants,
     )
-    whole = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    whole = helper.make_model(
+        onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name=PROGRAM
+    )
     whole.ir_version = 8
     onnx.checker.check_model(whole, full_check=True)
     onnx.save(whole, str(path))

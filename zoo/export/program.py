@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from zoo.data.batch import Batch
 from zoo.errors import InputError
 from zoo.export import onnx
+from zoo.files.own_files import PROGRAM, check_new
 from zoo.loading import load
 from zoo.nn.backbone import Backbone
 from zoo.registry import load_file
@@ -141,22 +142,26 @@ def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], An
     return worst
 
 
-def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
+def save(model: LSTM | Backbone | Task, path: str | Path, overwrite: bool = False) -> float:
     """Write the model to PATH.pt2 or PATH.onnx. Return the largest difference from the model.
 
     The .onnx file of a Task holds the backbone. Raises InputError for another suffix, for a model
     that cannot be exported, and for a file that differs from the model. Then no file is written.
+    An existing file is an error too; with `overwrite` an earlier export is replaced.
     """
     path = Path(path)
+    check_new(path, overwrite, "--overwrite")
     if isinstance(model, Task):
         _check_inputs(model, whole=path.suffix == ".pt2")
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")
-    with tempfile.TemporaryDirectory(dir=path.parent if path.parent.is_dir() else None) as folder:
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         if path.suffix == ".pt2":
-            torch.export.save(program(model), made)
+            torch.export.save(program(model), made, extra_files={PROGRAM: ""})
             found = difference(model, torch.export.load(made).module())
         elif path.suffix == ".onnx":
             inner = model.backbone if isinstance(model, Task) else model
@@ -166,6 +171,7 @@ def save(model: LSTM | Backbone | Task, path: str | Path) -> float:
             raise InputError(f"{path}: the ending says what is written: .pt2 or .onnx")
         if not found <= TOLERANCE:
             raise InputError(f"{path}: differs from the model by {found:.1e}: not written")
+        check_new(path, overwrite, "--overwrite")  # it may have come in the meantime
         made.replace(path)
     return found
 
@@ -207,11 +213,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="a model folder or name")
     parser.add_argument("file", help="FILE.pt2: the whole task; FILE.onnx: its backbone")
     parser.add_argument("--task", metavar="FILE.py", help="the file of a task of your own")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.task is not None:
             load_file(chosen.task)
-        found = save(load(chosen.model), chosen.file)
+        check_new(Path(chosen.file), chosen.overwrite, "--overwrite")
+        found = save(load(chosen.model), chosen.file, chosen.overwrite)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

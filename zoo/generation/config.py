@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from zoo.option_classes import Count, NotNegative, Positive, checked_dataclass
+from zoo.option_classes import checked_dataclass
 
 
 @checked_dataclass
@@ -20,34 +20,34 @@ class GenerationConfig:
 
     section: ClassVar[str] = "generation"
 
-    beam_size: Count = 5
+    beam_size: Annotated[int, Field(ge=1, le=1000)] = 5
     """Prefixes kept per text; 1 is greedy search."""
 
-    n_best: Count = 1
+    n_best: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Hypotheses returned per text."""
 
-    length_penalty: NotNegative = 1.0
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Exponent of the length in the score; 0 is no normalisation."""
 
-    min_length: Annotated[int, Field(ge=0)] = 0
+    min_length: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Least tokens of a text, without its end."""
 
-    max_length: Count = 200
+    max_length: Annotated[int, Field(ge=1, le=100_000)] = 200
     """Most tokens of a text, without its end; the input may set a lower limit."""
 
     sample: bool = False
     """Sample tokens instead of beam search."""
 
-    temperature: Positive = 1.0
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Of sampling: below 1 sharpens the distribution, above 1 flattens it."""
 
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Most probable tokens to sample from; 0 is all."""
 
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Probability of the nucleus to sample from; 1 is all."""
 
-    repetition_penalty: Annotated[float, Field(ge=1)] = 1.0
+    repetition_penalty: Annotated[float, Field(ge=1, le=1000)] = 1.0
     """Factor on the log-probability of tokens that already occur; 1 is none."""
 
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()

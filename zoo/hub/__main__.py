@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     part = parts.add_parser("push", help="copy a model folder to the Hugging Face hub")
     part.add_argument("model", help="a model folder or name")
     part.add_argument("to", help="OWNER/NAME on the hub, or a folder")
+    part.add_argument("--overwrite", action="store_true", help="replace an earlier model there")
     part = parts.add_parser("pull", help="fetch a model folder, and check it")
     part.add_argument("source", help="OWNER/NAME on the hub, or a folder")
     part.add_argument("folder", type=Path)
@@ -94,7 +95,7 @@ def _retrain(chosen: argparse.Namespace) -> int:
 def _push(chosen: argparse.Namespace) -> int:
     from zoo.hub.remote import push
 
-    print(push(chosen.model, chosen.to))
+    print(push(chosen.model, chosen.to, chosen.overwrite))
     return 0
 
 

@@ -7,33 +7,36 @@ get its final name. No code from it is run.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
 from zoo.loading import load
+from zoo.model_folder.own import check_place
 from zoo.model_folder.verify import MANIFEST, locate, manifest_of
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Fetch = Callable[[str, Path], None]  # (file name, destination folder)
 
 
-def push(name: str | Path, to: str) -> str:
+def push(name: str | Path, to: str, overwrite: bool = False) -> str:
     """Copy a model folder or a shipped model to OWNER/NAME on the hub, or to a folder.
 
-    Returns the destination: the folder, or the URL of the commit. The model is loaded first.
-    Raises InputError if it does not load, or if the copy fails.
+    Returns the destination: the folder, or the URL of the commit. The model is loaded first. The
+    destination is new or empty; with `overwrite` it may hold an earlier model, which is replaced.
+    Raises InputError for files of others there, if the model does not load, or if the copy fails.
     """
     folder = locate(name)
     load(folder)
     files = [*manifest_of(folder), MANIFEST]
     if not _on_hub(to):
-        with _complete_folder(Path(to), replaces=True) as work:
+        with _complete_folder(Path(to), overwrite, "; --overwrite replaces a model") as work:
             for file in files:
                 shutil.copyfile(folder / file, work / file)
         return to
@@ -41,24 +44,47 @@ def push(name: str | Path, to: str) -> str:
     with _one_line_errors(to):
         api = hub.HfApi()
         api.create_repo(to, exist_ok=True)
+        older = _replaceable(hub, to, files, overwrite)
         done = api.upload_folder(
             repo_id=to,
             folder_path=folder,
             allow_patterns=files,
-            delete_patterns="*",
+            delete_patterns=older,
             commit_message=f"Model folder {folder.name}",
         )
     return str(getattr(done, "commit_url", done))
 
 
+def _replaceable(hub: Any, to: str, files: Sequence[str], overwrite: bool) -> list[str]:
+    """Return the files of an earlier model in a hub repository. Raises InputError for those of others.
+
+    Without `overwrite` a repository that holds anything is an error.
+    """
+    there = {*hub.HfApi().list_repo_files(to)} - {".gitattributes"}
+    if not there:
+        return []
+    if MANIFEST not in there:
+        foreign = min(there)
+        raise InputError(f"{to}: holds {foreign}, and no model: choose a new repository")
+    if not overwrite:
+        raise InputError(f"{to}: holds a model already: --overwrite replaces it")
+    with tempfile.TemporaryDirectory() as work:
+        hub.hf_hub_download(to, MANIFEST, local_dir=work)
+        older = [*manifest_of(Path(work)), MANIFEST]
+    if foreign_names := {*files} & there - {*older}:
+        name = min(foreign_names)
+        raise InputError(f"{to}: {name} there is no file of its model: choose a new repository")
+    return older
+
+
 def pull(source: str, folder: str | Path, revision: str | None = None) -> Path:
     """Fetch a model folder from OWNER/NAME on the hub, or from a folder. Return its path.
 
-    `folder` must not exist yet. It does not exist after an error. Raises InputError that names the
+    `folder` must be new or empty. It is as it was after an error. Raises InputError that names the
     faulty file.
     """
     fetch = _from_hub(source, revision) if _on_hub(source) else _from_folder(source)
-    with _complete_folder(Path(folder), replaces=False) as work:
+    with _complete_folder(Path(folder)) as work:
         fetch(MANIFEST, work)
         for name in manifest_of(work):
             fetch(name, work)
@@ -114,21 +140,21 @@ def _one_line_errors(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _complete_folder(folder: Path, replaces: bool) -> Iterator[Path]:
+def _complete_folder(folder: Path, overwrite: bool = False, cure: str = "") -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` after success, and is deleted after an error.
 
-    With `replaces` an existing model folder is replaced. Raises InputError if another folder or
-    file has the name.
+    With `overwrite` a model that is there is replaced. Raises InputError if anything else has the
+    name.
     """
-    if folder.exists() and not (replaces and (folder / MANIFEST).is_file()):
-        cure = "no model folder" if replaces else "choose a folder that is not there yet"
-        raise InputError(f"{folder}: exists already: {cure}")
+    check_place(folder, overwrite, cure)
+    folder = Path(os.path.realpath(folder))  # of a link, the folder behind it
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as parent:
         work = Path(parent) / folder.name
         work.mkdir()
         yield work
         shutil.rmtree(work / ".cache", ignore_errors=True)  # metadata of huggingface_hub
+        check_place(folder, overwrite, cure)  # something may have come in the meantime
         older = Path(parent) / "older"
         if folder.exists():
             folder.rename(older)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,10 +12,13 @@ from typing import Any
 
 from zoo.config import check, compose
 from zoo.data.readers import Row
+from zoo.errors import InputError
+from zoo.files.run_folder import EARLIER_LOCK, MARKER, locked
 from zoo.generation.config import GenerationConfig
 from zoo.hub import shipped
 from zoo.loading import load
-from zoo.model_folder.verify import SHIPPED, read_config
+from zoo.model_folder.own import check_place, remove_model
+from zoo.model_folder.verify import MANIFEST, SHIPPED, read_config
 from zoo.task import Generative, Task, input_row, predict_rows
 from zoo.training import checkpoint, pipeline
 from zoo.training.rows import open_rows
@@ -39,15 +41,28 @@ def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None)
     """
     recipe = shipped.recipe(name)
     folder = Path(out or f"runs/{name.replace('/', '-')}")
+    _check_folder(folder, len(recipe.steps))
     before: Path | None = None
-    for number, step in enumerate(recipe.steps, 1):
-        step_folder = folder / str(number)
-        if not (step_folder / "manifest.json").is_file():
-            init = [] if before is None else [f"init={before}"]
-            _train([*step, *given, *init], step_folder)
-        before = step_folder
-    assert before is not None
-    return _finish(name, recipe, before, given, folder / "model")
+    with locked(folder, "out"):
+        for number, step in enumerate(recipe.steps, 1):
+            step_folder = folder / str(number)
+            if not (step_folder / "manifest.json").is_file():
+                init = [] if before is None else [f"init={before}"]
+                _train([*step, *given, *init], step_folder)
+            before = step_folder
+        assert before is not None
+        return _finish(name, recipe, before, given, folder / "model")
+
+
+def _check_folder(folder: Path, steps: int) -> None:
+    """Raise InputError unless a folder is new, empty or of a retraining, and its model unchanged."""
+    names = {MARKER, EARLIER_LOCK, "model", *map(str, range(1, steps + 1))}
+    if folder.is_dir() and (foreign := {path.name for path in folder.iterdir()} - names):
+        raise InputError(
+            f"out={folder}: holds {min(foreign)}, which is of no retraining: choose a new or empty "
+            "folder"
+        )
+    check_place(folder / "model", overwrite=True)
 
 
 def _train(settings: Sequence[str], folder: Path) -> None:
@@ -96,7 +111,9 @@ def _finish(
     if metadata["baseline"] is None and baseline is not None:
         rows = open_rows(settings, type(task))
         metadata["baseline"] = baseline(rows.train, rows.test, task.tokenizer.kind)
-    shutil.rmtree(into, ignore_errors=True)
+    check_place(into, overwrite=True)
+    if (into / MANIFEST).is_file():
+        remove_model(into)
     task.save(into, metadata, recipe.weights)
     for form, folder in (("trained", trained), ("test", into)):
         measured = [f"task={task.name}", *corpus, *generation, f"model={folder}", "precision=fp32"]

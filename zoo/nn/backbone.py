@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from zoo.nn import token_dropout
-from zoo.option_classes import Count, Share, checked_dataclass
+from zoo.option_classes import Count, Share, Size, checked_dataclass
 from zoo.rnn.dropout import locked_dropout as apply_locked_dropout
 from zoo.rnn.dropout import types as drop_types
 from zoo.rnn.lstm import LSTM
@@ -39,16 +40,16 @@ class BackboneConfig:
     vocabulary_size: Count | None = None
     """Number of ids that it reads; None for float features."""
 
-    input_size: Count | None = None
+    input_size: Size | None = None
     """Number of features at each step; None for ids."""
 
-    embedding_size: Count = 128
+    embedding_size: Size = 128
     """Size of the vectors of ids."""
 
-    hidden_size: Count = 128
+    hidden_size: Size = 128
     """Size of h and c in each direction."""
 
-    num_layers: Count = 1
+    num_layers: Annotated[int, Field(ge=1, le=64)] = 1
     """Layers of the LSTM."""
 
     bidirectional: bool = True
@@ -80,6 +81,23 @@ class BackboneConfig:
 
     learned_state: bool = False
     """Whether the initial state is learned instead of zero."""
+
+
+def count_parameters(config: BackboneConfig) -> int:
+    """Return the number of weights of a backbone, without building it."""
+    directions = 2 if config.bidirectional else 1
+    hidden = config.hidden_size
+    count = (config.vocabulary_size or 0) * config.embedding_size
+    size = config.input_size or config.embedding_size
+    for _ in range(config.num_layers):
+        own = 4 * hidden * (size + hidden + 2)
+        if config.layer_norm:
+            own += 2 * 5 * hidden
+        if config.learned_state:
+            own += 2 * hidden
+        count += directions * own
+        size = directions * hidden
+    return count
 
 
 class Backbone(nn.Module):

@@ -8,16 +8,21 @@ from dataclasses import replace
 from itertools import islice
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.config import Settings, TokenizerConfig
 from zoo.data.corpora import Splits
+from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder, Processor, Scaler
 from zoo.data.readers import Rows
+from zoo.data.stream import Stream
+from zoo.device import find_device
 from zoo.errors import InputError
 from zoo.loading import load
-from zoo.nn.backbone import Backbone, BackboneConfig
+from zoo.memory import check_fits
+from zoo.nn.backbone import Backbone, BackboneConfig, count_parameters
 from zoo.nn.directions import DROPOUTS, with_directions
 from zoo.task import TOKENIZER_NAMES, Task
 from zoo.text.tokenizers import Tokenizer
@@ -27,6 +32,9 @@ log = logging.getLogger("zoo")
 
 OF_ROWS = "labels", "seen"  # processors that always tell of the rows of a training
 SHOWN = 5  # labels that a log line names
+COPIES = 5  # of a weight: itself, its gradient, two moments of AdamW, and that of the best epoch
+KEPT = 6  # numbers of a unit and step that the backward pass needs: four gates, h and c
+SMALLER = "choose a smaller backbone.hidden_size, .embedding_size, .num_layers or tokenizer.size"
 
 
 def build(
@@ -52,10 +60,14 @@ def build(
         backbone = _initial_backbone(origin, settings, options.backbone)
         kept = {**_initial_processors(origin, options), **kept}
         wanted = replace(wanted, shared=True)  # the origin brings the tokenizers that it has
+    if backbone is None:  # before the rows are read
+        check_memory(count_parameters(options.backbone), settings)
     processors = kind.learn(source, options.task, wanted, kept)
     _check_sizes(processors, kept, settings.tokenizer, settings.strict)
     if backbone is None:
-        backbone = Backbone(_with_input_size(options.backbone, processors))
+        config = _with_input_size(options.backbone, processors)
+        check_memory(_count_parameters(config, kind, processors, options), settings)
+        backbone = Backbone(config)
     try:
         task = kind(backbone, processors, options.task)
     except ValueError as error:  # options that do not fit together
@@ -63,6 +75,48 @@ def build(
     if origin is not None:
         log.info("init=%s: %s", settings.init, take_over(task, origin))
     return task
+
+
+def check_memory(parameters: int, settings: Settings) -> None:
+    """Raise InputError when a training of so many weights does not fit into the memory."""
+    device = find_device(settings.device)
+    size = training_size(parameters, settings)
+    check_fits(size, f"training {parameters:,} weights", SMALLER, device)
+
+
+def training_size(parameters: int, settings: Settings) -> int:
+    """Return the bytes of the weights, their gradient, the optimizer, the average and the best."""
+    copies = COPIES + (settings.train.ema_decay > 0)
+    return 4 * parameters * (copies if settings.mode == "train" else 1)
+
+
+def batch_size(task: Task, dataset: Dataset, settings: Settings) -> int:
+    """Return the least bytes of the results that a training step keeps of the largest batch."""
+    config = task.backbone.config
+    ends = dataset.ends["inputs"]
+    total, longest = int(ends[-1]), int(np.diff(ends, prepend=0).max())
+    if isinstance(dataset, Stream):
+        longest = 1
+    limits = settings.train
+    steps = min(total, max(longest, min(limits.batch_tokens, longest * limits.batch_rows)))
+    directions = 2 if config.bidirectional else 1
+    floats = 2 * config.embedding_size + KEPT * config.hidden_size * directions * config.num_layers
+    return 2 * steps * floats
+
+
+def _count_parameters(
+    config: BackboneConfig,
+    kind: type[Task],
+    processors: Mapping[str, Processor],
+    options: Options,
+) -> int:
+    """Return the number of weights of a task that is built without memory."""
+    try:
+        with torch.device("meta"):
+            made = kind(Backbone(config), processors, options.task)
+        return sum(weight.numel() for weight in made.parameters())
+    except (NotImplementedError, RuntimeError, ValueError):  # a task that reads values, or an error
+        return count_parameters(config)  # that building it will raise
 
 
 def _initial_processors(origin: Task, options: Options) -> dict[str, Processor]:

@@ -6,14 +6,12 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +29,30 @@ from zoo.errors import InputError
 from zoo.evaluation import label_sets, plots, time_limit
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.metrics import intervals, macro_f1
-from zoo.files import locked, write_text
+from zoo.files import write_text
+from zoo.files.run_folder import (
+    MANIFEST,
+    SETTINGS,
+    STATE,
+    check_free,
+    create_next,
+    locked,
+    remove_all,
+    remove_state,
+)
 from zoo.loading import load
+from zoo.memory import check_fits, in_words
 from zoo.model_folder.card import FACTS, printable
 from zoo.registry import resolve
 from zoo.task import Generative, Task, noted
 from zoo.training import checkpoint, embedding_init
-from zoo.training.build import build
+from zoo.training.build import batch_size, build, training_size
 from zoo.training.defaults import from_data
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
 from zoo.training.resume.cleaning import clean
 from zoo.training.resume.folder import (
-    SETTINGS,
-    STATE,
     Began,
     finish,
     load_learned,
@@ -60,8 +67,7 @@ from zoo.training.state import accelerator_for, choosing_metric, host_kept
 
 log = logging.getLogger("zoo")
 
-WRITTEN = ("config.json", "model.safetensors", "README.md", "report.json", "metrics.jsonl")
-TUNING = "tuning.json"  # of an unfinished tuning: its settings
+THREADS_PER_CORE = 8
 BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
 
 
@@ -100,6 +106,7 @@ def run(
     """
     resume = settings.resume is not None
     clean(Path(settings.resume or settings.out or "runs"))
+    folder: Path | None = None
     if settings.resume is not None:
         folder = Path(settings.resume)
         first = settings_to_resume(folder, settings, changes)
@@ -108,24 +115,23 @@ def run(
     options = options_of(settings)
     splits = open_rows(settings, options.kind, corpus)  # before anything is written
     settings, options = from_data(settings, options, splits)
-    made: list[Path] = []
     try:
         with ExitStack() as lock:
             if not resume:
-                folder = _claim(settings, command, accelerator, made, lock, claimed)
-            elif accelerator.is_main_process:
+                folder = _claim(settings, command, accelerator, lock, claimed)
+            elif accelerator.is_main_process and folder is not None:
                 lock.enter_context(locked(folder, "resume"))
                 reopen(folder, first)
             accelerator.wait_for_everyone()
+            assert folder is not None
             base = settings, command, folder, accelerator, precision, options, splits
-            with _withdrawn(made):
-                run = _prepare(*base, resume)
-                progress = _fit(run, resume)
-                return folder, _finish(run, progress, began)
-    except BaseException as error:
-        if made and not (made[0] / checkpoint.FILE).exists():
-            remove_empty(made)
-        elif isinstance(error, KeyboardInterrupt):  # after the last epoch
+            run = _prepare(*base, resume)
+            progress = _fit(run, resume)
+            return folder, _finish(run, progress, began)
+    except KeyboardInterrupt:
+        if (
+            folder is not None and (folder / STATE / checkpoint.FILE).exists()
+        ):  # after the last epoch
             raise Stopped.at(folder) from None
         raise
 
@@ -168,6 +174,9 @@ def train_and_load(
 
 def set_up_process(settings: Settings) -> tuple[Accelerator, str]:
     """Set threads and seed; returns the accelerator and the precision of the settings."""
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if settings.threads > most:
+        raise InputError(f"threads={settings.threads}: at most {most} on this machine")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = find_device(settings.device)
@@ -182,101 +191,57 @@ def _claim(
     settings: Settings,
     command: str,
     accelerator: Accelerator,
-    made: list[Path],
     lock: ExitStack,
     claimed: Path | None,
 ) -> Path:
-    """Create and lock the run folder: `out`, or the next free one under runs/.
+    """Create and lock the run folder, with the settings in it. It is the same in all processes.
 
-    It is the same in all processes. The folders that were created are added to `made`, the innermost
-    first. Raises InputError when `out` is in use, or holds a run or other files of these names.
+    `lock` holds it, and removes at the end what a run without a checkpoint has written.
     """
     name = settings.out
     if accelerator.is_main_process:
-        name = str(claimed or claim(settings, made, lock))
+        name = str(claimed or claim(settings, lock))
     folder = Path(broadcast_object_list([name])[0])
     if accelerator.is_main_process:
-        with _withdrawn(made):
-            state = folder / STATE
-            shutil.rmtree(state, ignore_errors=True)  # of a run without a checkpoint
-            state.mkdir()
-            made.insert(0, state)
-            write_settings(Began(settings, command, os.getcwd()), state)
+        lock.callback(_remove_without_checkpoint, folder)
+        remove_state(folder)  # of a run without a checkpoint
+        (folder / STATE).mkdir()
+        write_settings(Began(settings, command, os.getcwd()), folder / STATE)
     accelerator.wait_for_everyone()
     return folder
 
 
-def claim(settings: Settings, made: list[Path], lock: ExitStack) -> Path:
+def claim(settings: Settings, lock: ExitStack) -> Path:
     """Create and lock `out`, or the next free folder under runs/, for one process.
 
-    The folders that were created are added to `made`. Raises InputError when the folder is in use,
-    or holds a run or other files of these names.
+    `lock` holds it; at its end a folder that was created is removed if it is empty. Raises
+    InputError when the folder is in use, or holds anything of others or a run.
     """
     if settings.out is None:
-        return Path(_next_free(settings, made, lock))
+        return _lock_next(settings, lock)
     folder = Path(settings.out)
-    _lock(folder, made, lock)
-    _check_empty(folder)
+    check_free(folder)  # before anything is touched
+    lock.enter_context(locked(folder, "out"))
+    check_free(folder)  # another run may have ended at the same moment
+    remove_all(folder)  # of a run without a checkpoint
     return folder
 
 
-def _next_free(settings: Settings, made: list[Path], lock: ExitStack) -> str:
-    """Lock the first folder under runs/ that does not exist yet; returns its name."""
+def _lock_next(settings: Settings, lock: ExitStack) -> Path:
+    """Create and lock the next free folder under runs/."""
     stem = f"runs/{settings.task['name']}-{settings.data['name']}"
-    for number in count(1):
-        name = stem if number == 1 else f"{stem}-{number}"
-        if Path(name).exists():
-            continue
-        with suppress(InputError):  # another training took it at the same moment
-            _lock(Path(name), made, lock)
-            return name
-    raise AssertionError("numbers do not end")
+    while True:
+        made = create_next(stem)
+        with suppress(InputError):  # another training with this `out` was faster
+            lock.enter_context(locked(made[0], "out", made))
+            check_free(made[0])
+            return made[0]
 
 
-def _lock(folder: Path, made: list[Path], lock: ExitStack) -> None:
-    """Create and lock a folder; those that did not exist are added to `made`."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    lock.enter_context(locked(folder, "out"))
-    made += new
-
-
-def _check_empty(folder: Path) -> None:
-    """Raise InputError when a folder holds a run, or a file that a run would write over."""
-    state = folder / STATE
-    begun = (state / checkpoint.FILE).exists()
-    if begun or (folder / "manifest.json").exists():
-        cure = f", or go on with resume={folder}" if begun else ""
-        raise InputError(f"out={folder}: holds a run already: choose another out=DIR{cure}")
-    if (folder / TUNING).exists():
-        raise InputError(
-            f"out={folder}: holds an unfinished tuning: choose another out=DIR, or go on with "
-            f"resume={folder}"
-        )
-    foreign = [name for name in WRITTEN if (folder / name).exists()]
-    if state.exists() and any(state.iterdir()) and not (state / SETTINGS).exists():
-        foreign.append(STATE)
-    if foreign:
-        raise InputError(
-            f"out={folder}: holds {foreign[0]}, which a run would write over: choose another out=DIR"
-        )
-
-
-@contextmanager
-def _withdrawn(made: list[Path]) -> Iterator[None]:
-    """Remove, after an error, the state of a run that has no checkpoint, while the lock is held."""
-    try:
-        yield
-    except BaseException:
-        if made and made[0].name == STATE and not (made[0] / checkpoint.FILE).exists():
-            shutil.rmtree(made[0], ignore_errors=True)
-        raise
-
-
-def remove_empty(made: list[Path]) -> None:
-    """Remove those folders that are empty; folders with other files stay."""
-    for path in made:
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+def _remove_without_checkpoint(folder: Path) -> None:
+    """Remove what a run has written that has no checkpoint and no model."""
+    if not checkpoint.exists(folder / STATE) and not (folder / MANIFEST).exists():
+        remove_all(folder)
 
 
 def _prepare(
@@ -295,7 +260,7 @@ def _prepare(
     if accelerator.is_main_process and not resume:
         save_learned(task.processors, folder / STATE)
     encoded = folder / STATE / f"encoded-{accelerator.process_index}"
-    shutil.rmtree(encoded, ignore_errors=True)  # of an interrupted run
+    remove_state(folder, encoded.name)  # of an interrupted run
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     digests = _check_kept(folder / STATE, parts, options.kind) if resume else {}
     datasets = {}
@@ -318,6 +283,7 @@ def _prepare(
         precision,
         accelerator.device,
     )
+    _check_memory(task, datasets["train"], settings, accelerator)
     return Run(
         settings, command, folder, accelerator, precision, options, splits, task, datasets, facts
     )
@@ -342,6 +308,22 @@ def _check_kept(state: Path, parts: Mapping[str, Rows], kind: type[Task]) -> dic
         if changed:
             raise InputError(f"resume={state.parent}: {changed}")
     return digests
+
+
+def _check_memory(
+    task: Task, dataset: Dataset, settings: Settings, accelerator: Accelerator
+) -> None:
+    """Say what the training will take of the memory. Raises InputError when that is not free."""
+    weights = training_size(task.parameter_count, settings)
+    batch = batch_size(task, dataset, settings)
+    log.info(
+        "memory: at least %s for the weights and their training, %s for a batch",
+        in_words(weights),
+        in_words(batch),
+    )
+    share = settings.train.batch_tokens, settings.train.batch_rows
+    what = f"batches of train.batch_tokens={share[0]} and train.batch_rows={share[1]}"
+    check_fits(weights + batch, what, "choose smaller ones", accelerator.device)
 
 
 def _input_in_words(task: Task) -> str:

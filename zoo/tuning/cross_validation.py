@@ -23,7 +23,7 @@ from zoo.files import write_text
 from zoo.training.defaults import from_data
 from zoo.training.loop import Stopped
 from zoo.training.options import Options, options_of
-from zoo.training.pipeline import claim, remove_empty, run_baseline
+from zoo.training.pipeline import claim, run_baseline
 from zoo.training.rows import open_rows
 from zoo.tuning import folds, trial
 from zoo.tuning.tables import drawn
@@ -61,11 +61,9 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
     splits = open_rows(settings, kind)
     splits = Splits(splits.train, splits.valid, folds.unread(splits.test.name))
     settings, options = from_data(settings, options, splits)
-    made: list[Path] = []
     done: list[Fold] = []
     with ExitStack() as lock:
-        lock.callback(remove_empty, made)
-        folder = claim(settings, made, lock)
+        folder = claim(settings, lock)
         try:
             for fold in _each(settings, options, splits):
                 done.append(fold)

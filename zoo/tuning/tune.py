@@ -24,7 +24,8 @@ from zoo.config import SHAPE, Settings, check
 from zoo.data.corpora import Splits
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
-from zoo.files import locked, read_json, write_text
+from zoo.files import read_json, write_text
+from zoo.files.run_folder import STATE, TUNING, locked
 from zoo.model_folder.verify import line_of
 from zoo.option_classes import as_text, flat
 from zoo.text.special_ids import UNK
@@ -70,16 +71,14 @@ def run(
     and Stopped when interrupted, with the command that goes on.
     """
     trial.refuse_several_processes("tune")
-    made: list[Path] = []
     with ExitStack() as lock:
-        lock.callback(pipeline.remove_empty, made)
         if settings.resume is not None:
             folder = Path(settings.resume)
-            if not (folder / pipeline.TUNING).is_file():
+            if not (folder / TUNING).is_file():
                 raise InputError(f"resume={folder} tune=…: it holds no unfinished tuning")
-            if (folder / pipeline.STATE / checkpoint.FILE).exists():  # the final training goes on
+            if (folder / STATE / checkpoint.FILE).exists():  # the final training goes on
                 found = pipeline.run(settings, command, began, changes=changes)
-                (folder / pipeline.TUNING).unlink(missing_ok=True)
+                (folder / TUNING).unlink(missing_ok=True)
                 return found
             if changes:
                 raise InputError(
@@ -89,7 +88,7 @@ def run(
             settings, command = _kept(folder)
         else:
             options_of(settings)  # raises before a folder is made
-            folder = pipeline.claim(settings, made, lock)
+            folder = pipeline.claim(settings, lock)
         try:
             final, words = _tuned(settings, command, folder)
         except KeyboardInterrupt:
@@ -98,25 +97,25 @@ def run(
             raise Stopped.at(folder) from None
         except BaseException:
             if not (folder / TRIALS).exists():
-                (folder / pipeline.TUNING).unlink(missing_ok=True)
+                (folder / TUNING).unlink(missing_ok=True)
             raise
         typed = shlex.join(["python", "-m", "zoo.run", *words])
         log.info("training with the best settings; to type them again:")
         log.info("  %s", typed)
         found = pipeline.run(final, typed, began, claimed=folder)
-        (folder / pipeline.TUNING).unlink(missing_ok=True)
+        (folder / TUNING).unlink(missing_ok=True)
         return found
 
 
 def _kept(folder: Path) -> tuple[Settings, str]:
     """Return settings and command of an unfinished tuning. Raises InputError for a broken file."""
-    kept = read_json(folder / pipeline.TUNING)
+    kept = read_json(folder / TUNING)
     try:
         settings = check(kept["settings"])
         settings._given, settings._typed = frozenset(kept["given"]), frozenset(kept["typed"])
         return settings, str(kept["command"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{folder / pipeline.TUNING}: {error}") from None
+        raise InputError(f"{folder / TUNING}: {error}") from None
 
 
 def _tuned(settings: Settings, command: str, folder: Path) -> tuple[Settings, list[str]]:
@@ -127,7 +126,7 @@ def _tuned(settings: Settings, command: str, folder: Path) -> tuple[Settings, li
     kept = {"settings": settings.model_dump(), "command": command}
     kept |= {"given": sorted(settings.given or ()), "typed": sorted(settings.typed)}
     own, options = from_data(settings, options, splits)
-    write_text(folder / pipeline.TUNING, json.dumps(kept, indent=1))
+    write_text(folder / TUNING, json.dumps(kept, indent=1))
     search = Search(own, options, splits, folder)
     search.views, say = _views(search)
     rows = sum(1 for _ in search.views[0].train)

@@ -8,8 +8,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from zoo.files.run_folder import KINDS, SETTINGS, STATE
 from zoo.model_folder.verify import FILES, MANIFEST, PROCESSOR_FILE
-from zoo.training.resume.folder import FINISHED, KEPT, KINDS, SETTINGS, STATE, finish
+from zoo.training.resume.folder import FINISHED, KEPT, finish
 
 log = logging.getLogger("zoo")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,14 @@ from zoo.config import Settings, check
 from zoo.data.processors import Processor
 from zoo.errors import InputError
 from zoo.files import write_text
+from zoo.files.run_folder import KINDS, SETTINGS, STATE, remove_state
 from zoo.model_folder.format import load_processors, save_processors
 from zoo.option_classes import flat
 from zoo.training import checkpoint
 
 log = logging.getLogger("zoo")
 
-STATE = "checkpoint"
 KEPT = "resume"
-SETTINGS = "settings.json"
-KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
 FINISHED = "checkpoint.finished"  # the number of the process that removes what is not needed
 
 
@@ -126,7 +123,7 @@ def reopen(folder: Path, began: Began) -> None:
     """
     state = folder / STATE
     if not checkpoint.exists(state):
-        shutil.rmtree(state, ignore_errors=True)  # of a run that was killed before its first step
+        remove_state(folder)  # of a run that was killed before its first step
         os.replace(folder / KEPT, state)
     (state / FINISHED).unlink(missing_ok=True)
     checkpoint.mend(state)
@@ -142,7 +139,7 @@ def finish(folder: Path) -> None:
     state = folder / STATE
     write_text(state / FINISHED, f"{os.getpid()}\n")
     for path in state.glob("encoded-*"):
-        shutil.rmtree(path)
+        remove_state(folder, path.name)
     (state / checkpoint.PREVIOUS).unlink(missing_ok=True)
     (state / FINISHED).unlink()
     os.replace(state, folder / KEPT)

@@ -1,4 +1,7 @@
-"""Atomic writes, so that a file is either complete or not there; locks; and reading JSON."""
+"""Atomic writes, so that a file is either complete or not there; and reading JSON.
+
+`run_folder` claims and locks the folder of a run, `own_files` knows what the zoo wrote itself.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,11 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from zoo.errors import InputError
-
-LOCK = ".lock"  # a file of a folder that is in use
 
 
 @contextmanager
@@ -32,30 +31,6 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(folder: Path, setting: str) -> Iterator[None]:
-    """Create a folder if necessary, and keep it from every other process.
-
-    The system frees the lock when this process ends, however it ends. Raises InputError, which begins
-    with `setting`, when another process holds the lock.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"{setting}={folder} is in use: another training writes there") from None
-    try:
-        yield
-    finally:
-        if os.name == "posix":  # while it is held: nobody else can have this file
-            (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
-        if os.name != "posix":  # other systems cannot remove an open file
-            with suppress(OSError):
-                (folder / LOCK).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,102 @@
+"""What does not fit into the memory is refused before it is made."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import DATA, SMALL, build_task, fails, settings, train
+
+from zoo import memory
+from zoo.errors import InputError
+from zoo.nn.backbone import Backbone, BackboneConfig, count_parameters
+from zoo.training import build
+
+MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 1000 kB\n"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with 5,000 kB free, and the folder of its control group."""
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    return tmp_path
+
+
+def test_free_memory_is_the_machines_with_its_swap(machine):
+    assert memory.free_memory() == memory.free_memory(torch.device("cpu")) == 5000 * 1024
+    (machine / "memory.max").write_text("max\n")
+    assert memory.free_memory() == 5000 * 1024
+    (machine / "meminfo").unlink()
+    assert memory.free_memory() is None
+    memory.check_fits(1e30, "something", "nothing")  # the system does not tell
+
+
+@pytest.mark.parametrize("names", memory.LIMITS)
+def test_free_memory_is_what_the_control_group_leaves(machine, names):
+    (machine / "memory").mkdir()
+    total = "total_" if "/" in names[0] else ""
+    contents = "3000000\n", "1000000\n", f"anon 5\n{total}inactive_file 250000\n"
+    for name, text in zip(names, contents, strict=True):
+        (machine / name).write_text(text)
+    assert memory.free_memory() == 2_250_000
+    (machine / names[1]).write_text("4000000\n")
+    (machine / names[2]).write_text("")
+    assert memory.free_memory() == 1  # all of it is taken
+
+
+def test_what_is_larger_than_the_free_memory_is_one_line(machine):
+    memory.check_fits(5000 * 1024, "this", "less")
+    with pytest.raises(InputError) as error:
+        memory.check_fits(5.5e6, "this", "less")
+    line = "this would take 5.5 MB of memory, and the machine has 5.1 MB free: less"
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize("kind", ["ids", "floats"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_layers": 3}, {"bidirectional": False, "layer_norm": True}, {"learned_state": True}],
+)
+def test_weights_are_counted_as_they_are_built(kind, options):
+    size = {"vocabulary_size": 11} if kind == "ids" else {"input_size": 3}
+    config = BackboneConfig(embedding_size=5, hidden_size=7, **size, **options)
+    built = sum(weight.numel() for weight in Backbone(config).parameters())
+    assert count_parameters(config) == built
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate", "generate"])
+def test_a_task_is_counted_without_drawing_a_number(task, monkeypatch):
+    counted = []
+    monkeypatch.setattr(build, "check_memory", lambda count, _: counted.append(count))
+    torch.manual_seed(5)
+    whole = build_task(settings(None, task=task))
+    drawn = torch.get_rng_state()
+    assert counted[-1] == sum(weight.numel() for weight in whole.parameters())
+    monkeypatch.setattr(build, "_count_parameters", lambda *_: 0)
+    torch.manual_seed(5)
+    build_task(settings(None, task=task))
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_a_model_that_does_not_fit_is_one_line(capsys, tmp_path):
+    data = ["data=files", f"data.train={DATA / 'classify.jsonl'}", f"out={tmp_path / 'run'}"]
+    big = ["backbone.hidden_size=65536", "backbone.num_layers=64"]
+    error = fails(capsys, *data, *SMALL, *big)
+    assert "weights would take " in error
+    assert error.endswith(build.SMALLER)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_fit_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.training.pipeline.batch_size", lambda *_: 10**15)
+    with pytest.raises(InputError, match=r"batches of train.batch_tokens=128 .* choose smaller"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_says_what_it_takes(tmp_path, caplog):
+    caplog.set_level("INFO")
+    train(tmp_path / "run", "train.epochs=1")
+    (line,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: ")]
+    assert "for the weights and their training" in line

@@ -1,0 +1,74 @@
+"""The memory of the machine, and whether what a command is about to do fits into it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from zoo.errors import InputError
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+# Files of a control group, version 2 and 1: the limit, and what is used of it, in bytes.
+LIMITS = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def free_memory(device: torch.device | None = None) -> int | None:
+    """Return the bytes that this process can still take; None where the system does not tell.
+
+    On CUDA they are the device's, otherwise the machine's or those of its control group.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [value for value in (_free_of_machine(), *map(_free_of_group, LIMITS)) if value]
+    return min(found, default=None)
+
+
+def _free_of_machine() -> int | None:
+    """Return the available bytes, swap included; None without such a file."""
+    with suppress(OSError):
+        values = dict(re.findall(r"^(\w+):\s+(\d+) kB", MEMINFO.read_text("utf-8"), re.MULTILINE))
+        if "MemAvailable" in values:
+            return 1024 * (int(values["MemAvailable"]) + int(values.get("SwapFree", 0)))
+    return None
+
+
+def _free_of_group(names: tuple[str, str, str]) -> int | None:
+    """Return what the control group leaves, its caches included; None without a limit."""
+    with suppress(OSError, ValueError):  # "max" is no number: no limit
+        limit, used = (int((CGROUP / name).read_text("utf-8")) for name in names[:2])
+        caches = re.search(r"^(?:total_)?inactive_file (\d+)", _stat(names[2]), re.MULTILINE)
+        return max(1, limit - used + (int(caches[1]) if caches else 0))
+    return None
+
+
+def _stat(name: str) -> str:
+    with suppress(OSError):
+        return (CGROUP / name).read_text("utf-8")
+    return ""
+
+
+def in_words(size: float) -> str:
+    """Return a number of bytes as `1.3 GB`."""
+    for unit, name in UNITS:
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size:.0f} bytes"
+
+
+def check_fits(size: float, what: str, cure: str, device: torch.device | None = None) -> None:
+    """Raise InputError when so many bytes are more than are free; `cure` says what to change."""
+    free = free_memory(device)
+    if free is not None and size > free:
+        where = "the device" if device is not None and device.type == "cuda" else "the machine"
+        raise InputError(
+            f"{what} would take {in_words(size)} of memory, and {where} has {in_words(free)} "
+            f"free: {cure}"
+        )
