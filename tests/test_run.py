@@ -335,6 +335,17 @@ def test_help_explains_a_section_and_a_corpus(capsys):
     assert "data.path: ???" in capsys.readouterr().out
 
 
+def test_cfg_shows_what_the_rows_choose(capsys):
+    words = ["task=classify", "data=files", f"data.train={DATA / 'classify.jsonl'}"]
+    assert run.main(["--cfg", *words, "task.dropout=0.4"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"  ngrams: characters +# rows: a linear bag", out)
+    assert re.search(r"  pool: max +# rows: \d+ rows", out)
+    assert re.search(r"  dropout: 0.4 +# command line", out)
+    assert run.main(["--cfg", *words, "from_data=false"]) == 0
+    assert "# rows" not in capsys.readouterr().out
+
+
 def test_cfg_prints_the_settings_that_would_be_used(capsys):
     assert run.main(["--cfg", "train.epochs=3", "data.train=my rows (1).csv", "data=files"]) == 0
     printed = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from dataclasses import fields
 from typing import Any
@@ -10,10 +11,15 @@ from zoo.config import SECTIONS, Settings, TokenizerConfig, TrainConfig, sources
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
-from zoo.model_folder.verify import read_config
+from zoo.model_folder.verify import line_of, read_config
 from zoo.nn.backbone import BackboneConfig
 from zoo.option_classes import as_text, did_you_mean, option_names, options
 from zoo.registry import find, resolve
+from zoo.training.defaults import OWN, choices, with_choices
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
+
+log = logging.getLogger("zoo")
 
 WIDTH = 96  # columns of a line
 
@@ -71,13 +77,32 @@ def _option_lines(section: str, owner: type) -> list[str]:
 
 
 def print_settings(given: list[str], settings: Settings) -> None:
-    """Print every setting as YAML; a comment behind each says where its value comes from."""
+    """Print every setting as YAML; a comment behind each says where its value comes from.
+
+    What a training would choose by the rows of a user's own files is shown with its reason.
+    """
+    settings, reasons = _by_rows(settings)
     for section, rows in _settings_table(given, settings).items():
         if section:
             print(f"{section}:")
         for name, value, source in rows:
             line = f"{'  ' if section else ''}{name}: {as_text(value)}"
+            source = reasons.get(f"{section}.{name}", source)
             print(f"{line:<44} # {source}")
+
+
+def _by_rows(settings: Settings) -> tuple[Settings, dict[str, str]]:
+    """Return the settings with what the training rows choose, and the reason of each choice."""
+    if settings.mode != "train" or settings.data.get("name") not in OWN:
+        return settings, {}
+    options = options_of(settings)
+    try:
+        found = choices(settings, options, open_rows(settings, options.kind))
+    except (InputError, OSError) as error:
+        log.warning("without what the rows would choose: %s", line_of(error))
+        return settings, {}
+    chosen = with_choices(settings, {choice.name: choice.value for choice in found})
+    return chosen, {choice.name: f"rows: {choice.why}" for choice in found}
 
 
 def _settings_table(given: list[str], settings: Settings) -> dict[str, list[tuple[str, Any, str]]]:

@@ -73,27 +73,32 @@ class Choice:
 
 
 def from_data(settings: Settings, options: Options, splits: Splits) -> tuple[Settings, Options]:
-    """Choose what is not given by the training rows; log each choice. Raises InputError.
-
-    Without `from_data`, and for corpora that are not a user's own, nothing is chosen.
-    """
-    kind, given = options.kind, settings.given
-    own = settings.data.get("name") in OWN
-    if given is None or not (settings.from_data and own and kind.text_columns):
-        return settings, options
-    profile = look(splits.train, kind)
-    chosen = rules(profile, kind, settings.train, given)
-    named = settings.train.metric or settings.task.get("class_weights") == "balanced"
-    if profile.rows < SMALL and kind.target_columns in (("label",), ("labels",)) and not named:
-        chosen += _best_epoch(sum(1 for _ in islice(splits.valid, ENOUGH)))
-    barred = set(given) | _that_would_not_fit(settings, given)
-    chosen = [choice for choice in chosen if choice.name not in barred]
+    """Choose what is not given by the training rows; log each choice. Raises InputError."""
+    chosen = choices(settings, options, splits)
     if not chosen:
         return settings, options
     for choice in chosen:
         log.info("%s=%s: %s", choice.name, choice.value, choice.why)
     settings = with_choices(settings, {choice.name: choice.value for choice in chosen})
     return settings, options_of(settings)
+
+
+def choices(settings: Settings, options: Options, splits: Splits) -> list[Choice]:
+    """Return what is chosen by the training rows, without what is given. Raises InputError.
+
+    Without `from_data`, and for corpora that are not a user's own, nothing is chosen.
+    """
+    kind, given = options.kind, settings.given
+    own = settings.data.get("name") in OWN
+    if given is None or not (settings.from_data and own and kind.text_columns):
+        return []
+    profile = look(splits.train, kind)
+    chosen = rules(profile, kind, settings.train, given)
+    named = settings.train.metric or settings.task.get("class_weights") == "balanced"
+    if profile.rows < SMALL and kind.target_columns in (("label",), ("labels",)) and not named:
+        chosen += _best_epoch(sum(1 for _ in islice(splits.valid, ENOUGH)))
+    barred = set(given) | _that_would_not_fit(settings, given)
+    return [choice for choice in chosen if choice.name not in barred]
 
 
 TOKENIZER = "tokenizer.kind", "tokenizer.size", "tokenizer.min_count"
