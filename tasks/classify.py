@@ -8,6 +8,8 @@ forward direction ends at the last token, the backward direction at the first. T
 The last step of `output` looks right, but is wrong for half of the vector: there the backward
 direction has read only one token. `pool=last` does this, for comparison.
 
+A row whose `text` holds float features, (steps, features), is read without an embedding.
+
 Rows whose label is a list make it a multi-label classifier: the same logits go through a sigmoid
 each, and `LabelSets` decides by a threshold for each label, chosen on validation rows.
 """
@@ -26,10 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.config import TokenizerConfig
+from zoo.data import features
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.dataset import Dataset
-from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, learn_labels
+from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, Scaler, learn_labels
 from zoo.data.readers import Row, column, label_set
+from zoo.errors import InputError
 from zoo.evaluation import baselines, logistic, metrics, plots
 from zoo.evaluation.label_sets import JOINED, MOST_LABELS, LabelSets
 from zoo.generation.config import GenerationConfig
@@ -108,6 +112,9 @@ class Classify(Task):
         `class_weights=balanced` needs the counts of the labels. Raises ValueError without them.
         """
         super().__init__(backbone, processors, config)
+        self.of_features = "scaler" in self.processors
+        if self.of_features:
+            self.baseline = baselines.sequence_statistics  # type: ignore[misc]
         pool = self.config.pool
         balanced = self.config.class_weights == "balanced"
         encoder = cast(LabelEncoder, self.processors["labels"])
@@ -158,6 +165,12 @@ class Classify(Task):
         if "labels" not in kept:
             kept = {**kept, "labels": learn_labels(rows)}
         assert isinstance(config, ClassifyConfig)
+        if "scaler" in kept or ("tokenizer" not in kept and features.in_rows(rows, "text")):
+            if config.ngrams != "none":
+                raise InputError(
+                    f"task.ngrams={config.ngrams}: float features have none: leave it out"
+                )
+            return {"scaler": features.learn(rows, "text"), **kept}
         if config.ngrams != "none" and "ngrams" not in kept:
             most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, kept["labels"]))
             texts = (column(row, "text") for row in rows)
@@ -175,10 +188,14 @@ class Classify(Task):
         A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
         Multi-label targets are a list of numbers, of the labels that are known.
         """
-        ids = self.tokenizer.encode(column(row, "text"))
         most = self.config.max_length
+        if self.of_features:
+            ids: Any = features.encode(row, "text", cast(Scaler, self.processors["scaler"]))
+        else:
+            ids = self.tokenizer.encode(column(row, "text"))
         end = [EOS] if self.config.append_eos else []
-        example: dict[str, Any] = {"inputs": [*ids[:most], *end], "cut": int(len(ids) > most)}
+        inputs = ids[:most] if self.of_features else [*ids[:most], *end]
+        example: dict[str, Any] = {"inputs": inputs, "cut": int(len(ids) > most)}
         if self.bag is not None:
             example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
         encoder = cast(LabelEncoder, self.processors["labels"])
@@ -363,8 +380,12 @@ class Classify(Task):
     def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
         """Return the labels of texts, or with `probabilities` a {label: probability} of each.
 
-        A multi-label classifier returns a list of labels for each text.
+        A multi-label classifier returns a list of labels for each text. Of float features an input is
+        an array (steps, features).
         """
+        if self.of_features:
+            answers = [*predict_rows(self, features.as_rows(inputs, "text"))]
+            return [a["probabilities"] if probabilities else self._short(a, None) for a in answers]
         if not probabilities:
             return super().predict(inputs)
         return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
@@ -398,7 +419,7 @@ def _mistakes(
             "label": label,
             "answer": answer["label"],
             "probability": answer["probabilities"][answer["label"]],
-            "text": row["text"][:200],
+            "text": features.shown(row["text"])[:200],
         }
         for answer, row, label in zip(answers, rows, truth, strict=True)
         if answer["label"] != label

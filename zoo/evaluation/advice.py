@@ -7,6 +7,7 @@ from typing import Any
 
 MARGIN = 0.01  # of the metric: the noise where it has no interval
 HIGHER_IS_BETTER = "accuracy", "f1", "bleu"
+OF_FLOATS = "sequences", "digits"  # corpora without texts
 FEW_ROWS = 5_000
 FEW_UPDATES = 1_000
 MANY_CUT = 0.1  # share of the texts
@@ -63,7 +64,13 @@ def _candidates(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     few = rows.get("train", FEW_ROWS)
     kind = tokenizer.get("kind", "")
     epochs = train.get("epochs", 1)
-    if settings.get("init") is None and kind in ("words", "whitespace") and few < FEW_ROWS:
+    texts = report.get("data") not in OF_FLOATS
+    if (
+        texts
+        and settings.get("init") is None
+        and kind in ("words", "whitespace")
+        and few < FEW_ROWS
+    ):
         yield (
             "tokenizer.kind=subwords tokenizer.size=800",
             f"{few:,} rows are few to learn whole words from",

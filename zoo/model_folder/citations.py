@@ -52,6 +52,11 @@ SOURCES = {
         "Creative Commons Attribution-ShareAlike 4.0",
         "Natalia Silveira et al. (2014): A Gold Standard Dependency Corpus for English. LREC 2014",
     ),
+    "digits": Source(
+        "1,797 handwritten digits of 8 by 8 pixels, as scikit-learn has them",
+        "Creative Commons Attribution 4.0 (UCI Machine Learning Repository)",
+        "Ethem Alpaydin and Cenk Kaynak (1998): Optical Recognition of Handwritten Digits. UCI",
+    ),
     "co2": Source(
         "weekly CO2 of the air at Mauna Loa in parts per million, 1958 to 2001, as statsmodels has it",
         "public domain",

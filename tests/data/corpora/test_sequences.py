@@ -1,0 +1,146 @@
+"""Float sequences of unequal length: three forms of files, one classifier, exact padding."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import fails, write
+
+import zoo
+from zoo import run
+from zoo.data.corpora import open_corpus
+from zoo.data.readers import Row
+from zoo.errors import InputError
+
+SMALL = ["backbone.hidden_size=8", "train.epochs=10", "train.batch_rows=8", "device=cpu"]
+SMALL += ["train.learning_rate=2e-2", "train.ema_decay=0.9", "precision=fp32"]
+
+
+def sequences(count=60):
+    """Sequences that rise or fall, of 3 to 9 steps of two features."""
+    generator = np.random.default_rng(0)
+    found = []
+    for number in range(count):
+        steps = np.arange(3 + number % 7)
+        sign = 1 if number % 2 else -1
+        x = sign * steps + generator.normal(0, 0.2, len(steps))
+        found.append(
+            (np.stack([x, generator.normal(size=len(steps))], 1), ["down", "up"][number % 2])
+        )
+    return found
+
+
+def rows(path, **settings):
+    splits = open_corpus({"name": "sequences", "train": str(path), "test": str(path), **settings})
+    return [*splits.test]
+
+
+def test_the_three_forms_hold_the_same_rows(tmp_path):
+    given = sequences(20)
+    lists = write(
+        tmp_path / "lists.jsonl",
+        [{"x": v[:, 0].tolist(), "y": v[:, 1].tolist(), "kind": label} for v, label in given],
+    )
+    whole = write(
+        tmp_path / "whole.jsonl", [{"v": v.tolist(), "kind": label} for v, label in given]
+    )
+    lines = ["id,kind,x,y"]
+    for number, (values, label) in enumerate(given):
+        lines += [f"{number},{label},{x!r},{y!r}" for x, y in values.tolist()]
+    long = tmp_path / "long.csv"
+    long.write_text("\n".join(lines) + "\n")
+    packed = tmp_path / "packed.npz"
+    np.savez(
+        packed,
+        values=np.concatenate([values for values, _ in given]),
+        lengths=[len(values) for values, _ in given],
+        labels=[label for _, label in given],
+    )
+    wanted = [(values.tolist(), label) for values, label in given]
+    for path, settings in (
+        (lists, {"features": ["x", "y"], "label": "kind"}),
+        (whole, {"features": "v", "label": "kind"}),
+        (long, {"features": ["x", "y"], "label": "kind", "series": "id"}),
+        (packed, {}),
+    ):
+        assert [(row["text"], row["label"]) for row in rows(path, **settings)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "said"),
+    [
+        (
+            [{"x": [1], "y": [1, 2], "label": "a"}],
+            ["x", "y"],
+            ":1: features of different lengths: x 1, y 2",
+        ),
+        ([{"x": [1], "label": "a"}], ["z"], ":1: no column 'z'; there are: x, label"),
+        ([{"x": 3, "label": "a"}], ["x"], ":1: features are lists of numbers, one a step"),
+        ([{"x": [1], "label": "a"}], None, ": which columns? set data.features=[…] of x, label"),
+    ],
+)
+def test_a_fault_is_named(tmp_path, made, settings, said):
+    path = write(tmp_path / "rows.jsonl", made)
+    with pytest.raises(InputError) as caught:
+        rows(path, features=settings)
+    assert str(caught.value) == f"{path}{said}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequences")
+    path = write(folder / "rows.jsonl", [{"v": v.tolist(), "label": k} for v, k in sequences()])
+    words = ["task=classify", "data=sequences", f"data.train={path}", "data.features=v", *SMALL]
+    assert run.main([*words, f"out={folder / 'run'}", "threads=1"]) == 0
+    return folder
+
+
+def test_a_classifier_of_floats_learns_and_keeps_its_scaler(folder):
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert report["test"]["accuracy"] >= 0.8
+    assert report["baseline"]["method"] == "logistic regression (mean, deviation, first, last)"
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["processors"] == {"labels": "labels", "scaler": "scaler"}
+    assert config["backbone"]["input_size"] == 2
+
+
+@torch.no_grad()
+def test_padding_has_no_influence(folder):
+    model = zoo.load(folder / "run")
+    some = [values for values, _ in sequences(14)]
+    together = model.predict(some, probabilities=True)
+    for values, shares in zip(some, together, strict=True):
+        [alone] = model.predict(values, probabilities=True)
+        assert alone == pytest.approx(shares, abs=1e-6)
+    assert model.predict(some)[:2] == ["down", "up"]
+    batch = model.collate([model.encode(Row({"text": v}, "here")) for v in some])
+    batch.inputs[batch.inputs == 0] = 1e6  # what stands on padding is not read
+    assert torch.equal(
+        model(batch), model(model.collate([model.encode(Row({"text": v}, "here")) for v in some]))
+    )
+
+
+def test_wrong_sequences_are_one_line(folder, capsys):
+    model = zoo.load(folder / "run")
+    with pytest.raises(InputError, match="column 'text': 1 features, the model knows 2"):
+        model.predict([[[1.0], [2.0]]])
+    with pytest.raises(InputError, match="step 1, feature 2 is no finite number"):
+        model.predict([[[1.0, float("nan")]]])
+    words = [
+        "task=classify",
+        "data=sequences",
+        f"data.train={folder / 'rows.jsonl'}",
+        "data.features=v",
+    ]
+    said = fails(capsys, *words, "task.ngrams=words", f"out={folder / 'new'}")
+    assert "float features have none" in said or "task.ngrams=words" in said
+
+
+def test_digits_are_built_in():
+    splits = open_corpus({"name": "digits"})
+    sizes = [len([*part]) for part in (splits.train, splits.valid, splits.test)]
+    assert sizes == [1079, 359, 359]
+    assert np.shape(next(iter(splits.train))["text"]) == (8, 8)

@@ -1,0 +1,153 @@
+"""Corpora of float sequences of unequal length: lists in jsonl, long tables, .npz; and digits."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data import readers
+from zoo.data.corpora.splits import Splits, complete
+from zoo.data.readers import Row, Rows
+from zoo.data.series.tables import number
+from zoo.errors import InputError, RowError
+
+TEXT = "text"  # the column that a classifier reads
+FIFTH = 5  # one digit in five is for the test, and one for validation
+
+
+def sequences(
+    train: str,
+    valid: str | None = None,
+    test: str | None = None,
+    features: list[str] | str | None = None,
+    label: str = "label",
+    series: str | None = None,
+) -> Splits:
+    """Open float sequences, each with a label, in files of any of three forms.
+
+    jsonl: `features` name columns of lists, one number a step, or one column of lists of numbers.
+    A long table, csv or jsonl: the column `series` names the sequence of each row. npz: `values`
+    (all steps, features), `lengths` and `labels`, one each a sequence. Raises InputError.
+    """
+    names = [features] if isinstance(features, str) else features
+    parts = {"train": train, "valid": valid, "test": test}
+    opened = {}
+    for part, path in parts.items():
+        if path is None:
+            continue
+        if not Path(path).is_file():
+            raise InputError(f"{path}: No such file")
+        read: Callable[[], Iterator[Row]] = partial(_read, Path(path), names, label, series)
+        opened[part] = Rows(read, path)
+    return complete(opened, TEXT)
+
+
+def digits() -> Splits:
+    """Open scikit-learn's 1,797 handwritten digits: 8 steps of 8 floats, a row of pixels each.
+
+    One in five is for the test, and one in five for validation.
+    """
+
+    def read(places: tuple[int, ...]) -> Iterator[Row]:
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        for place, (image, label) in enumerate(zip(found.images, found.target, strict=True)):
+            if place % FIFTH in places:
+                yield Row({TEXT: image.tolist(), "label": str(label)}, f"digits:{place + 1}")
+
+    parts = {"train": (0, 1, 2), "valid": (3,), "test": (4,)}
+    return Splits(*(Rows(partial(read, p), f"digits ({name})") for name, p in parts.items()))
+
+
+def _read(path: Path, names: list[str] | None, label: str, series: str | None) -> Iterator[Row]:
+    if path.suffix.lower() == ".npz":
+        yield from _npz(path)
+    elif series is not None:
+        yield from _long(path, names, label, series)
+    else:
+        yield from _lists(path, names, label)
+
+
+def _lists(path: Path, names: list[str] | None, label: str) -> Iterator[Row]:
+    """Read a row for each sequence, its features in lists."""
+    for row in readers.read(path):
+        if names is None:
+            raise InputError(f"{path}: which columns? set data.features=[…] of {', '.join(row)}")
+        for name in (*names, label):
+            if name not in row:
+                raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+        values = [row[name] for name in names]
+        if any(not isinstance(value, list) for value in values):
+            raise RowError(row.source, "features are lists of numbers, one a step")
+        lengths = [len(value) for value in values]
+        if len({*lengths}) > 1:
+            counts = ", ".join(f"{n} {k}" for n, k in zip(names, lengths, strict=True))
+            raise RowError(row.source, f"features of different lengths: {counts}")
+        steps: Any = values[0] if len(values) == 1 else [*map(list, zip(*values, strict=True))]
+        yield Row({TEXT: steps, "label": row[label]}, row.source)
+
+
+def _long(path: Path, names: list[str] | None, label: str, series: str) -> Iterator[Row]:
+    """Read a row for each step; the rows of a sequence stand together."""
+    seen: set[str] = set()
+
+    def name_of(row: Row) -> str:
+        if series not in row:
+            there = ", ".join(row)
+            raise RowError(row.source, f"no column {series!r}; there are: {there}")
+        return str(row[series])
+
+    for name, steps in groupby(readers.read(path), name_of):
+        rows = [*steps]
+        source = rows[0].source
+        if name in seen:
+            raise RowError(source, f"sequence {name} goes on behind others: sort by {series!r}")
+        seen.add(name)
+        columns = names or [c for c in rows[0] if c not in (series, label)]
+        labels = {str(row.get(label)) for row in rows}
+        if len(labels) > 1:
+            raise RowError(
+                source, f"sequence {name} has several labels: {', '.join(sorted(labels))}"
+            )
+        values = [[_cell(row, column) for column in columns] for row in rows]
+        yield Row({TEXT: values, "label": rows[0].get(label), "series": name}, source)
+
+
+def _cell(row: Row, name: str) -> float:
+    if name not in row:
+        raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+    found = number(row[name])
+    if found is None or not np.isfinite(found):
+        raise RowError(row.source, f"column {name!r} holds {row[name]!r}, no finite number")
+    return found
+
+
+def _npz(path: Path) -> Iterator[Row]:
+    """Read arrays: values (all steps, features), lengths (rows,), labels (rows,)."""
+    try:
+        with np.load(path, allow_pickle=False) as parts:
+            found = {name: parts[name] for name in parts.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: {error}") from None
+    missing = [name for name in ("values", "lengths", "labels") if name not in found]
+    if missing:
+        there = ", ".join(found)
+        raise InputError(f"{path}: no array {missing[0]!r}; there are: {there}")
+    values, lengths, labels = (found[name] for name in ("values", "lengths", "labels"))
+    values = values[:, None] if values.ndim == 1 else values
+    if len(lengths) != len(labels) or int(lengths.sum()) != len(values):
+        raise InputError(
+            f"{path}: {len(values)} steps, lengths of {int(lengths.sum())}, {len(lengths)} lengths, "
+            f"{len(labels)} labels: they do not fit together"
+        )
+    ends = np.cumsum(lengths)
+    for place, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True)):
+        steps = values[end - length : end].tolist()
+        yield Row({TEXT: steps, "label": str(labels[place])}, f"{path}:{place + 1}")
