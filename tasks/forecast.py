@@ -178,7 +178,7 @@ class Forecast(Task):
         lengths = encoded.lengths.to(encoded.output.device).clamp(min=1).unsqueeze(1)  # (batch, 1)
         if self.config.pool == "mean":
             return encoded.output.sum(1) / lengths
-        return encoded.output[torch.arange(len(lengths)), lengths.squeeze(1) - 1]
+        return encoded.output[torch.arange(lengths.size(0)), lengths.squeeze(1) - 1]
 
     def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
         """Return numbers (batch, horizon, targets * outputs), normalised as their window is."""
@@ -204,12 +204,12 @@ class Forecast(Task):
             )
             written = self.head(self.dropout(given.to(self.head.weight.dtype)))
         numbers = self.framing.own * self.distribution.outputs
-        return written.reshape(len(written), -1, numbers)[:, : self.config.horizon]
+        return written.flatten(1).unflatten(1, (-1, numbers))[:, : self.config.horizon]
 
     def _segment(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Return the numbers of a segment for a vector (batch, 1, size), and its centre."""
         written = self.head(self.dropout(vector))
-        centre = written.reshape(len(written), -1, self.distribution.outputs)[..., 0]
+        centre = written.flatten(1).unflatten(1, (-1, self.distribution.outputs))[..., 0]
         return written, centre
 
     def _numbers(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:

@@ -9,8 +9,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import fails
+from conftest import fails, train
 from every_task import training_batch, untrained
+from run_cases import interrupt_and_resume, same_weights
 
 import zoo
 from tasks.forecast import Forecast, ForecastConfig
@@ -22,6 +23,7 @@ from zoo.data.series.windows import Windows
 from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.forecast import scores
+from zoo.export import program
 from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.task import predict_dataset
 from zoo.training.rows import encode_rows
@@ -351,3 +353,16 @@ def test_the_toy_rows_are_rows_of_one_window(tmp_path):
     task = untrained("forecast")
     assert task.scaler.targets == 1
     assert isinstance(task, Forecast)
+
+
+def test_a_seed_gives_its_bits_again_after_an_interruption_too(tmp_path, monkeypatch):
+    words = ["train.epochs=2", "train.batch_tokens=512"]
+    train(tmp_path / "whole", *words, task="forecast")
+    interrupt_and_resume(monkeypatch, tmp_path / "run", *words, task="forecast", at=9)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_it_is_exported_as_a_whole(tmp_path):
+    task = build([rows_of(WAVE)])
+    assert program.save(task, tmp_path / "model.pt2") < 1e-5
+    assert program.save(task, tmp_path / "model.onnx") < 1e-5

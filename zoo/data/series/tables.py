@@ -180,7 +180,12 @@ class Table:
                     ) from None
             series = []
             if chosen.series is not None:
-                series = [str(one) for one in batch.column(chosen.series).to_pylist()]
+                coded = batch.column(chosen.series).dictionary_encode()
+                names = [str(one) for one in coded.dictionary.to_pylist()]
+                if coded.null_count:
+                    line = int(lines[np.flatnonzero(coded.is_null().to_numpy(False))[0]])
+                    raise RowError(self.place(line), f"column {chosen.series!r} is empty")
+                series = [names[code] for code in coded.indices.to_pylist()]
             yield Chunk(series, stamps, lines, values)
             before += len(batch)
 
