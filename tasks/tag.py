@@ -4,6 +4,8 @@ An LSTM returns `output` (h at every step), `h_n` and `c_n` (both states after t
 label for each word needs one vector for each word. That is `output`: at the step of a word the
 forward direction has read all words up to it, the backward direction all words from the end to it.
 
+A row whose `words` are float features, (steps, features), gets a label for each step.
+
 A word that is not in the vocabulary still has characters. A second, small LSTM reads the characters
 of each word. It needs one vector for the whole word, so it uses `h_n` of both directions.
 """
@@ -23,9 +25,9 @@ from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
-from zoo.data import labelled_words
+from zoo.data import features, labelled_words
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
-from zoo.data.processors import LabelEncoder, Processor, WordCounts
+from zoo.data.processors import LabelEncoder, Processor, Scaler, WordCounts
 from zoo.data.readers import Row
 from zoo.evaluation import baselines, metrics, plots
 from zoo.generation.config import GenerationConfig
@@ -122,9 +124,12 @@ class Tag(Task):
         options = self.config
         encoder = cast(LabelEncoder, self.processors["labels"])
         seen = cast(WordCounts, self.processors["seen"])
-        if backbone.embedding is None:
+        self.of_features = "scaler" in self.processors
+        if self.of_features:
+            self.baseline = baselines.step_tagger  # type: ignore[misc]
+        elif backbone.embedding is None:
             raise ValueError("tag reads ids: its backbone needs a vocabulary")
-        if self.tokenizer.kind not in KINDS[options.words]:
+        elif self.tokenizer.kind not in KINDS[options.words]:
             kinds = " or ".join(KINDS[options.words])
             raise ValueError(f"task.words={options.words} needs tokenizer.kind={kinds}")
         if options.crf and options.label_smoothing:
@@ -137,7 +142,7 @@ class Tag(Task):
             raise ValueError("unseen_words needs words=word+char")
         self.augments = options.unseen_words > 0
         self.speller = None  # the LSTM over characters
-        if options.words == "word+char":
+        if options.words == "word+char" and backbone.embedding is not None:
             self.speller = CharEncoder(
                 len(self._alphabet),
                 options.character_embedding,
@@ -156,7 +161,9 @@ class Tag(Task):
             self.chain = IndependentLabels(options.label_smoothing)
         self.singletons: Tensor
         # (vocabulary,): True for words, or pieces of words, that occur once in the training rows
-        once = labelled_words.singletons(seen, self.tokenizer)
+        once = torch.zeros(0, dtype=torch.bool)
+        if not self.of_features:
+            once = labelled_words.singletons(seen, self.tokenizer)
         self.register_buffer("singletons", once, persistent=False)
 
     @classmethod
@@ -169,6 +176,10 @@ class Tag(Task):
     ) -> dict[str, Processor]:
         """Learn the tokenizer, the labels, the characters and the words. Raises InputError."""
         kept = kept or {}
+        if "scaler" in kept or ("tokenizer" not in kept and features.in_rows(rows, "words")):
+            learned = labelled_words.learn(rows)
+            steps = {name: learned[name] for name in ("labels", "seen")}
+            return {"scaler": features.learn(rows, "words"), **steps, **kept}
         if not {*LEARNED} <= {*kept}:
             kept = {**labelled_words.learn(rows), **kept}
         return super().learn(rows, config, tokenizer, kept)
@@ -184,9 +195,13 @@ class Tag(Task):
         pieces, and "first" is the position of each word's first piece. A label that the training
         rows lack has the target IGNORE_INDEX: every answer is a mistake. Raises RowError.
         """
+        example: dict[str, Any]
+        if self.of_features:
+            scaler = cast(Scaler, self.processors["scaler"])
+            return {"inputs": features.encode(row, "words", scaler), **self._targets(row)}
         words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
-        example: dict[str, Any] = {"inputs": [piece for word in pieces for piece in word]}
+        example = {"inputs": [piece for word in pieces for piece in word]}
         if self.speller is not None:
             example["letters"] = self._alphabet.encode(words)
         else:
@@ -194,11 +209,15 @@ class Tag(Task):
             example["first"] = [end - len(word) for end, word in zip(ends, pieces, strict=True)]
             if self.config.append_eos:
                 example["inputs"].append(EOS)
-        if "labels" in row:
-            encoder = cast(LabelEncoder, self.processors["labels"])
-            given = labelled_words.labels(row)
-            example["targets"] = [encoder.ids.get(label, IGNORE_INDEX) for label in given]
-        return example
+        return {**example, **self._targets(row)}
+
+    def _targets(self, row: Row) -> dict[str, list[int]]:
+        """Return the numbers of a row's labels as "targets", nothing without labels."""
+        if "labels" not in row:
+            return {}
+        encoder = cast(LabelEncoder, self.processors["labels"])
+        given = labelled_words.labels(row)
+        return {"targets": [encoder.ids.get(label, IGNORE_INDEX) for label in given]}
 
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
         """Pad examples to a batch with an extra for each step or word.
@@ -207,6 +226,8 @@ class Tag(Task):
         the first step of each word, NO_WORD on padding.
         """
         extras: dict[str, Any] = {}
+        if self.of_features:
+            return batches.collate(examples)
         if augment and self.augments:
             examples = [self._make_up(example) for example in examples]
         if self.speller is not None:
@@ -247,6 +268,8 @@ class Tag(Task):
         These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
         (Dozat et al. 2017).
         """
+        if self.of_features:
+            return self.backbone(batch.inputs, batch.lengths)
         p = self.config.singleton_dropout
         inputs = token_dropout.some(batch.inputs, self.singletons, p, self.training)
         if self.speller is not None:
@@ -299,9 +322,15 @@ class Tag(Task):
     def predict(self, inputs: Any, splitter: str = "words") -> list[list[tuple[str, str]]]:
         """Return a list of (word, label) for each input: a text, or a row with "words".
 
+        Of float features an input is an array (steps, features), and a word the number of a step.
         `splitter` splits texts into words: "words", or "whitespace" at blanks alone.
         """
-        answers = predict_rows(self, input_rows(self, inputs, splitter))
+        rows: Iterable[Row]
+        if self.of_features:
+            rows = features.as_rows(inputs, "words")
+        else:
+            rows = input_rows(self, inputs, splitter)
+        answers = predict_rows(self, rows)
         return [self._short(answer, None) for answer in answers]
 
     def _short(
@@ -352,6 +381,8 @@ class Tag(Task):
         unseen = [[word not in seen for word in labelled_words.words(row)] for row in rows]
         found = [a["labels"] for a in answers]
         values = metrics.tagging(found, wanted, unseen, bio.are_spans(self.labels))
+        if self.of_features:
+            del values["accuracy_unseen"]  # there are no words
         nats = sum(a["nats"] for a in answers)
         known = cast(LabelEncoder, self.processors["labels"]).ids.keys()
         count = sum(len(labels) for labels in wanted if known >= {*labels})

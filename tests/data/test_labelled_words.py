@@ -133,7 +133,7 @@ def test_what_is_no_sentence_is_named_with_its_place(call, given, line):
 
 def test_a_long_value_is_shown_in_part():
     with pytest.raises(RowError) as caught:
-        labelled_words.words(row([0.25] * 1000))
+        labelled_words.words(row([["a"]] * 1000))
     assert len(str(caught.value)) < 140
 
 

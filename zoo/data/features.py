@@ -25,6 +25,14 @@ def are_features(value: Any) -> bool:
     return isinstance(inner, (int, float)) and not isinstance(inner, bool)
 
 
+def are_steps(value: Any) -> bool:
+    """Return whether a value is an array of steps, or a list of lists or of floats, not of words."""
+    if isinstance(value, np.ndarray):
+        return are_features(value)
+    listed = isinstance(value, (list, tuple)) and bool(value)
+    return listed and isinstance(value[0], (list, tuple, float)) and are_features(value)
+
+
 def in_rows(rows: Iterable[Row], column: str) -> bool:
     """Return whether the first row holds float features in a column."""
     first = next(iter(rows), None)
@@ -90,3 +98,9 @@ def summary(values: np.ndarray) -> np.ndarray:
     if not len(values):
         return np.zeros(4 * values.shape[1])
     return np.concatenate([values.mean(0), values.std(0), values[0], values[-1]])
+
+
+def with_neighbours(values: np.ndarray) -> np.ndarray:
+    """Return each step (steps, features) with the one before and the one behind it beside it."""
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    return np.concatenate([values, padded[:-2], padded[2:]], 1)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data import features
 from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row, check_value, column
 from zoo.errors import InputError, RowError
@@ -103,6 +104,8 @@ def _listed(row: Row, name: str) -> list[str]:
         raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
     check_value(row, name)
     value = row[name]
+    if name == "words" and features.are_steps(value):  # their words are the numbers of the steps
+        return [str(step) for step in range(1, len(value) + 1)]
     if isinstance(value, str):
         if _PRINTED.fullmatch(value.strip()):
             cure = f"separate the {name} by blanks, or write lists in a .jsonl file"

@@ -144,3 +144,46 @@ def test_digits_are_built_in():
     sizes = [len([*part]) for part in (splits.train, splits.valid, splits.test)]
     assert sizes == [1079, 359, 359]
     assert np.shape(next(iter(splits.train))["text"]) == (8, 8)
+
+
+def states(count=80):
+    """Random steps, each labelled by whether their sum so far is positive."""
+    generator = np.random.default_rng(0)
+    found = []
+    for number in range(count):
+        steps = generator.normal(size=(4 + number % 9, 1))
+        found.append((steps, ["high" if total > 0 else "low" for total in steps.cumsum()]))
+    return found
+
+
+def test_a_tagger_labels_each_step(tmp_path):
+    given = states()
+    path = write(tmp_path / "rows.jsonl", [{"x": v[:, 0].tolist(), "state": k} for v, k in given])
+    long = tmp_path / "long.csv"
+    lines = ["id,x,state"]
+    for number, (values, labels) in enumerate(given):
+        steps = zip(values[:, 0].tolist(), labels, strict=True)
+        lines += [f"{number},{value!r},{label}" for value, label in steps]
+    long.write_text("\n".join(lines) + "\n")
+    settings = {"name": "sequences", "features": ["x"], "label": "state"}
+    pair = [
+        [(row["words"], row["labels"]) for row in open_corpus(all_settings, "words").train]
+        for all_settings in (
+            {**settings, "train": str(path)},
+            {**settings, "train": str(long), "series": "id"},
+        )
+    ]
+    assert pair[0] == pair[1]
+    words = ["task=tag", "data=sequences", f"data.train={path}", "data.features=[x]", *SMALL]
+    words += ["data.label=state", f"out={tmp_path / 'run'}", "train.batch_tokens=64", "threads=1"]
+    assert run.main(words) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["test"]["accuracy"] > 0.75
+    assert "accuracy_unseen" not in report["test"]
+    assert report["baseline"]["method"] == "logistic regression, step by step"
+    model = zoo.load(tmp_path / "run")
+    some = [values for values, _ in given[:9]]
+    together = model.predict(some)
+    assert [len(answer) for answer in together] == [len(values) for values in some]
+    assert together == [model.predict(values)[0] for values in some]
+    assert together[0][0][0] == "1"

@@ -28,8 +28,12 @@ def sequences(
     features: list[str] | str | None = None,
     label: str = "label",
     series: str | None = None,
+    by: str = TEXT,
 ) -> Splits:
     """Open float sequences, each with a label, in files of any of three forms.
+
+    `by` is the column that the task reads. For a tagger, which reads "words", there is a label for
+    each step: a list, one in each row of a long table, or `labels` of all steps.
 
     jsonl: `features` name columns of lists, one number a step, or one column of lists of numbers.
     A long table, csv or jsonl: the column `series` names the sequence of each row. npz: `values`
@@ -43,9 +47,9 @@ def sequences(
             continue
         if not Path(path).is_file():
             raise InputError(f"{path}: No such file")
-        read: Callable[[], Iterator[Row]] = partial(_read, Path(path), names, label, series)
+        read: Callable[[], Iterator[Row]] = partial(_read, Path(path), names, label, series, by)
         opened[part] = Rows(read, path)
-    return complete(opened, TEXT)
+    return complete(opened, by)
 
 
 def digits() -> Splits:
@@ -66,13 +70,22 @@ def digits() -> Splits:
     return Splits(*(Rows(partial(read, p), f"digits ({name})") for name, p in parts.items()))
 
 
-def _read(path: Path, names: list[str] | None, label: str, series: str | None) -> Iterator[Row]:
+def _read(
+    path: Path, names: list[str] | None, label: str, series: str | None, by: str
+) -> Iterator[Row]:
+    """Yield the rows of a file: the sequence in the column `by`, and its label, or a tagger's labels."""
+    tagged = by != TEXT
     if path.suffix.lower() == ".npz":
-        yield from _npz(path)
+        rows = _npz(path, tagged)
     elif series is not None:
-        yield from _long(path, names, label, series)
+        rows = _long(path, names, label, series, tagged)
     else:
-        yield from _lists(path, names, label)
+        rows = _lists(path, names, label)
+    for row in rows:
+        if not tagged:
+            yield row
+        else:
+            yield Row({by: row[TEXT], "labels": row["label"]}, row.source)
 
 
 def _lists(path: Path, names: list[str] | None, label: str) -> Iterator[Row]:
@@ -90,11 +103,14 @@ def _lists(path: Path, names: list[str] | None, label: str) -> Iterator[Row]:
         if len({*lengths}) > 1:
             counts = ", ".join(f"{n} {k}" for n, k in zip(names, lengths, strict=True))
             raise RowError(row.source, f"features of different lengths: {counts}")
-        steps: Any = values[0] if len(values) == 1 else [*map(list, zip(*values, strict=True))]
+        whole = len(values) == 1 and all(isinstance(step, list) for step in values[0])
+        steps: Any = values[0] if whole else [*map(list, zip(*values, strict=True))]
         yield Row({TEXT: steps, "label": row[label]}, row.source)
 
 
-def _long(path: Path, names: list[str] | None, label: str, series: str) -> Iterator[Row]:
+def _long(
+    path: Path, names: list[str] | None, label: str, series: str, tagged: bool
+) -> Iterator[Row]:
     """Read a row for each step; the rows of a sequence stand together."""
     seen: set[str] = set()
 
@@ -112,12 +128,13 @@ def _long(path: Path, names: list[str] | None, label: str, series: str) -> Itera
         seen.add(name)
         columns = names or [c for c in rows[0] if c not in (series, label)]
         labels = {str(row.get(label)) for row in rows}
-        if len(labels) > 1:
+        if len(labels) > 1 and not tagged:
             raise RowError(
                 source, f"sequence {name} has several labels: {', '.join(sorted(labels))}"
             )
         values = [[_cell(row, column) for column in columns] for row in rows]
-        yield Row({TEXT: values, "label": rows[0].get(label), "series": name}, source)
+        each = [row.get(label) for row in rows]
+        yield Row({TEXT: values, "label": each if tagged else each[0], "series": name}, source)
 
 
 def _cell(row: Row, name: str) -> float:
@@ -129,8 +146,8 @@ def _cell(row: Row, name: str) -> float:
     return found
 
 
-def _npz(path: Path) -> Iterator[Row]:
-    """Read arrays: values (all steps, features), lengths (rows,), labels (rows,)."""
+def _npz(path: Path, tagged: bool) -> Iterator[Row]:
+    """Read arrays: values (all steps, features), lengths (rows,), labels (rows,) or of all steps."""
     try:
         with np.load(path, allow_pickle=False) as parts:
             found = {name: parts[name] for name in parts.files}
@@ -142,7 +159,8 @@ def _npz(path: Path) -> Iterator[Row]:
         raise InputError(f"{path}: no array {missing[0]!r}; there are: {there}")
     values, lengths, labels = (found[name] for name in ("values", "lengths", "labels"))
     values = values[:, None] if values.ndim == 1 else values
-    if len(lengths) != len(labels) or int(lengths.sum()) != len(values):
+    wanted = len(values) if tagged else len(lengths)
+    if wanted != len(labels) or int(lengths.sum()) != len(values):
         raise InputError(
             f"{path}: {len(values)} steps, lengths of {int(lengths.sum())}, {len(lengths)} lengths, "
             f"{len(labels)} labels: they do not fit together"
@@ -150,4 +168,5 @@ def _npz(path: Path) -> Iterator[Row]:
     ends = np.cumsum(lengths)
     for place, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True)):
         steps = values[end - length : end].tolist()
-        yield Row({TEXT: steps, "label": str(labels[place])}, f"{path}:{place + 1}")
+        own = [*map(str, labels[end - length : end])] if tagged else str(labels[place])
+        yield Row({TEXT: steps, "label": own}, f"{path}:{place + 1}")
