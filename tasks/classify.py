@@ -11,7 +11,8 @@ direction has read only one token. `pool=last` does this, for comparison.
 A row whose `text` holds float features, (steps, features), is read without an embedding.
 
 Rows whose label is a list make it a multi-label classifier: the same logits go through a sigmoid
-each, and `LabelSets` decides by a threshold for each label, chosen on validation rows.
+each, and `LabelSets` decides by a threshold for each label, chosen on validation rows. `SingleLabels`
+takes the most probable label otherwise.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.config import TokenizerConfig
 from zoo.data import features
-from zoo.data.batch import IGNORE_INDEX, Batch, Example
+from zoo.data.batch import Batch, Example
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, Scaler, learn_labels
-from zoo.data.readers import Row, column, label_set
+from zoo.data.readers import Row, column
 from zoo.errors import InputError
-from zoo.evaluation import baselines, logistic, metrics, plots
-from zoo.evaluation.label_sets import JOINED, MOST_LABELS, LabelSets
+from zoo.evaluation import baselines, logistic, plots
+from zoo.evaluation.label_sets import LabelSets
+from zoo.evaluation.single_labels import SingleLabels
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.output_layer import at_least_float32
+from zoo.nn.output_layer import NgramBag, at_least_float32
 from zoo.option_classes import Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
@@ -97,7 +98,7 @@ class Classify(Task):
         "head.weight": (0,),
         "head.bias": (0,),
         "bag.weight": (1,),
-        "bag_bias": (0,),
+        "bag.bias": (0,),
     }
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.tfidf)
 
@@ -118,36 +119,27 @@ class Classify(Task):
         pool = self.config.pool
         balanced = self.config.class_weights == "balanced"
         encoder = cast(LabelEncoder, self.processors["labels"])
-        self.sets: LabelSets | None = None
+        self.decision: SingleLabels | LabelSets  # loss, answers and scores
+        smoothing = self.config.label_smoothing
         if isinstance(encoder, LabelSetEncoder):
-            self.sets = LabelSets(encoder, balanced, self.config.label_smoothing)
-            self.metric = "micro_f1"
-        if balanced:
-            self.metric = "macro_f1"
+            self.decision = LabelSets(encoder, balanced, smoothing)
+        else:
+            self.decision = SingleLabels(encoder, balanced, smoothing)
+        self.metric = "macro_f1" if balanced else self.decision.metric
         self.labels = encoder.labels
         self.reads = "h_n" if pool == "merged" else "output"
         self.why = WHY[pool]
         self.attention = nn.Linear(backbone.output_size, 1) if pool == "attention" else None
         self.dropout = nn.Dropout(self.config.dropout)
         self.head = nn.Linear(backbone.output_size, len(self.labels))
-        if self.sets is not None:
-            self.head.bias.data = self.sets.prior()
-        self.bag: Tensor | None  # (n-grams, labels): weights of the linear bag
-        self.register_buffer("bag", None)
+        if isinstance(self.decision, LabelSets):
+            self.head.bias.data = self.decision.prior()
+        self.bag: NgramBag | None = None
         if self.config.ngrams != "none":
             if "ngrams" not in self.processors:
                 raise ValueError(f"ngrams={self.config.ngrams} needs the n-grams of the texts")
-            self.register_buffer("bag", torch.zeros(len(self._ngrams), len(self.labels)))
-            self.register_buffer("bag_bias", torch.zeros(len(self.labels)))
+            self.bag = NgramBag(len(self._ngrams), len(self.labels))
             self.why += "; a linear bag of n-grams joins it"
-        weights = None
-        if balanced and self.sets is None:
-            if not encoder.counts:
-                raise ValueError("class_weights=balanced needs the counts of the labels")
-            counts = torch.tensor(encoder.counts).float()
-            weights = sum(encoder.counts) / (len(self.labels) * counts)
-        self.weights: Tensor | None
-        self.register_buffer("weights", weights, persistent=False)  # (labels,)
 
     @classmethod
     def learn(
@@ -198,12 +190,8 @@ class Classify(Task):
         example: dict[str, Any] = {"inputs": inputs, "cut": int(len(ids) > most)}
         if self.bag is not None:
             example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
-        encoder = cast(LabelEncoder, self.processors["labels"])
-        if "label" in row and self.sets is not None:
-            known = [encoder.ids[label] for label in label_set(row) if label in encoder.ids]
-            example["targets"] = known
-        elif "label" in row:
-            example["targets"] = encoder.ids.get(column(row, "label"), IGNORE_INDEX)
+        if "label" in row:
+            example["targets"] = self.decision.encode(row)
         return example
 
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
@@ -215,15 +203,14 @@ class Classify(Task):
             weights = [example["ngram_weights"] for example in examples]
             extras["ngrams"] = NgramBatch.collate(ids, weights)
         targets = batch.targets
-        if self.sets is not None and targets is not None:  # they are of no single step
+        if targets is not None and targets.dim() > 1:  # several of a text are of no single step
             extras["label_ids"], targets = targets, None
         return replace(batch, targets=targets, extras=extras)
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
-        if (
-            self.config.pool == "merged"
-        ):  # h_n (layers * directions, batch, hidden): the top layer is last
+        if self.config.pool == "merged":
+            # h_n is (layers * directions, batch, hidden), the top layer is the last
             directions = 2 if self.backbone.lstm.bidirectional else 1
             return torch.cat([*encoded.h_n[-directions:]], -1).to(self.head.weight.dtype)
         output = encoded.output.to(self.head.weight.dtype)  # (batch, time, directions * hidden)
@@ -248,21 +235,11 @@ class Classify(Task):
         if self.bag is None:
             return deep
         share = self.config.ngram_share
-        return (1 - share) * deep + share * self._wide(batch)
+        return (1 - share) * deep + share * self.bag(batch.extras["ngrams"])
 
     def _deep(self, encoded: Encoded) -> Tensor:
         """Return the logits (batch, labels) of the LSTM."""
         return self.head(self.dropout(self.read(encoded)))
-
-    def _wide(self, batch: Batch) -> Tensor:
-        """Return the logits (batch, labels) of the linear bag of n-grams."""
-        assert self.bag is not None
-        ngrams: NgramBatch = batch.extras["ngrams"]
-        weights = ngrams.weights.to(self.bag.dtype)
-        found = F.embedding_bag(
-            ngrams.ids, self.bag, ngrams.offsets, mode="sum", per_sample_weights=weights
-        )
-        return found + cast(Tensor, self.bag_bias)
 
     def _initialize(self, dataset: Dataset) -> None:
         """Fit the linear bag of n-grams by logistic regression; training does not change it."""
@@ -270,10 +247,7 @@ class Classify(Task):
             return
         start = time.perf_counter()
         balanced = self.config.class_weights == "balanced"
-        ngrams, labels = self.bag.shape
-        weights, biases = logistic.fit(dataset, ngrams, labels, balanced)
-        self.bag.copy_(torch.from_numpy(weights))
-        cast(Tensor, self.bag_bias).copy_(torch.from_numpy(biases))
+        self.bag.load(*logistic.fit(dataset, len(self._ngrams), len(self.labels), balanced))
         seconds = time.perf_counter() - start
         count, kind = len(self._ngrams), self.config.ngrams
         log.info("%s n-grams of %s: a linear bag, fitted in %.1f s", f"{count:,}", kind, seconds)
@@ -285,97 +259,39 @@ class Classify(Task):
         """
         fitted = self.bag is not None  # the bag is: only the LSTM learns
         logits = self._deep(self._run_backbone(batch)) if fitted else self(batch)
-        losses = self._losses(logits, batch)
+        targets = _targets(batch)
+        assert targets is not None
+        losses = self.decision.losses(at_least_float32(logits), targets)
         return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
-
-    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the cross entropy of each row, with class weights and label smoothing."""
-        logits = at_least_float32(logits)
-        if self.sets is not None:
-            return self.sets.losses(logits, batch.extras["label_ids"])
-        assert batch.targets is not None
-        return F.cross_entropy(
-            logits,
-            batch.targets,
-            None if self.weights is None else self.weights.to(logits.dtype),
-            reduction="none",
-            label_smoothing=self.config.label_smoothing,
-        )
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None
     ) -> list[dict[str, Any]]:
         """Return {"label": the most probable one, "probabilities": of the labels} per row.
 
-        Of more than MOST_LABELS labels only the most probable ones are returned; with targets also
-        "nats", the loss of the row. Multi-label answers are those of `LabelSets.answers`.
+        Multi-label answers are {"labels", "probabilities"}. With more than a hundred labels, only
+        the most probable ones have a probability; with targets there is also "nats", the loss.
         """
         logits = at_least_float32(self(batch, encoded=encoded))
-        if self.sets is not None:
-            return self.sets.answers(logits, batch.extras.get("label_ids"))
-        if len(self.labels) > MOST_LABELS:
-            return self._most_probable(logits, batch.targets)
-        found = logits.softmax(-1)  # (batch, labels)
-        best = found.argmax(-1).tolist()
-        return [
-            {
-                "label": self.labels[number],
-                "probabilities": dict(zip(self.labels, values, strict=True)),
-            }
-            for number, values in zip(best, found.tolist(), strict=True)
-        ]
-
-    def _most_probable(self, logits: Tensor, targets: Tensor | None) -> list[dict[str, Any]]:
-        """Return answers that do not grow with the number of labels; those to score need one."""
-        top = logits.softmax(-1).topk(MOST_LABELS if targets is None else 1)
-        answers: list[dict[str, Any]] = []
-        for shares, ids in zip(top.values.tolist(), top.indices.tolist(), strict=True):
-            names = [self.labels[i] for i in ids]
-            shown = dict(zip(names, shares, strict=True))
-            answers.append({"label": names[0], "probabilities": shown})
-        if targets is not None:
-            nats = F.cross_entropy(logits, targets, reduction="none").tolist()
-            answers = [a | {"nats": loss} for a, loss in zip(answers, nats, strict=True)]
-        return answers
+        return self.decision.answers(logits, _targets(batch))
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
-        """Accuracy, macro F1 and mean negative log-likelihood ("loss", in nats).
+        """Return accuracy, macro F1 and the mean negative log-likelihood ("loss", in nats).
 
-        The loss is over the rows whose labels occur in training. Multi-label rows have micro and
-        macro F1, exact match and loss.
+        Multi-label rows have micro and macro F1, exact match and loss.
         """
-        if self.sets is not None:
-            return self.sets.compute_metrics(answers, rows)
-        from sklearn.metrics import accuracy_score, f1_score, log_loss
-
-        truth = [column(row, "label") for row in rows]
-        found = [answer["label"] for answer in answers]
-        ids = cast(LabelEncoder, self.processors["labels"]).ids
-        known = [i for i, label in enumerate(truth) if label in ids]  # others have no probability
-        loss = 0.0
-        if known and "nats" in answers[0]:
-            loss = sum(answers[i]["nats"] for i in known) / len(known)
-        elif known:
-            chosen = [[*answers[i]["probabilities"].values()] for i in known]
-            shares = torch.tensor(chosen).double()
-            shares /= shares.sum(1, keepdim=True)
-            loss = float(log_loss([truth[i] for i in known], shares.numpy(), labels=self.labels))
-        return {
-            "accuracy": float(accuracy_score(truth, found)),
-            "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0)),
-            "loss": loss,
-        }
+        return self.decision.compute_metrics(answers, rows)
 
     def _calibrate(
         self, answers: list[dict[str, Any]], rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         """Choose the thresholds of a multi-label classifier on validation rows."""
-        return answers if self.sets is None else self.sets.calibrate(answers, rows)
+        return self.decision.calibrate(answers, rows)
 
     def format(self, answer: dict[str, Any]) -> str:
-        return answer["label"] if self.sets is None else JOINED.join(answer["labels"])
+        return self.decision.format(answer)
 
     def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
         """Return the labels of texts, or with `probabilities` a {label: probability} of each.
@@ -391,37 +307,23 @@ class Classify(Task):
         return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
 
     def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> Any:
-        return answer["label"] if self.sets is None else answer["labels"]
+        return self.decision.short(answer)
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw confusion.png; return its counts, scores per label, and the surest mistakes."""
-        if self.sets is not None:
-            return self.sets.report(answers, rows)
-        truth = [column(row, "label") for row in rows]
-        found = [answer["label"] for answer in answers]
+        """Draw confusion.png; return its counts, scores per label, and the surest mistakes.
+
+        Multi-label rows have no confusion: any number of their labels may be right.
+        """
+        found = self.decision.report(answers, rows)
+        if isinstance(self.decision, LabelSets):
+            return found
+        truth, said = [column(row, "label") for row in rows], [each["label"] for each in answers]
         labels = [*self.labels, *sorted({*truth} - {*self.labels})]
-        entries: dict[str, Any] = {}
-        with noted("confusion.png", entries):
-            entries["confusion"] = plots.confusion(truth, found, labels, folder)
-        return entries | {
-            "per_label": metrics.per_label(truth, found, labels),
-            "mistakes": _mistakes(answers, rows, truth),
-        }
+        with noted("confusion.png", found):
+            found["confusion"] = plots.confusion(truth, said, labels, folder)
+        return found
 
 
-def _mistakes(
-    answers: Sequence[dict[str, Any]], rows: Sequence[Row], truth: Sequence[str], most: int = 10
-) -> list[dict[str, Any]]:
-    """The `most` wrong answers with the highest probability."""
-    wrong = [
-        {
-            "source": row.source,
-            "label": label,
-            "answer": answer["label"],
-            "probability": answer["probabilities"][answer["label"]],
-            "text": features.shown(row["text"])[:200],
-        }
-        for answer, row, label in zip(answers, rows, truth, strict=True)
-        if answer["label"] != label
-    ]
-    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:most]
+def _targets(batch: Batch) -> Tensor | None:
+    """Return the number of each row's label, (batch,), or the numbers of its labels, padded."""
+    return batch.extras.get("label_ids", batch.targets)

@@ -214,8 +214,8 @@ def wide(analyzer="words", **options) -> Classify:
     processors = {**task.processors, "ngrams": known}
     options = {"ngrams": analyzer, "ngram_share": 0.25} | options
     made = Classify(task.backbone, processors, ClassifyConfig(**options)).eval()
-    torch.nn.init.normal_(made.bag)
-    torch.nn.init.normal_(made.bag_bias)
+    torch.nn.init.normal_(made.bag.weight)
+    torch.nn.init.normal_(made.bag.bias)
     return made
 
 
@@ -226,7 +226,8 @@ def test_a_bag_of_n_grams_joins_the_logits_of_the_lstm(analyzer):
     deep = task.head(task.read(task.backbone(made.inputs, made.lengths)))
     bag = torch.stack(
         [
-            torch.from_numpy(weights) @ task.bag[torch.from_numpy(ids).long()] + task.bag_bias
+            torch.from_numpy(weights) @ task.bag.weight[torch.from_numpy(ids).long()]
+            + task.bag.bias
             for ids, weights in map(task.processors["ngrams"].encode, TEXTS)
         ]
     )
@@ -240,7 +241,7 @@ def test_the_bag_does_not_change_what_the_lstm_learns():
     deep = task.head(task.read(task.backbone(made.inputs, made.lengths)))
     loss = task.training_step(made).loss
     torch.testing.assert_close(loss, F.cross_entropy(deep, made.targets))
-    assert task.bag.requires_grad is False
+    assert [*task.bag.parameters()] == []
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], ["a", "b"], [["a"], ["b", "c"], []]])
@@ -256,7 +257,7 @@ def test_the_bag_is_fitted_by_logistic_regression(tmp_path, labels):
         Backbone(shape), processors, ClassifyConfig(ngrams="words", ngram_share=0.9)
     ).eval()
     task._initialize(task.dataset_class.write(rows, task.encode, tmp_path / "rows"))
-    logits = task._wide(task.collate([task.encode(row) for row in rows[:3]]))
+    logits = task.bag(task.collate([task.encode(row) for row in rows[:3]]).extras["ngrams"])
     for row, own in zip(rows[:3], logits, strict=True):
         if isinstance(row["label"], list):
             assert [task.labels[i] for i in (own > 0).nonzero().flatten()] == row["label"]

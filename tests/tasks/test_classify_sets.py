@@ -87,11 +87,11 @@ def test_predict_answers_lists_from_python(trained):
     assert model.predict(["the wave 3", "bus the rock", "the 5"]) == [["sea"], ["hill", "town"], []]
     (shares,) = model.predict("the tide", probabilities=True)
     assert {*shares} == {*WORDS}
-    least = dict(zip(model.labels, model.sets.thresholds.tolist(), strict=True))
+    least = dict(zip(model.labels, model.decision.thresholds.tolist(), strict=True))
     assert least == {row["label"]: row["threshold"] for row in report["per_label"]}
     zoo.load(folder / "run").save(folder / "again", weights="int8")
     again = zoo.load(folder / "again")
-    assert again.sets.thresholds.tolist() == model.sets.thresholds.tolist()
+    assert again.decision.thresholds.tolist() == model.decision.thresholds.tolist()
     assert again.predict(["bus the rock"]) == [["hill", "town"]]
     assert examples(model, ["the wave"]) == [{"input": "the wave", "answer": "sea"}]
 
@@ -289,10 +289,10 @@ def test_a_head_on_a_shared_backbone_has_its_thresholds(tmp_path):
         {"topics": (rows, rows[:20]), "any": (plain, plain[:20])}, "train.epochs=1", "device=cpu"
     )
     assert {"topics.micro_f1", "topics.loss", "any.accuracy"} <= {*history[0]["valid"]}
-    thresholds = both.heads["topics"].sets.thresholds
+    thresholds = both.heads["topics"].decision.thresholds
     assert not torch.equal(thresholds, torch.full((3,), 0.5))
     both.save(tmp_path / "both")
     again = zoo.load(tmp_path / "both")
-    assert torch.equal(again.heads["topics"].sets.thresholds, thresholds)
+    assert torch.equal(again.heads["topics"].decision.thresholds, thresholds)
     assert again.predict(["the wave"]) == both.predict(["the wave"])
     assert isinstance(again.predict(["the wave"])["topics"][0], list)

@@ -114,7 +114,7 @@ def test_probabilities_are_those_of_the_likeliest_of_many_labels(tmp_path, monke
     texts = [row["text"] for row in rows]
     answers = model.predict(texts, probabilities=True)
     assert {len(answer) for answer in answers} == {100}
-    monkeypatch.setattr("tasks.classify.MOST_LABELS", 1000)  # all of them
+    monkeypatch.setattr("zoo.evaluation.single_labels.MOST_LABELS", 1000)  # all of them
     everything = model.predict(texts, probabilities=True)
     for some, every in zip(answers, everything, strict=True):
         assert [*some] == sorted(every, key=every.get, reverse=True)[:100]

@@ -19,11 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.data import features
 from zoo.data.processors import LabelSetEncoder
 from zoo.data.readers import Row, label_set
 from zoo.evaluation import metrics
 
 MOST_LABELS = 100  # labels whose probabilities an answer holds
+SHOWN_MISTAKES = 10  # of a report
+SHOWN_TEXT = 200  # characters of each
 JOINED = "|"  # between the labels of a row where they are one text
 LARGEST_WEIGHT = 100.0  # of the rows that have a rare label
 LEAST, MOST = 0.01, 0.99  # thresholds
@@ -34,13 +37,14 @@ STEPS = 1024  # thresholds are multiples of 1 / STEPS, which float16 holds exact
 class LabelSets(nn.Module):
     """The loss, the thresholds and the answers of a multi-label classifier."""
 
+    metric = "micro_f1"
     thresholds: Tensor  # (labels,): the least probability of each label
     weights: Tensor | None  # (labels,): the weight of the rows that have the label
 
     def __init__(self, encoder: LabelSetEncoder, balanced: bool, smoothing: float) -> None:
         """With `balanced`, the rows of a label weigh as much as those without it."""
         super().__init__()
-        self.labels = encoder.labels
+        self.labels, self.ids = encoder.labels, encoder.ids
         self.counts, self.rows = encoder.counts, encoder.rows
         self.smoothing = smoothing
         self.register_buffer("thresholds", torch.full((len(self.labels),), 0.5))
@@ -60,6 +64,10 @@ class LabelSets(nn.Module):
             return torch.zeros(len(self.labels))
         shares = torch.tensor(self.counts) / self.rows
         return shares.clamp(1 / LARGEST_WEIGHT / 10, 0.9).logit()
+
+    def encode(self, row: Row) -> list[int]:
+        """Return the numbers of the row's labels; those that the training lacks are left out."""
+        return [self.ids[label] for label in label_set(row) if label in self.ids]
 
     def losses(self, logits: Tensor, ids: Tensor) -> Tensor:
         """Return the binary cross entropy of each row, the mean over the labels: (batch,).
@@ -108,6 +116,14 @@ class LabelSets(nn.Module):
         chosen = choose_thresholds(probabilities, wanted, self.labels)
         self.thresholds.copy_(torch.tensor([chosen[label] for label in self.labels]))
         return [a | {"labels": decide(a["probabilities"], chosen)} for a in answers]
+
+    def short(self, answer: dict[str, Any]) -> list[str]:
+        """Return the labels of an answer."""
+        return answer["labels"]
+
+    def format(self, answer: dict[str, Any]) -> str:
+        """Return an answer as one text, its labels joined."""
+        return JOINED.join(answer["labels"])
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
@@ -259,10 +275,8 @@ def per_label(
     ]
 
 
-def _mistakes(
-    answers: Sequence[dict[str, Any]], rows: Sequence[Row], most: int = 10
-) -> list[dict[str, Any]]:
-    """Return the `most` wrong answers, those first in which one label is most surely wrong."""
+def _mistakes(answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return wrong answers, SHOWN_MISTAKES of those in which a label is most surely wrong."""
     wrong = []
     for answer, row in zip(answers, rows, strict=True):
         found, wanted = answer["labels"], label_set(row)
@@ -277,7 +291,7 @@ def _mistakes(
                 "label": JOINED.join(wanted) or "no label",
                 "answer": JOINED.join(found) or "no label",
                 "probability": max(sure),
-                "text": row["text"][:200],
+                "text": features.shown(row["text"])[:SHOWN_TEXT],
             }
         )
-    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:most]
+    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:SHOWN_MISTAKES]

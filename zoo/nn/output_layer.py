@@ -1,6 +1,8 @@
-"""The output layer of a model that writes tokens: their embeddings, logits and loss."""
+"""Output layers: of a model that writes tokens, and of a linear bag of n-grams."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.text.ngrams import NgramBatch
 from zoo.text.special_ids import PAD
 
 
@@ -65,6 +68,35 @@ class OutputLayer(nn.Module):
         embedding = self.embedding if self.embedding is not None else backbone.embedding
         assert embedding is not None
         return embedding.weight
+
+
+class NgramBag(nn.Module):
+    """A linear bag of n-grams: the wide part of wide and deep (Cheng et al. 2016).
+
+    Its logits are the weighted sum of a vector for each n-gram, and a bias.
+    Weight (n-grams, labels) and bias (labels,) are buffers: they are fitted, not trained.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, ngrams: int, labels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(ngrams, labels))
+        self.register_buffer("bias", torch.zeros(labels))
+
+    def load(self, weight: Any, bias: Any) -> None:
+        """Take over fitted arrays, (n-grams, labels) and (labels,)."""
+        self.weight.copy_(torch.from_numpy(weight))
+        self.bias.copy_(torch.from_numpy(bias))
+
+    def forward(self, ngrams: NgramBatch) -> Tensor:
+        """Return logits (batch, labels)."""
+        weights = ngrams.weights.to(self.weight.dtype)
+        found = F.embedding_bag(
+            ngrams.ids, self.weight, ngrams.offsets, mode="sum", per_sample_weights=weights
+        )
+        return found + self.bias
 
 
 def at_least_float32(vectors: Tensor) -> Tensor:

@@ -262,7 +262,7 @@ def _training(
             raise
         yield {"stopped": str(error)}
     finally:
-        running.close()  # type: ignore[attr-defined]
+        running.close()
 
 
 def _facts(training: TrainingState) -> dict[str, Any]:
