@@ -141,7 +141,7 @@ def test_a_model_is_explained_and_exported(trained, tmp_path, capsys):
     )
     pytest.importorskip("onnxruntime")
     model = zoo.load(folder / "run")
-    assert program.save(model, tmp_path / "model.onnx") < 1e-5
+    assert program.save(model, tmp_path / "model.onnx") < 1e-4
     assert program.save(model, tmp_path / "model.pt2") < 1e-5
 
 

@@ -37,7 +37,8 @@ from zoo.torch_private import lstm_as_loop
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-TOLERANCE = 1e-5  # the largest allowed difference of an exported model
+# The largest allowed difference of an exported model. ONNX Runtime approximates tanh and sigmoid.
+TOLERANCES = {".pt2": 1e-5, ".onnx": 1e-4}
 SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # (batch, time) of the comparisons
 
 
@@ -125,9 +126,10 @@ def example(model: LSTM | Backbone | Task, batch: int, time: int) -> tuple[Tenso
 
 
 def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], Any]) -> float:
-    """Return the largest absolute difference between `run(x, lengths)` and the model.
+    """Return the largest difference between `run(x, lengths)` and the model.
 
-    Compares at the four SHAPES. A NaN counts as infinite.
+    Compares at the four SHAPES. Where a tensor's largest value is above 1, as in `c_n`, the
+    difference is a share of it. A NaN counts as infinite.
     """
     worst = 0.0
     for shape in SHAPES:
@@ -137,7 +139,7 @@ def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], An
             wanted = Plain(model)(x, lengths)
             found = run(x, lengths)
         for one, other in zip(wanted, found, strict=True):
-            gap = (one - torch.as_tensor(other)).abs().max()
+            gap = (one - torch.as_tensor(other)).abs().max() / one.abs().max().clamp(min=1)
             worst = max(worst, float(gap.nan_to_num(math.inf)))
     return worst
 
@@ -169,7 +171,7 @@ def save(model: LSTM | Backbone | Task, path: str | Path, overwrite: bool = Fals
             found = difference(inner, onnx.session(made))
         else:
             raise InputError(f"{path}: the ending says what is written: .pt2 or .onnx")
-        if not found <= TOLERANCE:
+        if not found <= TOLERANCES[path.suffix]:
             raise InputError(f"{path}: differs from the model by {found:.1e}: not written")
         check_new(path, overwrite, "--overwrite")  # it may have come in the meantime
         made.replace(path)
