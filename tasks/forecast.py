@@ -260,8 +260,9 @@ class Forecast(Task):
             losses = self.distribution.loss(numbers, batch.targets.to(numbers))
             by_window = losses.unflatten(0, (-1, batch.extras["channels"])).mean((1, 2, 3))
             found["loss"] = by_window.cpu().numpy()
-            base = batch.extras["base"].to(numbers).unsqueeze(-1)
-            found["base"] = self._in_units(base, batch)[..., 0]
+            if self.config.residual == "linear":
+                base = batch.extras["base"].to(numbers).unsqueeze(-1)
+                found["base"] = self._in_units(base, batch)[..., 0]
         return found
 
     def _in_units(self, values: Tensor, batch: Batch) -> np.ndarray:
@@ -309,6 +310,7 @@ class Forecast(Task):
     ) -> dict[str, float]:
         """MAE and MSE, scaled and in units, MASE, sMAPE, and for quantiles WQL and coverage.
 
+        With `residual=linear` also "mae_linear", that of the linear forecast alone.
         Answers of validation choose how much of the LSTM's part is added to the linear forecast.
         """
         if any("chooses" in answer for answer in answers):
@@ -376,6 +378,7 @@ class Forecast(Task):
         """Draw forecast.png and error_by_horizon.png; return the errors of both, and of ETS and Theta."""
         naive = [scores.of_season(a, r, self.scaler) for a, r in zip(answers, rows, strict=True)]
         levels = () if self.config.head == "point" else self.config.quantiles
+        scores.say_who_is_ahead(scores.scores(answers, rows, self.scaler, levels))
         return pictures.report(answers, naive, rows, self.scaler, levels, self.config.input, folder)
 
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:

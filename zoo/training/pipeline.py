@@ -527,7 +527,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     own = kept.get("data_settings", {"name": kept.get("data")} | _without_name(settings.data))
     if not settings.baseline or task.baseline is None:
         return report
-    if known and own == settings.data and kept["rows"]["test"] == len(rows):
+    same = own == settings.data and kept["rows"]["test"] == len(rows)
+    if known and same and known.get("origins") == settings.evaluate.get("origins"):
         report["baseline"] = known
     else:
         with noted("baseline", report):

@@ -44,6 +44,14 @@ def scores(
     return total.scores()
 
 
+def say_who_is_ahead(found: Mapping[str, float]) -> None:
+    """Log whether the LSTM or the linear forecast that it starts from is ahead on the test."""
+    if "mae_linear" in found:
+        own, linear = found["mae"], found["mae_linear"]
+        ahead = "the LSTM is ahead" if own < linear else "the linear forecast is ahead"
+        log.info("test: mae %.4f, of the linear forecast alone %.4f: %s", own, linear, ahead)
+
+
 def targets_of(answer: Answer, row: Row, scaler: SeriesScaler) -> np.ndarray:
     """Return the true values (windows, horizon, targets) of the windows of an answer."""
     future = np.asarray(matrix(row, "future"), np.float64)[:, : scaler.targets]
@@ -83,6 +91,9 @@ class _Totals:
         small = error / scaler.deviation[: scaler.targets]
         self._add("mae", np.abs(small), size)
         self._add("mse", small**2, size)
+        if "base" in answer:
+            alone = (np.asarray(answer["base"]) - wanted) / scaler.deviation[: scaler.targets]
+            self._add("mae_linear", np.abs(alone), size)
         self._add("mae_units", np.abs(error), size)
         self._add("mse_units", error**2, size)
         known = np.isfinite(naive)
@@ -107,7 +118,7 @@ class _Totals:
 
     def scores(self) -> dict[str, float]:
         """Return the means."""
-        names = ("mae", "mse", "mae_units", "mse_units", "mase", "smape")
+        names = ("mae", "mse", "mae_linear", "mae_units", "mse_units", "mase", "smape")
         found = {name: self._mean(name) for name in names if f"{name} count" in self.sums}
         if "coverage" in self.sums:
             wql = 2 * self.pinball / max(LEAST_SUM, self.sums["absolute"])
@@ -239,6 +250,7 @@ def best_yardstick(
     `origins` are tested of each series, or all, at most about `most` windows.
     """
     start = time.perf_counter()
+    asked = {} if origins is None else {"origins": origins}
     train = list(train)
     if linear is None:
         linear = learn_linear(train, scaler, sizes.input, sizes.horizon)
@@ -254,7 +266,7 @@ def best_yardstick(
         log.info("yardstick %s: mae %.4f, mse %.4f", name, values["mae"], values["mse"])
     best = min(found, key=lambda name: found[name]["mae"])
     passed = round(time.perf_counter() - start, 1)
-    return {"method": best, **found[best], "rows": len(train), "seconds": passed}
+    return {"method": best, **found[best], **asked, "rows": len(train), "seconds": passed}
 
 
 def scaled_targets(values: np.ndarray, scaler: SeriesScaler) -> np.ndarray:
