@@ -94,7 +94,7 @@ class Forecast(Task):
     input_columns = ("past",)
     target_columns = ("future",)
     text_columns = ()
-    metric = "mae"  # of head=point; of others wql
+    metric = "mae"  # of head=point its loss, of others wql
     lower_is_better = True
     shape = "layers x directions, batch, hidden: what has been seen of each series"
     logits = "batch, horizon, targets x numbers of the head"
@@ -115,7 +115,7 @@ class Forecast(Task):
         self.framing = learning.framing(chosen, self.scaler)
         self.reads = {"h_n_c_n": "h_n, c_n"}.get(chosen.read, chosen.read)
         self.why = WHY[chosen.read]
-        self.metric = "mae" if chosen.head == "point" else "wql"
+        self.metric = chosen.loss if chosen.head == "point" else "wql"
         self.distribution = head_of(chosen.head, chosen.quantiles, chosen.loss)
         self.dataset_class = Windows.of(
             chosen.input, chosen.horizon, self.framing.steps, chosen.windows
@@ -314,7 +314,9 @@ class Forecast(Task):
         Answers of validation choose how much of the LSTM's part is added to the linear forecast.
         """
         if any("chooses" in answer for answer in answers):
-            share = scores.best_share(answers, rows, self.scaler, SHARES, float(self.share))
+            share = scores.best_share(
+                answers, rows, self.scaler, SHARES, float(self.share), squared=self.metric == "mse"
+            )
             self.share.fill_(share)
             answers = [dict(scores.with_share(a, share)) for a in answers]
         levels = () if self.config.head == "point" else self.config.quantiles

@@ -31,13 +31,14 @@ def with_data(arguments: list[str]) -> list[str]:
     mode = given.get("mode", "train")
     if "model" not in given or mode not in ("evaluate", "predict"):
         return arguments
-    own = data_of(read_config(given["model"]).get("metadata"))
+    config = read_config(given["model"])
+    own = data_of(config.get("metadata"))
     named = {name.partition(".")[2] for name in given if name.startswith("data.")}
     base: dict[str, Any]
     if "data" in given:
         base = {"name": given["data"]}
     elif named - _settings_of(own.get("name")):  # of files, whatever the model was trained on
-        base = {"name": "files"}
+        base = {"name": "series" if config.get("task") == "forecast" else "files"}
     else:
         base = own
     if not base and mode == "evaluate":

@@ -82,6 +82,8 @@ class ValidRows(Rows):
         """Return the end of an error message: how to name a missing column, if it can be named."""
         setting = SETTINGS.get(name, name)
         by_column = {"text", "label", setting} <= {*self.settings} or setting == "column"
+        if "future" in self.kind.target_columns:
+            return "; data=series data.path=FILE reads a table of time series"
         return f": set data.{setting}=COLUMN" if by_column else "; see data=files"
 
     def note(self) -> str:

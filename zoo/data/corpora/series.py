@@ -119,6 +119,8 @@ def _splits(
 
 def existing(path: str) -> Path:
     """Return the path of a file. Raises InputError if it does not exist."""
+    if Path(path).is_dir():
+        raise InputError(f"{path}: a folder: name one file of it")
     if not Path(path).is_file():
         raise InputError(f"{path}: No such file")
     return Path(path)

@@ -157,8 +157,9 @@ def best_share(
     scaler: SeriesScaler,
     shares: Sequence[float],
     now: float,
+    squared: bool = False,
 ) -> float:
-    """Return the share of what the LSTM adds to the base that has the least mean absolute error.
+    """Return the share of what the LSTM adds to the base that has the least absolute error, or square.
 
     The answers were made with the share `now`, which is 1 unless a model was trained before.
     """
@@ -167,9 +168,8 @@ def best_share(
         wanted = targets_of(answer, row, scaler)
         for share in shares if len(wanted) else ():
             found = with_share(answer, share / (now or 1.0))["forecast"]
-            errors[share] += float(
-                (np.abs(found - wanted) / scaler.deviation[: scaler.targets]).sum()
-            )
+            error = np.abs(found - wanted) / scaler.deviation[: scaler.targets]
+            errors[share] += float((error**2 if squared else error).sum())
     return min(shares, key=lambda share: (errors[share], share))
 
 
