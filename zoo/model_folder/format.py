@@ -30,6 +30,7 @@ from zoo.model_folder.verify import (
     MANIFEST,
     line_of,
     locate,
+    manifest_of,
     processor_files,
     sha256,
     verified,
@@ -124,10 +125,12 @@ def save_model(
     check the model later.
 
     An existing manifest is deleted first, and the new one is written last. So an incomplete folder
-    is not a model folder.
+    is not a model folder. Files of an earlier model there that this one lacks are removed, unless
+    they have been changed since.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    before = _saved_files(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
     config = {
         "format": FORMAT,
@@ -155,10 +158,20 @@ def save_model(
         names.append(EXPECTED)
         text = json.dumps([*expected], indent=1, ensure_ascii=False)
         write_text(folder / EXPECTED, text + "\n")
-    else:
-        (folder / EXPECTED).unlink(missing_ok=True)
     manifest = {"files": {name: sha256(folder / name) for name in names}}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    for name in before - {*names}:
+        (folder / name).unlink()
+
+
+def _saved_files(folder: Path) -> set[str]:
+    """Return the files of the model in a folder that are as they were saved."""
+    try:
+        listed = manifest_of(folder)
+    except InputError:
+        return set()
+    paths = {name: folder / name for name in listed}
+    return {n for n, path in paths.items() if path.is_file() and sha256(path) == listed[n]}
 
 
 def read_model(name: str | Path) -> Saved:

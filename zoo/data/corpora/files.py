@@ -210,7 +210,7 @@ def renamed(
             is_first = False
         rest = {name: value for name, value in row.items() if name not in names.values()}
         shown = names
-        if "label" in names and "words" not in chosen:
+        if "label" in names and "text" in chosen:
             shown = _with_label_list(chosen, row.source, names, separator)
         yield Row(rest | chosen, row.source, shown)
 
