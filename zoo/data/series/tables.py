@@ -152,7 +152,9 @@ class Table:
                 f"{self.path}: needs the package pyarrow: pip install pyarrow"
             ) from None
         try:
-            file = parquet.ParquetFile(self.path)
+            file = parquet.ParquetFile(
+                self.path, pre_buffer=False
+            )  # else all of it stays in memory
         except (OSError, pyarrow.ArrowInvalid) as error:
             raise InputError(f"{self.path}: {str(error).splitlines()[0]}") from None
         self.by_line = False
