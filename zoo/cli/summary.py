@@ -59,6 +59,8 @@ def training(
     if file is not None:
         model += f" task={shlex.quote(file)}"
     given = 'text="…"' if by_text else "input=ROWS.jsonl"
+    if report["task"] == "forecast":
+        given = "input=SERIES.csv output=FUTURE.csv"
     console.print(f"next: python -m zoo.run mode=predict {model} {given}", markup=False)
     if by_text:
         console.print(f"or:   python -m zoo.run mode=chat {model}", markup=False)
