@@ -217,7 +217,7 @@ def test_a_deterministic_training_repeats_bit_by_bit(unset, tmp_path):
 def test_an_operation_that_cannot_repeat_is_one_line(unset, capsys, tmp_path):
     line = "x does not have a deterministic implementation"
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RuntimeError(f"{line}, but you set\n'torch.use_deterministic_algorithms(True)'.")
 
     unset.setattr(pipeline, "run", refuse)
@@ -234,7 +234,7 @@ def test_torch_itself_refuses_what_cannot_repeat_with_that_line(unset):
 
 
 def test_any_other_error_of_torch_is_not_hidden(unset, tmp_path):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     unset.setattr(pipeline, "run", fail)

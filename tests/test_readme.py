@@ -217,7 +217,7 @@ def test_commands_compose(path):
 def test_readme_has_the_commands_that_start_and_test():
     _, blocks = prose_and_code(README.read_text("utf-8"))
     lines = [line for _, block in blocks for line in block.splitlines()]
-    assert 'pip install -e ".[test]" && pytest' in lines
+    assert 'pip install -e ".[test]" && pytest -n 2' in lines
     assert "pip install -e . && python -m zoo.run task=classify" in lines
 
 

@@ -96,7 +96,7 @@ def test_a_task_in_a_file_trains_is_saved_loaded_and_answers(own, tmp_path, caps
     assert run.main(["--help", f"task={own}"]) == 0
     shown = capsys.readouterr().out
     assert "task=mood: Tell the mood of a text." in shown
-    assert "task.horizon=12    int from 1\n      How far it looks." in shown
+    assert "task.horizon=12    int from 1 to 1,000,000,000\n      How far it looks." in shown
 
 
 def test_a_model_of_an_unknown_task_names_the_cure(own, tmp_path, monkeypatch):

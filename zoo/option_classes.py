@@ -148,12 +148,17 @@ def _in_words(annotation: Any, limits: Collection[Any] = ()) -> str:
     name = "null" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
     words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
     bounds = [
-        f"{word} {getattr(limit, key)}"
+        f"{word} {_bound(getattr(limit, key))}"
         for limit in limits
         for key, word in words.items()
         if getattr(limit, key, None) is not None
     ]
     return " ".join([name, *bounds])
+
+
+def _bound(value: float) -> str:
+    """A bound as it is read: large whole numbers with commas."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def as_text(value: Any) -> str:

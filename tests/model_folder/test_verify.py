@@ -572,9 +572,9 @@ def test_data_settings_of_a_stranger_reach_no_configuration(folder, capsys, key,
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
-        ("pairs", "hidden_size", 10**6),
-        ("fields", "character_hidden", 10**6),
-        ("fields", "character_embedding", 10**9),
+        ("pairs", "hidden_size", 60_000),
+        ("fields", "character_hidden", 60_000),
+        ("fields", "character_embedding", 60_000),
     ],
 )
 def test_wild_sizes_of_a_task_are_compared_with_its_weights(copied, kind, key, value):

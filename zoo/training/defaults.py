@@ -263,9 +263,9 @@ def _ngrams(profile: Profile) -> list[Choice]:
     fits = 1 < profile.labels <= MOST_NGRAM_LABELS and profile.rows < MANY
     if not fits or profile.several:
         return []
-    kind, why = "characters", "they are known in new words, too"
+    kind, why = "characters", "new words hold known ones"
     if profile.length >= LONG_WORDS and profile.unspaced < MOSTLY_UNSPACED:
-        kind, why = "words", f"texts of {profile.length:,.0f} characters repeat them"
+        kind, why = "words", f"texts of {profile.length:,.0f} characters repeat their words"
     a_label = profile.rows / profile.labels
     if a_label < FEW_OF_A_LABEL:
         share, reason = 0.9, f"{a_label:.0f} rows a label teach the LSTM little"
@@ -274,7 +274,7 @@ def _ngrams(profile: Profile) -> list[Choice]:
     else:
         share, reason = 0.6, f"{profile.rows:,} rows"
     return [
-        Choice("task.ngrams", kind, f"a linear bag beside the LSTM; {why}"),
+        Choice("task.ngrams", kind, f"a linear bag of n-grams beside the LSTM; {why}"),
         Choice("task.ngram_share", share, reason),
     ]
 

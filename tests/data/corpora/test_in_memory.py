@@ -177,7 +177,6 @@ WRONG = {
     "dict": ({"text": "a"}, "holds {'text': 'a'}, not a text"),
     "list": (["a", "b"], r"holds \['a', 'b'\], a list, not a text"),
     "number": (5, "holds 5, not a text: convert it first"),
-    "surrogate": ("a\ud800", "holds half a surrogate pair"),
 }
 
 
@@ -192,6 +191,12 @@ def test_a_wrong_text_is_named_with_its_place(value, said):
     for given in (as_rows if isinstance(value, dict) else texts, as_rows, Frame({"text": texts})):
         with pytest.raises(InputError, match=rf"^inputs\[3\]: column 'text' {said}"):
             [*inputs(given, ("text",))]
+
+
+def test_half_a_surrogate_pair_is_read_as_the_replacement_character():
+    splits_of = opened(["a\ud800", *TEXTS[1:]], LABELS)
+    assert next(iter(splits_of.train))["text"] == "a\ufffd"
+    assert [row["text"] for row in inputs(["a\ud800"], ("text",))] == ["a\ufffd"]
 
 
 @pytest.mark.parametrize(

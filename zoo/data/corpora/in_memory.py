@@ -259,8 +259,6 @@ def _checked(row: Row, name: str, texts: Sequence[str]) -> Any:
     for part in parts:
         if not isinstance(part, allowed) or (isinstance(part, float) and math.isnan(part)):
             raise RowError(row.source, f"column {named!r} holds {_shown(part)}{_cure(part, name)}")
-        if isinstance(part, str):
-            _check_unicode(part, row.source, named)
     if is_text and isinstance(value, list):
         raise RowError(row.source, f"{holds}, a list, not a text: give one row for each")
     return value
@@ -274,15 +272,6 @@ def _cure(value: Any, name: str) -> str:
     if isinstance(value, (int, float)) and value == value:
         return f", not a {what}: convert it first, str(…)"
     return f", not a {what}"
-
-
-def _check_unicode(text: str, source: str, column: str) -> None:
-    """Raise RowError for a text that holds half a surrogate pair, which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        message = "holds half a surrogate pair (\\ud800 to \\udfff), which is no text"
-        raise RowError(source, f"column {column!r} {message}") from None
 
 
 def _plain(value: Any) -> Any:
