@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores: a thread for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from safetensors.torch import load_file

@@ -184,6 +184,23 @@ def test_a_linear_bag_of_n_grams_decides_the_more_the_fewer_rows_a_label_has():
         assert "task.ngrams" not in chosen(other)
 
 
+def test_a_short_text_is_read_more_often_and_in_fewer_pieces():
+    train = TrainConfig(batch_tokens=1120)
+    short, longer = (chosen(profile(rows), "generate", (), train) for rows in (300, 3_000))
+    assert 200 <= short["tokenizer.size"] < longer["tokenizer.size"] < 16_000
+    assert short["train.epochs"] == 60
+    assert 8 <= longer["train.epochs"] < 60
+    assert short["train.patience"] == 20
+    assert "tokenizer.kind" not in short  # the task's recipe names it
+    dense = chosen(
+        profile(3_000, unspaced=0.9), "generate", (), train
+    )  # more tokens in as many characters
+    assert dense["train.epochs"] < longer["train.epochs"]
+    assert chosen(profile(100_000), "generate") == {}
+    given = chosen(profile(), "generate", ("train.epochs",), TrainConfig(epochs=9))
+    assert given["train.patience"] == 3
+
+
 @pytest.mark.parametrize(
     ("given", "tolerant"),
     [

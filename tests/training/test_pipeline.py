@@ -49,6 +49,15 @@ def test_a_training_learns_and_reports(trained):
 LONG = ("train.epochs=20", "train.patience=0")
 
 
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
+
+
+def default_signals():
+    """Undo what whoever started the tests ignores, such as nohup: a child would ignore it too."""
+    for kind in SIGNALS[:-1]:
+        signal.signal(kind, signal.SIG_DFL)
+
+
 def begin(folder, *overrides):
     """A training in a process of its own, slow enough to be interrupted."""
     return subprocess.Popen(
@@ -57,6 +66,7 @@ def begin(folder, *overrides):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_signals,
     )
 
 
@@ -76,9 +86,6 @@ def whole(tmp_path_factory):
     done = command(*arguments(folder, *LONG))
     assert done.returncode == 0, done.stderr
     return folder
-
-
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
 
 
 @pytest.mark.parametrize("kind", SIGNALS)

@@ -100,6 +100,33 @@ def test_within_one_standard_error_the_lower_loss_is_better():
     assert [r.metric for r in halving.rank(bleu)] == [90.0, 89.0, 80.0]
 
 
+def on_views(changes, *figures):
+    """Results of a candidate, one for each (metric, loss)."""
+    return [
+        Result(Work(changes, 2, view, 5, 300), metric, 5, loss, 100)
+        for view, (metric, loss) in enumerate(figures)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("others", "own", "stays"),
+    [
+        ([(0.91, 0.3), (0.91, 0.5)], [(0.90, 0.4), (0.90, 0.4)], True),  # within an error of 0.02
+        ([(0.95, 0.5), (0.95, 0.5)], [(0.90, 0.4), (0.90, 0.4)], False),
+        ([(0.90, 0.3), (0.91, 0.3)], [(0.90, 0.4), (0.90, 0.4)], False),  # lower loss on each split
+        ([(0.91, 0.3)], [(0.90, 0.4)], True),  # one split is chance
+        ([(0.89, 0.3), (0.90, 0.3)], [(0.90, 0.4), (0.90, 0.4)], True),
+        ([(30.0, 1.0), (20.0, 1.0)], [(20.0, 1.0), (26.0, 1.0)], True),  # the splits disagree
+        ([(30.0, 1.0), (31.0, 1.0)], [(20.0, 1.0), (20.0, 1.0)], False),
+    ],
+)
+def test_the_own_settings_stay_unless_another_candidate_beats_them(others, own, stays):
+    halving, _ = search(World())
+    other = {"c.x": 1}
+    found = halving._challenged([on_views(other, *others), on_views({}, *own)], {})
+    assert found == ([{}, other] if stays else [other, {}])
+
+
 def test_a_search_that_was_ended_goes_on_to_the_same_end():
     world = World()
     whole, ranked = search(world)

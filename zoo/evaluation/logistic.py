@@ -12,9 +12,8 @@ import numpy as np
 
 from zoo.data.dataset import Dataset
 
-# The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights, few rows above all.
+# The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights.
 STRENGTH = 10.0
-ROWS_STRENGTH = 10_000  # it is at least this number divided by the rows
 MOST_STEPS = 60  # of L-BFGS
 TOLERANCE = 1e-3  # of the gradient
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has

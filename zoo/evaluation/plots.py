@@ -25,7 +25,8 @@ CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 MOST_LABELS = 100  # of a confusion matrix
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
+def new_axes(width: float, height: float) -> tuple[Any, Any]:
+    """Return a figure, its size in inches, and its axes."""
     figure, axes = _figure(width, height, 1, 1)
     return figure, axes[0, 0]
 
@@ -39,7 +40,7 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, 
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Write a picture; it is there when it is complete, and names the zoo as its program."""
     with atomic(path) as file:
         figure.savefig(file, format="png", metadata={"Software": PROGRAM})
@@ -47,7 +48,7 @@ def _save(figure: Any, path: Path) -> None:
 
 def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
     """Write learning_curve.png: losses on the left axis, the validation metric on the right."""
-    figure, axes = _axes(7, 4)
+    figure, axes = new_axes(7, 4)
     epochs = [entry["epoch"] for entry in history]
     axes.plot(epochs, [entry["loss"] for entry in history], "o-", label="training loss")
     if "loss" in history[0]["valid"]:
@@ -64,7 +65,7 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
     )
     right.set_ylabel(metric)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    _save(figure, folder / "learning_curve.png")
+    save_figure(figure, folder / "learning_curve.png")
 
 
 def confusion(
@@ -82,7 +83,7 @@ def confusion(
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     per_label = 0.75 if len(shown) <= CELLS else 0.17  # inches; a cell holds two lines of text
     size = max(4.0, min(20.0, 1.5 + per_label * len(shown)))
-    figure, axes = _axes(size + 1, size)
+    figure, axes = new_axes(size + 1, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true label's rows", fraction=0.046)
     names = [_drawable(label) for label in shown]
@@ -97,7 +98,7 @@ def confusion(
         for (i, j), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
             axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=color)
-    _save(figure, folder / "confusion.png")
+    save_figure(figure, folder / "confusion.png")
     return {"labels": shown, "counts": counts.tolist()}
 
 
@@ -141,7 +142,7 @@ def gates(
         labels = [_drawable(token, 12) for token in shown]
         axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
     path = folder / "gates.png"
-    _save(figure, path)
+    save_figure(figure, path)
     return path
 
 
@@ -151,23 +152,23 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
     `read` are the source tokens, `written` the generated ones.
     """
     read, written = read[:TOKENS], written[:TOKENS]
-    figure, axes = _axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
+    figure, axes = new_axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
     axes.imshow(weights[: len(written), : len(read)], cmap="Greys", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(read)), [_drawable(t, 12) for t in read], rotation=90, fontsize=8)
     axes.set_yticks(range(len(written)), [_drawable(t, 12) for t in written], fontsize=8)
     axes.set(xlabel="read", ylabel="written")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
     """Write a bar plot of the surprisal of each token, in bits (tokens,), to `path`."""
     tokens, bits = tokens[:TOKENS], bits[:TOKENS]
-    figure, axes = _axes(1.5 + 0.22 * len(tokens), 3.5)
+    figure, axes = new_axes(1.5 + 0.22 * len(tokens), 3.5)
     axes.bar(range(len(tokens)), bits, color="tab:blue")
     axes.axhline(float(bits.mean()), color="grey", linewidth=1, linestyle=":")
     axes.set_xticks(range(len(tokens)), [_drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
     axes.set(ylabel="bits", title="how unexpected each token was, given those before it")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _drawable(label: str, longest: int = 20) -> str:

@@ -46,6 +46,7 @@ MANY = 100_000  # rows from which on the LSTM needs no n-grams beside it
 MOST_NGRAM_LABELS = 200  # a bag has weights for each label
 LONG_WORDS = 500  # characters of a text from which on n-grams of words are read
 SMALL = 20_000  # rows below which the steps are counted, not the epochs
+SMALL_TEXT = 2_000_000  # characters below which a language model counts steps, not epochs
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,8 @@ def rules(
     profile: Profile, kind: type[Task], train: TrainConfig, given: Collection[str]
 ) -> list[Choice]:
     """Return what the rules choose for a task; those in `given` count with their own values."""
+    if kind.task_name == "generate":
+        return _generate(profile, train, given)
     of_task = {"classify": _classify, "tag": _tag, "translate": _translate}
     if kind.task_name not in of_task:
         return []
@@ -303,3 +306,25 @@ def _translate(profile: Profile) -> list[Choice]:
             Choice("backbone.embedding_size", 128, few),
         ]
     return _pieces(profile, "pieces write any word")
+
+
+STEPS_OF_TEXT = 1200  # of a language model's training on little text
+MOST_EPOCHS_OF_TEXT = 60
+
+
+def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
+    """Few pieces and many epochs for little text; with much of it, the recipe is right."""
+    if profile.characters >= SMALL_TEXT:
+        return []
+    size = _pieces(profile, "")[1]
+    a_piece = 1.5 if profile.unspaced >= MOSTLY_UNSPACED else 3.0  # characters, about
+    per_epoch = max(1, math.ceil(profile.characters / a_piece / train.batch_tokens))
+    epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS_OF_TEXT, math.ceil(STEPS_OF_TEXT / per_epoch)))
+    if "train.epochs" in given:
+        epochs = train.epochs
+    steps = f"about {per_epoch} batches an epoch, {epochs * per_epoch:,} steps"
+    return [
+        size,
+        Choice("train.epochs", epochs, steps),
+        Choice("train.patience", max(3, epochs // 3), f"a third of {epochs} epochs"),
+    ]

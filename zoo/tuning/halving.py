@@ -7,7 +7,8 @@ and the last rung at as many as the time allows.
 
 Candidates are compared on what they share: the splits of the second and the third rung together.
 Metrics closer than one standard error are equal: among these the lower loss is better. The run's
-own settings stay in until the end, so that nothing is chosen that was not compared with them.
+own settings stay in until the end, and are kept unless another candidate beats them: by more than
+one standard error, or with no worse metric by a lower loss on each of several splits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FEWEST_EPOCHS = 5
 FEWEST_TRIED = 8  # candidates in the first rung for which the training rows are reduced
 PROBED = 2000  # rows on which the speed is measured
 FEWEST_ROWS = 500
+SHARE_DEVIATION = 0.3  # of a row's answer, right or wrong, at an accuracy of 0.9
 OVERTIME = 2.0  # a trial may take so many times what the run's own settings take
 
 
@@ -122,7 +124,7 @@ class Halving:
                 break
             kept = ranked[: max(2, math.ceil(len(ranked) / KEPT))]
             kept += [own] * (own in ranked and own not in kept)
-            found, view = self._later(rung, kept, epochs, rows, view)
+            found, view = self._later(rung, kept, epochs, rows, view, own)
             if len(found) < 2:
                 break
             ranked = found
@@ -180,7 +182,7 @@ class Halving:
         return [each.work.changes for each in self.rank([[r] for r in results])]
 
     def _later(
-        self, rung: int, kept: Sequence[Changes], epochs: int, rows: int, view: int
+        self, rung: int, kept: Sequence[Changes], epochs: int, rows: int, view: int, own: Changes
     ) -> tuple[list[Changes], int]:
         """Train the candidates of a later rung longer, on one view after the other.
 
@@ -209,7 +211,41 @@ class Halving:
             view += 1
             if not whole:
                 break
-        return [each.work.changes for each in self.rank(self._comparable(done))], view
+        return self._challenged(self._comparable(done), own), view
+
+    def _challenged(self, candidates: Sequence[list[Result]], own: Changes) -> list[Changes]:
+        """Return the candidates, the best first; the run's own settings stay first if unbeaten."""
+        ranked = [each.work.changes for each in self.rank(candidates)]
+        if own not in ranked[1:]:
+            return ranked
+        results = {_name(each[-1].work.changes): each for each in candidates}
+        if self._beats(results[_name(ranked[0])], results[_name(own)]):
+            return ranked
+        return [own, *(changes for changes in ranked if changes != own)]
+
+    def _beats(self, others: Sequence[Result], own: Sequence[Result]) -> bool:
+        """Return whether a candidate is better than the run's own settings, by more than chance."""
+        sign = -1 if self.lower_is_better else 1
+        gaps = [
+            sign * ((a.metric or 0.0) - (b.metric or 0.0)) for a, b in zip(others, own, strict=True)
+        ]
+        if _mean(gaps) > self._error([others, own], gaps):
+            return True
+        losses = [(a.loss, b.loss) for a, b in zip(others, own, strict=True)]
+        lower = [a is not None and b is not None and a < b for a, b in losses]
+        return len(gaps) > 1 and _mean(gaps) >= 0 and all(lower)
+
+    @staticmethod
+    def _error(candidates: Sequence[Sequence[Result]], gaps: Sequence[float]) -> float:
+        """Return the standard error of a mean gap: of a share, else of what the splits differ by."""
+        if _are_shares(candidates, [_mean_loss(results) for results in candidates]):
+            rows = sum(result.valid for result in candidates[0])
+            return SHARE_DEVIATION / math.sqrt(max(1, rows))
+        if len(gaps) < 2:
+            return 0.0
+        mean = _mean(gaps)
+        variance = sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1)
+        return math.sqrt(variance / len(gaps))
 
     def _comparable(self, done: dict[str, list[Result]]) -> list[list[Result]]:
         """Return the results of each candidate of a rung on the views that all of them share.
@@ -251,7 +287,9 @@ class Halving:
         means = [_mean([sign * (r.metric or 0.0) for r in results]) for results in candidates]
         losses = [_mean_loss(results) for results in candidates]
         rows = sum(result.valid for result in candidates[0])
-        error = 0.3 / math.sqrt(max(1, rows)) if _are_shares(candidates, losses) else 0.0
+        error = (
+            SHARE_DEVIATION / math.sqrt(max(1, rows)) if _are_shares(candidates, losses) else 0.0
+        )
         least = max(means) - error
 
         def place(number: int) -> tuple[bool, float, float]:

@@ -13,6 +13,7 @@ from zoo.data.processors import SeriesScaler
 from zoo.data.readers import Row
 from zoo.data.series.learning import matrix
 from zoo.evaluation.forecast import classical, scores
+from zoo.evaluation.plots import new_axes, save_figure
 
 log = logging.getLogger("zoo")
 
@@ -96,12 +97,7 @@ def example(
 
     `band` are its lower and upper edge; `others` are forecasts to compare, by their names.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((9, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = new_axes(9, 4)
     ahead = np.arange(1, len(forecast) + 1)
     axes.plot(np.arange(1 - len(past), 1), past, color="black", label="history")
     if future is not None:
@@ -114,22 +110,17 @@ def example(
     axes.axvline(0.5, color="grey", linewidth=0.8)
     axes.set(xlabel="steps after the origin", title=title)
     axes.legend(loc="upper left", fontsize=8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def by_horizon(path: Path, errors: dict[str, np.ndarray], unit: str) -> None:
     """Write the mean absolute error (horizon,) of each method at each step ahead to `path`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((7, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = new_axes(7, 4)
     for name, values in errors.items():
         axes.plot(np.arange(1, len(values) + 1), values, label=name)
     axes.set(xlabel=f"steps ahead ({unit})", ylabel="mean absolute error, scaled", ylim=(0, None))
     axes.legend()
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def band_name(levels: Sequence[float]) -> str:
