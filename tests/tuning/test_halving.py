@@ -56,6 +56,18 @@ def test_the_best_change_is_found_in_the_given_time(seconds, lower):
     assert {} in ranked  # the run's own settings stay in
 
 
+@pytest.mark.parametrize("seconds", [*range(6, 40, 2)])
+def test_the_own_settings_stay_in_however_short_the_time_is(seconds):
+    world = World(good={f"{name}.x": 1 for name in "abcdefgh"})  # many are better
+
+    def train(work, most):
+        world.now += 3.0 * bool(work.changes)  # others are slower than the run's own settings
+        return world.train(work, most)
+
+    _, ranked = search(world, float(seconds), train=train)
+    assert {} in ranked
+
+
 def test_rungs_grow_and_compare_like_with_like():
     world = World()
     _halving, _ = search(world, 60.0)

@@ -123,7 +123,8 @@ class Halving:
             if len(ranked) < 2:
                 break
             kept = ranked[: max(2, math.ceil(len(ranked) / KEPT))]
-            kept += [own] * (own in ranked and own not in kept)
+            if own in ranked:  # the first one, because the time may end before the last one
+                kept = [own, *(changes for changes in kept if changes != own)]
             found, view = self._later(rung, kept, epochs, rows, view, own)
             if len(found) < 2:
                 break
