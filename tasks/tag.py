@@ -44,9 +44,9 @@ from zoo.text import bio
 from zoo.text.characters import Alphabet, CharBatch
 from zoo.text.special_ids import EOS, UNK
 
-# task.words -> the tokenizer kinds that it works with
 log = logging.getLogger("zoo")
 
+# task.words -> the tokenizer kinds that it works with
 KINDS = {"word+char": ("lowercase", "whitespace"), "subword": ("subwords", "characters")}
 LEARNED = ("labels", "characters", "seen")  # the processors besides the tokenizer
 PIECE = 20_000  # words of a piece, of a row that is read in pieces

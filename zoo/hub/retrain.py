@@ -46,7 +46,7 @@ def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None)
     with locked(folder, "out"):
         for number, step in enumerate(recipe.steps, 1):
             step_folder = folder / str(number)
-            if not (step_folder / "manifest.json").is_file():
+            if not (step_folder / MANIFEST).is_file():
                 init = [] if before is None else [f"init={before}"]
                 _train([*step, *given, *init], step_folder)
             before = step_folder
@@ -144,7 +144,7 @@ def differences(name: str, made: str | Path) -> list[tuple[str, float, float]]:
 
     The result is empty if `name` is not shipped.
     """
-    if not (SHIPPED / name / "manifest.json").is_file():
+    if not (SHIPPED / name / MANIFEST).is_file():
         return []
     own, other = (read_config(folder)["metadata"]["test"] for folder in (SHIPPED / name, made))
     return [(metric, own[metric], other[metric]) for metric in own]

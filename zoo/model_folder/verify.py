@@ -11,6 +11,7 @@ from typing import Any
 from zoo.data.processors import PROCESSORS
 from zoo.errors import InputError
 from zoo.files import read_json
+from zoo.files.run_folder import MANIFEST
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder import format_1
 from zoo.option_classes import did_you_mean
@@ -18,7 +19,6 @@ from zoo.option_classes import did_you_mean
 FORMAT = 2
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 EXPECTED = "expected.json"
-MANIFEST = "manifest.json"
 KEYS = {"format", "task", "config", "backbone", "processors", "metadata"}
 FILES = {"config.json", "model.safetensors", "README.md", EXPECTED}
 # The name of a processor: "tokenizer", or "topic.labels" of a head of a multitask model.

@@ -19,12 +19,12 @@ import torch
 
 from zoo.errors import InputError
 from zoo.files import atomic, write_text
+from zoo.files.run_folder import CHECKPOINTS, MANIFEST
 from zoo.model_folder.verify import line_of
 
 log = logging.getLogger("zoo")
 
-FILE = "checkpoint.pt"
-PREVIOUS = "previous.pt"
+FILE, PREVIOUS = CHECKPOINTS
 NEXT = "next.pt"  # until it is whole
 SUMS = "checkpoint.sha256"
 FILES = (FILE, PREVIOUS, NEXT, SUMS)
@@ -157,7 +157,7 @@ def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
     """
     path = folder / FILE
     if not path.is_file():
-        finished = (folder.parent / "manifest.json").is_file()
+        finished = (folder.parent / MANIFEST).is_file()
         why = "this run is finished" if finished else "there is nothing to go on with"
         raise InputError(f"resume={folder.parent}: no {folder.name}/{FILE}: {why}")
     try:

@@ -38,11 +38,12 @@ from zoo.device import is_asynchronous
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.files import write_text
+from zoo.files.run_folder import EVENTS
 from zoo.generation.config import GenerationConfig
 from zoo.option_classes import did_you_mean
 from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
-from zoo.training.progress import TENSORBOARD, Bar, Progress
+from zoo.training.progress import Bar, Progress
 from zoo.training.state import TrainingState, learning_rate_factor
 
 log = logging.getLogger("zoo")
@@ -107,7 +108,7 @@ def epochs(
     accelerator, count = training.accelerator, training.dataset.progress()
     try:
         shown = accelerator.is_main_process
-        events = folder / TENSORBOARD if settings.tensorboard else None
+        events = folder / EVENTS if settings.tensorboard else None
         with interruptions() as interrupted, Bar(settings.epochs, count, shown, events) as bar:
             while progress.epoch < settings.epochs and not _stale(training):
                 _epoch(training, interrupted, bar, folder)

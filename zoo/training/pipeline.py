@@ -129,11 +129,9 @@ def run(
             progress = _fit(run, resume)
             return folder, _finish(run, progress, began)
     except KeyboardInterrupt:
-        if (
-            folder is not None and (folder / STATE / checkpoint.FILE).exists()
-        ):  # after the last epoch
-            raise Stopped.at(folder) from None
-        raise
+        if folder is None or not (folder / STATE / checkpoint.FILE).exists():
+            raise
+        raise Stopped.at(folder) from None  # after the last epoch
 
 
 def train(*settings: str) -> tuple[Task, dict[str, Any]]:

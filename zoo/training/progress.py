@@ -20,7 +20,6 @@ from zoo.training.python.notebook import NotebookBar
 
 LONGEST_SILENCE = 8.0  # seconds without a line, until a line says what is being done
 BESIDE_THE_BAR = 64  # columns of what stands beside the bar
-TENSORBOARD = "tensorboard"  # folder of the events, in the folder of the run
 
 log = logging.getLogger("zoo")
 

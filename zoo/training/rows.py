@@ -151,7 +151,8 @@ def labels_of(row: Row, kind: type[Task]) -> list[str]:
 def encode_rows(task: Task, rows: Rows, folder: Path, hashes: RowHashes | None = None) -> Dataset:
     """Encode the rows of one split into `folder`; log how many are skipped, cut or unknown.
 
-    The hashes of the rows are added to `hashes`. A label that the training rows lack counts as a mistake; with `strict` it raises RowError.
+    The hashes of the rows are added to `hashes`. A label that the training rows lack counts as a
+    mistake; with `strict` it raises RowError.
     """
     unknown: Counter[str] = Counter()
     strict = isinstance(rows, ValidRows) and rows.strict
