@@ -39,11 +39,11 @@ from zoo.evaluation.label_sets import LabelSets
 from zoo.evaluation.single_labels import SingleLabels
 from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.output_layer import NgramBag, at_least_float32
+from zoo.nn.output_layer import NgramBag, NgramBatch, at_least_float32
 from zoo.option_classes import Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
-from zoo.text.ngrams import NgramBatch, NgramVocabulary
+from zoo.text.ngrams import NgramVocabulary
 from zoo.text.special_ids import EOS
 
 log = logging.getLogger("zoo")

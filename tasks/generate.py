@@ -33,14 +33,9 @@ from zoo.data.stream import Stream
 from zoo.evaluation import baselines, metrics, perplexity, plots
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
-from zoo.generation.language_model import (
-    continue_prompts,
-    decode_stream,
-    join_texts,
-    prompt_ids,
-    stream_text,
-)
+from zoo.generation.language_model import continue_prompts, prompt_ids, stream_text
 from zoo.generation.step_model import Hypothesis
+from zoo.generation.texts import decode_stream, join_texts
 from zoo.nn import directions
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer, default_cutoffs
 from zoo.nn.backbone import Backbone, Encoded
@@ -269,7 +264,7 @@ class Generate(Generative):
         for prompt, found in zip(
             prompt_ids(batch), self.generate(batch, config, encoded), strict=True
         ):
-            texts = join_texts(self.decode, prompt, found, config.stop)
+            texts = join_texts(self.decode, prompt, [h.ids for h in found], config.stop)
             n_best = [
                 {"text": text, "score": hypothesis.score}
                 for text, hypothesis in zip(texts, found, strict=True)

@@ -33,7 +33,7 @@ from zoo.evaluation import baselines, metrics, plots
 from zoo.generation.config import GenerationConfig
 from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
-from zoo.nn.char_encoder import CharEncoder
+from zoo.nn.char_encoder import CharBatch, CharEncoder
 from zoo.nn.crf import CRF, IndependentLabels
 from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Share, Size, checked_dataclass
@@ -41,7 +41,7 @@ from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
 from zoo.text import bio
-from zoo.text.characters import Alphabet, CharBatch
+from zoo.text.characters import Alphabet
 from zoo.text.special_ids import EOS, UNK
 
 log = logging.getLogger("zoo")
@@ -156,14 +156,14 @@ class Tag(Task):
             if len(self.labels) > MOST_LABELS:
                 raise ValueError(f"crf=true: {len(self.labels):,} labels, at most {MOST_LABELS:,}")
             barred = bio.forbidden_transitions(self.labels, encoder.exceptions)
-            self.chain = CRF(len(self.labels), barred)
+            self.chain = CRF(len(self.labels), None if barred is None else torch.from_numpy(barred))
         else:
             self.chain = IndependentLabels(options.label_smoothing)
         self.singletons: Tensor
         # (vocabulary,): True for words, or pieces of words, that occur once in the training rows
         once = torch.zeros(0, dtype=torch.bool)
         if not self.of_features:
-            once = labelled_words.singletons(seen, self.tokenizer)
+            once = torch.from_numpy(labelled_words.singletons(seen, self.tokenizer))
         self.register_buffer("singletons", once, persistent=False)
 
     @classmethod

@@ -28,8 +28,9 @@ from zoo.evaluation import baselines, plots
 from zoo.evaluation import metrics as scores
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.processors import apply_processors, until_stop_string
+from zoo.generation.processors import apply_processors
 from zoo.generation.step_model import Hypothesis
+from zoo.generation.texts import until_stop_string
 from zoo.nn.attention import AttentionKind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init

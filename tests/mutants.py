@@ -450,7 +450,7 @@ MUTANTS = [
     ),
     Mutant(
         "CharBatch index ignores filler rows",
-        "zoo/text/characters.py",
+        "zoo/nn/char_encoder.py",
         "filled += len(blocks[-1][1])",
         "filled += len(chosen)",
         ["tests/text/test_characters.py", "tests/nn/test_char_encoder.py"],

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from zoo.config import check, compose
 from zoo.data import labelled_words
 from zoo.data.batch import Batch, Example
-from zoo.data.corpora import in_memory
 from zoo.data.dataset import ExampleList
 from zoo.data.interleave import InterleavedDataset
 from zoo.data.processors import Processor
+from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
@@ -206,7 +206,7 @@ class Multitask(Task):
         evaluation = EvaluationConfig()
         if self.training:
             self.eval()
-        stream = in_memory.inputs(texts, ("text",))
+        stream = rows_of_inputs(texts, ("text",))
         found: dict[str, list[Any]] = {name: [] for name, _ in self.each()}
         while chunk := list(islice(stream, evaluation.batch_rows)):
             rows = [Row({"text": self.plain(column(r, "text"), splitter)}, r.source) for r in chunk]

@@ -21,9 +21,9 @@ from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
 from zoo.data import labelled_words
 from zoo.data.batch import Batch, Example
-from zoo.data.corpora import in_memory
 from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.processors import Processor
+from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
 from zoo.data.sampler import shard
 from zoo.device import autocast
@@ -487,8 +487,8 @@ def _input(row: Row, name: str) -> Any:
 
 
 def input_rows(task: Task, inputs: Any, splitter: str = "words") -> Iterator[Row]:
-    """Yield the input rows of one text or row, or of several: see `in_memory.inputs`."""
-    for row in in_memory.inputs(inputs, task.input_columns):
+    """Yield the input rows of one text or row, or of several: see `zoo.data.python.inputs`."""
+    for row in rows_of_inputs(inputs, task.input_columns):
         yield input_row(task, row, splitter)
 
 

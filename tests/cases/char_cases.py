@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.text.characters import ROWS, SIZES, Alphabet, CharBatch
+from zoo.nn.char_encoder import ROWS, SIZES, CharBatch
+from zoo.text.characters import Alphabet
 from zoo.text.special_ids import UNK
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -7,7 +7,8 @@ import torch
 from generate_cases import PROMPTS, asked, continuation, continued, language, streams
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.language_model import LanguageModelStepModel, decode_stream
+from zoo.generation.language_model import LanguageModelStepModel
+from zoo.generation.texts import decode_stream
 from zoo.nn.output_layer import at_least_float32
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS

@@ -12,12 +12,8 @@ from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.processors import (
-    RepetitionPenalty,
-    StopStrings,
-    apply_processors,
-    until_stop_string,
-)
+from zoo.generation.processors import RepetitionPenalty, StopStrings, apply_processors
+from zoo.generation.texts import until_stop_string
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)

@@ -10,7 +10,8 @@ from char_cases import ALPHABET, CASES, PLAIN, cases, letters, listed, spelt
 
 from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
-from zoo.text.characters import FEWEST, LONGEST, ROWS, SIZES, Alphabet, CharBatch
+from zoo.nn.char_encoder import FEWEST, ROWS, SIZES, CharBatch
+from zoo.text.characters import LONGEST, Alphabet
 from zoo.text.special_ids import EOS, PAD, UNK
 
 

@@ -8,7 +8,8 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from zoo.errors import InputError
-from zoo.text.ngrams import NgramBatch, NgramVocabulary, of_characters, of_words
+from zoo.nn.output_layer import NgramBatch
+from zoo.text.ngrams import NgramVocabulary, of_characters, of_words
 
 TEXTS = ["The cat sat, the cat ran", "a dog ran", "the dog sat; the dog sat down", "cat"]
 

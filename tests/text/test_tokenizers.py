@@ -5,12 +5,21 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torchtext.data.utils import get_tokenizer
 
 from zoo.errors import InputError, RowError
 from zoo.text.canonical import canonical
 from zoo.text.sentencepiece import SentencePieceOptions
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
-from zoo.text.tokenizers import TOKENIZERS, Characters, Subwords, Whitespace, Words, lines
+from zoo.text.tokenizers import (
+    TOKENIZERS,
+    Characters,
+    Subwords,
+    Whitespace,
+    Words,
+    basic_english,
+    lines,
+)
 
 ODD = "a\x01b \x7f \u2028 \u0085 \N{PARTY POPPER} \ud55c\uad6d <pad> <s> </s> <eos>"
 CORPUS = ["the cat sat on the mat .", "the dog sat !", "cats and dogs, and <pad> too", ODD] * 3
@@ -304,3 +313,9 @@ def test_blanks_of_code_keep_tabs_apart_from_widths():
     assert code.encode("if\u00a0x") == code.encode("if x")
     assert code.encode("if\tx") != code.encode("if x")
     assert code.encode("if  x") != code.encode("if x")
+
+
+@given(st.lists(st.sampled_from(["<br />", '"', *"'.,()!?;:<>/- \t\u2028", "İ", "Don't"]) | TEXTS))
+def test_words_are_those_of_torchtext(parts):
+    text = "".join(parts)
+    assert basic_english(text) == get_tokenizer("basic_english")(text)

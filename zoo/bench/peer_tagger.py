@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from zoo.data.batch import Batch
-from zoo.text.characters import LONGEST, CharBatch
+from zoo.nn.char_encoder import CharBatch
+from zoo.text.characters import LONGEST
 from zoo.text.special_ids import PAD
 
 

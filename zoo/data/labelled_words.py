@@ -13,8 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from zoo.data import features
 from zoo.data.processors import LabelEncoder, Processor, WordCounts
@@ -89,13 +87,13 @@ def words_of(row: Row, splitter: str) -> list[str]:
     return text.split() if splitter == "whitespace" else split(text)
 
 
-def singletons(seen: WordCounts, tokenizer: Tokenizer) -> Tensor:
+def singletons(seen: WordCounts, tokenizer: Tokenizer) -> np.ndarray:
     """Return which ids occur exactly once in the training words, (vocabulary,) bool."""
     counts = np.zeros(len(tokenizer), np.int64)
     for word, count in seen.counts.items():
         for token in tokenizer.encode(word) or [UNK]:
             counts[token] += count
-    return torch.from_numpy(counts == 1)
+    return counts == 1
 
 
 def _listed(row: Row, name: str) -> list[str]:

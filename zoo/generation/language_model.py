@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,13 @@ from zoo.data.batch import Batch
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.processors import Decode, apply_processors, until_stop_string
+from zoo.generation.processors import apply_processors
 from zoo.generation.step_model import Hypothesis
+from zoo.generation.texts import decode_steps, until_stop_string
 from zoo.nn.backbone import Encoded
 from zoo.nn.output_layer import at_least_float32
 from zoo.rnn.stack import State
-from zoo.text.special_ids import BOS, EOS, PAD, UNK
-from zoo.text.tokenizers import Tokenizer
-
-CONTEXT = 8  # tokens before a token that its text may depend on
+from zoo.text.special_ids import BOS, PAD, UNK
 
 
 class LanguageModelStepModel:
@@ -80,15 +78,6 @@ def continue_prompts(
     return generate(step_model, limits, config, model.stop_ids)
 
 
-def join_texts(
-    decode: Decode, prompt: Sequence[int], hypotheses: Sequence[Hypothesis], stop: Sequence[str]
-) -> list[str]:
-    """Return the text of a prompt with each of its continuations, up to a stop string."""
-    given = decode(prompt)
-    texts = [decode([*prompt, *h.ids])[len(given) :] for h in hypotheses]
-    return [given + "".join(until_stop_string([text], stop)) for text in texts]
-
-
 def prompt_ids(batch: Batch) -> list[list[int]]:
     """Return the ids of each prompt of a batch, without the EOS before it."""
     rows = zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
@@ -106,28 +95,6 @@ def stream_text(model: Any, batch: Batch, config: GenerationConfig) -> Iterator[
     step_model = apply_processors(LanguageModelStepModel(model, batch), config, model.decode, [ids])
     limits = torch.tensor([config.max_length], device=model.device)
     steps = sampling.sample_steps(step_model, limits, config, model.stop_ids)
-    pieces = _decode_steps(model.decode, ids, steps, model.stop_ids)
+    tokens = (int(token) for _, token, _ in steps)
+    pieces = decode_steps(model.decode, ids, tokens, model.stop_ids)
     yield from until_stop_string(pieces, config.stop)
-
-
-def _decode_steps(
-    decode: Decode, ids: list[int], steps: Iterator[sampling.Step], stop_ids: Sequence[int]
-) -> Iterator[str]:
-    """Yield the text that each new token adds after `ids`."""
-    for _, token, _ in steps:
-        if int(token) not in (PAD, *stop_ids):
-            ids = [*ids[-CONTEXT:], int(token)]  # the text of a token depends on its neighbours
-            yield decode(ids)[len(decode(ids[:-1])) :]
-
-
-def decode_stream(tokenizer: Tokenizer, ids: Sequence[int], stream: bool) -> str:
-    """Return the text of ids. In a stream EOS is a line end."""
-    if not stream:
-        return tokenizer.decode(ids)
-    parts: list[list[int]] = [[]]
-    for i in ids:
-        if i == EOS:
-            parts.append([])
-        else:
-            parts[-1].append(i)
-    return "\n".join(map(tokenizer.decode, parts))

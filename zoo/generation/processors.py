@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.step_model import StepModel
+from zoo.generation.texts import Decode
 from zoo.text.special_ids import EOS, PAD
-
-Decode = Callable[[Sequence[int]], str]  # ids -> text
 
 
 def apply_processors(
@@ -100,24 +99,3 @@ class StopStrings:
         assert self.written is not None
         kept = zip(texts.tolist(), prefixes.tolist(), strict=True)
         self.written = [[[*self.written[text][i]] for i in row] for text, row in kept]
-
-
-def until_stop_string(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield a text piece by piece, up to the first of the strings `stop`.
-
-    Characters that may begin a stop string are held back until that is decided.
-    """
-    waiting = ""
-    longest = max(map(len, stop), default=1)
-    for piece in pieces:
-        waiting += piece
-        found = [(waiting.index(s) + len(s), waiting.index(s)) for s in stop if s in waiting]
-        if found:  # the string that is complete first counts
-            yield waiting[: min(found)[1]]
-            return
-        safe = len(waiting) - longest + 1  # these characters cannot begin a stop string
-        if safe > 0:
-            yield waiting[:safe]
-            waiting = waiting[safe:]
-    if waiting:
-        yield waiting

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
 from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
-from zoo.text.ngrams import NgramBatch
 from zoo.text.special_ids import PAD
 
 
@@ -68,6 +70,35 @@ class OutputLayer(nn.Module):
         embedding = self.embedding if self.embedding is not None else backbone.embedding
         assert embedding is not None
         return embedding.weight
+
+
+@dataclass(frozen=True)
+class NgramBatch:
+    """The n-grams of a batch of texts, as `torch.nn.EmbeddingBag` reads them."""
+
+    ids: Tensor  # (n-grams of all texts,) int64
+    offsets: Tensor  # (batch,) int64: where each text begins
+    weights: Tensor  # (n-grams of all texts,) float32
+
+    @classmethod
+    def collate(cls, ids: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> NgramBatch:
+        """Join the n-grams of the texts."""
+        sizes = np.array([0, *map(len, ids)])
+        return cls(
+            torch.from_numpy(np.concatenate(ids).astype(np.int64)),
+            torch.from_numpy(sizes.cumsum()[:-1]),
+            torch.from_numpy(np.concatenate(weights).astype(np.float32)),
+        )
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> NgramBatch:
+        """Copy to a device."""
+        parts = (self.ids, self.offsets, self.weights)
+        return NgramBatch(*(part.to(device, non_blocking=non_blocking) for part in parts))
+
+    def pin_memory(self) -> NgramBatch:
+        """Copy to pinned memory."""
+        parts = (self.ids, self.offsets, self.weights)
+        return NgramBatch(*(part.pin_memory() for part in parts))
 
 
 class NgramBag(nn.Module):

@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 OUTSIDE = "O"
 BEGIN = ("B", "S", "U")  # prefixes of a span's first word
@@ -94,7 +92,7 @@ def may_follow(before: str, after: str, scheme: Iterable[str]) -> bool:
 
 def forbidden_transitions(
     labels: Sequence[str], exceptions: Iterable[Sequence[str]]
-) -> Tensor | None:
+) -> np.ndarray | None:
     """Return the forbidden transitions for `zoo.nn.crf.CRF`, (labels + 1, labels) bool.
 
     Entry (i, j) is True where label j must not follow label i. The last row is True for labels
@@ -115,7 +113,7 @@ def forbidden_transitions(
     for before, after in exceptions:
         if before in numbers and after in labels:
             forbidden[numbers[before], numbers[after]] = False
-    return torch.from_numpy(forbidden)
+    return forbidden
 
 
 def scores(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> dict[str, float]:

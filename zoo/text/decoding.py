@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import count
-from typing import IO, Any, cast
-
-from charset_normalizer import CharsetMatch, from_bytes
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from zoo.errors import InputError, RowError
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatch
 
 Say = Callable[[str], None]
 
@@ -303,6 +304,8 @@ def _fitting(sample: bytes) -> tuple[str, ...]:
     Encodings of Latin letters give the same coherence in many texts, so a MARGIN decides; those
     that give the same text count as one.
     """
+    from charset_normalizer import from_bytes  # not needed to read UTF-8
+
     matches = from_bytes(sample, cp_isolation=[*LEGACY], preemptive_behaviour=False)
     best = matches.best()
     if best is None:

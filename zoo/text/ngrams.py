@@ -10,15 +10,12 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
@@ -132,32 +129,3 @@ def _split(text: str, analyzer: str) -> Iterator[str]:
     """Return the n-grams of a text in its canonical form."""
     lowered = canonical(text).lower()
     return of_words(lowered) if analyzer == "words" else of_characters(lowered)
-
-
-@dataclass(frozen=True)
-class NgramBatch:
-    """The n-grams of a batch of texts, as `torch.nn.EmbeddingBag` reads them."""
-
-    ids: Tensor  # (n-grams of all texts,) int64
-    offsets: Tensor  # (batch,) int64: where each text begins
-    weights: Tensor  # (n-grams of all texts,) float32
-
-    @classmethod
-    def collate(cls, ids: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> NgramBatch:
-        """Join the n-grams of the texts."""
-        sizes = np.array([0, *map(len, ids)])
-        return cls(
-            torch.from_numpy(np.concatenate(ids).astype(np.int64)),
-            torch.from_numpy(sizes.cumsum()[:-1]),
-            torch.from_numpy(np.concatenate(weights).astype(np.float32)),
-        )
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> NgramBatch:
-        """Copy to a device."""
-        parts = (self.ids, self.offsets, self.weights)
-        return NgramBatch(*(part.to(device, non_blocking=non_blocking) for part in parts))
-
-    def pin_memory(self) -> NgramBatch:
-        """Copy to pinned memory."""
-        parts = (self.ids, self.offsets, self.weights)
-        return NgramBatch(*(part.pin_memory() for part in parts))

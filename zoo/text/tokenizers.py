@@ -22,10 +22,20 @@ from zoo.text.canonical import canonical, composed
 from zoo.text.sentencepiece import Merges, SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
+_SIGNS = str.maketrans({**{sign: f" {sign} " for sign in "'.,()!?"}, ";": " ", ":": " "})
+
 
 def lines(text: str) -> list[str]:
     """Split a text at LF, CR and CRLF; a line end at the end of the text begins an empty line."""
     return re.split("\r\n|\r|\n", text)
+
+
+def basic_english(text: str) -> list[str]:
+    """Split a text into lower-cased words and signs, as torchtext's tokenizer of this name.
+
+    Quotation marks, colons, semicolons and the tag of a line break are left out.
+    """
+    return text.lower().replace('"', "").replace("<br />", " ").translate(_SIGNS).split()
 
 
 class Tokenizer(ABC):
@@ -134,19 +144,13 @@ class _Vocabulary(Tokenizer):
 
 
 class Words(_Vocabulary):
-    """Lower-cased words and punctuation marks, split by torchtext's `basic_english`."""
+    """Lower-cased words and punctuation marks: see `basic_english`."""
 
     kind = "words"
     glue = " "
 
-    def __init__(self, tokens: list[str]) -> None:
-        from torchtext.data.utils import get_tokenizer
-
-        super().__init__(tokens)
-        self._split = get_tokenizer("basic_english")
-
     def split(self, text: str) -> list[str]:
-        return self._split(composed(text))
+        return basic_english(composed(text))
 
 
 class Whitespace(_Vocabulary):

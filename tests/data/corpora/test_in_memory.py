@@ -7,7 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from zoo.data.corpora.in_memory import inputs, settings_of, splits
+from zoo.data.corpora.in_memory import settings_of, splits
+from zoo.data.python.inputs import inputs
 from zoo.errors import InputError
 
 COLUMNS = "text", "label"
