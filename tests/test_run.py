@@ -36,6 +36,9 @@ TOY = str(DATA / "classify.jsonl")
     ("words", "line"),
     [
         (["train.epoch=3"], "train.epoch: no such setting; did you mean train.epochs?"),
+        (["data.train=a.csv"], "data.train: add data=files; data=columns, data=hub, "),
+        (["data.features=[x]"], "data.features: add data=sequences"),
+        (["data=imdb", "data.train=a.csv"], "data.train: no such setting"),
         (["search.beam=3"], "search.beam: no such setting; did you mean generation.beam_size?"),
         (["search.top_k=3"], "search.top_k: no such setting; did you mean generation.top_k?"),
         (["train.clip=1"], "train.clip: no such setting; did you mean train.grad_clip?"),
@@ -120,6 +123,10 @@ GOOD = "text,label\n" + "".join(f"text number {i},{'ab'[i % 2]}\n" for i in rang
         ("", "rows.csv: holds no rows"),
         ("text\nx\n", "rows.csv:2: no 'label', there are text: set data.label=COLUMN"),
         ("txt,label\nx,a\n", "rows.csv:2: no 'text', there are txt, label: set data.text=COLUMN"),
+        (
+            "本文,評価\n良い,a\n",
+            "rows.csv:2: no 'text' and no 'label', there are 本文, 評価: set data.text=COLUMN data.label=COLUMN",
+        ),
         (GOOD + "x,a,b\n", "rows.csv:62: 3 cells, the header has 2"),
         (GOOD + "x\n", "rows.csv:62: 1 cells, the header has 2"),
         (GOOD + '"x,a\n', "rows.csv:62: "),

@@ -484,15 +484,26 @@ def _explained(error: Exception, overrides: Sequence[str]) -> str:
     wrong = re.match(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", lines[0])
     if wrong is None:
         return " ".join(lines)
-    return unknown(wrong[1] or wrong[2], _corpus_names(overrides))
+    name = wrong[1] or wrong[2]
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith("data=")]
+    having = [corpus for corpus in corpora() if name in corpus_settings(corpus)]
+    if not chosen and having:
+        first = "files" if "files" in having else having[0]
+        others = ", ".join(f"data={corpus}" for corpus in having if corpus != first)
+        return f"{name}: add data={first}{f'; {others} have such a setting too' if others else ''}"
+    return unknown(name, corpus_settings(chosen[-1] if chosen else "cldr"))
 
 
-def _corpus_names(overrides: Sequence[str]) -> list[str]:
-    """The settings of the corpus that a command line chooses, as on the command line."""
+def corpora() -> list[str]:
+    """The names of the corpora, as `data=NAME` takes them."""
+    return sorted(path.stem for path in (find_configs() / "data").glob("*.yaml"))
+
+
+def corpus_settings(corpus: str) -> list[str]:
+    """The settings of a corpus, as on the command line."""
     from omegaconf import OmegaConf
 
-    chosen = [text.partition("=")[2] for text in overrides if text.startswith("data=")] or ["cldr"]
-    values = OmegaConf.load(find_configs() / "data" / f"{chosen[-1]}.yaml")
+    values = OmegaConf.load(find_configs() / "data" / f"{corpus}.yaml")
     return [f"data.{name!s}" for name in values if name != "name"]
 
 

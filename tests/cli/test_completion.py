@@ -11,9 +11,9 @@ from conftest import ROOT
 
 from tasks.tag import TagConfig
 from zoo.cli.completion import CLASSES, PROGRAMS, candidates, script
-from zoo.cli.help import ABOUT, corpora, describe_tasks
+from zoo.cli.help import ABOUT, describe_tasks
 from zoo.cli.show_settings import OWNERS
-from zoo.config import SECTIONS, Settings
+from zoo.config import SECTIONS, Settings, corpora
 from zoo.model_folder.verify import shipped
 from zoo.option_classes import option_names
 

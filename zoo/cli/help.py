@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from zoo.config import SECTIONS, Settings, find_configs
+from zoo.config import SECTIONS, Settings, corpora, find_configs
 from zoo.errors import InputError
 from zoo.option_classes import Option, as_text, did_you_mean, options
 
@@ -118,11 +118,6 @@ def _setting(option: Option) -> str:
     choices = "|" in option.type and " | null" not in option.type
     described = option.description + (f" ({option.type})" if choices else "")
     return _line(f"  {option.name:<13}  {as_text(option.default):<7} ", described)
-
-
-def corpora() -> list[str]:
-    """Return the names of the corpora."""
-    return sorted(path.stem for path in (find_configs() / "data").glob("*.yaml"))
 
 
 def corpus(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.config import find_configs
+from zoo.config import corpora, find_configs
 from zoo.data.corpora import CORPORA
 from zoo.errors import InputError
 from zoo.model_folder.verify import read_config
@@ -68,8 +68,7 @@ def data_of(metadata: Any) -> dict[str, Any]:
             _check_plain(name, value)
         return dict(kept)
     name = metadata.get("data")
-    known = isinstance(name, str) and (find_configs() / "data" / f"{name}.yaml").is_file()
-    return {"name": name} if known else {}
+    return {"name": name} if name in corpora() else {}
 
 
 def _check_plain(name: str, value: Any) -> None:

@@ -58,8 +58,7 @@ class ValidRows(Rows):
             for name in columns:
                 check_value(row, name)
                 if row.get(name) is None:
-                    there = ", ".join(row)
-                    raise RowError(row.source, f"no {name!r}, there are {there}{self.cure(name)}")
+                    raise RowError(row.source, self.missing(row))
             empty = [name for name in self.kind.not_empty if is_empty(row[name])]
             reason = "no words" if empty == ["words"] else f"an empty {' and '.join(empty)}"
             if empty and self.strict:
@@ -78,13 +77,19 @@ class ValidRows(Rows):
             cure = "" if TENTH_OF not in self.name else "; give data.valid=FILE and data.test=FILE"
             raise InputError(f"{self.name}: holds no rows that can be used{self.note()}{cure}")
 
-    def cure(self, name: str) -> str:
-        """Return the end of an error message: how to name a missing column, if it can be named."""
-        setting = SETTINGS.get(name, name)
-        by_column = {"text", "label", setting} <= {*self.settings} or setting == "column"
+    def missing(self, row: Row) -> str:
+        """Return an error message: the columns that a row lacks, and how to name them."""
+        lacks = [name for name in self.kind.training_columns if row.get(name) is None]
+        what = f"no {' and no '.join(map(repr, lacks))}, there are {', '.join(row)}"
+        settings = [SETTINGS.get(name, name) for name in lacks]
         if "future" in self.kind.target_columns:
-            return "; data=series data.path=FILE reads a table of time series"
-        return f": set data.{setting}=COLUMN" if by_column else "; see data=files"
+            return f"{what}; data=series data.path=FILE reads a table of time series"
+        if any(
+            setting != "column" and not {"text", "label", setting} <= {*self.settings}
+            for setting in settings
+        ):
+            return f"{what}; see data=files"
+        return f"{what}: set {' '.join(f'data.{setting}=COLUMN' for setting in settings)}"
 
     def note(self) -> str:
         """Return the rows skipped in the last pass and why, "" for none."""
