@@ -18,6 +18,7 @@ takes the most probable label otherwise.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,7 @@ from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, Scaler
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.evaluation import baselines, logistic, plots
+from zoo.evaluation.attribution import Question, hidden
 from zoo.evaluation.label_sets import LabelSets
 from zoo.evaluation.single_labels import SingleLabels
 from zoo.generation.config import GenerationConfig
@@ -44,11 +46,14 @@ from zoo.option_classes import Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import NgramVocabulary
-from zoo.text.special_ids import EOS
+from zoo.text.special_ids import EOS, SPECIALS
 
 log = logging.getLogger("zoo")
 
 MOST_NGRAMS = 100_000  # n-grams of the linear bag
+SHOWN_LABELS = 10  # in a message
+HIDDEN = "\ufffd"  # a character in the place of a hidden one
+NOT_BLANK = re.compile(r"\S")
 MOST_NGRAM_WEIGHTS = 2_000_000  # n-grams x labels
 
 Pool = Literal["merged", "mean", "max", "last", "attention"]
@@ -235,11 +240,31 @@ class Classify(Task):
         if self.bag is None:
             return deep
         share = self.config.ngram_share
-        return (1 - share) * deep + share * self.bag(batch.extras["ngrams"])
+        return (1 - share) * deep + share * self._wide(batch)
 
     def _deep(self, encoded: Encoded) -> Tensor:
         """Return the logits (batch, labels) of the LSTM."""
         return self.head(self.dropout(self.read(encoded)))
+
+    def _wide(self, batch: Batch) -> Tensor:
+        """Return the logits (batch, labels) of the bag of n-grams."""
+        assert self.bag is not None
+        known = batch.extras.get("bag_logits")
+        return self.bag(batch.extras["ngrams"]) if known is None else known
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the vectors that the LSTM reads; of a bag, which is linear, its logits too."""
+        parts = super()._float_parts(batch)
+        return parts if self.bag is None else parts | {"bag_logits": self._wide(batch)}
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about the answered label, or of several about each; `target` names another one."""
+        chosen = self.decision.explained(answer) if target is None else [str(target)]
+        if unknown := [label for label in chosen if label not in self.decision.ids]:
+            known = ", ".join(self.labels[:SHOWN_LABELS])
+            more = ", …" if len(self.labels) > SHOWN_LABELS else ""
+            raise InputError(f"target={unknown[0]}: no label of this model; it knows {known}{more}")
+        return LabelQuestion(self, row, chosen)
 
     def _initialize(self, dataset: Dataset) -> None:
         """Fit the linear bag of n-grams by logistic regression; training does not change it."""
@@ -322,6 +347,45 @@ class Classify(Task):
         with noted("confusion.png", found):
             found["confusion"] = plots.confusion(truth, said, labels, folder)
         return found
+
+
+class LabelQuestion(Question):
+    """Asks what each token says for a label of a text; the n-grams that it is part of included."""
+
+    def __init__(self, task: Classify, row: Row, labels: Sequence[str]) -> None:
+        self.task = task
+        self.parts = [*labels]
+        self.target = labels[0] if len(labels) == 1 else [*labels]
+        self.numbers = torch.tensor([task.decision.ids[label] for label in labels])
+        self.example = task.encode(Row({"text": row["text"]}, row.source))
+        self.steps = len(self.example["inputs"]) - int(task.config.append_eos)
+        if task.of_features:
+            self.tokens = features.step_names(features.of_row(row, "text"))
+        else:
+            self.tokens = task.tokenizer.surfaces(column(row, "text"))
+        if task.bag is None:
+            self.tokens = self.tokens[: self.steps]  # the bag alone reads what is behind them
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        steps = [number for number in tokens if number < self.steps]
+        example = {**self.example, "inputs": hidden(self.example["inputs"], steps)}
+        if self.task.bag is not None:
+            shown = [*self.tokens]
+            for number in tokens:
+                shown[number] = NOT_BLANK.sub(HIDDEN, shown[number])
+            found = self.task._ngrams.encode("".join(shown))
+            example["ngrams"], example["ngram_weights"] = found
+        return example
+
+    def run(self, batch: Batch) -> Tensor:
+        return self.task.decision.log_probabilities(at_least_float32(self.task(batch)))
+
+    def score(self, found: Tensor, parts: Tensor) -> Tensor:
+        return found.gather(1, self.numbers[parts].to(found.device))
+
+    def step_names(self) -> list[str]:
+        end = [SPECIALS[EOS]] if self.task.config.append_eos else []
+        return [*self.tokens[: self.steps], *end]
 
 
 def _targets(batch: Batch) -> Tensor | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -29,7 +29,9 @@ from zoo.data import features, labelled_words
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.processors import LabelEncoder, Processor, Scaler, WordCounts
 from zoo.data.readers import Row
+from zoo.errors import InputError
 from zoo.evaluation import baselines, metrics, plots
+from zoo.evaluation.attribution import Question, hidden
 from zoo.generation.config import GenerationConfig
 from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
@@ -268,14 +270,24 @@ class Tag(Task):
         These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
         (Dozat et al. 2017).
         """
-        if self.of_features:
-            return self.backbone(batch.inputs, batch.lengths)
+        return self.backbone(self._vectors(batch), batch.lengths)
+
+    def _vectors(self, batch: Batch) -> Tensor:
+        """Return what the backbone reads: ids, or vectors where there are other parts than ids."""
+        if batch.inputs.is_floating_point():
+            return batch.inputs
         p = self.config.singleton_dropout
         inputs = token_dropout.some(batch.inputs, self.singletons, p, self.training)
-        if self.speller is not None:
-            words = self.backbone.embed(inputs)
-            inputs = words + self.speller(batch.extras["characters"])
-        return self.backbone(inputs, batch.lengths)
+        if self.speller is None:
+            return inputs
+        return self.backbone.embed(inputs) + self.speller(batch.extras["characters"])
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"inputs": self.backbone.embed_inputs(self._vectors(batch))}
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about the label of each word; `target` is the number of a word, from 0, or the word."""
+        return WordQuestion(self, row, answer, target)
 
     def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
         """Return logits (batch, words, labels) in fp32; with a CRF its emission scores."""
@@ -413,6 +425,76 @@ class Tag(Task):
             "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }
+
+
+class WordQuestion(Question):
+    """Asks what each word says for the labels of all words, or of the word `target` alone."""
+
+    lists_parts = True
+
+    def __init__(self, task: Tag, row: Row, answer: Mapping[str, Any], target: Any) -> None:
+        self.task = task
+        words = answer["words"]
+        self.example = task.encode(Row({"words": row["words"]}, row.source))
+        if task.of_features:
+            self.tokens = features.step_names(features.of_row(row, "words"))
+        else:
+            self.tokens = [" " * (number > 0) + word for number, word in enumerate(words)]
+        count = len(self.example["inputs"]) - int(task.config.append_eos)
+        starts = self.example.get("first", range(count))  # the first step of each word
+        self.steps = [range(*pair) for pair in pairwise([*starts, count])]
+        self.numbers = [*range(len(words))]  # of the words that are asked about
+        if target is not None:
+            self.numbers = [_word_number(target, words)]
+        self.parts = [words[number] for number in self.numbers]
+        self.target = [answer["labels"][number] for number in self.numbers]
+        ids = cast(LabelEncoder, task.processors["labels"]).ids
+        self.labels = torch.tensor([[ids[label] for label in answer["labels"]]], dtype=torch.int64)
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        steps = [step for word in tokens for step in self.steps[word]]
+        example = {**self.example, "inputs": hidden(self.example["inputs"], steps)}
+        if "letters" in example:
+            letters = np.array(example["letters"], np.int64)
+            own = np.cumsum(letters == EOS) - (letters == EOS)  # the word of each letter
+            letters[np.isin(own, [*tokens]) & (letters != EOS)] = UNK
+            example["letters"] = letters
+        return example
+
+    def run(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.task(batch), _word_mask(batch)
+
+    def score(self, found: tuple[Tensor, Tensor], parts: Tensor) -> Tensor:
+        logits, real = found
+        labels = self.labels.to(logits.device)
+        words = torch.tensor(self.numbers)[parts].to(logits.device)  # (rows, parts)
+        return self.task.chain.log_marginals(logits, real, words, labels[0][words])
+
+    def score_all(self, found: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the log-probability of all labels, (rows,), per word; of one word, its own."""
+        logits, real = found
+        count = len(self.tokens)
+        if len(self.numbers) < count:
+            return super().score_all(found)
+        labels = self.labels.to(logits.device).expand(len(logits), -1)
+        return -self.task.chain.loss(logits, labels, real) / max(1, count)
+
+    def step_names(self) -> list[str]:
+        if "first" not in self.example:
+            return [*self.tokens]
+        return self.task.tokenizer.pieces(self.example["inputs"])
+
+
+def _word_number(target: Any, words: Sequence[str]) -> int:
+    """Return the number of a word that is given by its number or itself. Raises InputError."""
+    number = words.index(target) if target in words else target
+    try:
+        number = int(number)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < len(words):
+        raise InputError(f"target={target}: no word of this text, which has {len(words)}, from 0")
+    return number
 
 
 def _word_mask(batch: Batch) -> Tensor:

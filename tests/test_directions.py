@@ -20,7 +20,7 @@ LAYERS = [
     {"zoo.model_folder"},
     {"zoo.task"},
     {"tasks", "zoo.registry"},
-    {"zoo.loading"},
+    {"zoo.loading", "zoo.explanation"},
     {"zoo.training"},
     {"zoo.shared_backbone"},
     {"zoo.hub"},

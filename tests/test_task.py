@@ -23,7 +23,7 @@ from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.model_folder import verify
 from zoo.registry import find
-from zoo.task import Task, predict_rows
+from zoo.task import Estimator, Generative, Task, predict_rows
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -48,6 +48,18 @@ def test_there_is_a_file_a_config_and_toy_rows_for_each_task():
         assert issubclass(find(name), Task)
         assert (ROOT / "configs" / "task" / f"{name}.yaml").is_file()
         assert (DATA / f"{name}.jsonl").is_file()
+
+
+@pytest.mark.parametrize("kind", [Estimator, Task, Generative, *map(find, TASKS)])
+def test_a_class_has_at_most_twelve_public_methods_of_its_own(kind):
+    """What a class inherits, or implements of its base, is not its own."""
+    known = {name for base in kind.__mro__[1:] for name in vars(base)}
+    methods = {name for name, value in vars(kind).items() if hasattr(value, "__get__")}
+    own = {name for name in methods - known if not name.startswith("_")}
+    own -= {name for name in own if isinstance(vars(kind)[name], property)}
+    assert len(own) <= 12, own
+    if kind is Estimator:
+        assert own == {"fit", "from_pretrained", "predict", "explain", "save"}
 
 
 def test_a_task_says_what_it_reads_and_why(task):

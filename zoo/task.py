@@ -14,12 +14,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
-from zoo.data import labelled_words
+from zoo.data import features, labelled_words
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.processors import Processor
@@ -28,6 +29,7 @@ from zoo.data.readers import Row, column
 from zoo.data.sampler import shard
 from zoo.device import autocast
 from zoo.errors import InputError
+from zoo.evaluation.attribution import LikeliestQuestion, Question
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.generation.step_model import Hypothesis
@@ -58,6 +60,7 @@ LONGEST_NOTE = 300  # characters of an error in a note
 CHUNK_BATCHES = 4  # batches of rows that `predict_rows` encodes at a time
 TOKENIZER_NAMES = "tokenizer", "target_tokenizer"
 TRAINER = "zoo.training.python.fit"  # by name: training stands above the tasks
+EXPLAINER = "zoo.explanation.answer"  # by name, too
 
 
 @checked_dataclass
@@ -83,8 +86,92 @@ class Step(NamedTuple):
     state: State | None = None  # of a stream: the state from which the next window starts
 
 
-class Task(nn.Module, ABC):
-    """A head on a backbone.
+class Estimator(nn.Module):
+    """What users call: fit, from_pretrained, predict, explain and save. Every `Task` is one."""
+
+    # The name in `task=NAME` and in a model folder: `two_words` of the class `TwoWords`.
+    task_name: ClassVar[str] = "task"
+    # Of a loaded model: its metrics, data, command, …
+    metadata: dict[str, Any] | None = None
+
+    @classmethod
+    def fit(cls, *rows: Any, valid: Any = None, test: Any = None, **settings: Any) -> Self:
+        """Train a new model on rows in memory; return the best epoch's, with its figures.
+
+            model = Classify.fit(texts, labels, train={"epochs": 3}, seed=1)
+            model.metadata["test"]["accuracy"]
+
+        `rows` are a list for each of `training_columns`, or one table: a dict of columns, a frame
+        of pandas or Polars, or a list of rows, which are dicts or tuples. `valid` and `test` are
+        such tables, or a tuple of lists; without them a tenth of the rows is held out for each.
+        `settings` are those of the command line: `out="DIR"` keeps the run folder, otherwise
+        nothing stays on the disk; `{"train.epochs": 3}` is `train={"epochs": 3}`;
+        `data={"text": "body"}` names a column. What is not given follows from the rows. The log is
+        shown in a notebook and on a terminal, unless a program has set up logging. Raises
+        InputError with the place of a wrong value, `rows[3]: …`, or with the name of a setting.
+        """
+        return cast(Self, import_module(TRAINER).fit(cls, rows, valid, test, settings))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Load a model folder, or a shipped model by name.
+
+        Raises InputError when it is a model of another task.
+        """
+        saved = read_model(name)
+        if saved.task != cls.task_name:
+            raise InputError(f"{name}: a model of task {saved.task}, not of {cls.__name__}")
+        return cast(Self, restore(cast(type[Task], cls), saved))
+
+    def predict(self, inputs: Any) -> list[Any]:
+        """Return the answers to inputs, in their order.
+
+        An input is a text, or a row: a mapping with the task's input columns.
+        """
+        task = cast(Task, self)
+        return [task._short(a, None) for a in predict_rows(task, input_rows(task, inputs))]
+
+    def explain(
+        self, input: Any, *, target: Any = None, config: GenerationConfig | None = None
+    ) -> dict[str, Any]:
+        """Return the answer to one input, what in it mattered, and what the LSTM did.
+
+        `input` is one of those of `predict`. `target` chooses what is explained: another label, a
+        word by its number, a step of a forecast, or a text that the model might have written.
+        `config` is for tasks that generate. The keys are those of
+        `zoo.explanation.answer.explain_answer`. Raises InputError.
+        """
+        return import_module(EXPLAINER).explain_answer(self, input, target=target, config=config)
+
+    def save(
+        self,
+        folder: str | Path,
+        metadata: dict[str, Any] | None = None,
+        weights: Form = "fp32",
+        expected: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write a model folder that `zoo.load` reads: see `zoo.model_folder.format.save_model`.
+
+        `metadata` is by default that of the folder from which the model was loaded.
+        """
+        task = cast(Task, self)
+        model = Model(
+            task=task.name,
+            config=task._plain_config(),
+            backbone=asdict(task.backbone.config),
+            processors=task._saved_processors(),
+            weights=task.state_dict(),
+            reads=task.reads,
+            why=task.why,
+            parameter_count=task.parameter_count,
+        )
+        save_model(
+            model, folder, self.metadata if metadata is None else metadata, weights, expected
+        )
+
+
+class Task(Estimator, ABC):
+    """A head on a backbone: what the author of a task implements.
 
         row --encode--> Example --collate--> Batch --forward--> logits
                                              training_step: the loss that training minimizes
@@ -93,11 +180,10 @@ class Task(nn.Module, ABC):
 
     A subclass implements encode, read, forward, training_step, predict_batch, compute_metrics and
     format. Only `read` reads the result of the backbone. `reads` names the part that it reads,
-    `why` says why. Nothing that belongs to one call is stored on the task.
+    `why` says why. Nothing that belongs to one call is stored on the task. `Estimator` has what
+    users call.
     """
 
-    # The name in `task=NAME` and in a model folder: `two_words` of the class `TwoWords`.
-    task_name: ClassVar[str] = "task"
     # Columns that a row needs for a prediction, and the further ones that it needs for training.
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
     target_columns: ClassVar[tuple[str, ...]] = ()
@@ -135,8 +221,6 @@ class Task(nn.Module, ABC):
     shares_pass: bool = True
     # Whether `collate(…, augment=True)` draws random numbers.
     augments: bool = False
-    # Of a loaded model: its metrics, data, command, …
-    metadata: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -223,66 +307,19 @@ class Task(nn.Module, ABC):
         """
         return {}
 
-    def predict(self, inputs: Any) -> list[Any]:
-        """Return the answers to inputs, in their order.
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Return what an explanation of the answer to an input row asks: see `Question`.
 
-        An input is a text, or a row: a mapping with the task's input columns.
+        `target` chooses another answer, or a part of it. By default the question is about the most
+        probable class of each logit. Raises InputError for a target that there is not.
         """
-        return [self._short(a, None) for a in predict_rows(self, input_rows(self, inputs))]
-
-    def save(
-        self,
-        folder: str | Path,
-        metadata: dict[str, Any] | None = None,
-        weights: Form = "fp32",
-        expected: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        """Write a model folder that `zoo.load` reads: see `zoo.model_folder.format.save_model`.
-
-        `metadata` is by default that of the folder from which the model was loaded.
-        """
-        model = Model(
-            task=self.name,
-            config=self._plain_config(),
-            backbone=asdict(self.backbone.config),
-            processors=self._saved_processors(),
-            weights=self.state_dict(),
-            reads=self.reads,
-            why=self.why,
-            parameter_count=self.parameter_count,
-        )
-        save_model(
-            model, folder, self.metadata if metadata is None else metadata, weights, expected
-        )
-
-    @classmethod
-    def fit(cls, *rows: Any, valid: Any = None, test: Any = None, **settings: Any) -> Self:
-        """Train a new model on rows in memory; return the best epoch's, with its figures.
-
-            model = Classify.fit(texts, labels, train={"epochs": 3}, seed=1)
-            model.metadata["test"]["accuracy"]
-
-        `rows` are a list for each of `training_columns`, or one table: a dict of columns, a frame
-        of pandas or Polars, or a list of rows, which are dicts or tuples. `valid` and `test` are
-        such tables, or a tuple of lists; without them a tenth of the rows is held out for each.
-        `settings` are those of the command line: `out="DIR"` keeps the run folder, otherwise
-        nothing stays on the disk; `{"train.epochs": 3}` is `train={"epochs": 3}`;
-        `data={"text": "body"}` names a column. What is not given follows from the rows. The log is
-        shown in a notebook and on a terminal, unless a program has set up logging. Raises
-        InputError with the place of a wrong value, `rows[3]: …`, or with the name of a setting.
-        """
-        return cast(Self, import_module(TRAINER).fit(cls, rows, valid, test, settings))
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
-        """Load a model folder, or a shipped model by name.
-
-        Raises InputError when it is a model of another task.
-        """
-        saved = read_model(name)
-        if saved.task != cls.task_name:
-            raise InputError(f"{name}: a model of task {saved.task}, not of {cls.__name__}")
-        return cast(Self, restore(cls, saved))
+        if target is not None:
+            raise InputError(f"target={target}: task {self.name} explains its own answer alone")
+        example = self.encode(row)
+        inputs = example["inputs"]
+        if np.asarray(inputs).dtype.kind == "f":
+            return LikeliestQuestion(self, example, features.step_names(np.asarray(inputs)))
+        return LikeliestQuestion(self, example, self.tokenizer.pieces(inputs))
 
     @property
     def name(self) -> str:
@@ -300,6 +337,14 @@ class Task(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of a batch by which an answer has a gradient.
+
+        "inputs" are the vectors that the LSTM reads, (batch, time, size): a batch may hold them in
+        the place of ids. Others are `extras` of the same name.
+        """
+        return {"inputs": self.backbone.embed_inputs(batch.inputs)}
 
     def _run_backbone(self, batch: Batch) -> Encoded:
         """Run the backbone over the inputs of a batch."""

@@ -93,6 +93,11 @@ def shown(value: Any) -> str:
     return " ".join(f"{v:.3g}" for v in values) + " …"
 
 
+def step_names(values: np.ndarray) -> list[str]:
+    """Return the values of each step of a sequence (steps, features) as a text."""
+    return [" ".join(f"{value:.4g}" for value in step) for step in values]
+
+
 def summary(values: np.ndarray) -> np.ndarray:
     """Return mean, deviation, first and last of each feature of a sequence (steps, features)."""
     if not len(values):

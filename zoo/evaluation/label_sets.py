@@ -85,6 +85,15 @@ class LabelSets(nn.Module):
         )
         return each.mean(1)
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return the log-probability of each label, (batch, labels)."""
+        return F.logsigmoid(logits)
+
+    def explained(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return the labels that an explanation is about: the answered ones, or else the likeliest."""
+        shares = answer["probabilities"]
+        return answer["labels"] or [max(shares, key=shares.get)]
+
     def answers(self, logits: Tensor, ids: Tensor | None = None) -> list[dict[str, Any]]:
         """Return {"labels": those above their thresholds, "probabilities": of labels} per row.
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,14 @@ class SingleLabels(nn.Module):
         return F.cross_entropy(
             logits, targets, weights, reduction="none", label_smoothing=self.smoothing
         )
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return the log-probability of each label, (batch, labels)."""
+        return logits.log_softmax(-1)
+
+    def explained(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return the labels of an answer that an explanation is about."""
+        return [answer["label"]]
 
     def answers(self, logits: Tensor, targets: Tensor | None = None) -> list[dict[str, Any]]:
         """Return {"label": the most probable one, "probabilities": of the labels} per row.

@@ -106,6 +106,29 @@ class CRF(nn.Module):
             (found,) = torch.autograd.grad(total.sum(), free)
         return found
 
+    def log_marginals(
+        self, emissions: Tensor, real: Tensor, steps: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return log-probabilities of labels at steps, (batch, n); both are (batch, n) int64.
+
+        They have a gradient if gradients are recorded: log P = log Z(with this label) - log Z, one
+        pass for each. Otherwise one pass of `marginals` gives them all.
+        """
+        if not torch.is_grad_enabled():
+            rows = torch.arange(len(emissions), device=emissions.device).unsqueeze(1)
+            least = torch.finfo(emissions.dtype).tiny
+            return self.marginals(emissions, real)[rows, steps, labels].clamp(min=least).log()
+        found = []
+        every = self.log_partition(emissions, real)
+        for step, label in zip(steps.unbind(1), labels.unbind(1), strict=True):
+            rows = torch.arange(len(emissions), device=emissions.device)
+            others = torch.zeros_like(emissions, dtype=torch.bool)
+            others[rows, step] = True
+            others[rows, step, label] = False
+            fixed = emissions.masked_fill(others, FORBIDDEN_SCORE)
+            found.append(self.log_partition(fixed, real) - every)
+        return torch.stack(found, 1)
+
 
 def _masked(start: Tensor, transitions: Tensor, forbidden: Tensor) -> tuple[Tensor, Tensor]:
     """Return start (size,) and transitions (size, size) with forbidden entries masked."""
@@ -160,3 +183,10 @@ class IndependentLabels(nn.Module):
     def marginals(self, emissions: Tensor, real: Tensor) -> Tensor:
         """Return label probabilities (batch, time, size), 0 beyond a row's end."""
         return emissions.softmax(-1) * real.unsqueeze(-1)
+
+    def log_marginals(
+        self, emissions: Tensor, real: Tensor, steps: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return log-probabilities of labels at steps, (batch, n); both are (batch, n) int64."""
+        rows = torch.arange(len(emissions), device=emissions.device).unsqueeze(1)
+        return emissions.log_softmax(-1)[rows, steps, labels]

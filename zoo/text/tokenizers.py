@@ -12,7 +12,7 @@ import random
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,31 @@ def basic_english(text: str) -> list[str]:
     Quotation marks, colons, semicolons and the tag of a line break are left out.
     """
     return text.lower().replace('"', "").replace("<br />", " ").translate(_SIGNS).split()
+
+
+def cut_at(tokens: Sequence[str], text: str, left_out: str = "") -> list[str] | None:
+    """Return the parts of a text that begin behind the token before and end with each token.
+
+    Joined they are the text. Case is ignored, and so are characters of
+    `left_out` inside a token, and line breaks of HTML. None if a token cannot be found.
+    """
+    low = text.lower()
+    if len(low) != len(text):  # "İ" becomes two
+        low = "".join(c.lower()[0] for c in text)
+    if left_out:
+        low = low.replace("<br />", " " * len("<br />"))
+    between = f"[{re.escape(left_out)}]*" if left_out else ""
+    found, place = [], 0
+    for token in tokens:
+        letters = map(re.escape, token.lower())
+        match = re.compile(between.join(letters)).search(low, place)
+        if match is None:
+            return None
+        found.append(text[place : match.end()])
+        place = match.end()
+    if found:
+        found[-1] += text[place:]
+    return found
 
 
 class Tokenizer(ABC):
@@ -86,12 +111,20 @@ class Tokenizer(ABC):
         """Return the text of each id; a special id is its name."""
         return [SPECIALS[i] if i < len(SPECIALS) else self.decode([i]) for i in ids]
 
+    def surfaces(self, text: str) -> list[str]:
+        """Return what stands in the text for each id of `encode`, with the blanks before it.
+
+        Where a token cannot be found in the text, the text of each id.
+        """
+        return self.pieces(self.encode(text))
+
 
 class _Vocabulary(Tokenizer):
     """A list of tokens, most frequent first. Subclasses split text into tokens."""
 
     suffix = ".json"
     glue: ClassVar[str]
+    left_out: ClassVar[str] = ""  # what `split` leaves out inside a token
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
@@ -139,6 +172,13 @@ class _Vocabulary(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         return self.glue.join(self.tokens[i] for i in ids if i not in (PAD, BOS, EOS))
 
+    def surfaces(self, text: str) -> list[str]:
+        tokens = self.split(text)
+        found = cut_at(tokens, composed(text), self.left_out)
+        if found is None:
+            return [self.glue * (number > 0) + token for number, token in enumerate(tokens)]
+        return found
+
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -148,6 +188,7 @@ class Words(_Vocabulary):
 
     kind = "words"
     glue = " "
+    left_out = '"'
 
     def split(self, text: str) -> list[str]:
         return basic_english(composed(text))
@@ -238,6 +279,13 @@ class Subwords(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         return self.processor.encode(canonical(text, self.keeps_blanks))
+
+    def surfaces(self, text: str) -> list[str]:
+        pieces = self.processor.encode(canonical(text, self.keeps_blanks), out_type=str)
+        shown = [piece.replace("\u2581", " ") for piece in pieces]
+        if shown and not text.startswith(" "):  # the blank that a model puts before a text
+            shown[0] = shown[0].removeprefix(" ")
+        return shown
 
     def sample(self, ids: list[int], share: float, generator: random.Random) -> list[int]:
         """Return another segmentation of the same text (BPE dropout, Provilkov et al. 2020).

@@ -1,0 +1,262 @@
+"""Attribution: how much each token of an input mattered for an answer.
+
+Occlusion hides a token and measures how much the answer's log-probability falls (Zeiler and Fergus
+2014; Li et al. 2016). Gradient x input estimates the same fall to first order, from one backward
+pass: the gradient by what the LSTM reads, times the difference that hiding makes (Simonyan et al.
+2013; Shrikumar et al. 2016). The two share nothing but the question, so each checks the other.
+
+A `Question` says what the input and the answer are; each task asks its own, see `Task.question`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from zoo.data.batch import Batch, Example
+from zoo.text.special_ids import UNK
+
+STEPS_AT_ONCE = 1 << 15  # steps of a batch
+ROWS_AT_ONCE = 256
+MOST_STEPS = 1 << 18  # steps that are read for an occlusion; of longer inputs, windows are hidden
+MOST_PARTS = 100  # parts of an answer that have attributions of their own
+PART_STEPS = 1 << 16  # steps x parts whose gradients are held at once
+FEWEST = 3  # tokens that a rank correlation needs
+
+
+class Model(Protocol):
+    """What an attribution needs of a task."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch: ...
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]: ...
+
+
+class Question(ABC):
+    """What an attribution asks: how much each of `tokens` mattered for each of `parts`.
+
+    tokens: the input, as it is to be shown. parts: the answer in parts: a label, words, written
+    tokens, steps of a horizon. example: the encoded input, with the answer where the model reads
+    it. target: the answer that is explained. Scores are log-probabilities if `of_probabilities`.
+    """
+
+    tokens: Sequence[str]
+    parts: Sequence[str]
+    example: Example
+    target: Any
+    of_probabilities: bool = True
+    lists_parts: bool = False  # even if there is one alone
+
+    @abstractmethod
+    def hide(self, tokens: Sequence[int]) -> Example:
+        """Return the example without what tokens of these numbers say; its length is the same."""
+
+    @abstractmethod
+    def run(self, batch: Batch) -> Any:
+        """Run the model over a batch of such examples."""
+
+    @abstractmethod
+    def score(self, found: Any, parts: Tensor) -> Tensor:
+        """Return the scores of parts, both (rows, parts), from what `run` found."""
+
+    def score_all(self, found: Any) -> Tensor:
+        """Return the score of the answer as a whole, (rows,): the mean over its parts."""
+        every = torch.arange(len(self.parts))
+        return self.score(found, every.expand(self._rows(found), -1)).mean(1)
+
+    def attention(self, found: Any) -> np.ndarray | None:
+        """Return the attention weights (parts, tokens) of a run over one row, if there are any."""
+        return None
+
+    def step_names(self) -> list[str]:
+        """Return the text of each step that the LSTM reads."""
+        return [*self.tokens]
+
+    @staticmethod
+    def _rows(found: Any) -> int:
+        return len(found[0] if isinstance(found, tuple) else found)
+
+
+class LikeliestQuestion(Question):
+    """Asks about the most probable class of every logit: for tasks without a question of their own."""
+
+    def __init__(self, task: Any, example: Example, names: Sequence[str]) -> None:
+        self.task = task
+        self.example = example
+        self.tokens = names
+        self.parts = ["answer"]
+        self.target = "the most probable classes"
+        with torch.no_grad():
+            self.best = task(task.collate([example]).to(task.device)).argmax(-1)  # (1, …)
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        return {**self.example, "inputs": hidden(self.example["inputs"], tokens)}
+
+    def run(self, batch: Batch) -> Tensor:
+        return self.task(batch)
+
+    def score(self, found: Tensor, parts: Tensor) -> Tensor:
+        logs = found.float().log_softmax(-1)
+        best = self.best.expand(found.shape[:-1]).unsqueeze(-1)
+        return logs.gather(-1, best).flatten(1).mean(1, keepdim=True).expand(-1, parts.size(1))
+
+
+def hidden(inputs: Any, steps: Sequence[int]) -> Any:
+    """Return a copy of inputs without some steps: of ids they are UNK, of floats the row's mean."""
+    found = np.array(inputs)
+    if found.dtype.kind == "f":
+        found[[*steps]] = found.mean(0)
+        return found
+    found[[*steps]] = UNK
+    return found.tolist()
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The scores of an answer, and what each token adds to them.
+
+    score, scores: of the whole answer, and (parts,). occlusion, gradient: (tokens,) of the whole
+    answer; part_occlusion, part_gradient: (parts, tokens). window: neighbouring tokens that were
+    hidden together, and share what they add. Parts behind the first ones of a long answer have none.
+    """
+
+    score: float
+    scores: np.ndarray
+    occlusion: np.ndarray
+    gradient: np.ndarray
+    part_occlusion: np.ndarray
+    part_gradient: np.ndarray
+    window: int
+    attention: np.ndarray | None
+
+
+def attribute(task: Model, question: Question) -> Attribution:
+    """Return the attributions of a question by both methods. The task is in eval mode.
+
+    Time grows with tokens x steps, up to MOST_STEPS; memory does not. Nothing is stored on the
+    task, and no parameter gets a gradient.
+    """
+    if not question.parts:  # an empty text has no words
+        none, each = np.zeros(0), np.zeros((0, len(question.tokens)))
+        return Attribution(0.0, none, each.sum(0), each.sum(0), each, each, 1, None)
+    with torch.inference_mode(False):
+        return _attribute(task, question)
+
+
+def _attribute(task: Model, question: Question) -> Attribution:
+    batch = task.collate([question.example]).to(task.device)
+    steps = max(1, batch.inputs.size(1) * len(batch.inputs))
+    kept = len(question.parts[: max(1, min(MOST_PARTS, PART_STEPS // steps))])
+    with torch.no_grad():
+        plain = task._float_parts(batch)
+        found = question.run(_with(batch, plain))
+        score, scores = _scores(question, found, kept)
+        attention = question.attention(found)
+    gradients = [*_gradients(task, question, steps, kept)]  # of the whole, then of each part
+    stacked = {name: torch.cat([g[name] for g in gradients]) for name in plain}
+    windows = windows_of(len(question.tokens), steps)
+    drops, estimates = [], []
+    rows = max(1, min(ROWS_AT_ONCE, STEPS_AT_ONCE // steps))
+    for start in range(0, len(windows), rows):
+        some = windows[start : start + rows]
+        batch = task.collate([question.hide(tokens) for tokens in some]).to(task.device)
+        with torch.no_grad():
+            parts = task._float_parts(batch)
+            whole, each = _scores(question, question.run(_with(batch, parts)), kept)
+            drops.append(torch.cat([score - whole, scores - each], 1))
+            differences = {n: _flat(plain[n], 1) - _flat(parts[n], len(some)) for n in plain}
+            products = [differences[name] @ stacked[name].T for name in plain]
+        estimates.append(torch.stack(products).sum(0))
+    sizes = np.array([len(tokens) for tokens in windows])
+    occlusion = _by_token(drops, sizes, kept)
+    gradient = _by_token(estimates, sizes, kept)
+    return Attribution(
+        score=float(score),
+        scores=scores[0].double().cpu().numpy(),
+        occlusion=occlusion[0],
+        gradient=gradient[0],
+        part_occlusion=occlusion[1:],
+        part_gradient=gradient[1:],
+        window=int(sizes.max(initial=1)),
+        attention=attention,
+    )
+
+
+def windows_of(tokens: int, steps: int) -> list[range]:
+    """Return the tokens that are hidden together: one at a time, or windows of a long input.
+
+    So many are hidden that a model which reads `steps` each time reads MOST_STEPS in all.
+    """
+    width = max(1, -(-tokens // max(1, MOST_STEPS // steps)))
+    return [range(start, min(tokens, start + width)) for start in range(0, tokens, width)]
+
+
+def _with(batch: Batch, parts: Mapping[str, Tensor]) -> Batch:
+    """Return a batch with float parts in the place of its own: see `Task._float_parts`."""
+    others = {name: part for name, part in parts.items() if name != "inputs"}
+    return replace(batch, inputs=parts["inputs"], extras={**batch.extras, **others})
+
+
+def _flat(part: Tensor, rows: int) -> Tensor:
+    """Return a float part (rows or a multiple of them, …) as (rows, numbers) in float32."""
+    return part.reshape(rows, -1).float()
+
+
+def _scores(question: Question, found: Any, kept: int) -> tuple[Tensor, Tensor]:
+    """Return the scores of the whole answer (rows, 1) and of its first parts (rows, kept)."""
+    whole = question.score_all(found).unsqueeze(1)
+    parts = torch.arange(kept).expand(len(whole), -1)
+    return whole, question.score(found, parts)
+
+
+def _gradients(
+    task: Model, question: Question, steps: int, kept: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the gradients of the whole answer's score, then of the parts', by each float part.
+
+    Each is (scores, numbers): a copy of the row for each score, so one backward pass serves many.
+    """
+    rows = max(1, min(ROWS_AT_ONCE, STEPS_AT_ONCE // steps))
+    starts = [None, *range(0, kept, rows)]
+    for start in starts:
+        chosen = [0] if start is None else [*range(start, min(kept, start + rows))]
+        batch = task.collate([question.example] * len(chosen)).to(task.device)
+        with torch.no_grad():
+            parts = task._float_parts(batch)
+        leaves = {name: part.detach().requires_grad_() for name, part in parts.items()}
+        with torch.enable_grad():
+            found = question.run(_with(batch, leaves))
+            if start is None:
+                total = question.score_all(found).sum()
+            else:
+                total = question.score(found, torch.tensor(chosen).unsqueeze(1)).sum()
+            slopes = torch.autograd.grad(total, [*leaves.values()], materialize_grads=True)
+        named = zip(leaves, slopes, strict=True)
+        yield {name: _flat(slope, len(chosen)) for name, slope in named}
+
+
+def _by_token(found: Sequence[Tensor], sizes: np.ndarray, kept: int) -> np.ndarray:
+    """Return (1 + parts, tokens) of values (windows, 1 + parts); a window's tokens share its own."""
+    if not found:
+        return np.zeros((1 + kept, 0))
+    values = torch.cat([*found]).double().cpu().numpy()
+    return (values / sizes[:, None]).repeat(sizes, 0).T
+
+
+def agreement(one: ArrayLike, other: ArrayLike) -> float | None:
+    """Return the rank correlation of two attributions (Spearman), None where it has no meaning."""
+    from scipy.stats import spearmanr
+
+    if np.size(one) < FEWEST or not np.ptp(one) or not np.ptp(other):
+        return None
+    return float(spearmanr(one, other).statistic)
