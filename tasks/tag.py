@@ -264,13 +264,13 @@ class Tag(Task):
     def read(self, encoded: Encoded) -> Tensor:
         return encoded.output
 
-    def _run_backbone(self, batch: Batch) -> Encoded:
+    def _run_backbone(self, batch: Batch, state: State | None = None) -> Encoded:
         """Run the backbone over ids of pieces, or for words over sums of two vectors.
 
         These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
-        (Dozat et al. 2017).
+        (Dozat et al. 2017). `state` is that after the words before the batch.
         """
-        return self.backbone(self._vectors(batch), batch.lengths)
+        return self.backbone(self._vectors(batch), batch.lengths, state)
 
     def _vectors(self, batch: Batch) -> Tensor:
         """Return what the backbone reads: ids, or vectors where there are other parts than ids."""
@@ -317,19 +317,23 @@ class Tag(Task):
         """
         logits = self(batch, encoded=encoded)  # (batch, words, labels)
         real = _word_mask(batch)
-        best = self.chain.decode(logits, real)
-        sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
-        counts = real.sum(1).tolist()
-        answers = [
-            {"labels": [self.labels[i] for i in labels[:count]], "probabilities": shares[:count]}
-            for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
-        ]
+        answers = self._decoded(logits, real)
         if batch.targets is not None:
             known = (batch.target_mask | ~real).all(1)  # (batch,)
             losses = self.chain.loss(logits, batch.targets.clamp(min=0), real)
             nats = losses.masked_fill(~known, 0).tolist()
             return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
         return answers
+
+    def _decoded(self, logits: Tensor, real: Tensor) -> list[dict[str, Any]]:
+        """Return answers of logits (batch, words, labels); `real` is False on padding."""
+        best = self.chain.decode(logits, real)
+        sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
+        counts = real.sum(1).tolist()
+        return [
+            {"labels": [self.labels[i] for i in labels[:count]], "probabilities": shares[:count]}
+            for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
+        ]
 
     def predict(self, inputs: Any, splitter: str = "words") -> list[list[tuple[str, str]]]:
         """Return a list of (word, label) for each input: a text, or a row with "words".
@@ -351,24 +355,33 @@ class Tag(Task):
         return [*zip(answer["words"], answer["labels"], strict=True)]
 
     def _pieces(self, row: Row) -> list[Row]:
-        """Return a row in pieces of at most LONGEST words, which share CONTEXT words at each side."""
+        """Return a row of more than LONGEST words in pieces, which share CONTEXT words at each side.
+
+        One direction reads such a row itself, see `_read_on`.
+        """
         words = row["words"]
         if not isinstance(words, list) or len(words) <= labelled_words.LONGEST:
             return [row]
+        both = self.backbone.config.bidirectional
+        if both:
+            known = f"a label knows {CONTEXT} words before and behind"
+        elif self.config.crf:
+            known = f"a label knows all words before, and {CONTEXT} labels before and behind"
+        else:
+            known = "a label knows all words before"
         log.info(
-            "%s: %s words are read in pieces of %s: a label knows %d words before and behind",
+            "%s: %s words are read in pieces of %s: %s",
             row.source,
             f"{len(words):,}",
             f"{PIECE:,}",
-            CONTEXT,
+            known,
         )
-        starts = range(0, len(words), PIECE)
-        return [
-            Row({"words": words[max(0, start - CONTEXT) : start + PIECE + CONTEXT]}, row.source)
-            for start in starts
-        ]
+        if not both:
+            return []
+        return [Row({"words": words[some]}, row.source) for some in _windows(len(words))]
 
-    def _joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    def _joined(self, answers: list[dict[str, Any]], row: Row) -> dict[str, Any]:
+        answers = answers or self._read_on(row)
         if len(answers) == 1:
             return answers[0]
         joined: dict[str, Any] = {"labels": [], "probabilities": []}
@@ -377,6 +390,28 @@ class Tag(Task):
             for name, values in joined.items():
                 values += answer[name][start : start + PIECE]
         return joined
+
+    @torch.no_grad()
+    def _read_on(self, row: Row) -> list[dict[str, Any]]:
+        """Return answers to the pieces of a row, which one direction reads with the state carried.
+
+        The labels are decided as if the row were read at once; a CRF looks CONTEXT words around.
+        """
+        logits: list[Tensor] = []  # of each piece (1, words, labels)
+        state: State | None = None
+        count = len(row["words"])
+        for start in range(0, count, PIECE):
+            piece = Row({"words": row["words"][start : start + PIECE]}, row.source)
+            example = self.encode(piece)
+            if self.config.append_eos and start + PIECE < count:
+                del example["inputs"][-1]
+            batch = self.collate([example]).to(self.device)
+            encoded = self._run_backbone(batch, state)
+            state = encoded.h_n, encoded.c_n
+            logits.append(self(batch, encoded=encoded))
+        whole = torch.cat(logits, 1)
+        parts = [whole[:, some] for some in _windows(count)]
+        return [self._decoded(part, part.new_ones(part.shape[:2]).bool())[0] for part in parts]
 
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
         return {"words": labelled_words.given_words(row), **answer}
@@ -495,6 +530,12 @@ def _word_number(target: Any, words: Sequence[str]) -> int:
     if not 0 <= number < len(words):
         raise InputError(f"target={target}: no word of this text, which has {len(words)}, from 0")
     return number
+
+
+def _windows(count: int) -> list[slice]:
+    """Return the pieces of so many words, each with CONTEXT words before and behind."""
+    starts = range(0, count, PIECE)
+    return [slice(max(0, start - CONTEXT), start + PIECE + CONTEXT) for start in starts]
 
 
 def _word_mask(batch: Batch) -> Tensor:

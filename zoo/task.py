@@ -391,10 +391,13 @@ class Task(Estimator, ABC):
         return answers
 
     def _pieces(self, row: Row) -> list[Row]:
-        """Return the rows that are answered in the place of one that is too long to be read at once."""
+        """Return the rows that are answered in the place of one that is too long to be read at once.
+
+        None are returned if `_joined` reads the row itself.
+        """
         return [row]
 
-    def _joined(self, answers: list[Any]) -> Any:
+    def _joined(self, answers: list[Any], row: Row) -> Any:
         """Return the answer to a row, of the answers to its pieces."""
         return answers[0]
 
@@ -572,6 +575,8 @@ def predict_rows(
     too long, and so are not read to their end, are added to `cut`.
     """
     evaluation = evaluation or EvaluationConfig()
+    if task.training:
+        task.eval()
     stream = iter(rows)
     while chunk := list(islice(stream, CHUNK_BATCHES * evaluation.batch_rows)):
         parts = [task._pieces(row) for row in chunk]
@@ -581,11 +586,14 @@ def predict_rows(
             cut += [r.source for r, e in zip(pieces, encoded, strict=True) if e.get("cut")]
         examples = ExampleList(encoded)
         with autocast(task.device, precision):
-            found = predict_dataset(task, examples, evaluation, config=config)
+            found = predict_dataset(task, examples, evaluation, config=config) if encoded else []
             answers = iter(sorted(found, key=itemgetter(0)))
-        for row, own in zip(chunk, parts, strict=True):
-            of_row = [next(answers)[1] for _ in own]
-            yield task._complete(task._joined(of_row), row)
+            joined = [
+                task._joined([next(answers)[1] for _ in own], row)
+                for row, own in zip(chunk, parts, strict=True)
+            ]
+        for row, answer in zip(chunk, joined, strict=True):
+            yield task._complete(answer, row)
 
 
 def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
@@ -603,7 +611,7 @@ def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
             raise InputError(f"{saved.path}: {line_of(error)}") from None
 
     try:
-        task = saved.build(make, backbone.num_layers)
+        task = saved.build(make)
     except RuntimeError as error:
         raise InputError(f"{saved.path}: {line_of(error)}") from None
     saved.fill(task)

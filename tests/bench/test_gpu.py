@@ -483,3 +483,18 @@ def test_a_device_or_a_folder_that_is_not_there_is_one_line(capsys, tmp_path, mo
     assert "no CUDA device" in capsys.readouterr().err
     assert main(["gpu", *place, "--data", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked_and_only_ours(capsys, tmp_path):
+    path = tmp_path / "x.json"
+    words = ["gpu", "--json", str(path), "--device", "cpu", "--data", str(tmp_path / "none")]
+    for text, said in [
+        ('{"mine": 1}', "is no file of the zoo"),
+        ('{"head": {}, "command": "", "parts": {}}', "exists already"),
+    ]:
+        path.write_text(text)
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
+        assert path.read_text() == text
+    assert main([*words, "--overwrite"]) == 2
+    assert "no such folder" in capsys.readouterr().err

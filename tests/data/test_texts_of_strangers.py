@@ -181,6 +181,30 @@ def test_the_kernel_in_pieces_gives_the_bits_of_one_call(monkeypatch, both, leng
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+SUBWORDS = ["task.words=subword", "tokenizer.kind=subwords", "tokenizer.size=60"]
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["backbone.num_layers=2"], [*SUBWORDS, "task.append_eos=true"]], ids=len
+)
+def test_one_direction_reads_a_row_without_end_as_if_at_once(monkeypatch, caplog, options):
+    task = untrained("tag", "backbone.bidirectional=false", *options, scale=1.5)
+    words = [f"w{number % 7}{'Mo' * (number % 11)}" for number in range(407)]
+    rows = [Row({"words": words}, "here:1"), Row({"words": ["sea"]}, "here:2")]
+    whole = [*predict_rows(task, rows)]
+    monkeypatch.setattr(labelled_words, "LONGEST", 200)
+    monkeypatch.setattr(tag, "PIECE", 50)
+    monkeypatch.setattr(tag, "CONTEXT", 1)
+    with caplog.at_level("INFO", "zoo"):
+        pieces = [*predict_rows(task, rows)]
+    assert "are read in pieces of 50: a label knows all words before" in caplog.text
+    for one, other in zip(pieces, whole, strict=True):
+        assert (one["words"], one["labels"]) == (other["words"], other["labels"])
+        found, wanted = (torch.tensor(each["probabilities"]) for each in (one, other))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    assert [*predict_rows(task, rows[:1])] == pieces[:1]
+
+
 @pytest.mark.parametrize("crf", ["true", "false"])
 def test_a_row_without_end_is_tagged_in_pieces(monkeypatch, caplog, crf):
     task = untrained("tag", f"task.crf={crf}", scale=0.2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel, after, configs, hypotheses
 
+from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.text.special_ids import BOS, EOS, UNK
@@ -72,3 +73,16 @@ def test_hypotheses_hold_ids_log_probability_and_score(config, size, penalty):
                 value = sum(float(after(seed, text, at, size)[token]) for at, token in steps)
                 assert total == pytest.approx(value, abs=1e-12)
                 assert score == pytest.approx(value / (len(ids) + 1) ** penalty, abs=1e-12)
+
+
+@configs
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_probabilities_that_are_no_numbers_are_an_error(config, value):
+    class Damaged(RandomStepModel):
+        def step(self, ids):
+            logs = super().step(ids)
+            logs[..., -1] = value
+            return logs.log_softmax(-1)
+
+    with pytest.raises(InputError, match="are no numbers: its weights are damaged"):
+        generate(Damaged(TEXTS), torch.tensor(LIMITS), config)

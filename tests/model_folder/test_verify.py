@@ -499,9 +499,9 @@ def test_a_link_inside_the_folder_is_followed(folder):
     [
         ("config.json", '"format": 2, "format": 2'),
         ("config.json", '"metadata": {"a": {"b": 1, "b": 1}}, "format": 2'),
-        ("config.json", '"format": 2, "metadata": NaN'),
-        ("config.json", '"metadata": {"loss": -Infinity}, "format": 2'),
-        ("config.json", '"metadata": {"loss": 1e999}, "format": 2'),
+        ("config.json", '"format": 2, "other": NaN'),
+        ("config.json", '"other": {"loss": -Infinity}, "format": 2'),
+        ("config.json", '"other": {"loss": 1e999}, "format": 2'),
         ("labels.json", '"counts": null, "counts": null, "labels"'),
     ],
 )
@@ -511,7 +511,8 @@ def test_a_key_stands_once_and_numbers_are_finite(folder, name, text):
     assert place in path.read_text()
     path.write_text(path.read_text().replace(place, text, 1))
     sign(folder)
-    assert re.search("stands twice|no finite number", refused(folder, name))
+    wrong = "no finite number" if "other" in text else "stands twice"
+    assert wrong in refused(folder, name)
 
 
 def test_a_label_stands_once(folder):
@@ -547,7 +548,8 @@ def test_a_wild_config_costs_nothing(folder, section, key, value):
         with contextlib.suppress(InputError):
             zoo.load(folder)
     else:
-        refused(folder, str(folder))
+        said = refused(folder, str(folder))
+        assert key != "num_layers" or key in said
     assert time.perf_counter() - before < 5
 
 

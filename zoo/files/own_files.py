@@ -15,6 +15,7 @@ HEAD = 4096  # bytes at the beginning of a file that name its program
 REPORTS = (  # the keys by which a report is known
     {"task", "data", "reads", "metric", "test"},
     {"machine", "versions", "cases"},
+    {"head", "command", "parts"},
 )
 
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis, is_end
+from zoo.generation.step_model import (
+    Hypothesis,
+    StepModel,
+    bounded,
+    check_numbers,
+    hypothesis,
+    is_end,
+)
 from zoo.text.special_ids import BOS, EOS
 
 
@@ -39,6 +46,7 @@ def beam_search(
     while len(texts):
         length = written.size(-1)
         logs = step_model.step(ids)
+        check_numbers(logs)
         next_token = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.step_model import Hypothesis, StepModel, bounded, hypothesis, is_end
+from zoo.generation.step_model import (
+    Hypothesis,
+    StepModel,
+    bounded,
+    check_numbers,
+    hypothesis,
+    is_end,
+)
 from zoo.text.special_ids import BOS, EOS, PAD
 
 Step = tuple[Tensor, Tensor, Tensor]  # yielded by `sample_steps`: texts, tokens, log-probabilities
@@ -62,6 +69,7 @@ def sample_steps(
     length = 0
     while len(texts):
         logs = step_model.step(ids)  # (texts, draws, vocabulary)
+        check_numbers(logs)
         logs = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         if length == 0:  # from here on the samples of a text differ
             logs = logs.expand(-1, config.n_best, -1)

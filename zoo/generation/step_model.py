@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 from zoo.text.special_ids import PAD
 
@@ -55,6 +56,18 @@ def is_end(ids: Tensor, stop_ids: Sequence[int]) -> Tensor:
     for stop_id in stop_ids:
         ends = ends | (ids == stop_id)
     return ends
+
+
+def check_numbers(log_probabilities: Tensor) -> None:
+    """Raise InputError for log-probabilities (texts, prefixes, vocabulary) that are NaN.
+
+    A softmax makes all of a row NaN if one logit is NaN or infinite, so one token tells.
+    """
+    if bool(log_probabilities[..., -1].isnan().any()):
+        raise InputError(
+            "the model's probabilities are no numbers: its weights are damaged or overflow: train "
+            "it again, with a smaller train.learning_rate if it was trained like this"
+        )
 
 
 def bounded(

@@ -87,15 +87,15 @@ class Saved:
                     f"{self.path}: the scaler has {processor.width} features, the backbone {wanted}"
                 )
 
-    def build(self, make: Callable[[], Module], layers: int) -> Module:
-        """Build the module of the model, whose backbone has so many layers.
+    def build(self, make: Callable[[], Module]) -> Module:
+        """Build the module of the model.
 
         Raises InputError before anything large is made that the weights in the folder do not fill,
         and what `make` raises.
         """
         weights = self.folder / "model.safetensors"
         stored = read_shapes(weights)
-        check_counts(self.path, self.config, layers, self.processors, stored)
+        check_counts(self.path, self.config, self.processors, stored)
         return built(make, stored, weights)
 
     def fill(self, module: nn.Module) -> None:

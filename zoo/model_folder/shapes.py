@@ -51,17 +51,14 @@ def _shape(name: str, value: Any) -> Shape:
 def check_counts(
     path: Path,
     config: Mapping[str, Any],
-    layers: int,
     processors: Mapping[str, Processor],
     stored: Mapping[str, Shape],
 ) -> None:
-    """Raise InputError for more layers, values or labels than the stored tensors can be of.
+    """Raise InputError for more values or labels than the stored tensors can be of.
 
-    `path` is that of config.json, `layers` the backbone's.
+    `path` is that of config.json. The options bound the number of layers.
     """
     there = f"the weights have {len(stored):,} tensors"
-    if layers > len(stored):
-        raise InputError(f"{path}: backbone.num_layers={layers}: {there}")
     values = _count_values(config)
     if values > MANY + len(stored):
         raise InputError(f"{path}: config has {values:,} values: {there}")

@@ -32,6 +32,7 @@ from zoo.evaluation.metrics import intervals, macro_f1
 from zoo.files import write_text
 from zoo.files.run_folder import (
     MANIFEST,
+    MARKER,
     SETTINGS,
     STATE,
     check_free,
@@ -51,13 +52,14 @@ from zoo.training.defaults import from_data
 from zoo.training.loop import NotFinite, Stopped, evaluate, fit
 from zoo.training.options import Options, evaluation_of, generation_of, options_of
 from zoo.training.progress import Progress
-from zoo.training.resume.cleaning import clean
+from zoo.training.resume.cleaning import clean_held
 from zoo.training.resume.folder import (
     Began,
     finish,
     load_learned,
     reopen,
     save_learned,
+    state_of,
     write_settings,
 )
 from zoo.training.resume.rows import RowHashes, check_rows, file_of
@@ -105,22 +107,21 @@ def run(
     InputError, Stopped when interrupted, and NotFinite when the loss is NaN or infinite.
     """
     resume = settings.resume is not None
-    clean(Path(settings.resume or settings.out or "runs"))
     folder: Path | None = None
-    if settings.resume is not None:
-        folder = Path(settings.resume)
-        first = settings_to_resume(folder, settings, changes)
-        settings, command = first.settings, first.command
-    accelerator, precision = set_up_process(settings)
-    options = options_of(settings)
-    splits = open_rows(settings, options.kind, corpus)  # before anything is written
-    settings, options = from_data(settings, options, splits)
     try:
         with ExitStack() as lock:
+            if settings.resume is not None:
+                folder = Path(settings.resume)
+                _hold(folder, lock)
+                first = settings_to_resume(folder, settings, changes)
+                settings, command = first.settings, first.command
+            accelerator, precision = set_up_process(settings)
+            options = options_of(settings)
+            splits = open_rows(settings, options.kind, corpus)  # before anything is written
+            settings, options = from_data(settings, options, splits)
             if not resume:
                 folder = _claim(settings, command, accelerator, lock, claimed)
             elif accelerator.is_main_process and folder is not None:
-                lock.enter_context(locked(folder, "resume"))
                 reopen(folder, first)
             accelerator.wait_for_everyone()
             assert folder is not None
@@ -132,6 +133,18 @@ def run(
         if folder is None or not (folder / STATE / checkpoint.FILE).exists():
             raise
         raise Stopped.at(folder) from None  # after the last epoch
+
+
+def _hold(folder: Path, lock: ExitStack) -> None:
+    """Lock the folder of a run that goes on, and remove what a killed process left there.
+
+    Of several processes the first one does it. Raises InputError for a folder without a state.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        if not (folder / MARKER).is_file():
+            state_of(folder)  # of a run before there was a marker: raises before one is made
+        lock.enter_context(locked(folder, "resume"))
+        clean_held(folder)
 
 
 def train(*settings: str) -> tuple[Task, dict[str, Any]]:

@@ -33,6 +33,7 @@ from zoo.training import checkpoint, pipeline
 from zoo.training.defaults import ENOUGH, from_data, with_choices
 from zoo.training.loop import NotFinite, Stopped
 from zoo.training.options import Options, options_of
+from zoo.training.resume.cleaning import clean_held
 from zoo.training.rows import open_rows
 from zoo.tuning import folds, trial
 from zoo.tuning.candidates import Changes, Proposals, axes
@@ -85,6 +86,7 @@ def run(
                     f"resume={folder} goes on with a tuning as it began: leave {min(changes)} out"
                 )
             lock.enter_context(locked(folder, "resume"))
+            clean_held(folder)
             settings, command = _kept(folder)
         else:
             options_of(settings)  # raises before a folder is made

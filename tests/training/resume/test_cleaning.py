@@ -12,6 +12,8 @@ from conftest import resume, same, train
 
 import zoo
 import zoo.run
+from zoo.errors import InputError
+from zoo.files.run_folder import locked
 from zoo.training import pipeline
 from zoo.training.resume import folder as run_folder
 from zoo.training.resume.cleaning import clean
@@ -29,6 +31,7 @@ def test_half_written_files_of_a_process_that_ended_are_removed(tmp_path, traine
     folder = shutil.copytree(trained, tmp_path / "run")
     left = [f".report.json.{ended}.part", f"resume/.next.pt.{ended}.part"]
     left += [f".model.safetensors.{ended}.part", f".tokenizer.json.{ended}.part"]
+    left += [f".learning_curve.png.{ended}.part", f".trials.jsonl.{ended}.part"]
     stay = [f".report.json.{os.getpid()}.part", f".mine.txt.{ended}.part", ".report.json.part"]
     stay += ["notes.part", f"resume/{ended}.part"]
     before = set(folder.rglob("*"))
@@ -36,6 +39,30 @@ def test_half_written_files_of_a_process_that_ended_are_removed(tmp_path, traine
         (folder / name).write_text("x")
     assert zoo.run.main(["predict", f"model={folder}", "text=the sea"]) == 0
     assert set(folder.rglob("*")) == before | {folder / name for name in stay}
+
+
+def test_nothing_is_removed_while_another_process_holds_the_folder(tmp_path, trained, ended):
+    """On another machine it may have a number that no process has here."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    part = folder / f".report.json.{ended}.part"
+    part.write_text("x")
+    with locked(folder, "out"):
+        clean(folder)
+        with pytest.raises(InputError, match="is in use"):
+            zoo.train(f"resume={folder}", "train.epochs=30")
+        assert part.exists()
+    with pytest.raises(InputError, match="is finished"):
+        zoo.train(f"resume={folder}")
+    assert not part.exists()
+
+
+def test_a_folder_of_no_run_is_left_alone(tmp_path, ended):
+    part = tmp_path / f".report.json.{ended}.part"
+    part.write_text("x")
+    clean(tmp_path)
+    with pytest.raises(InputError):
+        zoo.train(f"resume={tmp_path}")
+    assert [*tmp_path.iterdir()] == [part]
 
 
 def test_the_clean_up_of_a_finished_run_is_ended(tmp_path, monkeypatch, ended):

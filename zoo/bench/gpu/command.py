@@ -17,6 +17,7 @@ from zoo.bench.gpu import packages
 from zoo.bench.gpu.parts import Found, Setting, conduct
 from zoo.errors import InputError
 from zoo.files import write_text
+from zoo.files.own_files import check_new
 
 # Each part has so many seconds of ten minutes. The last one gets what is left.
 PARTS = {
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=_minutes, default=10.0, help="for all parts together")
     parser.add_argument("--json", type=Path, required=True, help="write the results into this file")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -84,6 +86,7 @@ def programme(
     chosen: argparse.Namespace, command: str, module: str = "zoo.bench.gpu.{}"
 ) -> dict[str, Any]:
     """Run the parts one after the other, and write the JSON file after every result."""
+    check_new(chosen.json, chosen.overwrite, "--overwrite")
     device = machine.find_device(chosen.device).type
     shares = PARTS if device == "cuda" else REHEARSED
     if chosen.data is not None and not chosen.data.is_dir():

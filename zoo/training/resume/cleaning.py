@@ -8,23 +8,33 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from zoo.files.run_folder import KINDS, SETTINGS, STATE
+from zoo.errors import InputError
+from zoo.files.run_folder import KINDS, MARKER, SETTINGS, STATE, TUNING, locked
 from zoo.model_folder.verify import FILES, MANIFEST, PROCESSOR_FILE
 from zoo.training.resume.folder import FINISHED, KEPT, finish
 
 log = logging.getLogger("zoo")
 
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")  # as `zoo.files.atomic` names it
-NAMES = {*FILES, MANIFEST, KINDS, SETTINGS, "report.json", "metrics.jsonl"}
+NAMES = {*FILES, MANIFEST, KINDS, SETTINGS, TUNING, "report.json", "metrics.jsonl", "trials.jsonl"}
 OURS = re.compile(
     rf"checkpoint\.[\w.]+|(?:next|previous)\.pt|rows-\w+\.bin|{PROCESSOR_FILE.pattern}"
+    r"|[\w-]+\.png"
 )
 
 
 def clean(folder: Path) -> None:
+    """Do what `clean_held` does, unless another process holds the folder or no run has made it."""
+    if (folder / MARKER).is_file():
+        with suppress(OSError, InputError), locked(folder, "model"):
+            clean_held(folder)
+
+
+def clean_held(folder: Path) -> None:
     """Remove half-written files whose process has ended, and end the clean-up of a finished run.
 
-    Says what was removed. A folder that cannot be written stays as it is.
+    The lock of the folder must be held. Says what was removed. A folder that cannot be written
+    stays as it is.
     """
     with suppress(OSError):
         for place in (folder, folder / STATE, folder / KEPT):
