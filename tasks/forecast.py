@@ -348,6 +348,12 @@ class Forecast(Task):
             answer for _, answer in self.go_on(asking.rows_of_values(inputs, self.scaler), horizon)
         ]
 
+    def _as_row(self, value: Any, splitter: str = "words") -> Row:
+        first, *others = asking.rows_of_values(value, self.scaler)
+        if others:
+            raise InputError("input 1: several series: give each as an input of its own")
+        return first
+
     def go_on(
         self, rows: Iterable[Row], horizon: int | None = None, precision: str = "fp32"
     ) -> Iterator[tuple[Row, dict[str, Any]]]:

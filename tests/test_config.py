@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from zoo.config import (
     SECTIONS,
+    ServeConfig,
     Settings,
     TokenizerConfig,
     TrainConfig,
@@ -210,6 +211,7 @@ def test_the_readme_shows_every_option_of_every_class():
         *(("task.", find(name).config_class, ("generation",)) for name in known_files()),
         ("generation.", GenerationConfig, ()),
         ("evaluate.", EvaluationConfig, ()),
+        ("serve.", ServeConfig, ()),
     ]
     wanted = [
         row(prefix, option)

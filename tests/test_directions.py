@@ -26,6 +26,7 @@ LAYERS = [
     {"zoo.hub"},
     {"zoo.tuning"},
     {"zoo.cli", "zoo.export", "zoo.bench"},
+    {"zoo.serving"},
     {"zoo.run"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -121,6 +121,42 @@ class TrainConfig:
     """Validation metric that chooses the best epoch; null: the task's own."""
 
 
+@checked_dataclass
+class ServeConfig:
+    """How models are served, and what a request may ask of them."""
+
+    section: ClassVar[str] = "serve"
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address that is listened to; 0.0.0.0: every one of this machine, for other machines too."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """Port that is listened to; 0: a free one."""
+    hosts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Further names by which browsers may call this machine; with host=0.0.0.0, none: any name."""
+    batch_wait: Annotated[float, Field(ge=0, le=10)] = 0.005
+    """Seconds that a request waits for others, which are answered in the same batch."""
+    batch_inputs: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Inputs of requests that are answered together; 1: each request on its own."""
+    body_bytes: Annotated[int, Field(ge=64, le=1 << 30)] = 1 << 20
+    """Most bytes of a request."""
+    inputs: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Most inputs of a request."""
+    input_length: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
+    """Most characters of an input, or numbers of a series."""
+    generated: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Largest generation.max_length of a request."""
+    beams: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Largest generation.beam_size and generation.n_best of a request."""
+    queue: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Most requests that wait for a model or are answered by it; further ones are refused."""
+    timeout: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """Seconds for a request to arrive, and seconds for its answer."""
+    idle: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    """Seconds after which a connection without a request is closed."""
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Most open connections; beyond, the one that is idle for longest is closed."""
+
+
 class Settings(BaseModel):
     """All settings of `python -m zoo.run`. The dict sections hold what was given, no defaults.
 
@@ -130,7 +166,7 @@ class Settings(BaseModel):
 
     model_config = FORBID | ConfigDict(use_attribute_docstrings=True)
 
-    mode: Literal["train", "evaluate", "predict", "chat", "explain"] = "train"
+    mode: Literal["train", "evaluate", "predict", "chat", "explain", "serve"] = "train"
     """What is done."""
     task: dict[str, Any]
     """The task's name, and the given options of its class."""
@@ -146,12 +182,14 @@ class Settings(BaseModel):
     """The given options of GenerationConfig."""
     evaluate: dict[str, Any] = {}
     """The given options of EvaluationConfig."""
+    serve: ServeConfig = ServeConfig()
+    """How models are served."""
     out: Name | None = None
     """Folder of the run, new or empty; null: the next free one of runs/TASK-DATA, -2, …"""
     overwrite: bool = False
     """Pictures and reports of the zoo in `out` may be replaced; a run and other files never are."""
     model: Name | None = None
-    """Model folder, or name of a shipped model, for every mode but train."""
+    """Model folder, or name of a shipped model, for every mode but train; serve: NAME,NAME,…"""
     init: Name | None = None
     """Model that a training starts from: backbone, tokenizer, and of the same task its head."""
     directions: Literal["kept", "forward", "both"] = "kept"
@@ -207,7 +245,10 @@ class Settings(BaseModel):
         return self._typed
 
 
-SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate")
+SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate", "serve")
+
+SERVING = ("fastapi", "uvicorn", "prometheus_client")  # packages of mode=serve, and its settings
+SERVED = {"mode", "model", "device", "precision", "threads", "tokens", "serve"}
 
 
 def find_configs() -> Path:
@@ -455,7 +496,7 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     compares = "tune" if settings.tune else "folds" if settings.folds else None
     if compares is not None and settings.mode != "train":
         raise InputError(f"{compares}=… trains: mode={settings.mode} takes no {compares}")
-    if settings.mode in ("evaluate", "predict", "chat") and settings.model is None:
+    if settings.mode in ("evaluate", "predict", "chat", "serve") and settings.model is None:
         raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
@@ -469,6 +510,10 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             "train.tensorboard=true needs the package tensorboard: pip install tensorboard"
         )
+    if settings.mode == "serve":
+        _check_serve(settings)
+    elif any(name.startswith("serve.") for name in settings.typed):
+        raise InputError(f"serve.…, host=…, port=…: mode={settings.mode} serves nothing")
     if settings.overwrite and settings.mode in ("train", "chat"):
         raise InputError(
             f"overwrite=true is for pictures and reports, not for mode={settings.mode}: a run is "
@@ -476,6 +521,19 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
+
+
+def _check_serve(settings: Settings) -> None:
+    """Raise InputError for packages that mode=serve lacks, and for settings it does not have."""
+    missing = [name for name in SERVING if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"mode=serve needs the package {missing[0]}: pip install 'sequence-zoo[serve]'"
+        )
+    for name in sorted(settings.typed):
+        if name.partition(".")[0] not in SERVED:
+            cure = "a request says how it is answered, " if name.startswith("generation") else ""
+            raise InputError(f"{name}=…: {cure}mode=serve does not use it: leave it out")
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> str:
@@ -510,6 +568,6 @@ def corpus_settings(corpus: str) -> list[str]:
 def names() -> list[str]:
     """The names of the settings that this file knows, as on the command line."""
     found = [*Settings.model_fields]
-    for owner in (TokenizerConfig, TrainConfig):
+    for owner in (TokenizerConfig, TrainConfig, ServeConfig):
         found += [f"{owner.section}.{name}" for name in option_names(owner)]
     return found

@@ -1,4 +1,4 @@
-"""The command line: `zoo` and `python -m zoo.run` train, evaluate, predict, chat and explain.
+"""The command line: `zoo` and `python -m zoo.run` train, evaluate, predict, chat, explain and serve.
 
 Nothing heavy is imported before it is needed: `--help` answers at once.
 """
@@ -29,7 +29,8 @@ log = logging.getLogger("zoo")
 # third of a training step over a large vocabulary (half a second) went into new pages.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
 
-MODES = ("train", "evaluate", "predict", "chat", "explain")  # as in Settings
+MODES = ("train", "evaluate", "predict", "chat", "explain", "serve")  # as in Settings
+SHORT = {"host": "serve.host", "port": "serve.port"}  # settings with a short name
 
 # What a terminal without Unicode shows of the characters in our own texts.
 PLAIN = {"…": "...", "–": "-", "−": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<="}
@@ -101,12 +102,21 @@ def _run_several(arguments: list[str]) -> int:
 
 
 def _with_mode(arguments: list[str]) -> list[str]:
-    """Write a first word like `predict` as the setting `mode=predict`; `train` is the default."""
+    """Write a first word like `predict` as the setting `mode=predict`; `train` is the default.
+
+    Short names of settings become their full ones.
+    """
+    arguments = [_full_name(argument) for argument in arguments]
     if arguments[:1] == ["train"]:
         return arguments[1:]
     if arguments[:1] and arguments[0] in MODES:
         return [f"mode={arguments[0]}", *arguments[1:]]
     return arguments
+
+
+def _full_name(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return f"{SHORT[name]}={value}" if equals and name in SHORT else argument
 
 
 def _start_program(name: str, arguments: list[str]) -> int:
@@ -199,6 +209,10 @@ def _run(arguments: list[str], began: float) -> None:
             _evaluate(settings)
     elif settings.mode in ("predict", "chat"):
         _use(settings)
+    elif settings.mode == "serve":
+        from zoo.serving.server import serve
+
+        serve(settings)
     else:
         _explain(settings)
 
@@ -237,7 +251,7 @@ def _with_task(arguments: list[str]) -> list[str]:
 
         arguments = resolve(arguments)
     given = dict(argument.partition("=")[::2] for argument in arguments)
-    if "model" not in given:
+    if "model" not in given or given.get("mode") == "serve":  # which may have several
         return arguments
     from zoo.model_folder.verify import read_config
 
@@ -264,7 +278,7 @@ def _with_task(arguments: list[str]) -> list[str]:
 
 def _with_generation(composed: dict[str, Any]) -> dict[str, Any]:
     """Add the generation config of `model=` below what the command line gives."""
-    if composed.get("model") is None:
+    if composed.get("model") is None or composed.get("mode") == "serve":
         return composed
     from dataclasses import fields
 

@@ -390,6 +390,10 @@ class Task(Estimator, ABC):
         """Learn on validation rows how answers are decided; return them decided so."""
         return answers
 
+    def _as_row(self, value: Any, splitter: str = "words") -> Row:
+        """Return one input of `predict` as a row. Raises InputError for what is none."""
+        return next(input_rows(self, [value], splitter))
+
     def _pieces(self, row: Row) -> list[Row]:
         """Return the rows that are answered in the place of one that is too long to be read at once.
 

@@ -132,6 +132,21 @@ class AnswerColumns:
             return found[0][0]
         return "\t".join(f"{label}\t{share:.4f}" for label, share in found)
 
+    def as_json(self, answer: Any) -> Any:
+        """Return an answer as JSON shows it: without hidden keys, with the chosen labels."""
+        if answer is None:
+            return None
+        if self.several:
+            shown = dict(self.best(answer)) if self.top > 1 else answer["probabilities"]
+            return {"labels": self.labels(answer), "probabilities": shown}
+        if self.top > 1 or self.threshold > 0:
+            best = self.best(answer)
+            shown = dict(best) if self.top > 1 else answer["probabilities"]
+            return {"label": best[0][0], "probabilities": shown}
+        if not isinstance(answer, dict):
+            return {"answer": answer}
+        return {key: value for key, value in answer.items() if key not in self.task.hidden_keys}
+
 
 def _numbered(names: Sequence[str], count: int) -> list[str]:
     """Return `label, label_2, label_3`: the names, repeated with a number."""

@@ -23,6 +23,7 @@ CLASSES = {
     "train": (PACKAGE / "config.py", "TrainConfig"),
     "generation": (PACKAGE / "generation/config.py", "GenerationConfig"),
     "evaluate": (PACKAGE / "evaluation/config.py", "EvaluationConfig"),
+    "serve": (PACKAGE / "config.py", "ServeConfig"),
 }
 SECTIONS = ("task", "data", *CLASSES)
 

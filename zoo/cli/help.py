@@ -67,6 +67,7 @@ ABOUT = {
     "train": "epochs, batches, learning rate, patience, …",
     "generation": "beam search, sampling and length of generated texts",
     "evaluate": "sizes of batches in evaluation and prediction",
+    "serve": "address, limits and batches of mode=serve",
 }  # section -> what is in it
 
 FLAGS = {

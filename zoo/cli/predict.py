@@ -185,7 +185,7 @@ def _answers(
 def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:
     """Return an answer in the output format; empty or null for None."""
     if form == "json":
-        return json.dumps(_shown(task, answer, columns), ensure_ascii=False)
+        return json.dumps(columns.as_json(answer), ensure_ascii=False)
     if answer is None:
         return ""
     if form == "label":
@@ -197,22 +197,6 @@ def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:
     if form == "conll":
         return tagged_text.conll(words, labels)
     return tagged_text.ansi(tagged_text.coloured(words, labels, _labels(task, labels)))
-
-
-def _shown(task: Task, answer: Any, columns: AnswerColumns) -> Any:
-    """Return what format=json shows of an answer."""
-    if answer is None:
-        return None
-    if columns.several:
-        shown = dict(columns.best(answer)) if columns.top > 1 else answer["probabilities"]
-        return {"labels": columns.labels(answer), "probabilities": shown}
-    if columns.top > 1 or columns.threshold > 0:
-        best = columns.best(answer)
-        shown = dict(best) if columns.top > 1 else answer["probabilities"]
-        return {"label": best[0][0], "probabilities": shown}
-    if not isinstance(answer, dict):
-        return {"answer": answer}
-    return {key: value for key, value in answer.items() if key not in task.hidden_keys}
 
 
 def _labels(task: Task, found: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import fields
 from typing import Any
 
-from zoo.config import SECTIONS, Settings, TokenizerConfig, TrainConfig, sources
+from zoo.config import SECTIONS, ServeConfig, Settings, TokenizerConfig, TrainConfig, sources
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
@@ -29,6 +29,7 @@ OWNERS: dict[str, type] = {
     "train": TrainConfig,
     "generation": GenerationConfig,
     "evaluate": EvaluationConfig,
+    "serve": ServeConfig,
 }  # section -> the class of its options
 
 
