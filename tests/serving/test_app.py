@@ -67,6 +67,16 @@ def test_answers_are_those_of_predict(client, models, name):
     assert same(one, wanted[1:2])
 
 
+@pytest.mark.parametrize("name", ["classify", "tag"])
+def test_an_answer_is_explained(client, models, name):
+    text = asked(models[name], toys(name)[:1])[0]
+    client.post("/predict", json={"model": name, "input": text})  # which leaves the model as it is
+    found = client.post("/explain", json={"model": name, "input": text}).json()
+    assert same(found["explanation"], json.loads(json.dumps(models[name].explain(text))))
+    wrong = client.post("/explain", json={"model": name, "input": text, "target": "no such"})
+    assert (wrong.status_code, [*wrong.json()]) == (422, ["error"])
+
+
 def test_models_are_described(client, models):
     found = client.get("/models").json()["models"]
     assert [one["name"] for one in found] == [*models]

@@ -26,6 +26,7 @@ from zoo.cli.answer_rows import AnswerColumns
 from zoo.config import ServeConfig
 from zoo.data.processors import LabelEncoder, LabelSetEncoder
 from zoo.errors import InputError
+from zoo.explanation.answer import explain_answer
 from zoo.serving.guard import Guard, Left, Refused
 from zoo.serving.metrics import Metrics
 from zoo.serving.requests import (
@@ -246,12 +247,14 @@ class Routes:
         """Explain the answer to one input."""
         body = parse(ExplainBody, await _json(request))
         worker = self.models.find(body.model)
-        explanation: Any = getattr(worker.task, "explain", None)
-        if explanation is None:
-            raise Refused(404, f"{worker.task.name} explains no answers yet")
-        row_of(worker.task, body.input, self.options, self.splitter)
-        more = {} if body.target is None else {"target": body.target}
-        job = Call(lambda task: explanation(body.input, **more))
+        task, splitter = worker.task, self.splitter
+        config = generation_of(task, body.generation, self.options)
+        row_of(task, body.input, self.options, splitter)
+        job = Call(
+            lambda: explain_answer(
+                task, body.input, target=body.target, config=config, splitter=splitter
+            )
+        )
         found = await self._answer(worker, job, job.answers, request)
         return Answer({"model": worker.name, "explanation": found})
 

@@ -52,8 +52,10 @@ class ExplainBody(Body):
 
     input: Input
     """A text; a row, as an object with the input columns; or a list of words or numbers."""
-    target: str | None = None
-    """The answer that is explained; by default the model's own."""
+    target: str | int | None = None
+    """What is explained: a label, the number of a word or step, or a text; null: the answer."""
+    generation: dict[str, Any] | None = None
+    """Options of GenerationConfig that differ from the model's."""
 
 
 class StreamBody(Body):

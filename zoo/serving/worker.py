@@ -73,9 +73,9 @@ class Prediction(Job):
 
 
 class Call(Job):
-    """A function of the model that is called on its own."""
+    """A function that is called on its own."""
 
-    def __init__(self, function: Callable[[Task], Any]) -> None:
+    def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
         self.function = function
         self.answers: Future[Any] = Future()
@@ -226,7 +226,7 @@ class Worker:
                 numbers = [n for n, row in enumerate(each.rows) if id(row.source) in places]
                 self._finish(each, (own, numbers))
         elif isinstance(job, Call):
-            self._finish(job, job.function(self.task))
+            self._finish(job, job.function())
         elif isinstance(job, Stream):
             assert isinstance(self.task, Generative)
             self._streams.append((job, iter(self.task.stream(job.text, job.config))))
