@@ -7,9 +7,8 @@ const GATES = ["i", "f", "o", "g"];
 const FIRST = 3; // the step that is shown at first: near enough to be in sight on a phone
 const WALK = { longest: 6000, slowest: 420 }; // milliseconds of a walk, and of one step of it
 
-/** Return what each task takes of the LSTM's result. */
-function takes(explanation) {
-  const { reads, lstm, written, task } = explanation;
+/** Return what the task takes of the LSTM's result; `also`: attention looks at output beside it. */
+function takes({ reads, lstm, written, task }) {
   const words = reads.split(/[\s,;:]+/);
   const attends = (written ?? []).some((each) => each.attention);
   return {
@@ -29,17 +28,6 @@ export function codeLine(reads, also = false) {
   return element("code", { class: "line" }, part("output"), ", (", part("h_n"), ", ", part("c_n"), ") = lstm(x)");
 }
 
-/** Return a name for each of `steps` steps: its token, or the tokens that are read in one step. */
-function stepNames(tokens, steps) {
-  if (steps >= tokens.length) return Array.from({ length: steps }, (_, n) => tokens[n]?.trim() || (n < tokens.length ? "␣" : text("explorer.end")));
-  const width = Math.ceil(tokens.length / steps);
-  const first = tokens.length - width * steps; // the first step holds what is left over
-  return Array.from({ length: steps }, (_, n) => {
-    const [from, to] = [Math.max(0, first + n * width), first + (n + 1) * width];
-    return to - from > 1 ? `${from + 1}–${to}` : tokens[from];
-  });
-}
-
 /**
  * Return the explorer of an explanation.
  *
@@ -47,11 +35,13 @@ function stepNames(tokens, steps) {
  */
 export function explorer(explanation) {
   const { cells } = explanation.lstm;
+  if (!cells.length) return empty(text("explorer.none"));
   const steps = cells[0].output.length;
+  const shown = explanation.lstm.steps ?? explanation.tokens;
   const model = {
     explanation,
     steps,
-    names: stepNames(explanation.tokens, steps),
+    names: Array.from({ length: steps }, (_, n) => (shown[n] ?? "").trim() || "␣"),
     takes: takes(explanation),
     layers: explanation.lstm.layers,
     cellOf: (layer, direction) => cells.find((each) => each.layer === layer && each.direction === direction),
@@ -77,6 +67,10 @@ export function explorer(explanation) {
   show({ layer: top.layer, direction: top.direction, step: Math.min(FIRST, steps - 1), quiet: true });
   return root;
 }
+
+/** Return the card without a drawing, with a sentence that says why. */
+export const empty = (sentence) =>
+  element("section", { class: "explorer card" }, element("h2", {}, text("explorer.title")), element("p", { class: "waiting" }, sentence));
 
 /** Draw the grid: a row of outputs, two rows for each layer and direction, and the tokens. */
 function drawn(model) {
@@ -180,20 +174,22 @@ function controls(model, grid, lesson, show) {
 
 /** Light up what is read: `own` is what the task takes, `last` is output[-1]. */
 function readLights(model, grid, way) {
-  const { takes: taken, layers, steps } = model;
-  const top = layers - 1;
+  const { takes: taken, layers, steps, cellOf } = model;
+  const own = way === "own";
   for (const each of grid.querySelectorAll(".finals")) {
-    const counted = Number(each.dataset.layer) === top || taken.c;
-    each.querySelector(".h").classList.toggle("lit", way === "own" && taken.h && counted);
-    each.querySelector(".c").classList.toggle("lit", way === "own" && taken.c && counted);
+    const cell = cellOf(Number(each.dataset.layer), each.dataset.direction);
+    const counted = cell.layer === layers - 1 || taken.c;
+    each.querySelector(".h").classList.toggle("lit", own && taken.h && (cell.h_n.read ?? counted));
+    each.querySelector(".c").classList.toggle("lit", own && taken.c && (cell.c_n.read ?? counted));
   }
-  const read = model.explanation.lstm.output_read;
-  const some = Array.isArray(read) && read.length && read.every(Number.isInteger) ? new Set(read) : null;
+  const read = (model.explanation.lstm.output_read ?? []).map((found) => new Set(found)); // per direction
   for (const each of grid.querySelectorAll(".output")) {
     const step = Number(each.dataset.step);
-    each.classList.toggle("lit", way === "own" && taken.output && (some === null || some.has(step)));
-    each.classList.toggle("also", way === "own" && taken.also);
-    each.classList.toggle("wrong", way === "last" && step === steps - 1);
+    const known = !read.length || read.some((found) => found.has(step));
+    each.classList.toggle("lit", own && taken.output && known);
+    each.classList.toggle("also", own && taken.also && known);
+    each.classList.toggle("wrong", !own && step === steps - 1);
+    [...each.children].forEach((norm, n) => norm.classList.toggle("unread", taken.output && read.length > n && !read[n].has(step)));
   }
 }
 
@@ -210,7 +206,7 @@ function tell(model, lesson, way) {
 }
 
 /** Return why a task reads what it reads, in the reader's language where it is known. */
-export function reason({ task, reads, why }) {
+function reason({ task, reads, why }) {
   const name = `reason.${task}.${reads.replace(/,\s*/g, "+")}`;
   return has(name) ? text(name) : `${why}.`;
 }
@@ -285,7 +281,7 @@ function told(model, cell, { step, direction }, read) {
     "div",
     { class: `where ${direction}` },
     element("p", { class: "step" }, text(layers > 1 ? "explorer.at.layer" : "explorer.at", { ...values, direction: text(`explorer.${direction}`) })),
-    element("p", { class: "token-name" }, names[step]),
+    element("p", { class: "token-name" }, text("explorer.token", { name: names[step] })),
     element("p", { class: "has-read" }, text("explorer.read", values)),
     element("progress", { max: steps, value: read, "aria-hidden": "true" }),
     step === cell.h_n.step ? element("p", { class: "taken" }, ...prose(text("explorer.taken"))) : null,

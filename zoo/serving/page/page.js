@@ -2,7 +2,7 @@
 
 import { view } from "./answers.js";
 import { choice, element, prose } from "./dom.js";
-import { codeLine, explorer, reason } from "./explorer.js";
+import { codeLine, empty, explorer } from "./explorer.js";
 import { parse } from "./series.js";
 import * as server from "./server.js";
 import { choose, count, current, has, languages, load, number, text } from "./texts.js";
@@ -153,7 +153,7 @@ function about(model) {
     "section",
     { class: "about" },
     element("div", {}, element("h2", {}, nameOf("lead", model.task)), element("p", { class: "facts" }, element("code", {}, model.name), facts)),
-    element("div", { class: "reads" }, codeLine(model.reads, model.task === "translate"), element("p", {}, ...prose(reason(model)))),
+    element("p", { class: "reads" }, codeLine(model.reads, model.task === "translate")),
   );
 }
 
@@ -352,7 +352,7 @@ function update(model, again = false) {
   parts.why.replaceChildren(why(model, state));
   if (!state.explanation) {
     parts.drawn = null;
-    if (!parts.explorer.querySelector("#explorer") || state.error || state.unexplained) parts.explorer.replaceChildren(element("section", { class: "card explorer empty" }, element("h2", {}, text("explorer.title")), element("p", { class: "waiting" }, state.unexplained || text("explorer.waiting"))));
+    if (!parts.explorer.querySelector("#explorer") || state.error || state.unexplained) parts.explorer.replaceChildren(empty(state.unexplained || text("explorer.waiting")));
     return;
   }
   if (parts.drawn !== state.explanation) parts.explorer.replaceChildren(explorer(state.explanation));
