@@ -320,7 +320,10 @@ async function generate(model, state, signal) {
   try {
     await server.stream({ model: model.name, input: state.input, generation }, AbortSignal.any([signal, stop.signal]), (piece) => {
       state.answer.text += piece;
-      if (model === open) writeAnswer(model, state);
+      if (model !== open) return;
+      writeAnswer(model, state);
+      const box = parts.answer.firstChild;
+      box.scrollTop = box.scrollHeight; // the newest line stays in sight
     });
   } catch (error) {
     if (!stop.signal.aborted) throw error;
