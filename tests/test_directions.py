@@ -17,6 +17,7 @@ LAYERS = [
     {"zoo.text", "zoo.rnn"},
     {"zoo.nn", "zoo.data"},
     {"zoo.generation", "zoo.evaluation"},
+    {"zoo.runtime"},
     {"zoo.model_folder"},
     {"zoo.task"},
     {"tasks", "zoo.registry"},

@@ -24,6 +24,7 @@ from zoo.data import features, labelled_words
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.processors import Processor
+from zoo.data.python.inputs import input_columns
 from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
 from zoo.data.sampler import shard
@@ -519,23 +520,7 @@ def input_row(task: Task, row: Mapping[str, Any], splitter: str = "words") -> Ro
 
     `splitter` splits it into words for tasks that read words: see `zoo.data.labelled_words`.
     """
-    if not isinstance(row, Row):
-        row = Row(dict(row), "input")
-    if "words" in task.input_columns:
-        return Row({"words": labelled_words.words_of(row, splitter)}, row.source)
-    first = task.input_columns[0]
-    if "text" in row and first not in row:
-        row = Row(row | {first: row["text"]}, row.source)
-    return Row({name: _input(row, name) for name in task.input_columns}, row.source)
-
-
-def _input(row: Row, name: str) -> Any:
-    """Return a column of a row: numbers and lists as they are, anything else as text.
-
-    Raises RowError.
-    """
-    value = row.get(name)
-    return column(row, name) if value is None or isinstance(value, str) else value
+    return input_columns(row, task.input_columns, splitter)
 
 
 def input_rows(task: Task, inputs: Any, splitter: str = "words") -> Iterator[Row]:

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 from sklearn.preprocessing import MultiLabelBinarizer
 from torch.nn import functional as F
 
-from zoo.data.processors import LabelSetEncoder
+from zoo.data.processors import MOST_LABELS, LabelSetEncoder
 from zoo.data.readers import Row
 from zoo.evaluation import label_sets
 from zoo.evaluation.label_sets import LabelSets, choose_thresholds, scores
@@ -111,7 +111,7 @@ def test_answers_do_not_grow_with_the_number_of_labels():
     logits = torch.linspace(-2, 3, 500).expand(2, -1)
     answers = task.answers(logits, torch.tensor([[499], [-100]]))
     for answer in answers:
-        assert len(answer["probabilities"]) == label_sets.MOST_LABELS
+        assert len(answer["probabilities"]) == MOST_LABELS
         assert {*answer["labels"]} <= {*answer["probabilities"]}
         assert "L499" in answer["labels"]
     assert answers[0]["nats"] < answers[1]["nats"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.corpora.files import renamed
-from zoo.data.processors import LabelSetEncoder
+from zoo.data.processors import LabelSetEncoder, decide
 from zoo.data.readers import Row
 from zoo.errors import RowError
-from zoo.evaluation.label_sets import JOINED, decide
+from zoo.evaluation.label_sets import JOINED
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, Task
 

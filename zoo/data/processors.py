@@ -35,6 +35,7 @@ log = logging.getLogger("zoo")
 
 SEPARATORS = "|;,/"  # that may stand between several labels
 CHUNK = 1 << 16  # time steps that a scaler reads at a time
+MOST_LABELS = 100  # labels whose probabilities an answer holds
 
 
 @runtime_checkable
@@ -162,6 +163,11 @@ class LabelSetEncoder(LabelEncoder):
         """Write the labels to a file."""
         parts = {"labels": self.labels, "counts": self.counts, "rows": self.rows}
         write_text(path, json.dumps(parts, ensure_ascii=False, indent=1) + "\n")
+
+
+def decide(probabilities: Mapping[str, float], thresholds: Mapping[str, float]) -> list[str]:
+    """Return the labels whose probability reaches their threshold."""
+    return [label for label, share in probabilities.items() if share >= thresholds[label]]
 
 
 def learn_labels(rows: Iterable[Row]) -> LabelEncoder:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import features, labelled_words
+from zoo.data.processors import MOST_LABELS, decide
 from zoo.data.readers import Row, label_set
 from zoo.evaluation import label_sets, metrics
 from zoo.text import bio
@@ -107,7 +108,7 @@ def _tfidf_of_sets(features: Any, rows: list[Row], test: Iterable[Row]) -> dict[
 
     def predict(some: list[Row]) -> list[dict[str, float]]:
         shares = model.predict_proba([str(row["text"]) for row in some])
-        order = (-shares).argsort(1, kind="stable")[:, : label_sets.MOST_LABELS]
+        order = (-shares).argsort(1, kind="stable")[:, :MOST_LABELS]
         return [
             {labels[number]: float(row[number]) for number in numbers}
             for row, numbers in zip(shares, order.tolist(), strict=True)
@@ -122,7 +123,7 @@ def _tfidf_of_sets(features: Any, rows: list[Row], test: Iterable[Row]) -> dict[
     truth: list[list[str]] = []
     stream = iter(test)
     while chunk := list(islice(stream, CHUNK)):
-        found += [label_sets.decide(shares, thresholds) for shares in predict(chunk)]
+        found += [decide(shares, thresholds) for shares in predict(chunk)]
         truth += [label_set(row) for row in chunk]
     return {"method": "TF-IDF + logistic regression", **label_sets.scores(found, truth)}
 

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.data import features
-from zoo.data.processors import LabelSetEncoder
+from zoo.data.processors import MOST_LABELS, LabelSetEncoder, decide
 from zoo.data.readers import Row, label_set
 from zoo.evaluation import metrics
 
-MOST_LABELS = 100  # labels whose probabilities an answer holds
 SHOWN_MISTAKES = 10  # of a report
 SHOWN_TEXT = 200  # characters of each
 JOINED = "|"  # between the labels of a row where they are one text
@@ -202,11 +201,6 @@ def _best_cut(shares: np.ndarray, hits: np.ndarray, positives: int) -> float:
     f1[shares == below] = -1.0  # equal probabilities stay on one side
     last = int(f1.argmax())
     return float(shares[last] + below[last]) / 2
-
-
-def decide(probabilities: Mapping[str, float], thresholds: Mapping[str, float]) -> list[str]:
-    """Return the labels whose probability reaches their threshold."""
-    return [label for label, share in probabilities.items() if share >= thresholds[label]]
 
 
 def scores(found: Sequence[Collection[str]], wanted: Sequence[Collection[str]]) -> dict[str, float]:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from zoo.data import features
 from zoo.data.batch import IGNORE_INDEX
-from zoo.data.processors import LabelEncoder
+from zoo.data.processors import MOST_LABELS, LabelEncoder
 from zoo.data.readers import Row, column
 from zoo.evaluation import metrics
-from zoo.evaluation.label_sets import MOST_LABELS, SHOWN_MISTAKES, SHOWN_TEXT
+from zoo.evaluation.label_sets import SHOWN_MISTAKES, SHOWN_TEXT
 
 
 class SingleLabels(nn.Module):

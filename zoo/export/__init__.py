@@ -1,1 +1,1 @@
-"""Export models as `torch.export` programs and ONNX files."""
+"""Export models: whole tasks for `zoo.runtime`, `torch.export` programs and ONNX files."""

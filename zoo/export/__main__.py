@@ -1,4 +1,4 @@
-"""python -m zoo.export MODEL FILE: export a trained model. See `zoo.export.program`."""
+"""python -m zoo.export MODEL FILE|FOLDER: export a trained model. See `zoo.export.program`."""
 
 import sys
 

@@ -125,19 +125,23 @@ def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[
     8 * hidden).
     """
 
-    def gates(name: str, suffix: str) -> Tensor:
-        i, f, g, o = getattr(lstm, name + suffix).detach().float().chunk(4)
-        return torch.cat([i, o, f, g])
-
     parts = {
-        "W": torch.stack([gates("weight_ih", suffix) for suffix in suffixes]),
-        "R": torch.stack([gates("weight_hh", suffix) for suffix in suffixes]),
+        "W": torch.stack([gates(lstm, "weight_ih", suffix) for suffix in suffixes]),
+        "R": torch.stack([gates(lstm, "weight_hh", suffix) for suffix in suffixes]),
     }
     if lstm.bias:
-        biases = [[gates(name, suffix) for name in ("bias_ih", "bias_hh")] for suffix in suffixes]
+        biases = [
+            [gates(lstm, name, suffix) for name in ("bias_ih", "bias_hh")] for suffix in suffixes
+        ]
         parts["B"] = torch.stack([torch.cat(pair) for pair in biases])
     names = [graph.constant(f"{name}{layer}", value) for name, value in parts.items()]
     return names if lstm.bias else [*names, ""]
+
+
+def gates(lstm: LSTM, name: str, suffix: str) -> Tensor:
+    """Return a weight or bias of an LSTM with its gates in the order of ONNX: i, o, f, g."""
+    i, f, g, o = getattr(lstm, name + suffix).detach().float().chunk(4)
+    return torch.cat([i, o, f, g])
 
 
 def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: str) -> str:

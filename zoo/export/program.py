@@ -1,6 +1,7 @@
-"""python -m zoo.export MODEL FILE: export a trained model for use without this package.
+"""python -m zoo.export MODEL FILE|FOLDER: export a trained model.
 
-FILE.pt2 holds the whole task as a `torch.export` program: ids and lengths to logits. FILE.onnx
+FOLDER holds the whole task for `zoo.runtime`, which needs no torch: see `zoo.export.whole`.
+Two kinds of FILE need nothing of this package. FILE.pt2 holds the whole task as a `torch.export` program: ids and lengths to logits. FILE.onnx
 holds the backbone: ids and lengths to output, h_n and c_n. A task on features takes x instead of
 ids. `--task FILE.py` makes a task of your own known. Batch and time are dynamic in both, and
 padding has no influence. Each file is run and compared with the model before it is kept.
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from zoo.data.batch import Batch
 from zoo.errors import InputError
-from zoo.export import onnx
+from zoo.export import onnx, whole
 from zoo.files.own_files import PROGRAM, check_new
 from zoo.loading import load
 from zoo.nn.backbone import Backbone
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 # The largest allowed difference of an exported model. ONNX Runtime approximates tanh and sigmoid.
 TOLERANCES = {".pt2": 1e-5, ".onnx": 1e-4}
+ENDINGS = "the ending says what is written: .pt2 or .onnx; without one it is a folder"
 SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # (batch, time) of the comparisons
 
 
@@ -170,7 +172,7 @@ def save(model: LSTM | Backbone | Task, path: str | Path, overwrite: bool = Fals
             onnx.write(inner, made)
             found = difference(inner, onnx.session(made))
         else:
-            raise InputError(f"{path}: the ending says what is written: .pt2 or .onnx")
+            raise InputError(f"{path}: {ENDINGS}")
         if not found <= TOLERANCES[path.suffix]:
             raise InputError(f"{path}: differs from the model by {found:.1e}: not written")
         check_new(path, overwrite, "--overwrite")  # it may have come in the meantime
@@ -207,19 +209,45 @@ def _batch_first(model: LSTM | Backbone | Task) -> bool:
     return model.batch_first if isinstance(model, LSTM) else True
 
 
+def _form(settings: list[str]) -> whole.Form:
+    """Return the form of the weights: quantize=int8 or fp32. Raises InputError."""
+    form: whole.Form = "fp32"
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name != "quantize" or value not in ("fp32", "int8"):
+            raise InputError(f"{setting}: is no setting of an export: quantize=int8 is")
+        form = "int8" if value == "int8" else "fp32"
+    return form
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Export a model. Return 0, or 2 after an error on standard error."""
     parser = argparse.ArgumentParser(
         "python -m zoo.export", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("model", help="a model folder or name")
-    parser.add_argument("file", help="FILE.pt2: the whole task; FILE.onnx: its backbone")
+    parser.add_argument(
+        "file",
+        metavar="FOLDER|FILE",
+        help="FOLDER: the task for zoo.runtime; FILE.pt2: ids to logits; FILE.onnx: the backbone",
+    )
+    parser.add_argument("settings", nargs="*", help="quantize=int8: weights of one byte (FOLDER)")
     parser.add_argument("--task", metavar="FILE.py", help="the file of a task of your own")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.task is not None:
             load_file(chosen.task)
+        path, form = Path(chosen.file), _form(chosen.settings)
+        if not path.suffix:
+            whole.check_new_folder(path, chosen.overwrite)
+            said = whole.save(load(chosen.model), path, form, chosen.overwrite, chosen.model)
+            print(f"{path}: written, {form}; {said}")
+            return 0
+        if path.suffix not in TOLERANCES:
+            raise InputError(f"{path}: {ENDINGS}")
+        if form != "fp32":
+            raise InputError(f"{path}: quantize={form} is of a FOLDER, not of a file")
         check_new(Path(chosen.file), chosen.overwrite, "--overwrite")
         found = save(load(chosen.model), chosen.file, chosen.overwrite)
     except (InputError, OSError) as error:

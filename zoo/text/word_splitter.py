@@ -11,17 +11,15 @@ other signs                       one word per sign, or per run of the same sign
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import regex
+from functools import cache, lru_cache
+from typing import Any
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 
 _LETTER = rf"[[\p{{L}}\p{{N}}_]--[{UNSPACED}\p{{Hangul}}]][\p{{M}}\u200c\u200d]*+"
 _MAIL = rf"[[\w.+-]--[{UNSPACED}]]"
 _HOST = rf"[[\w-]--[{UNSPACED}]]"
-_WORD = regex.compile(
-    rf"""
+_WORD = rf"""
       (?:https?://|www\.)[\S--[{UNSPACED}]]*[^\s\p{{P}}{UNSPACED}]/?  # addresses
     | (?<!{_MAIL}){_MAIL}++@{_HOST}+(?:\.{_HOST}+)+
     | \p{{Nd}}+(?:[.,:/’']\p{{Nd}}+)+                 # numbers, times, dates
@@ -34,9 +32,7 @@ _WORD = regex.compile(
     | (?:{_LETTER})+(?:['’](?!(?:s|m|d|re|ve|ll)\b)(?:{_LETTER})+)*
     | ([^\w\s])\1+(?![\p{{M}}\p{{EMod}}\u200d])         # ... !!! --
     | \X
-    """,
-    regex.VERBOSE | regex.VERSION1 | regex.IGNORECASE,
-)
+"""
 
 
 def split(text: str) -> list[str]:
@@ -46,4 +42,12 @@ def split(text: str) -> list[str]:
 
 @lru_cache(1 << 16)
 def _split(part: str) -> tuple[str, ...]:
-    return tuple(match[0] for match in _WORD.finditer(part))
+    return tuple(match[0] for match in _pattern().finditer(part))
+
+
+@cache
+def _pattern() -> Any:
+    """Return the compiled pattern of a word. Only here regex is needed."""
+    import regex
+
+    return regex.compile(_WORD, regex.VERBOSE | regex.VERSION1 | regex.IGNORECASE)

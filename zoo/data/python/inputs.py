@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.readers import Row
+from zoo.data import labelled_words
+from zoo.data.readers import Row, column
 from zoo.errors import InputError, RowError
 
 NUMBERED = "label", "labels"  # columns whose values may be numbers
@@ -65,6 +66,30 @@ def table_of(value: Any, place: str) -> dict[str, Any] | None:
         if len({*map(str, names)}) < len(names):
             raise InputError(f"{place}: two columns have one name: {', '.join(map(str, names))}")
     return {str(name): value[name] for name in names}
+
+
+def input_columns(row: Mapping[str, Any], columns: Sequence[str], splitter: str = "words") -> Row:
+    """Return the columns of a row that a task reads. Plain "text" becomes the first of them.
+
+    `splitter` splits it into words for tasks that read words: see `zoo.data.labelled_words`.
+    """
+    if not isinstance(row, Row):
+        row = Row(dict(row), "input")
+    if "words" in columns:
+        return Row({"words": labelled_words.words_of(row, splitter)}, row.source)
+    first = columns[0]
+    if "text" in row and first not in row:
+        row = Row(row | {first: row["text"]}, row.source)
+    return Row({name: _input(row, name) for name in columns}, row.source)
+
+
+def _input(row: Row, name: str) -> Any:
+    """Return a column of a row: numbers and lists as they are, anything else as text.
+
+    Raises RowError.
+    """
+    value = row.get(name)
+    return column(row, name) if value is None or isinstance(value, str) else value
 
 
 def _of_table(table: Mapping[str, Any], columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,310 @@
+"""The graphs of each task: everything from ids to scores that has weights.
+
+    classify     ids, lengths (and n-grams)          -> logits
+    tag          ids, lengths (and characters)       -> emissions
+    translate    ids, lengths                        -> values, keys, h, c
+                 next: ids, h, c, values, keys, …    -> log_probabilities, h, c
+    generate     ids, lengths, h, c                  -> log_probabilities, h, c
+
+What searches for an answer is outside: Viterbi, beam search and sampling are in `zoo.runtime`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from tasks.classify import Classify
+from tasks.generate import Generate
+from tasks.tag import Tag
+from tasks.translate import Translate
+from zoo.errors import InputError
+from zoo.export.layers import FLOAT, INT64, Form, Layers, States, without_identity
+from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
+from zoo.nn.attention import Attention
+from zoo.nn.backbone import Backbone
+from zoo.nn.output_layer import OutputLayer
+from zoo.rnn.lstm import LSTM
+from zoo.task import Task
+
+FAR_BELOW = np.float32(-np.inf)
+MODEL = "model.onnx"
+NEXT = "next.onnx"
+
+
+def write(task: Task, folder: Path, form: Form) -> list[str]:
+    """Write the graphs of a task into a folder. Return their files.
+
+    Raises InputError for a task that has none, and for options that ONNX does not know.
+    """
+    for kind, graphs in GRAPHS.items():
+        if isinstance(task, kind):
+            return graphs(task, folder, form)
+    known = ", ".join(sorted(kind.task_name for kind in GRAPHS))
+    raise InputError(f"{task.name} cannot be exported whole; these can: {known}")
+
+
+def _classify(task: Classify, folder: Path, form: Form) -> list[str]:
+    graph = Layers(form)
+    x, lengths = _inputs(graph, task.backbone)
+    states, lengths = _run(graph, task.backbone, x, lengths)
+    vector = _pooled(graph, task, states, lengths)
+    logits = graph.linear(vector, task.head.weight, task.head.bias)
+    if task.bag is not None:
+        share = task.config.ngram_share
+        ids = graph.given("ngrams", INT64, ["batch", "ngrams"])
+        weights = graph.given("ngram_weights", FLOAT, ["batch", "ngrams"])
+        rows = graph.op("Gather", graph.weight(task.bag.weight), ids)  # (batch, n-grams, labels)
+        each = graph.op("Mul", rows, graph.op("Unsqueeze", weights, graph.ints(2)))
+        wide = graph.op("ReduceSum", each, graph.ints(1), keepdims=0)
+        wide = graph.op("Add", wide, graph.weight(task.bag.bias))
+        parts = [
+            graph.op("Mul", part, graph.value(np.float32(weight)))
+            for part, weight in ((logits, 1 - share), (wide, share))
+        ]
+        logits = graph.op("Add", *parts)
+    graph.save(folder / MODEL, {"logits": (logits, 2)})
+    return [MODEL]
+
+
+def _pooled(graph: Layers, task: Classify, states: States, lengths: str) -> str:
+    """Return one vector for each text, (batch, directions * hidden)."""
+    lstm = task.backbone.lstm
+    pool = task.config.pool
+    if pool == "merged":
+        return graph.merged(states.h_n, 2 if lstm.bidirectional else 1)
+    output = graph.op("Transpose", states.output, perm=[1, 0, 2])  # (batch, time, size)
+    real = _real(graph, output, lengths)  # (batch, time)
+    column = graph.op("Unsqueeze", real, graph.ints(2))
+    if pool == "mean":
+        total = graph.op("ReduceSum", output, graph.ints(1), keepdims=0)
+        counts = graph.op("Cast", lengths, to=FLOAT)
+        return graph.op("Div", total, graph.op("Unsqueeze", counts, graph.ints(1)))
+    if pool == "max":
+        kept = graph.op("Where", column, output, graph.value(np.float32(-1)))
+        return graph.op("ReduceMax", kept, axes=[1], keepdims=0)
+    if pool == "last":
+        last = graph.op("Sub", lengths, graph.ints(1))
+        place = graph.op("Unsqueeze", last, graph.ints(1))
+        return graph.op("GatherND", output, place, batch_dims=1)
+    assert task.attention is not None
+    tanh = graph.op("Tanh", output)
+    scores = graph.linear_steps(tanh, task.attention.weight, task.attention.bias)
+    scores = graph.op("Where", column, scores, graph.value(FAR_BELOW))
+    weights = graph.op("Softmax", scores, axis=1)  # (batch, time, 1)
+    return graph.op("ReduceSum", graph.op("Mul", weights, output), graph.ints(1), keepdims=0)
+
+
+def _tag(task: Tag, folder: Path, form: Form) -> list[str]:
+    graph = Layers(form)
+    x, lengths = _inputs(graph, task.backbone)
+    if task.speller is not None:
+        spelt, inner = task.speller, task.speller.backbone
+        assert inner.embedding is not None
+        letters = graph.given("characters", INT64, ["words", "letters"])
+        sizes = graph.given("character_lengths", INT64, ["words"])
+        place = graph.given("word_index", INT64, ["batch", "time"])
+        vectors = graph.embedding(letters, inner.embedding.weight)
+        by_time = graph.op("Transpose", vectors, perm=[1, 0, 2])
+        states = graph.lstm(inner.lstm, by_time, sizes)
+        words = graph.linear(graph.merged(states.h_n, 2), spelt.project.weight)
+        x = graph.op("Add", x, graph.op("Gather", words, place))
+    states, _ = _run(graph, task.backbone, x, lengths)
+    output = graph.op("Transpose", states.output, perm=[1, 0, 2])
+    emissions = graph.linear_steps(output, task.head.weight, task.head.bias)
+    graph.save(folder / MODEL, {"emissions": (emissions, 3)})
+    return [MODEL]
+
+
+def _translate(task: Translate, folder: Path, form: Form) -> list[str]:
+    encoder = Layers(form)
+    x, lengths = _inputs(encoder, task.backbone)
+    states, _ = _run(encoder, task.backbone, x, lengths)
+    outputs = {name: (value, 3) for name, value in _start(encoder, task, states).items()}
+    attention = task.decoder.attention
+    if attention is not None:
+        values = encoder.op("Transpose", states.output, perm=[1, 0, 2])  # (batch, read, size)
+        outputs["values"] = (values, 3)
+        if attention.key is not None:
+            keys = encoder.linear_steps(values, attention.key.weight, attention.key.bias)
+            outputs["keys"] = (keys, 3)
+    encoder.save(folder / MODEL, outputs)
+
+    decoder = task.decoder
+    graph = Layers(form)
+    ids = graph.given("ids", INT64, ["texts", "prefixes"])
+    lstm = decoder.backbone.lstm
+    shape: list[str | int] = [lstm.num_layers, "rows", lstm.hidden_size]
+    state = graph.given("h", FLOAT, shape), graph.given("c", FLOAT, shape)
+    table = _table(task.tokens, task.backbone)
+    x = graph.embedding(graph.op("Reshape", ids, graph.ints(1, -1)), table)  # (1, rows, size)
+    if decoder.input_feeding:
+        fed = graph.given("fed", FLOAT, ["rows", decoder.size])
+        x = graph.op("Concat", x, graph.op("Unsqueeze", fed, graph.ints(0)), axis=2)
+    states = graph.lstm(lstm, x, state=state)
+    texts = graph.op("Shape", ids)
+    read = graph.op("Squeeze", states.output, graph.ints(0))  # (rows, hidden)
+    if attention is not None:
+        width = graph.op("Concat", texts, graph.ints(lstm.hidden_size), axis=0)
+        queries = graph.op("Reshape", read, width)  # (texts, prefixes, hidden)
+        context = _context(graph, attention, queries, task.backbone.output_size)
+        flat = graph.op("Reshape", context, graph.ints(-1, task.backbone.output_size))
+        read = graph.op("Concat", flat, read, axis=1)
+    vectors = graph.op("Tanh", graph.linear(read, decoder.mix.weight, decoder.mix.bias))
+    logs = _log_probabilities(graph, task.tokens, task.backbone, vectors)
+    results = {"log_probabilities": (logs, 2), "h_n": (states.h_n, 3), "c_n": (states.c_n, 3)}
+    if decoder.input_feeding:
+        results["fed_n"] = (vectors, 2)
+    graph.save(folder / NEXT, results)
+    return [MODEL, NEXT]
+
+
+def _start(graph: Layers, task: Translate, states: States) -> dict[str, str]:
+    """Return the decoder's first h and c, (layers, batch, hidden); none where they are zero."""
+    bridge = task.bridge
+    found = {}
+    for name, maps, last in (("h", bridge.h, states.h_n), ("c", bridge.c, states.c_n)):
+        each = []
+        for layer, linear in enumerate(maps):
+            start = graph.ints(layer * bridge.directions)
+            rows = graph.op("Slice", last, start, graph.ints((layer + 1) * bridge.directions))
+            beside = graph.op("Flatten", graph.op("Transpose", rows, perm=[1, 0, 2]), axis=1)
+            linear = cast(Any, linear)
+            made = graph.linear(beside, linear.weight, linear.bias)
+            made = graph.op("Tanh", made) if name == "h" else made
+            each.append(graph.op("Unsqueeze", made, graph.ints(0)))
+        if each:
+            found[name] = each[0] if len(each) == 1 else graph.op("Concat", *each, axis=0)
+    return found
+
+
+def _context(graph: Layers, attention: Attention, queries: str, size: int) -> str:
+    """Attend to the encoder's output. Return contexts (texts, prefixes, size)."""
+    values = graph.given("values", FLOAT, ["texts", "read", size])
+    padding = graph.given("padding", FLOAT, ["texts", 1, "read"])  # 0, or -inf on padding
+    keys = values
+    if attention.key is not None:
+        keys = graph.given("keys", FLOAT, ["texts", "read", attention.key.out_features])
+    if attention.kind == "additive":
+        asked = graph.linear_steps(queries, attention.query.weight)
+        sums = graph.op(
+            "Add",
+            graph.op("Unsqueeze", asked, graph.ints(2)),
+            graph.op("Unsqueeze", keys, graph.ints(1)),
+        )  # (texts, prefixes, read, size)
+        tanh = graph.op("Tanh", sums)
+        weight = graph.value(attention.score.weight.detach().float().T)
+        scores = graph.op("Squeeze", graph.op("MatMul", tanh, weight), graph.ints(3))
+    else:
+        scores = graph.op("MatMul", queries, graph.op("Transpose", keys, perm=[0, 2, 1]))
+    weights = graph.op("Softmax", graph.op("Add", scores, padding), axis=2)
+    return graph.op("MatMul", weights, values)
+
+
+def _generate(task: Generate, folder: Path, form: Form) -> list[str]:
+    graph = Layers(form)
+    onward = task.onward[0]  # the forward direction alone
+    x, lengths = _inputs(graph, onward)
+    lstm = onward.lstm
+    shape: list[str | int] = [lstm.num_layers, "batch", lstm.hidden_size]
+    state = graph.given("h", FLOAT, shape), graph.given("c", FLOAT, shape)
+    states, _ = _run(graph, onward, x, lengths, state)
+    vectors = graph.merged(states.h_n, 1)
+    linear = without_identity(task.project)
+    if linear is not None:
+        vectors = graph.linear(vectors, linear.weight, linear.bias)
+    logs = _log_probabilities(graph, task.tokens, onward, vectors)
+    graph.save(
+        folder / MODEL,
+        {"log_probabilities": (logs, 2), "h_n": (states.h_n, 3), "c_n": (states.c_n, 3)},
+    )
+    return [MODEL]
+
+
+def _inputs(graph: Layers, backbone: Backbone) -> tuple[str, str]:
+    """Add the inputs of a backbone. Return its vectors (batch, time, size), and the lengths."""
+    if backbone.embedding is None:
+        size = backbone.lstm.input_size
+        x = graph.given("features", FLOAT, ["batch", "time", size])
+    else:
+        ids = graph.given("ids", INT64, ["batch", "time"])
+        x = graph.embedding(ids, backbone.embedding.weight)
+    return x, graph.given("lengths", INT64, ["batch"])
+
+
+def _run(
+    graph: Layers,
+    backbone: Backbone,
+    x: str,
+    lengths: str,
+    state: tuple[str, str] | None = None,
+) -> tuple[States, str]:
+    """Run the LSTM of a backbone over vectors (batch, time, size).
+
+    Returns its results, in which a text of length 0 is all zeros, and the lengths, 1 or more.
+    """
+    steps = graph.op("Max", lengths, graph.ints(1))
+    by_time = graph.op("Transpose", x, perm=[1, 0, 2])
+    states = graph.lstm(backbone.lstm, by_time, steps, state)
+    if state is not None:  # it has begun: no text is empty
+        return states, steps
+    some = graph.op("Greater", lengths, graph.ints(0))  # (batch,)
+    column = graph.op("Unsqueeze", some, graph.ints(1))  # (batch, 1), as (…, batch, size)
+    output = graph.op("Where", column, states.output, graph.value(np.float32(0)))
+    last = []
+    for name, value in (("h_0", states.h_n), ("c_0", states.c_n)):
+        first = graph.value(np.float32(0))
+        if backbone.lstm.learned_state:
+            first = graph.value(_learned(backbone.lstm, name))
+        last.append(graph.op("Where", column, value, first))
+    return States(output, *last), steps
+
+
+def _learned(lstm: LSTM, name: str) -> np.ndarray:
+    """Return a learned initial state, (layers * directions, 1, hidden)."""
+    return getattr(lstm, name).detach().float().numpy()
+
+
+def _real(graph: Layers, output: str, lengths: str) -> str:
+    """Return True for the steps of each text, (batch, time), of an output (batch, time, size)."""
+    time = graph.op("Squeeze", graph.op("Shape", output, start=1, end=2), graph.ints(0))
+    zero, one = graph.value(np.array(0, np.int64)), graph.value(np.array(1, np.int64))
+    steps = graph.op("Range", zero, time, one)
+    return graph.op("Less", steps, graph.op("Unsqueeze", lengths, graph.ints(1)))
+
+
+def _table(tokens: OutputLayer, backbone: Backbone) -> Any:
+    """Return the embedding that an output layer reads ids with, (vocabulary, size)."""
+    embedding = tokens.embedding if tokens.embedding is not None else backbone.embedding
+    assert embedding is not None
+    return embedding.weight
+
+
+def _log_probabilities(graph: Layers, tokens: OutputLayer, backbone: Backbone, vectors: str) -> str:
+    """Return log-probabilities (rows, vocabulary) of vectors (rows, size)."""
+    logits = graph.linear(vectors, tokens.output_weight(backbone), tokens.bias)
+    if not isinstance(tokens, AdaptiveOutputLayer):
+        return graph.op("LogSoftmax", logits, axis=1)
+    sizes = [high - low for low, high in pairwise([0, *tokens.edges])]
+    parts = graph.op("Split", logits, graph.ints(*sizes), results=len(sizes), axis=1)
+    clusters = graph.linear(vectors, tokens.clusters, tokens.cluster_bias)
+    head = graph.op("LogSoftmax", graph.op("Concat", parts[0], clusters, axis=1), axis=1)
+    split = graph.ints(sizes[0], *[1] * (len(sizes) - 1))
+    known, *shares = graph.op("Split", head, split, results=len(sizes), axis=1)
+    tails = [
+        graph.op("Add", graph.op("LogSoftmax", part, axis=1), share)
+        for part, share in zip(parts[1:], shares, strict=True)
+    ]
+    return graph.op("Concat", known, *tails, axis=1)
+
+
+GRAPHS: dict[type[Task], Callable[[Any, Path, Form], list[str]]] = {
+    Classify: _classify,
+    Tag: _tag,
+    Translate: _translate,
+    Generate: _generate,
+}

@@ -1,0 +1,206 @@
+"""python -m zoo.export MODEL FOLDER [quantize=int8]: export a task whole, for `zoo.runtime`.
+
+The folder holds the graphs, the processors and the options; `zoo.runtime.load(FOLDER).predict(…)`
+answers without torch. It is new, and appears when it is complete. Before that its answers are
+compared with the model's: on the model's own expected inputs, and on texts of its vocabulary, of
+which the longest are longer than the model reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+
+import zoo.runtime
+from tasks.classify import Classify
+from zoo.data.processors import Scaler
+from zoo.data.readers import Row
+from zoo.errors import InputError
+from zoo.evaluation.label_sets import LabelSets
+from zoo.export import graphs
+from zoo.export.layers import Form
+from zoo.files import write_text
+from zoo.files.own_files import PROGRAM
+from zoo.generation.config import GenerationConfig
+from zoo.model_folder.format import kinds_of, save_processors
+from zoo.model_folder.verify import read_expected
+from zoo.runtime.folder import CONFIG, FORMAT, MARKER, Folder, sha256
+from zoo.runtime.model import Model
+from zoo.shared_backbone import Multitask
+from zoo.task import Generative, Task, input_row, predict_rows
+
+SIZES = 1, 2, 5, 17, 60, 200  # tokens of the texts of a comparison
+LONGEST = 3000  # and of one more, at most, which is longer than the model reads
+# The largest allowed difference of probabilities: of one, and of int8 the mean over all.
+TOLERANCES: dict[Form, float] = {"fp32": 1e-4, "int8": 0.02}
+NOT_READ = {"seen"}  # processors that no answer needs
+
+
+class Compared:
+    """How far the answers of an export are from the model's."""
+
+    def __init__(self) -> None:
+        self.gaps: list[float] = []  # of probabilities
+        self.equal: list[bool] = []  # whether two answers are the same
+
+    def check(self, form: Form, place: Path) -> str:
+        """Return what was found, in words. Raises InputError when it is too far."""
+        gaps = np.nan_to_num(np.array(self.gaps), nan=np.inf)
+        worst, mean = float(gaps.max()), float(gaps.mean())
+        allowed = TOLERANCES[form]
+        far = worst if form == "fp32" else mean
+        named = "at most" if form == "fp32" else "on average"
+        if not far <= allowed:
+            raise InputError(
+                f"{place}: its probabilities differ from the model's by {far:.1e} {named}, allowed "
+                f"are {allowed:.0e}: not written"
+            )
+        same = f"{sum(self.equal)} of {len(self.equal)} answers are the model's"
+        return f"{same}, probabilities differ by {far:.1e} {named} (allowed: {allowed:.0e})"
+
+
+def save(
+    task: Task, folder: str | Path, form: Form = "fp32", overwrite: bool = False, name: str = ""
+) -> str:
+    """Write a task whole into a new folder. Return what the comparison with the model found.
+
+    `name` is the model folder or shipped name that it was loaded from, whose expected inputs are
+    compared. Raises InputError for a folder that exists, unless `overwrite` is given and it is an
+    earlier export, unchanged; for a task that cannot be exported; and for answers that differ.
+    """
+    folder = Path(folder)
+    check_new_folder(folder, overwrite)
+    if isinstance(task, Multitask):
+        raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
+    dtype = next(task.parameters()).dtype
+    if dtype != torch.float32:
+        raise InputError(f"{folder}: the weights are {dtype}: model.float() makes them float32")
+    if not folder.absolute().parent.is_dir():
+        raise InputError(f"{folder}: there is no folder {folder.parent}")
+    task = task.cpu().eval()
+    with tempfile.TemporaryDirectory(
+        dir=folder.absolute().parent, prefix=f".{folder.name}."
+    ) as made:
+        inside = Path(made) / folder.name
+        inside.mkdir()
+        _write(task, inside, form)
+        found = compare(task, zoo.runtime.load(inside), name).check(form, folder)
+        check_new_folder(folder, overwrite)  # it may have come in the meantime
+        if folder.is_dir():
+            folder.rename(Path(made) / "earlier")
+        inside.rename(folder)
+    return found
+
+
+def check_new_folder(folder: Path, overwrite: bool) -> None:
+    """Raise InputError unless a folder can be created or, with `overwrite`, is an earlier export."""
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise InputError(f"{folder}: exists, and is no folder: choose another name")
+    try:
+        earlier = Folder.read(folder)
+    except InputError as error:
+        raise InputError(
+            f"{folder}: exists, and is no unchanged export: choose another name"
+        ) from error
+    others = sorted({path.name for path in folder.iterdir()} - {MARKER, *earlier.files})
+    if others:
+        raise InputError(f"{folder / others[0]}: is no file of the export: choose another name")
+    if not overwrite:
+        raise InputError(f"{folder}: exists already: choose another name, or add --overwrite")
+
+
+def _write(task: Task, folder: Path, form: Form) -> None:
+    """Write the files of an export, the list of them last."""
+    names = graphs.write(task, folder, form)
+    names += _arrays(task, folder)
+    processors = {k: p for k, p in task.processors.items() if k not in NOT_READ}
+    names += save_processors(processors, folder)
+    generation = None
+    if isinstance(task, Generative):
+        schema = TypeAdapter(GenerationConfig).json_schema()
+        generation = {"values": asdict(task.config.generation), "schema": schema["properties"]}
+    config = {
+        "task": task.name,
+        "form": form,
+        "options": _options(task),
+        "processors": kinds_of(processors),
+        "generation": generation,
+        "reads": task.reads,
+        "why": task.why,
+        "metadata": _metadata(task),
+    }
+    write_text(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=1) + "\n")
+    names.append(CONFIG)
+    files = {name: sha256(folder / name) for name in names}
+    marker = {"program": PROGRAM, "runtime": FORMAT, "files": files}
+    write_text(folder / MARKER, json.dumps(marker, indent=1) + "\n")
+
+
+def _metadata(task: Task) -> dict[str, Any]:
+    """Return the parts of a model's metadata that tell where it comes from."""
+    kept = ("name", "data", "licence", "license", "test", "versions")
+    return {key: value for key, value in (task.metadata or {}).items() if key in kept}
+
+
+def _options(task: Task) -> dict[str, Any]:
+    """Return the options that answers need besides the graphs."""
+    if isinstance(task, Classify):
+        thresholds = None
+        if isinstance(task.decision, LabelSets):
+            thresholds = task.decision.thresholds.tolist()
+        return {
+            "max_length": task.config.max_length,
+            "append_eos": task.config.append_eos,
+            "thresholds": thresholds,
+        }
+    raise InputError(f"{task.name} cannot be exported whole")
+
+
+def _arrays(task: Task, folder: Path) -> list[str]:
+    """Write arrays that are no part of a graph. Return their files."""
+    return []
+
+
+def compare(task: Task, exported: Model, name: str = "") -> Compared:
+    """Compare the answers of an export with the model's, one text at a time."""
+    found = Compared()
+    inputs = example_inputs(task, name)
+    wanted = predict_rows(task, [input_row(task, row) for row in inputs])
+    answers = exported.answer_rows(row for one in inputs for row in exported.rows(one))
+    for one, other in zip(wanted, answers, strict=True):
+        mine, theirs = one["probabilities"], other["probabilities"]
+        found.gaps += [abs(share - theirs.get(label, np.nan)) for label, share in mine.items()]
+        keys = {*one} - {"probabilities", "nats"}
+        found.equal.append(all(one[key] == other[key] for key in keys))
+    return found
+
+
+def example_inputs(task: Task, name: str) -> list[Row]:
+    """Return inputs of a comparison: the expected ones of a model folder, and made-up ones."""
+    column = task.input_columns[0]
+    if "scaler" in task.processors:
+        width = cast(Scaler, task.processors["scaler"]).width
+        draw = np.random.default_rng(1)
+        return [
+            Row({column: draw.normal(size=(size, width))}, f"series {size}")
+            for size in (*SIZES, LONGEST)
+        ]
+    given = [case["input"] for case in read_expected(name)] if name else []
+    long = min(LONGEST, 2 * getattr(task.config, "max_length", LONGEST // 2))
+    generator = random.Random(1)
+    texts = [*given, *given[:1], " ".join(given * 20)] if given else []
+    for size in (*SIZES, long):
+        ids = [generator.randrange(4, len(task.tokenizer)) for _ in range(size)]
+        texts.append(task.tokenizer.decode(ids))
+    return [Row({"text": text, column: text}, f"text {n}") for n, text in enumerate(texts, 1)]
