@@ -11,7 +11,8 @@ starts from its last value, or with `residual=linear` from a linear forecast in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -43,6 +44,8 @@ from zoo.task import Stage, Step, Task, TaskConfig, predict_rows
 
 MOST_VALIDATION = 5_000  # windows on which epochs are compared
 MOST_TEST = 100_000
+SERIES = 1024  # that are read, and forecast, together
+SharedMap = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the LSTM adds to a linear forecast
 
 WHY = {
@@ -371,14 +374,25 @@ class Forecast(Task):
                 longer = _joined(longer, next(predict_rows(self, [after], precision)))
             yield row, _cut(longer, steps)
 
-    def answer_table(self, settings: Settings, precision: str) -> Iterator[str]:
-        """Yield the forecasts of the series in the table `input`, as a table whose times go on."""
+    def answer_table(
+        self, settings: Settings, precision: str, share: SharedMap = map
+    ) -> Iterator[str]:
+        """Yield the forecasts of the series in the table `input`, as a table whose times go on.
+
+        `share` works on blocks of series as `map` does, in one process or in several.
+        """
         data = settings.data
         plain = ("series", "fill", "sort", "decimal", "encoding")
         chosen = {name: data[name] for name in plain if data.get(name) is not None}
         rows = asking.rows_of_table(Path(settings.input), self.scaler, **chosen)
         horizon = settings.task.get("horizon")
-        answers = self.go_on(rows, horizon, precision)
+
+        def answer(block: list[Row]) -> list[tuple[Row, dict[str, Any]]]:
+            found = self.go_on(block, horizon, precision)
+            return [(Row({"series": row.get("series", "")}, row.source), one) for row, one in found]
+
+        blocks = iter(lambda: [*islice(rows, SERIES)], [])
+        answers = chain.from_iterable(share(answer, blocks))
         form = "jsonl" if settings.format == "json" else Path(settings.output.lower()).suffix[1:]
         return asking.table_of(answers, self.scaler, data.get("series"), form)
 

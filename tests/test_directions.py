@@ -22,6 +22,7 @@ LAYERS = [
     {"zoo.task"},
     {"tasks", "zoo.registry"},
     {"zoo.loading", "zoo.explanation"},
+    {"zoo.prediction"},
     {"zoo.training"},
     {"zoo.shared_backbone"},
     {"zoo.hub"},

@@ -359,6 +359,8 @@ def _evaluate(settings: Settings) -> None:
     if settings.out is not None:
         check_new_in(Path(settings.out), ["report.json"], settings.overwrite)
     report = pipeline.measure(settings)
+    if not report:
+        return  # of several processes the first one reports
     if settings.out is not None:
         path = Path(settings.out) / "report.json"
         write_text(path, json.dumps(report, indent=1) + "\n")

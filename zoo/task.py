@@ -27,7 +27,6 @@ from zoo.data.processors import Processor
 from zoo.data.python.inputs import input_columns
 from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
-from zoo.data.sampler import shard
 from zoo.device import autocast
 from zoo.errors import InputError
 from zoo.evaluation.attribution import LikeliestQuestion, Question
@@ -370,15 +369,16 @@ class Task(Estimator, ABC):
         world: int,
         **options: Any,
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (row number, answer), batch by batch; `options` are those of `predict_batch`."""
-        for numbers in dataset.sampler(evaluation.batch_tokens, evaluation.batch_rows):
-            mine = shard(numbers, rank, world)
-            if not len(mine):
-                continue
-            batch = self.collate(dataset.examples(mine)).to(self.device)
+        """Yield (row number, answer), batch by batch; `options` are those of `predict_batch`.
+
+        Process `rank` answers every `world`-th batch, each as one process would.
+        """
+        sampler = dataset.sampler(evaluation.batch_tokens, evaluation.batch_rows)
+        for numbers in islice(sampler, rank, None, world):
+            batch = self.collate(dataset.examples(numbers)).to(self.device)
             with torch.no_grad():  # here, for it costs time at each yield of a generator
                 answers = self.predict_batch(batch, **options)
-            yield from zip(mine.tolist(), answers, strict=True)
+            yield from zip(numbers.tolist(), answers, strict=True)
 
     def _short(self, answer: Any, config: GenerationConfig | None) -> Any:
         """Return what `predict` shows of an answer; `config` is that of generated ones."""

@@ -5,18 +5,19 @@ Rows of a table come back with their answer beside their columns; lines of text 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from zoo.cli import answer_rows, tagged_text
-from zoo.cli.answer_rows import ROWS, AnswerColumns, RowFormat
+from zoo.cli import tagged_text
 from zoo.config import Settings
 from zoo.data import readers
 from zoo.data.processors import LabelEncoder
@@ -27,7 +28,10 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.files.output import check_output, opened_output
 from zoo.files.own_files import check_new_in
 from zoo.generation.config import GenerationConfig
-from zoo.task import Generative, Task, input_row, predict_rows
+from zoo.prediction import answer_rows, processes
+from zoo.prediction.answer_rows import ROWS, AnswerColumns, RowFormat
+from zoo.prediction.processes import Processes
+from zoo.task import Generative, Task, input_row
 from zoo.text.decoding import check_encoding
 
 log = logging.getLogger("zoo")
@@ -47,14 +51,30 @@ def predict(
     Standard input is read as it arrives, because a program may wait for each answer. An empty line
     has an empty answer. An output file appears when it is complete. With `out` the first DRAWN
     answers are also plotted into that folder, if the task has a plot. `generation` is by default
-    the model's own.
+    the model's own. Processes that torchrun started share the rows out; the first one writes.
     """
+    with processes.started() as shared:
+        _predict(shared, task, settings, generation, evaluation)
+
+
+def _predict(
+    shared: Processes,
+    task: Task,
+    settings: Settings,
+    generation: GenerationConfig | None,
+    evaluation: EvaluationConfig | None,
+) -> None:
+    """Write the answers as `predict` does, with the rows shared out to processes."""
+    if settings.text is not None and shared.rank:
+        return  # one text is answered by one process
     answer_table: Any = getattr(task, "answer_table", None)
     if answer_table is not None and settings.text is None and settings.input != "-":
         check_output(settings.output, settings.input)
-        with opened_output(settings.output) as file:
-            for piece in answer_table(settings, find_precision(settings.precision, task.device)):
+        precision = find_precision(settings.precision, task.device)
+        with _opened(shared, settings.output) as file:
+            for piece in answer_table(settings, precision, shared.map):
                 file.write(piece.encode())
+        _say_shares(shared)
         return
     form = _form(task, settings)
     check_output(settings.output, settings.input if settings.text is None else "-")
@@ -73,70 +93,146 @@ def predict(
     if settings.text is not None:
         source: Iterator[list[Row]] = iter([[Row({"text": settings.text}, "text")]])
     elif settings.input == "-":
-        source = arriving(sys.stdin.buffer, encoding)
+        source = shared.same(_arriving_whole(shared, encoding))
     else:
         source = _chunks(readers.read(settings.input, encoding))
-    precision = find_precision(settings.precision, task.device)
-    separator = settings.data.get("separator")
-    columns = AnswerColumns(task, settings.top, settings.threshold, generation, separator)
-    rows = RowFormat(form, columns.names, columns.separator if columns.several else " ")
-    exact = form == "conll" and settings.input.lower().removesuffix(".gz").endswith(".conllu")
-    cut = Cut()
-    number = 0
-    with opened_output(settings.output) as file:
-        for chunk in source:
-            own = [answer_rows.with_own_columns(task, row, settings.data) for row in chunk]
-            inputs = [input_row(task, row, settings.tokens) for row in own]
-            answers = _answers(task, inputs, precision, evaluation, generation, cut.places)
-            for given, (row, answer) in zip(chunk, answers, strict=True):
-                number += 1
-                if exact and answer is not None and isinstance(given.get("words"), list):
-                    answer = answer | {"words": given["words"]}  # blanks inside a word stay
-                if form in ROWS and not (form == "conll" and settings.format == "conll"):
-                    text = rows.lines(given, columns.values(answer))
-                else:
-                    text = _line(task, answer, form, columns) + "\n"
-                file.write(text.encode())
-                drawn = settings.out is not None and answer is not None and number <= DRAWN
-                if drawn and isinstance(task, Generative):
-                    task.plot(row, answer, Path(str(settings.out)) / f"answer-{number}.png")
-            cut.count(settings.strict)
+    answering = _Answering(task, settings, generation, evaluation, form)
+    with _opened(shared, settings.output) as file:
+        blocks = answering.blocks(source)
+        for answered in shared.map(answering.answer, blocks, lambda block: len(block.rows)):
+            answering.count(answered)
+            file.write(answered.text)
             file.flush()
-    _say(cut, rows, number)
+    answering.say()
+    _say_shares(shared)
 
 
-class Cut:
-    """The rows that a model did not read to their end: how many, and the first."""
+class _Block(NamedTuple):
+    """Rows that are answered together."""
 
-    def __init__(self) -> None:
-        self.places: list[str] = []  # since the last count
-        self.number = 0
-        self.first = ""
-
-    def count(self, strict: bool) -> None:
-        """Count the places. Raises RowError for the first one with `strict`."""
-        if self.places and strict:
-            raise RowError(self.places[0], "longer than the model reads; strict=false cuts it")
-        self.first = self.first or next(iter(self.places), "")
-        self.number += len(self.places)
-        self.places.clear()
+    rows: list[Row]
+    before: int  # rows before the first of them
 
 
-def _say(cut: Cut, rows: RowFormat, number: int) -> None:
-    """Say in one line each what was cut, renamed or replaced."""
-    if cut.number:
-        verb = "is" if cut.number == 1 else "are"
-        log.info(
-            "%d of %d inputs %s longer than the model reads, and cut; the first is %s",
-            cut.number,
-            number,
-            verb,
-            cut.first,
+class _Answered(NamedTuple):
+    """The answers to a block."""
+
+    rows: int
+    text: bytes  # as the output holds it
+    cut: list[str]  # places of the rows that were not read to their end
+    blanked: int  # cells in which blanks replace tabs and line ends
+
+
+class _Answering:
+    """Turns blocks of rows into the text of their answers, and counts what has to be said."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        generation: GenerationConfig | None,
+        evaluation: EvaluationConfig | None,
+        form: str,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.generation = generation
+        self.evaluation = evaluation
+        self.form = form
+        self.precision = find_precision(settings.precision, task.device)
+        separator = settings.data.get("separator")
+        self.columns = AnswerColumns(task, settings.top, settings.threshold, generation, separator)
+        between = self.columns.separator if self.columns.several else " "
+        self.format = RowFormat(form, self.columns.names, between)
+        conllu = settings.input.lower().removesuffix(".gz").endswith(".conllu")
+        self.exact = form == "conll" and conllu
+        self.whole = form in ROWS and not (form == "conll" and settings.format == "conll")
+        self.rows = self.cut = self.blanked = 0
+        self.first_cut = ""
+
+    def blocks(self, source: Iterable[list[Row]]) -> Iterator[_Block]:
+        """Yield the chunks of `source` as blocks; the first row decides the columns."""
+        before = 0
+        for chunk in source:
+            if not before and self.whole:
+                self.format.begin(chunk[0])
+            yield _Block(chunk, before)
+            before += len(chunk)
+
+    def answer(self, block: _Block) -> _Answered:
+        """Return the text of the answers to a block. Raises RowError."""
+        task, settings = self.task, self.settings
+        own = [answer_rows.with_own_columns(task, row, settings.data) for row in block.rows]
+        inputs = [input_row(task, row, settings.tokens) for row in own]
+        cut: list[str] = []
+        blanked = self.format.blanked
+        answers = answer_rows.answers(
+            task, inputs, self.precision, self.evaluation, self.generation, cut
         )
-    for name, new in rows.renamed.items():
-        log.info("the rows have a column %r: the answer is the column %r", name, new)
-    if rows.blanked:
-        log.info("tabs and line ends in %d cells are blanks: .csv keeps them", rows.blanked)
+        text = [self.format.head() if self.whole and not block.before else ""]
+        numbered = enumerate(zip(block.rows, inputs, answers, strict=True), block.before + 1)
+        for number, (given, row, answer) in numbered:
+            if self.exact and answer is not None and isinstance(given.get("words"), list):
+                answer = answer | {"words": given["words"]}  # blanks inside a word stay
+            if self.whole:
+                text.append(self.format.lines(given, self.columns.values(answer)))
+            else:
+                text.append(_line(task, answer, self.form, self.columns) + "\n")
+            drawn = settings.out is not None and answer is not None and number <= DRAWN
+            if drawn and isinstance(task, Generative):
+                task.plot(row, answer, Path(str(settings.out)) / f"answer-{number}.png")
+        if cut and settings.strict:
+            raise RowError(cut[0], "longer than the model reads; strict=false cuts it")
+        lines = "".join(text).encode()
+        return _Answered(len(block.rows), lines, cut, self.format.blanked - blanked)
+
+    def count(self, answered: _Answered) -> None:
+        """Count the rows of an answered block, and what was cut and replaced in them."""
+        self.rows += answered.rows
+        self.first_cut = self.first_cut or next(iter(answered.cut), "")
+        self.cut += len(answered.cut)
+        self.blanked += answered.blanked
+
+    def say(self) -> None:
+        """Say in one line each what was cut, renamed or replaced."""
+        if self.cut:
+            verb = "is" if self.cut == 1 else "are"
+            log.info(
+                "%d of %d inputs %s longer than the model reads, and cut; the first is %s",
+                self.cut,
+                self.rows,
+                verb,
+                self.first_cut,
+            )
+        for name, new in self.format.renamed.items():
+            log.info("the rows have a column %r: the answer is the column %r", name, new)
+        if self.blanked:
+            log.info("tabs and line ends in %d cells are blanks: .csv keeps them", self.blanked)
+
+
+@contextmanager
+def _opened(shared: Processes, output: str) -> Iterator[IO[bytes]]:
+    """Open the output in process 0; what others write is lost."""
+    if shared.rank:
+        yield io.BytesIO()
+        return
+    with opened_output(output) as file:
+        yield file
+
+
+def _say_shares(shared: Processes) -> None:
+    """Say how many rows each of several processes has answered."""
+    if shared.world > 1:
+        counts = ", ".join(f"{count:,}" for count in shared.counts)
+        log.info("rows answered by each of %d processes: %s", shared.world, counts)
+
+
+def _arriving_whole(shared: Processes, encoding: str | None) -> Iterator[list[Row]]:
+    """Yield the rows of standard input; for several processes in chunks as large as those of a file."""
+    if shared.rank:
+        return iter(())
+    source = arriving(sys.stdin.buffer, encoding)
+    return source if shared.world == 1 else _chunks(chain.from_iterable(source))
 
 
 def _form(task: Task, settings: Settings) -> str:
@@ -164,22 +260,6 @@ def _form(task: Task, settings: Settings) -> str:
 def _can_stream(settings: Settings, generation: GenerationConfig) -> bool:
     """Return whether only the text of one answer is written, so that it can be streamed."""
     return settings.output == "-" and settings.out is None and generation.n_best == 1
-
-
-def _answers(
-    task: Task,
-    inputs: list[Row],
-    precision: str,
-    evaluation: EvaluationConfig | None,
-    generation: GenerationConfig | None,
-    cut: list[str],
-) -> Iterator[tuple[Row, Any]]:
-    """Yield each input row with its answer, None for an empty row."""
-    empty = [all(map(readers.is_empty, row.values())) for row in inputs]
-    asked = (row for row, nothing in zip(inputs, empty, strict=True) if not nothing)
-    answers = predict_rows(task, asked, precision, evaluation, generation, cut)
-    for row, nothing in zip(inputs, empty, strict=True):
-        yield row, None if nothing else next(answers)
 
 
 def _line(task: Task, answer: Any, form: str, columns: AnswerColumns) -> str:

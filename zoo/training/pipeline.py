@@ -44,6 +44,7 @@ from zoo.files.run_folder import (
 from zoo.loading import load
 from zoo.memory import check_fits, in_words
 from zoo.model_folder.card import FACTS, printable
+from zoo.prediction.processes import launched
 from zoo.registry import resolve
 from zoo.task import Generative, Task, noted
 from zoo.training import checkpoint, embedding_init
@@ -512,9 +513,12 @@ def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:
 def measure(settings: Settings) -> dict[str, Any]:
     """Evaluate a saved model as `evaluate_saved` does; returns a report with baseline and intervals.
 
-    The baseline is that of the model's training if the rows are the same, else it is run here.
+    The baseline is that of the model's training if the rows are the same, else it is run here. Of
+    several processes only the first one reports; the others return {}.
     """
     task, splits, metrics, answers, rows = _test_saved(settings)
+    if launched()[0]:
+        return {}
     kept = task.metadata or {}
     report = {
         "task": task.name,

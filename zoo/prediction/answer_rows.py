@@ -1,4 +1,4 @@
-"""Rows with their answers: the columns that mode=predict adds, and files of such rows."""
+"""Rows with their answers: the columns that are added to them, and files of such rows."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.data.corpora.files import renamed
 from zoo.data.processors import LabelSetEncoder, decide
-from zoo.data.readers import Row
+from zoo.data.readers import Row, is_empty
 from zoo.errors import RowError
+from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.label_sets import JOINED
 from zoo.generation.config import GenerationConfig
-from zoo.task import Generative, Task
+from zoo.task import Generative, Task, predict_rows
 
 FORMS = {
     ".csv": "csv",
@@ -148,6 +149,27 @@ class AnswerColumns:
         return {key: value for key, value in answer.items() if key not in self.task.hidden_keys}
 
 
+def predicted(names: Iterable[str], taken: Container[str]) -> dict[str, str]:
+    """Return the new name of each answer column whose name is `taken` by a column of the rows."""
+    return {name: f"predicted_{name}" for name in names if name in taken}
+
+
+def answers(
+    task: Task,
+    inputs: Sequence[Row],
+    precision: str,
+    evaluation: EvaluationConfig | None = None,
+    generation: GenerationConfig | None = None,
+    cut: list[str] | None = None,
+) -> Iterator[Any]:
+    """Yield the answers to input rows, None for an empty one: see `zoo.task.predict_rows`."""
+    empty = [all(map(is_empty, row.values())) for row in inputs]
+    asked = (row for row, nothing in zip(inputs, empty, strict=True) if not nothing)
+    found = predict_rows(task, asked, precision, evaluation, generation, cut)
+    for nothing in empty:
+        yield None if nothing else next(found)
+
+
 def _numbered(names: Sequence[str], count: int) -> list[str]:
     """Return `label, label_2, label_3`: the names, repeated with a number."""
     return [name if n == 1 else f"{name}_{n}" for n in range(1, count + 1) for name in names]
@@ -165,13 +187,19 @@ class RowFormat:
         self.renamed: dict[str, str] = {}  # of an answer's columns, which the rows have already
         self.blanked = 0  # cells of a .tsv file in which blanks replace tabs and line ends
 
+    def begin(self, row: Row) -> None:
+        """Take the columns of the first row; an answer's column of the same name is renamed."""
+        self.header = [*row]
+        self.renamed = predicted(self.names, row)
+        self.names = [self.renamed.get(name, name) for name in self.names]
+
+    def head(self) -> str:
+        """Return what stands before the first row: the names of the columns of a table."""
+        tabular = self.form in ("csv", "tsv")
+        return self._cells([*self.header, *self.names]) if tabular else ""
+
     def lines(self, row: Row, values: Sequence[Any]) -> str:
-        """Return a row as text, the first one after the header. Raises RowError."""
-        start = ""
-        if not self.header:
-            self._begin(row)
-            if self.form in ("csv", "tsv"):
-                start = self._cells([*self.header, *self.names])
+        """Return a row as text, after `begin`. Raises RowError."""
         if taken := [name for name in self.names if name in row]:
             raise RowError(row.source, f"a column {taken[0]!r}, which the first row does not have")
         answers = dict(zip(self.names, values, strict=True))
@@ -185,13 +213,7 @@ class RowFormat:
             self.separator.join(map(str, value)) if isinstance(value, list) else value
             for value in values
         )
-        return start + self._cells([*(row.get(name) for name in self.header), *joined])
-
-    def _begin(self, row: Row) -> None:
-        """Take the columns of the first row; an answer's column of the same name is renamed."""
-        self.header = [*row]
-        self.renamed = {name: f"predicted_{name}" for name in self.names if name in row}
-        self.names = [self.renamed.get(name, name) for name in self.names]
+        return self._cells([*(row.get(name) for name in self.header), *joined])
 
     def _cells(self, values: Sequence[Any]) -> str:
         """Return one line of a table."""

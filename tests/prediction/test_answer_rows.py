@@ -15,9 +15,9 @@ from run_cases import in_files
 
 import zoo
 from zoo import run
-from zoo.cli import answer_rows
 from zoo.cli.predict import MOST
 from zoo.data import readers
+from zoo.prediction import answer_rows
 
 SEA, LAND = "Gulls follow the trawler home.", "Snow lay on the summit ridge."
 

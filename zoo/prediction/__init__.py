@@ -1,0 +1,1 @@
+"""Rows with their answers, in one process or in many."""
