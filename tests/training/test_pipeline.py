@@ -12,8 +12,9 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, arguments, command, lines, resume, same, scaled, train, weights
+from conftest import DATA, ROOT, arguments, command, lines, resume, same, scaled, train, weights
 
+from zoo import run
 from zoo.errors import InputError
 from zoo.training import pipeline, state
 from zoo.training.loop import NotFinite
@@ -181,9 +182,10 @@ def test_changed_rows_are_noticed_at_resume(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "manifest.json").is_file()
 
 
-def torchrun(*words):
-    """The same command in two processes, over gloo."""
+def torchrun(*runs):
+    """Several command lines in the same two processes, over gloo."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [
             sys.executable,
@@ -192,9 +194,8 @@ def torchrun(*words):
             "--standalone",
             "--nproc-per-node",
             "2",
-            "-m",
-            "zoo.run",
-            *words,
+            str(ROOT / "tests" / "cases" / "several_runs.py"),
+            json.dumps(runs),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -211,9 +212,42 @@ def test_two_processes_compute_what_one_does(tmp_path):
         "backbone.word_dropout=0",
         "train.batch_rows=7",
     )
-    done = torchrun(*arguments(tmp_path / "two", *exact))
-    assert done.returncode == 0, done.stderr
-    assert command(*arguments(tmp_path / "one", *exact)).returncode == 0
+    rows = [f"{n},text {n % 7} of a row{' longer' * (n % 5)},{n}" for n in range(2500)]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,text,label", *rows, ""]))
+    (tmp_path / "bad.csv").write_text("\n".join(["id,text,label", *rows[:1500], "1,2,3,4", ""]))
+    model, cpu = f"model={tmp_path / 'two'}", ["device=cpu", "precision=fp32", "threads=1"]
+    test = [f"data.test={DATA / 'classify.jsonl'}", "data=files", "baseline=false"]
+
+    def asked(rows, answers):
+        return ["predict", model, *cpu, f"input={tmp_path / rows}", f"output={tmp_path / answers}"]
+
+    def evaluated(out):
+        return ["evaluate", model, *cpu, *test, "evaluate.batch_rows=7", f"out={tmp_path / out}"]
+
+    done = torchrun(
+        arguments(tmp_path / "two", *exact),
+        evaluated("test-2"),
+        asked("rows.csv", "2.csv"),
+        asked("bad.csv", "3.csv"),
+    )
+    assert done.returncode, done.stdout
+    for words in (
+        arguments(tmp_path / "one", *exact),
+        evaluated("test-1"),
+        asked("rows.csv", "1.csv"),
+    ):
+        assert run.main(words) == 0
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    assert "rows answered by each of 2 processes: 1,476, 1,024\n" in done.stderr
+    assert (tmp_path / "test-1" / "report.json").read_bytes() == (
+        tmp_path / "test-2" / "report.json"
+    ).read_bytes()
+    assert done.stdout.count(", 96 test rows") == 1
+    place = f"{tmp_path / 'bad.csv'}:1502: 4 cells, the header has 3"
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: {place}: every row needs a cell for each column"
+    ]
+    assert not [path for path in tmp_path.iterdir() if "3.csv" in path.name]
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-4, rtol=1e-3)

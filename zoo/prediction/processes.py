@@ -34,9 +34,11 @@ class Failed:
 class Processes:
     """Process `rank` of `world`. Only process 0 writes."""
 
-    def __init__(self, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, rank: int = 0, world: int = 1, group: Any = None) -> None:
+        """`group` is the gloo group of several processes."""
         self.rank = rank
         self.world = world
+        self.group = group
         self.counts = [0] * world  # items that each process has worked on; known to process 0
 
     def map(
@@ -72,7 +74,7 @@ class Processes:
                 yield results[rank]
             if failed:
                 with suppress(RuntimeError):  # process 0 says what is wrong, and leaves
-                    distributed.barrier()
+                    distributed.barrier(self.group)
                 raise SystemExit(2)
             if len(taken) < self.world:
                 return
@@ -86,7 +88,7 @@ class Processes:
         while True:
             sent: list[Any] = [next(source, None)]
             with _lost_is_one_line():
-                distributed.broadcast_object_list(sent, src=0)
+                distributed.broadcast_object_list(sent, src=0, group=self.group)
             if sent[0] is None:
                 return
             if isinstance(sent[0], Failed):
@@ -101,8 +103,9 @@ class Processes:
         flags: list[Any] = [None] * self.world
         results: list[Any] = [None] * self.world
         with _lost_is_one_line():
-            distributed.all_gather_object(flags, (isinstance(result, Failed), taken))
-            distributed.gather_object(result, results if self.rank == 0 else None)
+            distributed.all_gather_object(flags, (isinstance(result, Failed), taken), self.group)
+            gathered = results if self.rank == 0 else None
+            distributed.gather_object(result, gathered, group=self.group)
         failed = any(wrong for wrong, _ in flags)
         if not failed and len({count for _, count in flags}) > 1:
             raise InputError("the processes read different inputs: each needs the same file")
@@ -152,12 +155,9 @@ def started() -> Iterator[Processes]:
         yield Processes()
         return
     with _ended_by_sigterm():
-        distributed.init_process_group("gloo", timeout=PATIENCE)
-        try:
-            yield Processes(rank, world)
-        finally:
-            with suppress(RuntimeError):  # the others may have ended
-                distributed.destroy_process_group()
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", timeout=PATIENCE)
+        yield Processes(rank, world, distributed.new_group(timeout=PATIENCE, backend="gloo"))
 
 
 @contextmanager
