@@ -22,11 +22,11 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from zoo.cli.answer_rows import AnswerColumns
 from zoo.config import ServeConfig
 from zoo.data.processors import LabelEncoder, LabelSetEncoder
 from zoo.errors import InputError
 from zoo.explanation.answer import explain_answer
+from zoo.prediction.answer_rows import AnswerColumns
 from zoo.serving.guard import Guard, Left, Refused
 from zoo.serving.metrics import Metrics
 from zoo.serving.requests import (
