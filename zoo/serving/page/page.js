@@ -110,7 +110,8 @@ function stateOf(model) {
       method: null,
       target: null,
       word: null,
-      values: null,
+      values: null, // the numbers that are read from the input
+      past: null, // those that were answered
       abort: null,
       stop: null,
     });
@@ -289,10 +290,12 @@ async function ask(model, target = null) {
       await generate(model, state, abort.signal);
     } else if (!again) {
       state.answer = await server.predict({ model: model.name, input, ...(model.task === "classify" ? { top: TOP } : {}) }, abort.signal);
+      state.past = input;
       update(model);
     }
     try {
-      state.explanation = await server.explain({ model: model.name, input, ...(target === null ? {} : { target }) }, abort.signal);
+      const what = model.task === "generate" ? continuation(state) : target;
+      state.explanation = await server.explain({ model: model.name, input, ...(what === null ? {} : { target: what }) }, abort.signal);
     } catch (error) {
       if (!(error instanceof server.ServerError)) throw error;
       state.unexplained = error.message;
@@ -308,6 +311,11 @@ async function ask(model, target = null) {
       update(model, again);
     }
   }
+}
+
+/** Return what was written behind the prompt, or null: that is what is to be explained. */
+function continuation({ answer: { prompt, text: whole } }) {
+  return (whole.startsWith(prompt) ? whole.slice(prompt.length) : whole) || null;
 }
 
 /** Show a text while it is written. Stopping it keeps what was written. */

@@ -67,7 +67,8 @@ function perWord(state) {
   const { written, tokens } = explanation;
   const shares = method === "attention";
   const weightsOf = (n) => (n === null ? explanation[method] ?? mean(written, method) : written[n][method] ?? explanation[method]);
-  const chosen = state.word !== null && state.word < written.length ? state.word : 0;
+  const first = Math.max(0, written.findIndex(({ token }) => /[\p{L}\p{N}]/u.test(token)));
+  const chosen = state.word !== null && state.word < written.length ? state.word : first;
   const read = coloured(tokens, weightsOf(chosen), { shares });
   read.id = "read-words";
   const most = element("div", {});
@@ -118,7 +119,7 @@ function mean(written, method) {
 /** Draw the past with a column behind each value, for the whole forecast or for one step of it. */
 function past(state) {
   const { explanation, method } = state;
-  const series = seriesOf(state.values, explanation.answer);
+  const series = seriesOf(state.past, explanation.answer);
   const of = (step) => (step === null ? explanation[method] : explanation.written[step]?.[method]) ?? explanation[method];
   const figure = chart(series, {
     weights: of(null),
