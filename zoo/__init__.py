@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.hub.shipped import list_models
     from zoo.loading import load
     from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
+    from zoo.prediction.batch_predictor import batch_predictor
     from zoo.registry import register
     from zoo.rnn.lstm import LSTM
     from zoo.shared_backbone import multitask
@@ -34,6 +35,7 @@ __all__ = [
     "Task",
     "TaskConfig",
     "Translate",
+    "batch_predictor",
     "list_models",
     "load",
     "multitask",
@@ -52,6 +54,7 @@ _HOMES = {
     "InputError": "zoo.errors",
     "Task": "zoo.task",
     "TaskConfig": "zoo.task",
+    "batch_predictor": "zoo.prediction.batch_predictor",
     "list_models": "zoo.hub.shipped",
     "load": "zoo.loading",
     "multitask": "zoo.shared_backbone",

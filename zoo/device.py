@@ -43,6 +43,9 @@ def find_device(name: str) -> torch.device:
         raise InputError("device=cuda: torch sees no CUDA device here; use device=auto or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    local = os.environ.get("LOCAL_RANK")
+    if name == "cuda" and local is not None:  # of the processes of torchrun each has its own
+        return torch.device(name, int(local) % torch.cuda.device_count())
     return torch.device(name)
 
 
