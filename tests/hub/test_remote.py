@@ -317,6 +317,35 @@ def test_a_folder_of_that_name_goes_before_the_hub(online, original, tmp_path):
     assert online.asked == []
 
 
+def test_a_model_that_was_pulled_is_loaded_by_its_name(
+    online, model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    missing = (
+        rf"^{REPOSITORY}: neither .*; if it is on the hub: python -m zoo.hub pull {REPOSITORY}$"
+    )
+    with pytest.raises(InputError, match=missing):
+        zoo.load(REPOSITORY)
+    assert online.asked == []  # nothing is fetched that was not asked for
+    push(model, REPOSITORY)
+    for _ in range(2):  # the second time in the place of the first
+        assert cli.main(["pull", REPOSITORY]) == 0
+        place, said = capsys.readouterr().out.splitlines()
+        assert place == str(tmp_path / "cache/sequence-zoo/models" / REPOSITORY)
+        assert said == f"zoo.load('{REPOSITORY}') and model={REPOSITORY} find it there"
+    asked = len(online.asked)
+    assert zoo.load(REPOSITORY).name == "classify"
+    assert len(online.asked) == asked
+    with pytest.raises(
+        InputError, match=r"^classify/langid: a shipped model has this name: say wh"
+    ):
+        pull("classify/langid")
+    with pytest.raises(
+        InputError, match=r"model: is no OWNER/NAME of the hub: say where to, add FO"
+    ):
+        pull(str(model))
+
+
 @pytest.mark.parametrize("name", ["a", "/a/b", "a/b/c", "./a/b", "../a", "a/", "-a/b", "a b/c", ""])
 def test_what_is_no_name_of_a_repository_is_a_folder(online, tmp_path, name):
     with pytest.raises(InputError, match=r"manifest\.json: missing"):

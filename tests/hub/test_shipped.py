@@ -171,7 +171,8 @@ def test_an_empty_shelf_is_an_empty_list(toy, capsys):
     assert zoo.list_models() == verify.shipped() == []
     assert [cli.main([word]) for word in ("list", "check")] == [0, 0]
     assert cli.main(["check", NAME]) == 2
-    said = f"error: {NAME}: neither a model folder nor a shipped model; shipped: none\n"
+    cure = f"if it is on the hub: python -m zoo.hub pull {NAME}"
+    said = f"error: {NAME}: neither a model folder nor a shipped model; shipped: none; {cure}\n"
     assert capsys.readouterr().err == said
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from zoo.model_folder.card import card
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import ModelCardData
+
+from zoo.model_folder.card import card, header
 from zoo.model_folder.citations import SOURCES
 from zoo.text.tokenizers import Words
 
@@ -17,12 +21,42 @@ def written(**metadata):
 
 def test_a_card_without_metadata_has_only_the_model_and_its_use():
     text = written()
-    assert text.startswith(
+    assert text.partition("\n---\n\n")[2].startswith(
         "# classify on unnamed data\n\nReads `h_n` of the LSTM: it has read all words.\n"
     )
     assert f"- 1,234 parameters, tokenizer of {len(TOKENIZER)} words\n" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Use"]
     assert text.endswith('```python\nimport zoo\n\nzoo.load("FOLDER").predict(["…"])\n```\n')
+
+
+FIGURES = {
+    "name": "owner/model: “new”",
+    "data": "ud_ewt",
+    "languages": "English to German captions",
+    "test": {"accuracy": 0.956, "loss": 0.25, "rows": 3},
+}
+
+
+@pytest.mark.parametrize("metadata", [{}, FIGURES, {"data": "imdb", "test": {"f1": 1.0}}])
+def test_the_header_is_what_the_hub_reads(metadata):
+    found = ModelCard(written(**metadata)).data
+    assert isinstance(found, ModelCardData)
+    assert found.to_dict() == header("classify", metadata)
+    assert (found.library_name, found.pipeline_tag) == ("sequence-zoo", "text-classification")
+
+
+def test_the_header_has_languages_licence_and_metrics():
+    found = ModelCard(written(**FIGURES)).data
+    assert found.language == ["en", "de"]
+    assert found.license == "cc-by-sa-4.0"
+    assert found.model_name == FIGURES["name"]
+    metrics = {one.metric_type: one.metric_value for one in found.eval_results}
+    assert metrics == {"accuracy": 0.956, "loss": 0.25}
+    assert {one.dataset_name for one in found.eval_results} == {"ud_ewt"}
+    assert header("classify", {"languages": "94 languages"})["language"] == ["multilingual"]
+    other = header("classify", {"data": "imdb"})
+    assert (other["license"], other["license_name"]) == ("other", SOURCES["imdb"].licence)
+    assert "license" not in header("classify", {"data": "files"})
 
 
 def test_metrics_stand_in_one_table_with_gaps():
@@ -34,7 +68,7 @@ def test_metrics_stand_in_one_table_with_gaps():
 
 def test_a_named_corpus_has_its_licence_and_citation():
     text = written(data="imdb")
-    assert text.startswith("# classify on imdb\n")
+    assert "\n---\n\n# classify on imdb\n" in text
     assert f"Licence: {SOURCES['imdb'].licence}.\n" in text
     assert f"To cite: {SOURCES['imdb'].cite}.\n" in text
 

@@ -88,7 +88,7 @@ def test_ray_answers_in_two_workers(predictor, wanted):
         rows = ray.data.from_items(
             [dict(zip(TABLE, row, strict=True)) for row in zip(*TABLE.values(), strict=True)]
         )
-        answered = rows.repartition(2).map_batches(predictor, batch_format="pyarrow", concurrency=2)
+        answered = rows.repartition(2).map_batches(predictor, batch_format="pyarrow")
         found = answered.take_all()
     finally:
         ray.shutdown()

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--overwrite", action="store_true", help="replace an earlier model there")
     part = parts.add_parser("pull", help="fetch a model folder, and check it")
     part.add_argument("source", help="OWNER/NAME on the hub, or a folder")
-    part.add_argument("folder", type=Path)
+    part.add_argument("folder", type=Path, nargs="?", help="without: zoo.load(OWNER/NAME) finds it")
     part.add_argument("--revision", help="a branch, tag or commit of the hub")
     return parser
 
@@ -103,6 +103,8 @@ def _pull(chosen: argparse.Namespace) -> int:
     from zoo.hub.remote import pull
 
     print(pull(chosen.source, chosen.folder, chosen.revision))
+    if chosen.folder is None:
+        print(f"zoo.load({chosen.source!r}) and model={chosen.source} find it there")
     return 0
 
 

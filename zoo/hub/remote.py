@@ -8,7 +8,6 @@ get its final name. No code from it is run.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,8 @@ from typing import Any
 from zoo.errors import InputError
 from zoo.loading import load
 from zoo.model_folder.own import check_place
-from zoo.model_folder.verify import MANIFEST, locate, manifest_of
+from zoo.model_folder.verify import MANIFEST, REPOSITORY, SHIPPED, locate, manifest_of, pulled
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Fetch = Callable[[str, Path], None]  # (file name, destination folder)
 
 
@@ -77,19 +75,31 @@ def _replaceable(hub: Any, to: str, files: Sequence[str], overwrite: bool) -> li
     return older
 
 
-def pull(source: str, folder: str | Path, revision: str | None = None) -> Path:
+def pull(source: str, folder: str | Path | None = None, revision: str | None = None) -> Path:
     """Fetch a model folder from OWNER/NAME on the hub, or from a folder. Return its path.
 
-    `folder` must be new or empty. It is as it was after an error. Raises InputError that names the
-    faulty file.
+    `folder` must be new or empty. It is as it was after an error. Without one the model goes where
+    `zoo.load("OWNER/NAME")` finds it, in the place of what was pulled before. Raises InputError that
+    names the faulty file.
     """
     fetch = _from_hub(source, revision) if _on_hub(source) else _from_folder(source)
-    with _complete_folder(Path(folder)) as work:
+    by_name = folder is None
+    folder = _own_place(source) if folder is None else folder
+    with _complete_folder(Path(folder), overwrite=by_name) as work:
         fetch(MANIFEST, work)
         for name in manifest_of(work):
             fetch(name, work)
         load(work)
     return Path(folder)
+
+
+def _own_place(source: str) -> Path:
+    """Return where a model of the hub is found by its name. Raises InputError for other sources."""
+    if not _on_hub(source):
+        raise InputError(f"{source}: is no OWNER/NAME of the hub: say where to, add FOLDER")
+    if (SHIPPED / source / MANIFEST).is_file():
+        raise InputError(f"{source}: a shipped model has this name: say where to, add FOLDER")
+    return pulled(source)
 
 
 def _on_hub(name: str) -> bool:

@@ -1,14 +1,31 @@
-"""The model card: README.md of a model folder, generated from its config.json."""
+"""The model card: README.md of a model folder, generated from its config.json.
+
+It begins with the YAML header that the Hugging Face hub reads, as `huggingface_hub.ModelCardData`
+writes it. The package itself is not needed.
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import yaml
+
 from zoo.data.processors import Processor, Scaler
 from zoo.model_folder.citations import SOURCES
 from zoo.text.tokenizers import Tokenizer
+
+PIPELINES = {  # what the hub calls a task
+    "classify": "text-classification",
+    "tag": "token-classification",
+    "translate": "translation",
+    "generate": "text-generation",
+    "forecast": "time-series-forecasting",
+}
+LANGUAGES = {"English": "en", "German": "de", "Japanese": "ja", "Chinese": "zh"}
+LIBRARY = "sequence-zoo"
 
 FACTS = (  # keys of a report that become the metadata of a model folder
     "data",
@@ -48,9 +65,11 @@ def card(
     processors: Mapping[str, Processor],
     metadata: Mapping[str, Any],
 ) -> str:
-    """Return the model card, in Markdown."""
+    """Return the model card: a YAML header, then Markdown."""
     data = str(metadata.get("data", "unnamed data"))
-    lines = [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
+    head = yaml.safe_dump(header(task, metadata), sort_keys=False, allow_unicode=True)
+    lines = ["---", *head.splitlines(), "---", ""]
+    lines += [f"# {metadata.get('name') or f'{task} on {data}'}", ""]
     lines += [f"Reads `{reads}` of the LSTM: {why}.", ""]
     lines += [f"- {parameters:,} parameters{_input(processors)}"]
     for name in ("languages", "weights", "seed", "precision", "train_seconds"):
@@ -66,6 +85,45 @@ def card(
     use = f'import zoo\n\nzoo.load("{name}").predict(["…"])'
     lines += ["## Use", "", "```python", use, "```"]
     return "\n".join([*lines, ""])
+
+
+def header(task: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the hub reads of a card: task, library, languages, licence, metrics as results.
+
+    Keys whose values are not known are left out. The licence is that of the data.
+    """
+    found: dict[str, Any] = {"library_name": LIBRARY, "tags": ["lstm", task]}
+    if languages := _languages(str(metadata.get("languages", ""))):
+        found["language"] = languages
+    pipeline = PIPELINES.get(task)
+    if pipeline is not None:
+        found["pipeline_tag"] = pipeline
+    data = str(metadata.get("data", ""))
+    if data in SOURCES:
+        found["license"] = SOURCES[data].licence_id
+        if found["license"] == "other":
+            found["license_name"] = SOURCES[data].licence
+    figures = {
+        name: value
+        for name, value in (metadata.get("test") or {}).items()
+        if isinstance(value, float)
+    }
+    if figures:
+        name = str(metadata.get("name") or f"{task} on {data or 'own data'}")
+        result = {
+            "task": {"type": pipeline or task},
+            "dataset": {"name": data or "own data", "type": data or "own", "split": "test"},
+            "metrics": [{"type": metric, "value": value} for metric, value in figures.items()],
+        }
+        found["model-index"] = [{"name": name, "results": [result]}]
+    return found
+
+
+def _languages(said: str) -> list[str]:
+    """Return the codes of the languages that a text names; many are "multilingual"."""
+    if re.search(r"\d+ languages", said):
+        return ["multilingual"]
+    return [code for name, code in LANGUAGES.items() if name in said]
 
 
 def _input(processors: Mapping[str, Processor]) -> str:

@@ -12,6 +12,7 @@ class Source:
     about: str
     licence: str
     cite: str
+    licence_id: str = "other"  # as the Hugging Face hub names it
 
 
 SOURCES = {
@@ -46,16 +47,19 @@ SOURCES = {
         "WikiText-2: good and featured articles of the English Wikipedia, 2.1 million tokens",
         "Creative Commons Attribution-ShareAlike 3.0",
         "Stephen Merity et al. (2017): Pointer Sentinel Mixture Models. ICLR 2017",
+        "cc-by-sa-3.0",
     ),
     "ud_ewt": Source(
         "Universal Dependencies English Web Treebank: weblogs, newsgroups, mail, reviews, answers",
         "Creative Commons Attribution-ShareAlike 4.0",
         "Natalia Silveira et al. (2014): A Gold Standard Dependency Corpus for English. LREC 2014",
+        "cc-by-sa-4.0",
     ),
     "digits": Source(
         "1,797 handwritten digits of 8 by 8 pixels, as scikit-learn has them",
         "Creative Commons Attribution 4.0 (UCI Machine Learning Repository)",
         "Ethem Alpaydin and Cenk Kaynak (1998): Optical Recognition of Handwritten Digits. UCI",
+        "cc-by-4.0",
     ),
     "co2": Source(
         "weekly CO2 of the air at Mauna Loa in parts per million, 1958 to 2001, as statsmodels has it",
@@ -68,5 +72,6 @@ SOURCES = {
         "Creative Commons Attribution-NoDerivatives 4.0",
         "Haoyi Zhou et al. (2021): Informer: Beyond Efficient Transformer for Long Sequence "
         "Time-Series Forecasting. AAAI 2021",
+        "cc-by-nd-4.0",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ SUFFIXES = "|".join(sorted({re.escape(kind.suffix) for kind in PROCESSORS.values
 # Names of files that a run writes beside its model, and suffixes of weights that could run code.
 BESIDE = {"report.json", "settings.json", "processors.json", "explain.json", "answers.json"}
 PICKLED = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".safetensors"}
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # OWNER/NAME on the hub
 LARGEST = 1 << 25  # bytes of config.json and manifest.json
 PROCESSOR_FILE = re.compile(rf"{NAME}(?:{SUFFIXES})")
 
@@ -39,12 +41,19 @@ def shipped() -> list[str]:
     )
 
 
-def locate(name: str | Path) -> Path:
-    """Return a model's folder, given its path or its shipped name.
+def pulled(name: str) -> Path:
+    """Return where `python -m zoo.hub pull OWNER/NAME` puts a model: in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "sequence-zoo" / "models" / name
 
-    Raises InputError if there is none, or if its training is not finished.
+
+def locate(name: str | Path) -> Path:
+    """Return a model's folder, given its path, its shipped name or the OWNER/NAME of a pulled one.
+
+    Nothing is fetched. Raises InputError if there is none, or if its training is not finished.
     """
-    for folder in (Path(name), SHIPPED / name):
+    on_hub = REPOSITORY.fullmatch(str(name)) is not None
+    for folder in (Path(name), SHIPPED / name, *([pulled(str(name))] if on_hub else [])):
         if (folder / MANIFEST).is_file():
             return folder
     if Path(name).is_dir():
@@ -53,7 +62,10 @@ def locate(name: str | Path) -> Path:
         raise InputError(f"{name}: no manifest.json: {cure}")
     there = ", ".join(shipped()) or "none"
     near = did_you_mean(str(name), shipped())
-    raise InputError(f"{name}: neither a model folder nor a shipped model; shipped: {there}{near}")
+    cure = f"; if it is on the hub: python -m zoo.hub pull {name}" if on_hub and not near else ""
+    raise InputError(
+        f"{name}: neither a model folder nor a shipped model; shipped: {there}{near}{cure}"
+    )
 
 
 def manifest_of(folder: Path) -> dict[str, str]:
