@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -29,13 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
-from zoo.data import features
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import Dataset
-from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, Scaler, learn_labels
+from zoo.data.processors import LabelEncoder, LabelSetEncoder, Processor, learn_labels
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
-from zoo.evaluation import baselines, logistic, plots
+from zoo.evaluation import advice, baselines, logistic, plots
 from zoo.evaluation.attribution import Question, hidden
 from zoo.evaluation.label_sets import LabelSets
 from zoo.evaluation.single_labels import SingleLabels
@@ -44,7 +43,7 @@ from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import NgramBag, NgramBatch, at_least_float32
 from zoo.option_classes import Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
-from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
+from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import NgramVocabulary
 from zoo.text.special_ids import EOS, SPECIALS
 
@@ -89,7 +88,7 @@ class ClassifyConfig(TaskConfig):
     """Share of the bag of n-grams in the mean of both logits."""
 
 
-class Classify(Task):
+class Classify(FeatureTask):
     """A text classifier: final h of both directions -> dropout -> linear layer -> softmax."""
 
     config: ClassifyConfig
@@ -106,6 +105,7 @@ class Classify(Task):
         "bag.bias": (0,),
     }
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.tfidf)
+    feature_baseline = staticmethod(baselines.sequence_statistics)
 
     def __init__(
         self,
@@ -118,9 +118,6 @@ class Classify(Task):
         `class_weights=balanced` needs the counts of the labels. Raises ValueError without them.
         """
         super().__init__(backbone, processors, config)
-        self.of_features = "scaler" in self.processors
-        if self.of_features:
-            self.baseline = baselines.sequence_statistics  # type: ignore[misc]
         pool = self.config.pool
         balanced = self.config.class_weights == "balanced"
         encoder = cast(LabelEncoder, self.processors["labels"])
@@ -158,41 +155,43 @@ class Classify(Task):
 
         Rows with lists of labels make it a multi-label classifier.
         """
-        kept = kept or {}
-        if "labels" not in kept:
-            kept = {**kept, "labels": learn_labels(rows)}
         assert isinstance(config, ClassifyConfig)
-        if "scaler" in kept or ("tokenizer" not in kept and features.in_rows(rows, "text")):
-            if config.ngrams != "none":
+        kept = dict(kept or {})
+        if "labels" not in kept:
+            kept["labels"] = learn_labels(rows)
+        learned = super().learn(rows, config, tokenizer, kept)
+        if config.ngrams != "none" and "ngrams" not in learned:
+            if "scaler" in learned:
                 raise InputError(
                     f"task.ngrams={config.ngrams}: float features have none: leave it out"
                 )
-            return {"scaler": features.learn(rows, "text"), **kept}
-        if config.ngrams != "none" and "ngrams" not in kept:
-            most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, kept["labels"]))
+            most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, learned["labels"]))
             texts = (column(row, "text") for row in rows)
-            known = NgramVocabulary.learn(texts, config.ngrams, max(1, min(MOST_NGRAMS, most)))
-            kept = {**kept, "ngrams": known}
-        return super().learn(rows, config, tokenizer, kept)
+            count = max(1, min(MOST_NGRAMS, most))
+            learned["ngrams"] = NgramVocabulary.learn(texts, config.ngrams, count)
+        return learned
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        own = []
+        if advice.options(report).get("pool", "merged") == "merged":
+            own = [("task.pool=max", "single words decide, wherever in the text they stand")]
+        yield from advice.general(report, own, ClassifyConfig.max_length)
 
     @property
     def _ngrams(self) -> NgramVocabulary:
         return cast(NgramVocabulary, self.processors["ngrams"])
 
     def encode(self, row: Row) -> Example:
-        """Return "inputs", the ids of the text, and "targets", the number of its label.
+        """Return "inputs", ids of the text or features, and "targets", the number of its label.
 
         A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
         Multi-label targets are a list of numbers, of the labels that are known.
         """
         most = self.config.max_length
-        if self.of_features:
-            ids: Any = features.encode(row, "text", cast(Scaler, self.processors["scaler"]))
-        else:
-            ids = self.tokenizer.encode(column(row, "text"))
-        end = [EOS] if self.config.append_eos else []
-        inputs = ids[:most] if self.of_features else [*ids[:most], *end]
-        example: dict[str, Any] = {"inputs": inputs, "cut": int(len(ids) > most)}
+        steps = self._encode_input(row)
+        inputs = [*steps[:most], EOS] if self.config.append_eos else steps[:most]
+        example: dict[str, Any] = {"inputs": inputs, "cut": int(len(steps) > most)}
         if self.bag is not None:
             example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
         if "label" in row:
@@ -324,9 +323,6 @@ class Classify(Task):
         A multi-label classifier returns a list of labels for each text. Of float features an input is
         an array (steps, features).
         """
-        if self.of_features:
-            answers = [*predict_rows(self, features.as_rows(inputs, "text"))]
-            return [a["probabilities"] if probabilities else self._short(a, None) for a in answers]
         if not probabilities:
             return super().predict(inputs)
         return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
@@ -365,7 +361,7 @@ class LabelQuestion(Question):
         self.example = task.encode(Row({"text": row["text"]}, row.source))
         self.steps = len(self.example["inputs"]) - int(task.config.append_eos)
         if task.of_features:
-            self.tokens = features.step_names(features.of_row(row, "text"))
+            self.tokens = task._step_names(row)
         else:
             self.tokens = task.tokenizer.surfaces(column(row, "text"))
         if task.bag is None:

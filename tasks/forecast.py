@@ -31,6 +31,7 @@ from zoo.data.series.linear import LinearForecast
 from zoo.data.series.times import write
 from zoo.data.series.windows import Windows
 from zoo.errors import InputError
+from zoo.evaluation import advice
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.forecast import pictures, scores
 from zoo.nn.backbone import Backbone, Encoded
@@ -99,6 +100,7 @@ class Forecast(Task):
     text_columns = ()
     metric = "mae"  # of head=point its loss, of others wql
     lower_is_better = True
+    predict_example = "input=SERIES.csv output=FUTURE.csv"
     shape = "layers x directions, batch, hidden: what has been seen of each series"
     logits = "batch, horizon, targets x numbers of the head"
 
@@ -158,6 +160,15 @@ class Forecast(Task):
         """Learn means, deviations, the season, and the linear forecast of the training rows alone."""
         assert isinstance(config, ForecastConfig)
         return learning.processors(rows, config, dict(kept or {}))
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        given = advice.options(report)
+        if given.get("residual", ForecastConfig.residual) != "linear":
+            yield "task.residual=linear", "the LSTM learns what the linear forecast leaves"
+        yield f"task.input={2 * int(given.get('input', ForecastConfig.input))}", "a longer past"
+        why = "one series is little"
+        yield "more series, or covariates that are known ahead (data.future=…)", why
 
     def encode(self, row: Row) -> Example:
         """Return "inputs" and, if there are any, "targets": scaled past and future (time, columns).

@@ -13,7 +13,7 @@ of each word. It needs one vector for the whole word, so it uses `h_n` of both d
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
 from zoo.data import batch as batches
-from zoo.data import features, labelled_words
+from zoo.data import labelled_words
 from zoo.data.batch import IGNORE_INDEX, Batch, Example
-from zoo.data.processors import LabelEncoder, Processor, Scaler, WordCounts
+from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.evaluation import baselines, metrics, plots
+from zoo.evaluation import advice, baselines, metrics, plots
 from zoo.evaluation.attribution import Question, hidden
 from zoo.generation.config import GenerationConfig
 from zoo.nn import token_dropout
@@ -41,7 +41,7 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Share, Size, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
-from zoo.task import Baseline, Step, Task, TaskConfig, input_rows, noted, predict_rows
+from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
 from zoo.text import bio
 from zoo.text.characters import Alphabet
 from zoo.text.special_ids import EOS, UNK
@@ -84,7 +84,7 @@ class TagConfig(TaskConfig):
     """Subword: EOS stands behind the pieces, as heads on a shared backbone need it."""
 
 
-class Tag(Task):
+class Tag(FeatureTask):
     """A tagger: word embedding + character LSTM -> LSTM -> linear layer -> CRF or softmax."""
 
     config: TagConfig
@@ -108,6 +108,7 @@ class Tag(Task):
         "chain.end": (0,),
     }
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.linear_tagger)
+    feature_baseline = staticmethod(baselines.step_tagger)
 
     def __init__(
         self,
@@ -125,15 +126,8 @@ class Tag(Task):
         super().__init__(backbone, processors, config)
         options = self.config
         encoder = cast(LabelEncoder, self.processors["labels"])
-        seen = cast(WordCounts, self.processors["seen"])
-        self.of_features = "scaler" in self.processors
-        if self.of_features:
-            self.baseline = baselines.step_tagger  # type: ignore[misc]
-        elif backbone.embedding is None:
-            raise ValueError("tag reads ids: its backbone needs a vocabulary")
-        elif self.tokenizer.kind not in KINDS[options.words]:
-            kinds = " or ".join(KINDS[options.words])
-            raise ValueError(f"task.words={options.words} needs tokenizer.kind={kinds}")
+        if not self.of_features:
+            self._check_units()
         if options.crf and options.label_smoothing:
             raise ValueError("label_smoothing is of single labels: a CRF has none")
         self.labels = encoder.labels
@@ -142,7 +136,6 @@ class Tag(Task):
         self.shares_pass = options.words == "subword"
         if options.unseen_words and options.words != "word+char":
             raise ValueError("unseen_words needs words=word+char")
-        self.augments = options.unseen_words > 0
         self.speller = None  # the LSTM over characters
         if options.words == "word+char" and backbone.embedding is not None:
             self.speller = CharEncoder(
@@ -152,6 +145,7 @@ class Tag(Task):
                 backbone.embedding.embedding_dim,
                 options.character_dropout,
             )
+        self.augments = options.unseen_words > 0 and self.speller is not None
         self.head = nn.Linear(backbone.output_size, len(self.labels))
         self.chain: CRF | IndependentLabels
         if options.crf:
@@ -165,8 +159,17 @@ class Tag(Task):
         # (vocabulary,): True for words, or pieces of words, that occur once in the training rows
         once = torch.zeros(0, dtype=torch.bool)
         if not self.of_features:
-            once = torch.from_numpy(labelled_words.singletons(seen, self.tokenizer))
+            once = torch.from_numpy(labelled_words.singletons(self._seen, self.tokenizer))
         self.register_buffer("singletons", once, persistent=False)
+
+    def _check_units(self) -> None:
+        """Raise ValueError unless backbone and tokenizer fit the words or pieces that are read."""
+        units = self.config.words
+        if self.backbone.embedding is None:
+            raise ValueError("tag reads ids: its backbone needs a vocabulary")
+        if self.tokenizer.kind not in KINDS[units]:
+            kinds = " or ".join(KINDS[units])
+            raise ValueError(f"task.words={units} needs tokenizer.kind={kinds}")
 
     @classmethod
     def learn(
@@ -178,13 +181,20 @@ class Tag(Task):
     ) -> dict[str, Processor]:
         """Learn the tokenizer, the labels, the characters and the words. Raises InputError."""
         kept = kept or {}
-        if "scaler" in kept or ("tokenizer" not in kept and features.in_rows(rows, "words")):
-            learned = labelled_words.learn(rows)
-            steps = {name: learned[name] for name in ("labels", "seen")}
-            return {"scaler": features.learn(rows, "words"), **steps, **kept}
         if not {*LEARNED} <= {*kept}:
             kept = {**labelled_words.learn(rows), **kept}
         return super().learn(rows, config, tokenizer, kept)
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        own = []
+        if not advice.options(report).get("crf"):
+            own = [("task.crf=true", "neighbouring labels depend on each other")]
+        yield from advice.general(report, own)
+
+    @property
+    def _seen(self) -> WordCounts:
+        return cast(WordCounts, self.processors["seen"])
 
     @property
     def _alphabet(self) -> Alphabet:
@@ -197,13 +207,11 @@ class Tag(Task):
         pieces, and "first" is the position of each word's first piece. A label that the training
         rows lack has the target IGNORE_INDEX: every answer is a mistake. Raises RowError.
         """
-        example: dict[str, Any]
         if self.of_features:
-            scaler = cast(Scaler, self.processors["scaler"])
-            return {"inputs": features.encode(row, "words", scaler), **self._targets(row)}
+            return {"inputs": self._encode_input(row), **self._targets(row)}
         words = labelled_words.words(row)
         pieces = [self.tokenizer.encode(word) or [UNK] for word in words]
-        example = {"inputs": [piece for word in pieces for piece in word]}
+        example: dict[str, Any] = {"inputs": [piece for word in pieces for piece in word]}
         if self.speller is not None:
             example["letters"] = self._alphabet.encode(words)
         else:
@@ -228,13 +236,11 @@ class Tag(Task):
         the first step of each word, NO_WORD on padding.
         """
         extras: dict[str, Any] = {}
-        if self.of_features:
-            return batches.collate(examples)
         if augment and self.augments:
             examples = [self._make_up(example) for example in examples]
         if self.speller is not None:
             extras["characters"] = CharBatch.collate([example["letters"] for example in examples])
-        else:
+        elif not self.of_features:
             first = [example["first"] for example in examples]
             extras["word_starts"] = batches.pad(first, NO_WORD)
         batch = batches.collate(examples)
@@ -341,12 +347,7 @@ class Tag(Task):
         Of float features an input is an array (steps, features), and a word the number of a step.
         `splitter` splits texts into words: "words", or "whitespace" at blanks alone.
         """
-        rows: Iterable[Row]
-        if self.of_features:
-            rows = features.as_rows(inputs, "words")
-        else:
-            rows = input_rows(self, inputs, splitter)
-        answers = predict_rows(self, rows)
+        answers = predict_rows(self, input_rows(self, inputs, splitter))
         return [self._short(answer, None) for answer in answers]
 
     def _as_row(self, value: Any, splitter: str = "words") -> Row:
@@ -428,13 +429,13 @@ class Tag(Task):
 
         The loss is over the sentences whose labels all occur in training.
         """
-        seen = cast(WordCounts, self.processors["seen"])
         wanted = [labelled_words.labels(row) for row in rows]
-        unseen = [[word not in seen for word in labelled_words.words(row)] for row in rows]
+        unseen = None  # features have no words
+        if not self.of_features:
+            seen = self._seen
+            unseen = [[word not in seen for word in labelled_words.words(row)] for row in rows]
         found = [a["labels"] for a in answers]
         values = metrics.tagging(found, wanted, unseen, bio.are_spans(self.labels))
-        if self.of_features:
-            del values["accuracy_unseen"]  # there are no words
         nats = sum(a["nats"] for a in answers)
         known = cast(LabelEncoder, self.processors["labels"]).ids.keys()
         count = sum(len(labels) for labels in wanted if known >= {*labels})
@@ -477,7 +478,7 @@ class WordQuestion(Question):
         words = answer["words"]
         self.example = task.encode(Row({"words": row["words"]}, row.source))
         if task.of_features:
-            self.tokens = features.step_names(features.of_row(row, "words"))
+            self.tokens = task._step_names(row)
         else:
             self.tokens = [" " * (number > 0) + word for number, word in enumerate(words)]
         count = len(self.example["inputs"]) - int(task.config.append_eos)

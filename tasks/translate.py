@@ -12,7 +12,7 @@ at `output` with attention (`task.attention=none` turns it off).
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from zoo.data.batch import Batch, Example
 from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
-from zoo.evaluation import baselines, plots
+from zoo.evaluation import advice, baselines, plots
 from zoo.evaluation import metrics as scores
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
@@ -141,6 +141,15 @@ class Translate(Generative):
     def output_tokenizer(self) -> Tokenizer:
         """The tokenizer of the target side."""
         return cast(Tokenizer, self.processors.get("target_tokenizer", self.tokenizer))
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        tokenizer = (report.get("settings") or {}).get("tokenizer") or {}
+        own = []
+        if tokenizer.get("kind") != "characters":
+            why = "small corpora spell better than they know words"
+            own = [("tokenizer.kind=characters", why)]
+        yield from advice.general(report, own)
 
     def encode(self, row: Row) -> Example:
         """Return "inputs", the source's ids, and "targets", each with EOS unless truncated."""

@@ -133,6 +133,21 @@ def test_only_entry_points_import_late():
     assert found == LATE
 
 
+def test_nothing_outside_the_tasks_asks_for_one_by_its_name():
+    """What one task does otherwise is an attribute or a method of it, so that any task can."""
+    names = {module.removeprefix("tasks.") for module in SOURCES if module.startswith("tasks.")}
+    found = []
+    for module, path in SOURCES.items():
+        if not module.startswith("zoo"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+                sides = [node.left, *node.comparators]
+                known = {side.value for side in sides if isinstance(side, ast.Constant)}
+                found += [f"{module}:{node.lineno}"] if known & names else []
+    assert not found
+
+
 def test_no_folder_is_crowded():
     counts: dict[str, int] = {}
     for path in SOURCES.values():

@@ -345,7 +345,7 @@ def _train(
         from zoo.cli.summary import training
         from zoo.registry import find
 
-        training(folder, report, bool(find(report["task"]).text_columns), file)
+        training(folder, report, find(report["task"]), file)
 
 
 def _evaluate(settings: Settings) -> None:

@@ -23,12 +23,13 @@ from zoo.data import batch as batches
 from zoo.data import features, labelled_words
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import Dataset, ExampleList
-from zoo.data.processors import Processor
+from zoo.data.processors import Processor, Scaler
 from zoo.data.python.inputs import input_columns
 from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
 from zoo.device import autocast
 from zoo.errors import InputError
+from zoo.evaluation import advice
 from zoo.evaluation.attribution import LikeliestQuestion, Question
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
@@ -56,6 +57,7 @@ class Baseline(Protocol):
 
 
 GREEDY = GenerationConfig(beam_size=1)  # generation while epochs are compared
+ONE_TEXT, OF_ROWS = 'text="…"', "input=ROWS.jsonl"  # what `mode=predict` is given
 LONGEST_NOTE = 300  # characters of an error in a note
 CHUNK_BATCHES = 4  # batches of rows that `predict_rows` encodes at a time
 TOKENIZER_NAMES = "tokenizer", "target_tokenizer"
@@ -221,6 +223,8 @@ class Task(Estimator, ABC):
     shares_pass: bool = True
     # Whether `collate(…, augment=True)` draws random numbers.
     augments: bool = False
+    # What `mode=predict` is given in the next command that a training prints; by default a text.
+    predict_example: str = ONE_TEXT
 
     def __init__(
         self,
@@ -238,6 +242,8 @@ class Task(Estimator, ABC):
         super().__init_subclass__(**arguments)
         if "training_columns" not in vars(cls):
             cls.training_columns = (*cls.input_columns, *cls.target_columns)
+        if not cls.text_columns and "predict_example" not in vars(cls):
+            cls.predict_example = OF_ROWS
         cls.task_name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
@@ -384,6 +390,11 @@ class Task(Estimator, ABC):
         """Return what `predict` shows of an answer; `config` is that of generated ones."""
         return answer
 
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield settings and why each may help where the baseline is ahead, the likeliest first."""
+        yield from advice.general(report)
+
     def _initialize(self, dataset: Dataset) -> None:
         """Fit what is not trained step by step to the encoded training rows, before the first."""
 
@@ -489,6 +500,58 @@ class Generative(Task):
         yield from self._answer_batches(dataset, evaluation, rank, world, config=config)
 
 
+class FeatureTask(Task):
+    """A task whose input column holds texts, or float features (steps, features).
+
+    The rows decide: of features a "scaler" is learned in the place of a "tokenizer".
+    """
+
+    # What a model of features is compared with; `baseline` is for texts.
+    feature_baseline: ClassVar[Baseline | None] = None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        processors: Mapping[str, Processor],
+        config: TaskConfig | None = None,
+    ) -> None:
+        """With a "scaler" among the processors it reads features. Raises ValueError for an EOS there."""
+        super().__init__(backbone, processors, config)
+        self.of_features = "scaler" in self.processors
+        if self.of_features:
+            self.baseline = type(self).feature_baseline  # type: ignore[misc]
+            self.predict_example = OF_ROWS
+            if getattr(self.config, "append_eos", False):
+                raise ValueError("append_eos=true: float features have no EOS: leave it out")
+
+    @classmethod
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn the scaler of rows with features, else the tokenizers. Raises InputError."""
+        processors, name = dict(kept or {}), cls.input_columns[0]
+        if not {"tokenizer", "scaler"} & {*processors} and features.in_rows(rows, name):
+            processors["scaler"] = features.learn(rows, name)
+        if "scaler" in processors:
+            return processors
+        return super().learn(rows, config, tokenizer, processors)
+
+    def _encode_input(self, row: Row) -> Any:
+        """Return the ids of a text, or scaled features (steps, features). Raises RowError."""
+        name = self.input_columns[0]
+        if self.of_features:
+            return features.encode(row, name, cast(Scaler, self.processors["scaler"]))
+        return self.tokenizer.encode(column(row, name))
+
+    def _step_names(self, row: Row) -> list[str]:
+        """Return what an explanation calls the steps of a row with features."""
+        return features.step_names(features.of_row(row, self.input_columns[0]))
+
+
 @contextmanager
 def noted(what: str, report: dict[str, Any]) -> Iterator[None]:
     """Turn an error in what is not the model itself into a log line, and a note of the report."""
@@ -524,7 +587,13 @@ def input_row(task: Task, row: Mapping[str, Any], splitter: str = "words") -> Ro
 
 
 def input_rows(task: Task, inputs: Any, splitter: str = "words") -> Iterator[Row]:
-    """Yield the input rows of one text or row, or of several: see `zoo.data.python.inputs`."""
+    """Yield the input rows of one text or row, or of several: see `zoo.data.python.inputs`.
+
+    Of a model of features an input is an array (steps, features).
+    """
+    if isinstance(task, FeatureTask) and task.of_features:
+        yield from features.as_rows(inputs, task.input_columns[0])
+        return
     for row in rows_of_inputs(inputs, task.input_columns):
         yield input_row(task, row, splitter)
 

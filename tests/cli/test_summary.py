@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from toy_forecast import ToyForecast
 
+from zoo import registry
 from zoo.cli.summary import COMMON, training
+from zoo.task import OF_ROWS
 
 REPORT = {
     "task": "classify",
@@ -26,7 +29,8 @@ def printed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
 
     def show(**changes):
-        training(Path("runs/a b"), REPORT | changes)
+        report = REPORT | changes
+        training(Path("runs/a b"), report, registry.find(report["task"]))
         lines = capsys.readouterr().out.splitlines()
         return [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in lines]
 
@@ -41,6 +45,14 @@ def test_metrics_and_the_next_commands_are_printed(printed):
     assert "loss 1.2500" in lines
     assert lines[-2] == "next: python -m zoo.run mode=predict model='runs/a b' text=\"…\""
     assert lines[-1] == "or: python -m zoo.run mode=chat model='runs/a b'"
+
+
+def test_the_next_command_gives_what_the_task_reads(printed, capsys):
+    """Of a forecast, of a model of features, and of a task from outside."""
+    assert printed(task="forecast")[-1].endswith(" input=SERIES.csv output=FUTURE.csv")
+    assert printed(predict=OF_ROWS)[-1].endswith(" input=ROWS.jsonl")
+    training(Path("runs/a"), REPORT, ToyForecast, "toy.py")
+    assert capsys.readouterr().out.endswith("task=toy.py input=WAVES.jsonl\n")
 
 
 def test_a_baseline_has_its_column_and_a_note_of_fewer_rows(printed):
@@ -75,19 +87,20 @@ def test_three_mistakes_and_the_commonest_labels_are_printed(printed):
     ]
     lines = printed(mistakes=[mistake] * 4, per_label=rows)
     assert lines.count("sea, 90% sure, is land: some text") == 3
-    assert "label precision recall f1 rows" in lines
+    assert "label precision recall f1 count" in lines
     assert "L3 0.500 0.250 0.333 3" in lines
     assert not [line for line in lines if line.startswith(("L1 ", "L2 "))]  # the rarest ones
     assert "2 rarer labels, mean 0.500 0.250 0.333 3" in lines
     few = printed(per_label=[row | {"threshold": 0.25} for row in rows[:COMMON]])
-    assert "label precision recall f1 threshold rows" in few
+    assert "label precision recall f1 threshold count" in few
     assert "L1 0.500 0.250 0.333 0.250 1" in few
 
 
 def test_a_table_of_long_labels_fits_a_hundred_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     row = {"label": "語" * 90, "precision": 1.0, "recall": 1.0, "f1": 1.0, "count": 10_000}
-    training(Path("runs/a"), REPORT | {"per_label": [row | {"threshold": 0.5}]})
+    report = REPORT | {"per_label": [row | {"threshold": 0.5}]}
+    training(Path("runs/a"), report, registry.find("classify"))
     lines = [line for line in capsys.readouterr().out.splitlines() if "語" in line]
     assert len(lines) == 1
     assert cell_len(lines[0]) <= 100

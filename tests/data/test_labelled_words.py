@@ -7,7 +7,7 @@ import logging
 import pytest
 from tag_cases import SPANS, TUTORIAL, sentences
 
-from zoo.data import labelled_words
+from zoo.data import features, labelled_words
 from zoo.data.processors import WordCounts
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
@@ -245,3 +245,11 @@ def test_the_surest_mistakes_come_first_each_in_its_sentence():
     many = sentences(("a " * 30, "X " * 30))
     answer = {"labels": ["Y"] * 30, "probabilities": [0.5] * 30}
     assert len(labelled_words.mistakes(many, [answer])) == 10
+
+
+def test_whole_numbers_are_words_and_steps_have_labels_alone():
+    numbers = [Row({"words": [3, "apples"], "labels": ["n", "o"]}, "here")]
+    assert not features.in_rows(numbers, "words")
+    assert {*labelled_words.learn(numbers)} == {"labels", "characters", "seen"}
+    steps = [Row({"words": [[0.5], [1.5]], "labels": ["n", "o"]}, "here")]
+    assert {*labelled_words.learn(steps)} == {"labels"}

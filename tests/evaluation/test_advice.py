@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.evaluation.advice import baseline_wins, verdict
+from zoo import registry
+from zoo.evaluation import advice
+from zoo.evaluation.advice import baseline_wins
+from zoo.task import Task
 
 REPORT = {
     "task": "classify",
@@ -25,6 +28,12 @@ REPORT = {
         "init": None,
     },
 }
+
+
+def verdict(report):
+    """The lines for a report, with what its task advises; a task from outside has no advice."""
+    kind = Task if report["task"] == "other" else registry.find(report["task"])
+    return advice.verdict(report, kind._advise(report))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_the_two_likeliest_settings_are_named():
     ]
 
 
-@pytest.mark.parametrize("task", ["classify", "tag", "translate", "generate", "other"])
+@pytest.mark.parametrize("task", ["classify", "tag", "translate", "generate", "forecast", "other"])
 def test_there_are_always_two(task):
     report = REPORT | {"task": task, "rows": {"train": 10**6, "test": 34}, "cut": {}}
     report["settings"] = {}

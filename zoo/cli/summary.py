@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from zoo.cli import explain, tagged_text
 from zoo.data.batch import Batch
 from zoo.evaluation import advice
-from zoo.task import Task
+from zoo.task import ONE_TEXT, Task
 
 MISTAKES = 3  # mistakes of the report that are printed
 COMMON = 30  # labels whose scores are printed; the rarest of more share a line
@@ -22,16 +22,16 @@ FEW = 8  # labels whose confusions are printed as a table
 
 
 def training(
-    folder: Path, report: dict[str, Any], by_text: bool = True, file: str | None = None
+    folder: Path, report: dict[str, Any], kind: type[Task], file: str | None = None
 ) -> None:
     """Print the metrics beside the baseline's, the most confident mistakes, and next commands.
 
-    `by_text` says whether the task reads plain text, `file` where a task from outside is defined.
+    `file` says where a task from outside is defined.
     """
     console = Console(highlight=False, soft_wrap=True)
     baseline = report["baseline"] or {}
     _figures(console, report)
-    for line in advice.verdict(report):
+    for line in advice.verdict(report, kind._advise(report)):
         console.print(line, markup=False)
     if baseline and baseline["rows"] < report["rows"]["train"]:
         console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
@@ -58,11 +58,9 @@ def training(
     model = f"model={shlex.quote(str(folder))}"
     if file is not None:
         model += f" task={shlex.quote(file)}"
-    given = 'text="…"' if by_text else "input=ROWS.jsonl"
-    if report["task"] == "forecast":
-        given = "input=SERIES.csv output=FUTURE.csv"
+    given = report.get("predict", kind.predict_example)
     console.print(f"next: python -m zoo.run mode=predict {model} {given}", markup=False)
-    if by_text:
+    if given == ONE_TEXT:
         console.print(f"or:   python -m zoo.run mode=chat {model}", markup=False)
 
 
@@ -120,21 +118,20 @@ def _scores_of_labels(console: Console, report: dict[str, Any]) -> None:
     """Print the scores of span types, else those of labels, if the report has either."""
     for name in ("per_span", "per_label"):
         if name in report:
-            _per_label(console, report[name], "rows" if report["task"] == "classify" else "count")
+            _per_label(console, report[name])
             return
 
 
-def _per_label(console: Console, rows: list[dict[str, Any]], counted: str) -> None:
+def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
     """Print the scores of labels or span types, the most frequent first.
 
-    The rarest of more than COMMON labels share one line with the mean of their scores. `counted`
-    is the heading of the counts.
+    The rarest of more than COMMON labels share one line with the mean of their scores.
     """
     shares = ["precision", "recall", "f1"]
     if any("threshold" in row for row in rows):
         shares.append("threshold")
     label = Column("label", max_width=LONGEST_LABEL, no_wrap=True, overflow="ellipsis")
-    table = Table(label, *(Column(name, justify="right") for name in (*shares, counted)))
+    table = Table(label, *(Column(name, justify="right") for name in (*shares, "count")))
     ordered = sorted(rows, key=lambda row: -row["count"])
     shown = len(ordered) if len(ordered) <= COMMON else COMMON - 1
     for row in ordered[:shown]:

@@ -34,9 +34,10 @@ def are_steps(value: Any) -> bool:
 
 
 def in_rows(rows: Iterable[Row], column: str) -> bool:
-    """Return whether the first row holds float features in a column."""
+    """Return whether the first row holds float features in a column; words may be whole numbers."""
     first = next(iter(rows), None)
-    return first is not None and are_features(first.get(column))
+    told = are_steps if column == "words" else are_features
+    return first is not None and told(first.get(column))
 
 
 def of_row(row: Row, column: str) -> np.ndarray:

@@ -124,7 +124,7 @@ def learn(rows: Iterable[Row]) -> dict[str, Processor]:
     "characters"  the characters that occur in at least two distinct words
     "seen"        all distinct words and their counts
 
-    Raises InputError with fewer than two labels, RowError for a broken row.
+    Of float features it learns only "labels": they have no words. Raises InputError with fewer than two labels, RowError for a broken row.
     """
     seen: Counter[str] = Counter()
     transitions: dict[tuple[str, str], str] = {}  # (label, next label) -> source of the first one
@@ -144,10 +144,13 @@ def learn(rows: Iterable[Row]) -> dict[str, Processor]:
         log.info("labels are IOB1: I- begins a span, B- one that follows another of its kind")
     else:
         _say_exceptions(exceptions, transitions)
+    encoder = LabelEncoder(found, None, exceptions)
+    if features.in_rows(rows, "words"):
+        return {"labels": encoder}
     characters = Counter(character for word in seen for character in {*word})
     known = "".join(sorted(c for c, count in characters.items() if count >= KNOWN))
     return {
-        "labels": LabelEncoder(found, None, exceptions),
+        "labels": encoder,
         "characters": Alphabet(known),
         "seen": WordCounts(dict(sorted(seen.items()))),
     }

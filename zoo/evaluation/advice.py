@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 MARGIN = 0.01  # of the metric: the noise where it has no interval
 HIGHER_IS_BETTER = "accuracy", "f1", "bleu"
-OF_FLOATS = "sequences", "digits"  # corpora without texts
+COMPARED = *HIGHER_IS_BETTER, "mae"  # metrics of baselines, besides the main one
 FEW_ROWS = 5_000
 FEW_UPDATES = 1_000
 MANY_CUT = 0.1  # share of the texts
 
 
-def verdict(report: Mapping[str, Any]) -> list[str]:
-    """Return the lines that a run prints when its baseline wins, none when it does not."""
+def verdict(report: Mapping[str, Any], likely: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the lines that a run prints when its baseline wins, none when it does not.
+
+    `likely` are settings and why each may help, the likeliest first: those that the task advises.
+    """
     if not baseline_wins(report):
         return []
     name = _compared(report)
     own, other = report["test"][name], report["baseline"][name]
     line = f"the baseline is ahead: {name} {other:.4f}, the LSTM {own:.4f}, by more than noise"
-    likely = list(_candidates(report))[:2]
-    return [f"{line}. Most likely to help:", *(f"  {setting}: {why}" for setting, why in likely)]
+    two = islice(likely, 2)
+    return [f"{line}. Most likely to help:", *(f"  {setting}: {why}" for setting, why in two)]
 
 
 def baseline_wins(report: Mapping[str, Any]) -> bool:
@@ -40,31 +44,28 @@ def _compared(report: Mapping[str, Any]) -> str | None:
     """Return the metric by which the two are compared, None if they share none."""
     baseline, own = report.get("baseline") or {}, report.get("test") or {}
     first = report.get("metric")
-    names = [first, "mae"] if report.get("task") == "forecast" else [first, *HIGHER_IS_BETTER]
-    return next((name for name in names if name in own and name in baseline), None)
+    return next((name for name in (first, *COMPARED) if name in own and name in baseline), None)
 
 
-def _of_forecast(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield settings of a forecast and why each may help."""
-    task = (report.get("settings") or {}).get("task") or {}
-    if task.get("residual", "linear") != "linear":
-        yield "task.residual=linear", "the LSTM learns what the linear forecast leaves"
-    yield f"task.input={2 * int(task.get('input', 96))}", "a longer past"
-    yield "more series, or covariates that are known ahead (data.future=…)", "one series is little"
+def options(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the task that a run was given."""
+    return (report.get("settings") or {}).get("task") or {}
 
 
-def _candidates(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield settings and why each may help, the most likely ones first."""
-    if report["task"] == "forecast":
-        yield from _of_forecast(report)
-        return
+def general(
+    report: Mapping[str, Any], own: Iterable[tuple[str, str]] = (), longest: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield settings and why each may help any task, the likeliest first.
+
+    `own` are those of one task. `longest` is the default of its `max_length`, if it cuts texts.
+    """
     settings, rows = report.get("settings") or {}, report["rows"]
     tokenizer, train = settings.get("tokenizer") or {}, settings.get("train") or {}
-    task, backbone = settings.get("task") or {}, settings.get("backbone") or {}
+    backbone = settings.get("backbone") or {}
     few = rows.get("train", FEW_ROWS)
     kind = tokenizer.get("kind", "")
     epochs = train.get("epochs", 1)
-    texts = report.get("data") not in OF_FLOATS
+    texts = report.get("reads_text", True)
     if (
         texts
         and settings.get("init") is None
@@ -76,8 +77,8 @@ def _candidates(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{few:,} rows are few to learn whole words from",
         )
     cut = (report.get("cut") or {}).get("train", 0)
-    if report["task"] == "classify" and cut > MANY_CUT * few:
-        longer = 2 * int(task.get("max_length", 400))
+    if longest is not None and cut > MANY_CUT * few:
+        longer = 2 * int(options(report).get("max_length", longest))
         yield f"task.max_length={longer}", f"{cut:,} of {few:,} texts are cut"
     if report.get("best_epoch") == report.get("epochs") == epochs:
         yield f"train.epochs={3 * epochs}", "the last epoch was the best: it was still learning"
@@ -85,12 +86,7 @@ def _candidates(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     updates = epochs * few // max(1, batch)
     if updates < FEW_UPDATES and batch > 8:
         yield "train.batch_rows=8", f"there were only about {updates:,} updates of the weights"
-    if report["task"] == "classify" and task.get("pool", "merged") == "merged":
-        yield "task.pool=max", "single words decide, wherever in the text they stand"
-    if report["task"] == "tag" and not task.get("crf"):
-        yield "task.crf=true", "neighbouring labels depend on each other"
-    if report["task"] == "translate" and kind != "characters":
-        yield "tokenizer.kind=characters", "small corpora spell better than they know words"
+    yield from own
     size = int(backbone.get("hidden_size", 128))
     yield f"backbone.hidden_size={2 * size}", "a larger model"
     yield f"train.epochs={3 * epochs} train.patience=0", "a longer training"

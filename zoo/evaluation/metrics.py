@@ -104,13 +104,13 @@ def _exp(value: float) -> float:
 def tagging(
     found: Sequence[Sequence[str]],
     wanted: Sequence[Sequence[str]],
-    unseen: Sequence[Sequence[bool]],
+    unseen: Sequence[Sequence[bool]] | None,
     of_spans: bool,
 ) -> dict[str, float]:
     """Return the tagging metrics of labels `found` against `wanted`, each from 0 to 1.
 
     accuracy is over all words. accuracy_unseen is over the words marked `unseen` in training, 0 if
-    there are none. sentence_accuracy is the share of sentences without an error. With `of_spans`
+    there are none; without marks it is left out. sentence_accuracy is the share of sentences without an error. With `of_spans`
     the result also has precision, recall and f1 of the spans.
     Raises ValueError when lengths differ.
     """
@@ -118,17 +118,16 @@ def tagging(
         [a == b for a, b in zip(*pair, strict=True)] for pair in zip(found, wanted, strict=True)
     ]
     every = [hit for sentence in correct for hit in sentence]
-    new = [
-        hit
-        for pair in zip(correct, unseen, strict=True)
-        for hit, is_new in zip(*pair, strict=True)
-        if is_new
-    ]
-    values = {
-        "accuracy": _share(every),
-        "accuracy_unseen": _share(new),
-        "sentence_accuracy": _share([all(sentence) for sentence in correct]),
-    }
+    values = {"accuracy": _share(every)}
+    if unseen is not None:
+        new = [
+            hit
+            for pair in zip(correct, unseen, strict=True)
+            for hit, is_new in zip(*pair, strict=True)
+            if is_new
+        ]
+        values["accuracy_unseen"] = _share(new)
+    values["sentence_accuracy"] = _share([all(sentence) for sentence in correct])
     if of_spans and wanted:
         values |= bio.scores(wanted, found)
     return values

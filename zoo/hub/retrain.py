@@ -107,10 +107,9 @@ def _finish(
         ),
         "test_precision": "fp32",
     }
-    baseline = type(task).baseline
-    if metadata["baseline"] is None and baseline is not None:
+    if metadata["baseline"] is None and task.baseline is not None:
         rows = open_rows(settings, type(task))
-        metadata["baseline"] = baseline(rows.train, rows.test, task.tokenizer.kind)
+        metadata["baseline"] = pipeline.run_baseline(task, rows)
     check_place(into, overwrite=True)
     if (into / MANIFEST).is_file():
         remove_model(into)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import corpora, find_configs
-from zoo.data.corpora import CORPORA
+from zoo.data.corpora import CORPORA, own_files
 from zoo.errors import InputError
 from zoo.model_folder.verify import read_config
 
@@ -38,7 +38,7 @@ def with_data(arguments: list[str]) -> list[str]:
     if "data" in given:
         base = {"name": given["data"]}
     elif named - _settings_of(own.get("name")):  # of files, whatever the model was trained on
-        base = {"name": "series" if config.get("task") == "forecast" else "files"}
+        base = {"name": own_files(own.get("name"))}
     else:
         base = own
     if not base and mode == "evaluate":

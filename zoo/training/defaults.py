@@ -181,32 +181,26 @@ def rules(
     profile: Profile, kind: type[Task], train: TrainConfig, given: Collection[str]
 ) -> list[Choice]:
     """Return what the rules choose for a task; those in `given` count with their own values."""
-    if kind.task_name == "generate":
-        return _generate(profile, train, given)
-    of_task = {"classify": _classify, "tag": _tag, "translate": _translate}
-    if kind.task_name not in of_task:
-        return []
-    chosen = of_task[kind.task_name](profile)
-    if profile.rows < SMALL:
-        chosen += _length_of_training(profile, kind, train, given)
-    return chosen
+    own = RULES.get(kind.task_name)
+    return [] if own is None else own(profile, train, given)
 
 
-# Steps of a training on few rows, and the most epochs, of each task.
-STEPS = {"classify": (600, 40), "tag": (900, 50), "translate": (1200, 50)}
 FEWEST_EPOCHS = 8
 
 
 def _length_of_training(
-    profile: Profile, kind: type[Task], train: TrainConfig, given: Collection[str]
+    profile: Profile, steps: int, most: int, train: TrainConfig, given: Collection[str]
 ) -> list[Choice]:
-    """Small batches and many epochs for few rows: steps are what a model learns by."""
+    """Small batches and many epochs for few rows: steps are what a model learns by.
+
+    `steps` are those of a training on few rows, `most` its most epochs.
+    """
     rows = profile.rows
+    if rows >= SMALL:
+        return []
     batch = 16 if rows < 1000 else 32 if rows < 5000 else 64
     if "train.batch_rows" in given:
         batch = train.batch_rows
-    steps, most = STEPS[kind.task_name]
-    steps += 10 * profile.labels if kind.task_name == "classify" else 0
     per_epoch = math.ceil(rows / batch)
     epochs = max(FEWEST_EPOCHS, min(most, math.ceil(steps / per_epoch)))
     if "train.epochs" in given:
@@ -239,7 +233,7 @@ def _pieces(profile: Profile, why: str) -> list[Choice]:
     ]
 
 
-def _classify(profile: Profile) -> list[Choice]:
+def _classify(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
     chosen = []
     without_blanks = f"{profile.unspaced:.0%} of the letters are of scripts without blanks"
     if profile.unspaced >= MOSTLY_UNSPACED and profile.length < LONG:
@@ -258,7 +252,8 @@ def _classify(profile: Profile) -> list[Choice]:
             Choice("task.dropout", 0.3, few),
             Choice("train.learning_rate", 6e-3, few),
         ]
-    return chosen
+    steps = 600 + 10 * profile.labels
+    return chosen + _length_of_training(profile, steps, 40, train, given)
 
 
 def _ngrams(profile: Profile) -> list[Choice]:
@@ -282,9 +277,10 @@ def _ngrams(profile: Profile) -> list[Choice]:
     ]
 
 
-def _tag(profile: Profile) -> list[Choice]:
+def _tag(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
+    length = _length_of_training(profile, 900, 50, train, given)
     if profile.rows >= FEW_SENTENCES:
-        return []
+        return length
     why = f"{profile.rows:,} rows: many words in use will be new"
     size = f"{profile.rows:,} rows"
     crf = [Choice("task.crf", True, "the labels are spans")] if profile.spans else []
@@ -293,19 +289,22 @@ def _tag(profile: Profile) -> list[Choice]:
         Choice("task.unseen_words", 0.5, why),
         Choice("backbone.hidden_size", 128, size),
         Choice("task.character_hidden", 64, size),
+        *length,
     ]
 
 
-def _translate(profile: Profile) -> list[Choice]:
+def _translate(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
     few = f"{profile.rows:,} rows"
+    length = _length_of_training(profile, 1200, 50, train, given)
     if profile.rows < FEW_SENTENCES:
         return [
             Choice("tokenizer.kind", "characters", f"{few}: pieces would be whole phrases"),
             Choice("tokenizer.min_count", 1, few),
             Choice("backbone.hidden_size", 128, few),
             Choice("backbone.embedding_size", 128, few),
+            *length,
         ]
-    return _pieces(profile, "pieces write any word")
+    return [*_pieces(profile, "pieces write any word"), *length]
 
 
 STEPS_OF_TEXT = 1200  # of a language model's training on little text
@@ -328,3 +327,7 @@ def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> l
         Choice("train.epochs", epochs, steps),
         Choice("train.patience", max(3, epochs // 3), f"a third of {epochs} epochs"),
     ]
+
+
+# The rules of each task, by its name; a task from outside has none.
+RULES = {"classify": _classify, "tag": _tag, "translate": _translate, "generate": _generate}

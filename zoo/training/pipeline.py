@@ -422,6 +422,8 @@ def _facts(run: Run, progress: Progress) -> dict[str, Any]:
         "data": settings.data["name"],
         "data_settings": settings.data,
         "reads": task.reads,
+        "reads_text": "tokenizer" in task.processors,
+        "predict": task.predict_example,
         "test": {},
         "valid": progress.history[progress.best["epoch"] - 1]["valid"],
         "intervals": {},

@@ -17,6 +17,7 @@ from typing import Any
 from zoo.config import SHAPE, Settings
 from zoo.hub.shipped import list_models
 from zoo.option_classes import option_names
+from zoo.task import Generative
 from zoo.training.options import Options
 
 log = logging.getLogger("zoo")
@@ -51,8 +52,7 @@ def axes(settings: Settings, options: Options) -> list[Axis]:
     found.append(("dropout", _dropouts(options)))
     sizes = [hidden * 2, hidden // 2]
     found.append(("size", [{"backbone.hidden_size": size} for size in sizes if size >= 16]))
-    if kind.task_name in ("classify", "tag", "generate"):
-        found.append(("start", _starts(settings, options)))
+    found.append(("start", _starts(settings, options)))
     if "crf" in names:
         found.append(("CRF", [{"task.crf": not getattr(task, "crf", False)}]))
     if "attention" in names:
@@ -104,7 +104,7 @@ def _tokenizers(settings: Settings, options: Options) -> list[Changes]:
     characters = {"tokenizer.kind": "characters", "tokenizer.min_count": 1}
     words = {"tokenizer.kind": "words", "tokenizer.size": 30_000}
     pieces = {"tokenizer.kind": "subwords", "tokenizer.size": size}
-    closed = options.kind.task_name in ("translate", "generate")  # they write what they read
+    closed = issubclass(options.kind, Generative)  # it writes what it reads
     if now.kind == "subwords":
         return [*sizes, characters] if closed else [words, *sizes, characters]
     return [pieces, *([] if closed else [words]), characters]
@@ -139,10 +139,10 @@ def _short(value: float) -> float:
 
 def _starts(settings: Settings, options: Options) -> list[Changes]:
     """Shipped models from which the task can start; whether one fits the texts is seen when tried."""
-    kind = options.kind.task_name
+    kind = options.kind
     sources = {"classify": ("classify", "generate"), "tag": ("tag",), "generate": ("generate",)}
-    named = [model.name for model in list_models() if model.task in sources[kind]]
-    both: Changes = {} if kind == "generate" else {"directions": "both"}
+    named = [model.name for model in list_models() if model.task in sources.get(kind.task_name, ())]
+    both: Changes = {} if issubclass(kind, Generative) else {"directions": "both"}
     return [
         {"init": name, **(both if name.startswith("generate/") else {})}
         for name in named

@@ -19,7 +19,7 @@ from zoo.data.corpora.splits import Splits
 from zoo.errors import InputError
 from zoo.option_classes import arguments
 
-__all__ = ["CORPORA", "Splits", "open_corpus"]
+__all__ = ["CORPORA", "Splits", "open_corpus", "own_files"]
 
 CORPORA: dict[str, Callable[..., Splits]] = {
     f.__name__: f
@@ -43,6 +43,15 @@ CORPORA: dict[str, Callable[..., Splits]] = {
         digits,
     )
 }
+
+# The corpus that reads own files of the same rows as another; of all others it is `files`.
+OWN_FILES = {"co2": "series", "ett": "series", "digits": "sequences"}
+OWN_FILES |= {"series": "series", "sequences": "sequences"}
+
+
+def own_files(name: str | None) -> str:
+    """Return the name of the corpus that reads own files of the rows that a corpus has."""
+    return OWN_FILES.get(name or "", "files")
 
 
 def open_corpus(settings: dict[str, Any], by: str = "text") -> Splits:

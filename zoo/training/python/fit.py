@@ -58,7 +58,7 @@ def fit(
             task, report = pipeline.train_and_load(settings, _command(kind, given), splits, changes)
         except Stopped:
             raise Stopped(_interrupted(kind, settings)) from None
-        _log_result(report)
+        _log_result(report, kind)
     return task
 
 
@@ -149,7 +149,7 @@ def _interrupted(kind: type[Task], settings: Settings) -> str:
     return f"interrupted; go on with {kind.__name__}.fit(…, resume={folder!r})"
 
 
-def _log_result(report: Mapping[str, Any]) -> None:
+def _log_result(report: Mapping[str, Any], kind: type[Task]) -> None:
     """Log the main figure of the test rows, its interval and the baseline's, and which wins."""
     name, baseline = report["metric"], report["baseline"] or {}
     if name not in report["test"]:
@@ -161,5 +161,5 @@ def _log_result(report: Mapping[str, Any]) -> None:
     if name in baseline:
         line += f"; {baseline['method']}: {baseline[name]:.4f}"
     log.info("%s", line)
-    for line in advice.verdict(report):
+    for line in advice.verdict(report, kind._advise(report)):
         log.info("%s", line)
