@@ -40,7 +40,6 @@ class ToyForecast(Task):
     input_columns = ("past",)
     target_columns = ("future",)
     text_columns = ()
-    predict_example = "input=WAVES.jsonl"
     metric = "mae"
     lower_is_better = True
     reads = "h_n"

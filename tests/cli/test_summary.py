@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from toy_forecast import ToyForecast
 
+from tasks.classify import Classify
 from zoo import registry
 from zoo.cli.summary import COMMON, training
 from zoo.task import OF_ROWS
@@ -51,7 +51,8 @@ def test_the_next_command_gives_what_the_task_reads(printed, capsys):
     """Of a forecast, of a model of features, and of a task from outside."""
     assert printed(task="forecast")[-1].endswith(" input=SERIES.csv output=FUTURE.csv")
     assert printed(predict=OF_ROWS)[-1].endswith(" input=ROWS.jsonl")
-    training(Path("runs/a"), REPORT, ToyForecast, "toy.py")
+    outside = type("Outside", (Classify,), {"predict_example": "input=WAVES.jsonl"})
+    training(Path("runs/a"), REPORT, outside, "toy.py")
     assert capsys.readouterr().out.endswith("task=toy.py input=WAVES.jsonl\n")
 
 
