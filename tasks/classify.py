@@ -327,11 +327,6 @@ class Classify(FeatureTask):
             return super().predict(inputs)
         return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
 
-    def _as_row(self, value: Any, splitter: str = "words") -> Row:
-        if self.of_features:
-            return features.as_rows([value], "text")[0]
-        return super()._as_row(value, splitter)
-
     def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> Any:
         return self.decision.short(answer)
 

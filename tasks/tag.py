@@ -350,11 +350,6 @@ class Tag(FeatureTask):
         answers = predict_rows(self, input_rows(self, inputs, splitter))
         return [self._short(answer, None) for answer in answers]
 
-    def _as_row(self, value: Any, splitter: str = "words") -> Row:
-        if self.of_features:
-            return features.as_rows([value], "words")[0]
-        return super()._as_row(value, splitter)
-
     def _short(
         self, answer: dict[str, Any], config: GenerationConfig | None
     ) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ NAMES = [
     "5_tag",
     "6_inside_the_cell",
     "7_shared_backbone",
+    "8_forecast",
 ]
 CELLS, LINES = 15, 10
 
@@ -38,7 +39,7 @@ def figures(name):
     return [base64.b64decode(part["image/png"]) for part in data if "image/png" in part]
 
 
-def test_all_seven_are_there_as_a_script_and_with_outputs():
+def test_all_are_there_as_a_script_and_with_outputs():
     assert sorted(path.stem for path in FOLDER.glob("[0-9]*.py")) == NAMES
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
