@@ -324,7 +324,7 @@ class Forecast(Task):
     ) -> dict[str, float]:
         """MAE and MSE, scaled and in units, MASE, sMAPE, and for quantiles WQL and coverage.
 
-        With `residual=linear` also "mae_linear", that of the linear forecast alone.
+        With `residual=linear` also "mae_linear" and "mse_linear", of the linear forecast alone.
         Answers of validation choose how much of the LSTM's part is added to the linear forecast.
         """
         if any("chooses" in answer for answer in answers):

@@ -247,6 +247,7 @@ class Settings(BaseModel):
 
 SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate", "serve")
 
+OWN_FILES = "files", "series", "sequences"  # corpora that read a user's own files, named first
 SERVING = ("fastapi", "uvicorn", "prometheus_client")  # packages of mode=serve, and its settings
 SERVED = {"mode", "model", "device", "precision", "threads", "tokens", "serve"}
 
@@ -546,7 +547,7 @@ def _explained(error: Exception, overrides: Sequence[str]) -> str:
     chosen = [text.partition("=")[2] for text in overrides if text.startswith("data=")]
     having = [corpus for corpus in corpora() if name in corpus_settings(corpus)]
     if not chosen and having:
-        first = "files" if "files" in having else having[0]
+        first = next((corpus for corpus in OWN_FILES if corpus in having), having[0])
         others = ", ".join(f"data={corpus}" for corpus in having if corpus != first)
         return f"{name}: add data={first}{f'; {others} have such a setting too' if others else ''}"
     return unknown(name, corpus_settings(chosen[-1] if chosen else "cldr"))

@@ -126,6 +126,18 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
             "file has one frequency",
         ),
         (
+            "date,load\n"
+            + "".join(f"2020-01-{day:02},1\n" for day in (*range(1, 13), *range(14, 29, 2))),
+            {"target": "load"},
+            "FILE:14: values every 2 days from here on, every 1 day elsewhere: one file has one "
+            "frequency",
+        ),
+        (
+            "date,load,price\n2020-01-01,1,2\n2020-01-02,1,2\n",
+            {"target": "load", "past": "price", "future": "price"},
+            "FILE: column 'price' is named twice among the covariates: choose one",
+        ),
+        (
             "date,load\n2020-01-01,1\n2020-01-02,\n2020-01-03,2\n",
             {},
             "FILE:3: column 'load' has no value: data.fill=last or data.fill=linear fills it",

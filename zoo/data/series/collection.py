@@ -19,6 +19,8 @@ from zoo.data.series.times import STEPS, Frequency, find, write
 from zoo.data.series.values import ValueFile, Values
 from zoo.errors import InputError, RowError
 
+REGULAR = 8  # equal distances that are another frequency, not gaps
+
 Fill = Literal["none", "last", "linear"]
 
 
@@ -179,8 +181,10 @@ class _One:
             place = int(missing[0])
             count = int(whole[place + 1] - whole[place] - 1)
             after = self._stamp(int(self.times[place]))
+            where = self.table.place(int(self.records["line"][place + 1]))
+            self._refuse_a_second(frequency, np.diff(whole)[place:], where)
             raise RowError(
-                self.table.place(int(self.records["line"][place + 1])),
+                where,
                 f"{self.named}{count} step{'s' * (count > 1)} of {frequency} missing after {after}: "
                 "data.fill=last or data.fill=linear fills gaps",
             )
@@ -191,6 +195,17 @@ class _One:
             self._count("missing steps were filled", len(spread) - len(values))
             values = spread
         return self._without_holes(values, frequency, len(missing) > 0)
+
+    def _refuse_a_second(self, frequency: Frequency, steps: np.ndarray, where: str) -> None:
+        """Raise RowError if the distances from a line on, in steps, are those of another frequency."""
+        other = steps == steps[0]
+        if len(steps) >= REGULAR and other[:REGULAR].all():
+            second = Frequency(frequency.unit, frequency.count * int(steps[0]))
+            raise RowError(
+                where,
+                f"{self.named}values every {second} from here on, every {frequency} elsewhere: one "
+                "file has one frequency",
+            )
 
     def _without_holes(self, values: np.ndarray, frequency: Frequency, spread: bool) -> np.ndarray:
         """Fill the cells without a value, and cut the steps before all columns have one."""

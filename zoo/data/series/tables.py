@@ -273,6 +273,11 @@ def complete(columns: Columns, rows: Sequence[Row], path: Path) -> Columns:
     twice = [name for name in target if name in chosen]
     if twice:
         raise InputError(f"{path}: column {twice[0]!r} is a target and a covariate: choose one")
+    double = next((name for name in chosen if chosen.count(name) > 1), None)
+    if double is not None:
+        raise InputError(
+            f"{path}: column {double!r} is named twice among the covariates: choose one"
+        )
     return Columns(time, columns.series, target, columns.past, columns.future, columns.static)
 
 

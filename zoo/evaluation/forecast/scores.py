@@ -94,6 +94,7 @@ class _Totals:
         if "base" in answer:
             alone = (np.asarray(answer["base"]) - wanted) / scaler.deviation[: scaler.targets]
             self._add("mae_linear", np.abs(alone), size)
+            self._add("mse_linear", alone**2, size)
         self._add("mae_units", np.abs(error), size)
         self._add("mse_units", error**2, size)
         known = np.isfinite(naive)
@@ -118,7 +119,8 @@ class _Totals:
 
     def scores(self) -> dict[str, float]:
         """Return the means."""
-        names = ("mae", "mse", "mae_linear", "mae_units", "mse_units", "mase", "smape")
+        names = ["mae", "mse", "mae_linear", "mse_linear"]
+        names += ["mae_units", "mse_units", "mase", "smape"]
         found = {name: self._mean(name) for name in names if f"{name} count" in self.sums}
         if "coverage" in self.sums:
             wql = 2 * self.pinball / max(LEAST_SUM, self.sums["absolute"])
