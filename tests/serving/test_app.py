@@ -207,6 +207,16 @@ def test_what_a_generation_may_cost_is_limited(client, given, line):
         assert found.json()["error"].startswith(line)
 
 
+def test_a_full_queue_is_told_with_the_time_of_another_try(models):
+    with client_of({"classify": models["classify"]}, queue=1) as client:
+        worker = client.app.state.models.find(None)
+        worker.waiting = 1
+        for path in ("/predict", "/explain"):
+            found = client.post(path, json={"input": "a"})
+            assert (found.status_code, found.headers["retry-after"]) == (503, "1")
+            assert found.json()["error"].endswith("already: try again")
+
+
 def test_counters_are_shown(client):
     client.post("/predict", json={"model": "classify", "inputs": ["a", "b"]})
     client.get("/nowhere/at/all")

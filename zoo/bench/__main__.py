@@ -21,6 +21,7 @@ CASES = (
     "generate",
     "labels",
     "lstm",
+    "serve",
     "tag",
     "translate",
 )  # a module and a function of this name each
@@ -72,6 +73,9 @@ def _line(case: dict[str, Any]) -> str:
     line = f"{case['name']}: {rates}, {case['ratio']:.2f}x"
     if "matrix_product_share" in case:
         line += f", {case['matrix_product_share']:.0%} of the matrix product's rate"
+    if "wrong" in case:
+        line += f", {case['wrong']} of {case['requests']:,} answers wrong, p99 {case['p99']:.3f} s"
+        line += f", {case['memory_before']:,.0f} to {case['memory_after']:,.0f} MiB"
     return line
 
 

@@ -153,6 +153,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.models = served
     app.state.stopping = False  # then each response ends its connection
     routes = Routes(served, options, metrics, examples or {}, splitter)
     routes.add_to(app)

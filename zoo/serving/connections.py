@@ -17,6 +17,7 @@ class Limits:
 
     def __init__(self, options: ServeConfig) -> None:
         self.idle_seconds = options.idle
+        self.stalled_seconds = options.timeout
         self.most = options.connections
         self.idle: dict[Connection, None] = {}
 
@@ -32,6 +33,7 @@ class Connection(H11Protocol):
         self.limits = limits
         self.begun = False  # a header has begun
         self.timer: asyncio.TimerHandle | None = None
+        self.stalled: asyncio.TimerHandle | None = None  # while the client does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; beyond the limit, in the place of the connection that is idle for longest."""
@@ -40,9 +42,10 @@ class Connection(H11Protocol):
         if len(self.connections) > self.limits.most:
             oldest = next(iter(self.limits.idle))
             if oldest is self:
-                seconds = "all connections are busy: try again in a second"
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, seconds)
+                line = "all connections are busy: try again in a second"
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, line)
             else:
+                oldest._busy()
                 oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -59,8 +62,22 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
+        self.resume_writing()
         super().connection_lost(exc)
         self._busy()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read its answer, but not for ever."""
+        super().pause_writing()
+        if self.stalled is None:
+            self.stalled = self.loop.call_later(self.limits.stalled_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        if self.stalled is not None:
+            self.stalled.cancel()
+            self.stalled = None
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -86,7 +103,12 @@ class Connection(H11Protocol):
             line = "the header of the request did not arrive in time: send it faster"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, line)
         else:
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Send what waits to be sent, and close; a client that does not read it loses it."""
+        self.transport.close()
+        self.loop.call_later(self.limits.idle_seconds, self.transport.abort)
 
     def _refuse(self, status: HTTPStatus, line: str) -> None:
         """Send an answer without a request, and close."""
@@ -99,4 +121,4 @@ class Connection(H11Protocol):
             "connection: close",
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + content)
-        self.transport.close()
+        self._close()

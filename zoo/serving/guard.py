@@ -72,8 +72,7 @@ class Guard:
                 status = message["status"]
                 if scope["app"].state.stopping:
                     MutableHeaders(scope=message)["connection"] = "close"
-            async with asyncio.timeout(self.options.timeout):  # a client that does not read
-                await send(message)
+            await send(message)
 
         size = 0
         try:
@@ -83,7 +82,7 @@ class Guard:
             await self.app(scope, _replayed(body, receive), sent)
         except Refused as error:
             await answer(sent, error)
-        except (Left, TimeoutError):  # nobody reads an answer
+        except Left:  # nobody reads an answer
             pass
         finally:
             self.held -= size

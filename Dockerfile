@@ -1,0 +1,30 @@
+# Serves the shipped models:
+#
+#   docker build -t sequence-zoo . && docker run --rm -p 127.0.0.1:8000:8000 sequence-zoo
+#
+# PyPI's torch for Linux brings CUDA. For processors alone, add the address of PyTorch's index of CPU
+# wheels: --build-arg TORCH_INDEX=ADDRESS. Other models: docker run -e MODELS=NAME,NAME …
+# `python tests/serving/dockerfile.py` runs these lines without Docker.
+FROM python:3.12-slim
+
+ARG TORCH_INDEX=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+
+RUN useradd --create-home --uid 1000 zoo
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.11,<2.14"
+
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY zoo zoo
+COPY tasks tasks
+COPY configs configs
+RUN pip install "sequence-zoo[serve] @ file://$PWD"
+
+USER zoo
+WORKDIR /home/zoo
+ENV MODELS=classify/imdb,classify/langid,generate/pydoc,generate/wikitext2,tag/ewt-upos,tag/fields,translate/en-de,translate/localise-en-ja
+ENV PORT=8000
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --start-period=60s CMD python -c "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=3)"
+CMD ["sh", "-c", "exec zoo serve model=$MODELS host=0.0.0.0 port=$PORT"]
