@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from zoo.bench.serve.clients import Asked, ask, memory, server
-from zoo.cli.answer_rows import AnswerColumns
 from zoo.config import check, compose
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 from zoo.loading import load
 from zoo.model_folder.verify import read_config
+from zoo.prediction.answer_rows import AnswerColumns
 from zoo.registry import find
 from zoo.task import Generative, Task, predict_rows
 from zoo.training.rows import open_rows
