@@ -41,7 +41,7 @@ export function explorer(explanation) {
   const model = {
     explanation,
     steps,
-    names: Array.from({ length: steps }, (_, n) => (shown[n] ?? "").trim() || "␣"),
+    names: Array.from({ length: steps }, (_, n) => nameOf((shown[n] ?? "").trim(), explanation.task)),
     takes: takes(explanation),
     layers: explanation.lstm.layers,
     cellOf: (layer, direction) => cells.find((each) => each.layer === layer && each.direction === direction),
@@ -66,6 +66,13 @@ export function explorer(explanation) {
   const top = model.rows[0];
   show({ layer: top.layer, direction: top.direction, step: Math.min(FIRST, steps - 1), quiet: true });
   return root;
+}
+
+/** Return the name of a step: its token; of a step of several numbers the first and the last. */
+function nameOf(token, task) {
+  const numbers = token.split(/\s+/);
+  if (task === "forecast" && numbers.length > 2) return `${numbers[0]} … ${numbers.at(-1)}`;
+  return token || "␣";
 }
 
 /** Return the card without a drawing, with a sentence that says why. */
@@ -206,8 +213,9 @@ function tell(model, lesson, way) {
 }
 
 /** Return why a task reads what it reads, in the reader's language where it is known. */
-function reason({ task, reads, why }) {
-  const name = `reason.${task}.${reads.replace(/,\s*/g, "+")}`;
+function reason({ task, reads, why, lstm }) {
+  const both = task === "generate" && lstm.bidirectional ? ".both" : "";
+  const name = `reason.${task}.${reads.replace(/,\s*/g, "+")}${both}`;
   return has(name) ? text(name) : `${why}.`;
 }
 

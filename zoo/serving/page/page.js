@@ -153,10 +153,13 @@ function about(model) {
   return element(
     "section",
     { class: "about" },
-    element("div", {}, element("h2", {}, nameOf("lead", model.task)), element("p", { class: "facts" }, element("code", {}, model.name), facts)),
+    element("div", {}, element("h2", {}, nameOf("lead", model.task)), element("p", { class: "facts" }, element("code", {}, shortName(model.name)), facts)),
     element("p", { class: "reads" }, codeLine(model.reads, model.task === "translate")),
   );
 }
+
+/** Return the end of a name: a folder may be anywhere. */
+const shortName = (name) => name.split("/").filter(Boolean).slice(-2).join("/");
 
 /** Return the form: what is typed, and how it is answered. */
 function form(model, state) {

@@ -46,6 +46,7 @@ export function number(value, digits = 2) {
 
 /** Return a share from 0 to 1 in percent. */
 export function percent(share) {
+  if (share > 0 && share < 0.0005) return `< ${percent(0.001)}`;
   const digits = share > 0.1 && share < 0.995 ? 0 : 1;
   return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
 }

@@ -130,5 +130,5 @@ function past(state) {
     },
   });
   figure.step = null;
-  return [element("p", { class: "row-title" }, text("why.forecast.hint")), figure, key(false)];
+  return [element("p", { class: "row-title" }, text("why.forecast.hint")), figure, key(false, true)];
 }

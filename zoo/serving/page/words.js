@@ -3,6 +3,7 @@
 import { element } from "./dom.js";
 import { number, text } from "./texts.js";
 
+const SPECIAL = /^<\w+>$/; // a token that stands for no text, such as <eos>
 const STRONGEST = 3; // words that are also named in a sentence
 
 /**
@@ -16,7 +17,7 @@ export function coloured(tokens, weights, { shares = false } = {}) {
   tokens.forEach((token, n) => {
     const [, before, word, after] = /^(\s*)([^]*?)(\s*)$/.exec(token);
     if (before || (apart && n)) line.append(before || " ");
-    line.append(element("span", { class: "word" }, word || "␣"));
+    line.append(element("span", { class: SPECIAL.test(token) ? "word special" : "word" }, word || "␣"));
     if (after) line.append(after);
   });
   paint(line, weights, { shares });
@@ -58,8 +59,8 @@ export function strongest(tokens, weights, { shares = false } = {}) {
 const signed = (weight, shares) => (shares ? number(weight, 2) : `${weight < 0 ? "−" : "+"}${number(Math.abs(weight), 2)}`);
 
 /** Return the key to the colours. */
-export function key(shares) {
+export function key(shares, forecast = false) {
   const part = (kind, name) => element("span", { class: "key-part" }, element("span", { class: `swatch ${kind}` }), text(name));
-  const found = shares ? [part("look", "why.key.attention")] : [part("for", "why.key.for"), part("against", "why.key.against")];
+  const found = shares ? [part("look", "why.key.attention")] : [part("for", forecast ? "why.key.raises" : "why.key.for"), part("against", forecast ? "why.key.lowers" : "why.key.against")];
   return element("p", { class: "key" }, found);
 }
