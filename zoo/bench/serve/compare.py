@@ -80,8 +80,8 @@ def _texts(task: str, given: Mapping[str, str], count: int) -> list[str]:
     settings = check(compose([f"task={task}", *(f"{k}={v}" for k, v in given.items())]))
     kind = find(task)
     rows = open_rows(settings, kind).test
-    column = "text" if task == "generate" else kind.input_columns[0]
-    found = (row[column] for row in rows)
+    names = *kind.input_columns, "text"  # which a language model continues
+    found = (next(row[name] for name in names if name in row) for row in rows)
     texts = [*dict.fromkeys(" ".join(t) if isinstance(t, list) else str(t) for t in found)]
     step = max(1, len(texts) // count)  # spread: corpora are sorted
     return texts[::step][:count]
