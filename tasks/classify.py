@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -127,7 +127,8 @@ class Classify(FeatureTask):
             self.decision = LabelSets(encoder, balanced, smoothing)
         else:
             self.decision = SingleLabels(encoder, balanced, smoothing)
-        self.metric = "macro_f1" if balanced else self.decision.metric
+        several = isinstance(encoder, LabelSetEncoder)
+        self.metric = self._metric_of(self.config, encoder.labels, several)
         self.labels = encoder.labels
         self.reads = "h_n" if pool == "merged" else "output"
         self.why = WHY[pool]
@@ -142,6 +143,15 @@ class Classify(FeatureTask):
                 raise ValueError(f"ngrams={self.config.ngrams} needs the n-grams of the texts")
             self.bag = NgramBag(len(self._ngrams), len(self.labels))
             self.why += "; a linear bag of n-grams joins it"
+
+    @classmethod
+    def _metric_of(
+        cls, config: TaskConfig, labels: Collection[str] = (), several: bool = False
+    ) -> str:
+        assert isinstance(config, ClassifyConfig)
+        if config.class_weights == "balanced":
+            return "macro_f1"
+        return LabelSets.metric if several else SingleLabels.metric
 
     @classmethod
     def learn(

@@ -11,7 +11,7 @@ starts from its last value, or with `residual=linear` from a linear forecast in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -120,7 +120,7 @@ class Forecast(Task):
         self.framing = learning.framing(chosen, self.scaler)
         self.reads = {"h_n_c_n": "h_n, c_n"}.get(chosen.read, chosen.read)
         self.why = WHY[chosen.read]
-        self.metric = chosen.loss if chosen.head == "point" else "wql"
+        self.metric = self._metric_of(chosen)
         self.distribution = head_of(chosen.head, chosen.quantiles, chosen.loss)
         self.dataset_class = Windows.of(
             chosen.input, chosen.horizon, self.framing.steps, chosen.windows
@@ -148,6 +148,13 @@ class Forecast(Task):
         if chosen.residual == "linear":
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def _metric_of(
+        cls, config: TaskConfig, labels: Collection[str] = (), several: bool = False
+    ) -> str:
+        assert isinstance(config, ForecastConfig)
+        return config.loss if config.head == "point" else "wql"
 
     @classmethod
     def learn(

@@ -13,7 +13,7 @@ of each word. It needs one vector for the whole word, so it uses `h_n` of both d
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -131,8 +131,7 @@ class Tag(FeatureTask):
         if options.crf and options.label_smoothing:
             raise ValueError("label_smoothing is of single labels: a CRF has none")
         self.labels = encoder.labels
-        if bio.are_spans(self.labels):
-            self.metric = "f1"
+        self.metric = self._metric_of(options, self.labels)
         self.shares_pass = options.words == "subword"
         if options.unseen_words and options.words != "word+char":
             raise ValueError("unseen_words needs words=word+char")
@@ -170,6 +169,12 @@ class Tag(FeatureTask):
         if self.tokenizer.kind not in KINDS[units]:
             kinds = " or ".join(KINDS[units])
             raise ValueError(f"task.words={units} needs tokenizer.kind={kinds}")
+
+    @classmethod
+    def _metric_of(
+        cls, config: TaskConfig, labels: Collection[str] = (), several: bool = False
+    ) -> str:
+        return "f1" if bio.are_spans(labels) else cls.metric
 
     @classmethod
     def learn(

@@ -298,10 +298,7 @@ class Translate(Generative):
         """Return BLEU, chrF and, of answers with a loss, the loss per target token."""
         wanted = [column(row, "target") for row in rows]
         metrics = scores.translation([answer["text"] for answer in answers], wanted)
-        if answers and "tokens" in answers[0]:
-            total = sum(answer["loss"] * answer["tokens"] for answer in answers)
-            metrics["loss"] = total / sum(answer["tokens"] for answer in answers)
-        return metrics
+        return metrics | scores.token_loss(answers)
 
     def format(self, answer: dict[str, Any]) -> str:
         """Return the translation on one line."""

@@ -98,6 +98,8 @@ TOY = str(DATA / "classify.jsonl")
         (["resume=nowhere"], "resume=nowhere: no checkpoint/checkpoint.pt"),
         (["resume=nowhere", "seed=2"], "resume=nowhere: no checkpoint/checkpoint.pt"),
         (["init=x", "backbone.hidden_size=2"], "init=… brings its backbone and tokenizer"),
+        (["threshold=0.5", "mode=explain"], "threshold=… is for mode=predict, not mode=explain"),
+        (["output=a.csv"], "output=… is for mode=predict, not mode=train"),
         (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),
         (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),
     ],
@@ -352,6 +354,7 @@ def test_cfg_shows_what_the_rows_choose(capsys):
     assert re.search(r"  ngrams: characters +# rows: a linear bag", out)
     assert re.search(r"  pool: max +# rows: \d+ rows", out)
     assert re.search(r"  dropout: 0.4 +# command line", out)
+    assert re.search(r"  metric: accuracy +# null: the metric of classify; within 0", out)
     assert run.main(["--cfg", *words, "from_data=false"]) == 0
     assert "# rows" not in capsys.readouterr().out
 

@@ -246,6 +246,7 @@ class Settings(BaseModel):
 
 
 SECTIONS = ("task", "data", "backbone", "tokenizer", "train", "generation", "evaluate", "serve")
+OF_ANSWERS = ("input", "output", "top", "threshold", "format")  # settings of mode=predict alone
 
 OWN_FILES = "files", "series", "sequences"  # corpora that read a user's own files, named first
 SERVING = ("fastapi", "uvicorn", "prometheus_client")  # packages of mode=serve, and its settings
@@ -522,6 +523,12 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
+    given = {argument.partition("=")[0] for argument in arguments}
+    unused = [name for name in OF_ANSWERS if name in given and settings.mode != "predict"]
+    if unused:
+        raise InputError(
+            f"{unused[0]}=… is for mode=predict, not mode={settings.mode}: leave it out"
+        )
 
 
 def _check_serve(settings: Settings) -> None:

@@ -189,11 +189,12 @@ def _checked(given: list[str]) -> Settings:
 
 def _run(arguments: list[str], began: float) -> None:
     from zoo.config import recipes, typed
+    from zoo.files.run_folder import MANIFEST
 
     given, settings = _given(arguments)
     _log_to("stdout" if settings.mode == "train" else "stderr")
     command = shlex.join(["python", "-m", "zoo.run", *arguments])
-    if settings.model is not None and (Path(settings.model) / "manifest.json").is_file():
+    if settings.model is not None and (Path(settings.model) / MANIFEST).is_file():
         from zoo.training.resume.cleaning import clean
 
         clean(Path(settings.model))

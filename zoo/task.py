@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
@@ -394,6 +394,16 @@ class Task(Estimator, ABC):
     def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield settings and why each may help where the baseline is ahead, the likeliest first."""
         yield from advice.general(report)
+
+    @classmethod
+    def _metric_of(
+        cls, config: TaskConfig, labels: Collection[str] = (), several: bool = False
+    ) -> str:
+        """Return the name of the task's own metric, by its options and the labels of the rows.
+
+        `several` is true where a row may have several labels.
+        """
+        return cls.metric
 
     def _initialize(self, dataset: Dataset) -> None:
         """Fit what is not trained step by step to the encoded training rows, before the first."""

@@ -313,3 +313,18 @@ def test_macro_f1_equals_that_of_scikit_learn():
         found, wanted = (numbers.integers(size, size=40).tolist() for _ in range(2))
         expected = f1_score(wanted, found, average="macro", zero_division=0)
         assert metrics.macro_f1(found, wanted)["macro_f1"] == pytest.approx(expected)
+
+
+def test_translations_have_intervals_around_their_scores():
+    wanted = [f"a b c d {n} e f" for n in range(60)]
+    texts = [text.replace("e", "x") if n % 3 else text for n, text in enumerate(wanted)]
+    answers = [{"text": text, "loss": 0.5, "tokens": 7} for text in texts]
+    values = metrics.translation(texts, wanted) | metrics.token_loss(answers)
+    found = metrics.translation_intervals(values, answers, wanted)
+    assert found == metrics.translation_intervals(values, answers, wanted)  # seeded
+    assert {*found} == {*values}
+    for name, each in found.items():
+        assert each["low"] <= values[name] <= each["high"]
+        assert name == "loss" or each["low"] < each["high"]
+    assert found["bleu"]["method"] == "sacreBLEU's bootstrap"
+    assert metrics.translation_intervals(values, answers * 40, wanted * 40) == {}  # 2,400 rows

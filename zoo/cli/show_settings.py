@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import textwrap
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 from zoo.config import SECTIONS, ServeConfig, Settings, TokenizerConfig, TrainConfig, sources
+from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
@@ -15,7 +17,7 @@ from zoo.model_folder.verify import line_of, read_config
 from zoo.nn.backbone import BackboneConfig
 from zoo.option_classes import as_text, did_you_mean, option_names, options
 from zoo.registry import find, resolve
-from zoo.training.defaults import OWN, choices, with_choices
+from zoo.training.defaults import OWN, choices, metric_of, with_choices
 from zoo.training.options import options_of
 from zoo.training.rows import open_rows
 
@@ -82,28 +84,40 @@ def print_settings(given: list[str], settings: Settings) -> None:
 
     What a training would choose by the rows of a user's own files is shown with its reason.
     """
-    settings, reasons = _by_rows(settings)
+    settings, shown, reasons = _by_rows(settings)
     for section, rows in _settings_table(given, settings).items():
         if section:
             print(f"{section}:")
         for name, value, source in rows:
-            line = f"{'  ' if section else ''}{name}: {as_text(value)}"
-            source = reasons.get(f"{section}.{name}", source)
-            print(f"{line:<44} # {source}")
+            key = f"{section}.{name}"
+            line = f"{'  ' if section else ''}{name}: {as_text(shown.get(key, value))}"
+            print(f"{line:<44} # {reasons.get(key, source)}")
 
 
-def _by_rows(settings: Settings) -> tuple[Settings, dict[str, str]]:
-    """Return the settings with what the training rows choose, and the reason of each choice."""
-    if settings.mode != "train" or settings.data.get("name") not in OWN:
-        return settings, {}
+def _by_rows(settings: Settings) -> tuple[Settings, dict[str, Any], dict[str, str]]:
+    """Return the settings with what the training rows choose, what is shown in their place, reasons.
+
+    The metric that chooses the best epoch is shown where it is not given.
+    """
+    if settings.mode != "train":
+        return settings, {}, {}
     options = options_of(settings)
+    own = settings.data.get("name") in OWN
+    reasons: dict[str, str] = {}
+    rows: Iterable[Row] = ()
     try:
-        found = choices(settings, options, open_rows(settings, options.kind))
+        if own:
+            splits = open_rows(settings, options.kind)
+            found = choices(settings, options, splits)
+            settings = with_choices(settings, {choice.name: choice.value for choice in found})
+            reasons = {choice.name: f"rows: {choice.why}" for choice in found}
+            rows = splits.train
     except (InputError, OSError) as error:
         log.warning("without what the rows would choose: %s", line_of(error))
-        return settings, {}
-    chosen = with_choices(settings, {choice.name: choice.value for choice in found})
-    return chosen, {choice.name: f"rows: {choice.why}" for choice in found}
+    if settings.train.metric is not None:
+        return settings, {}, reasons
+    metric, why = metric_of(settings, options, rows)
+    return settings, {"train.metric": metric}, reasons | {"train.metric": why}
 
 
 def _settings_table(given: list[str], settings: Settings) -> dict[str, list[tuple[str, Any, str]]]:

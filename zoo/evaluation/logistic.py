@@ -12,8 +12,12 @@ import numpy as np
 
 from zoo.data.dataset import Dataset
 
-# The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights.
+# The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights; labels with few rows
+# need larger ones, where the words are clear. Rows that are held out choose.
 STRENGTH = 10.0
+STRENGTHS = (STRENGTH, 100.0)
+HELD_OUT = 5  # one row of a label in so many
+MOST_CHOOSING = 4_000  # rows from which on STRENGTH is right: the penalty counts little
 MOST_STEPS = 60  # of L-BFGS
 TOLERANCE = 1e-3  # of the gradient
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
@@ -48,7 +52,8 @@ def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any
         return weights, biases
     targets = np.asarray(dataset.values["targets"][:rows])
     known, own = np.unique(targets, return_inverse=True)
-    coefficients, intercepts = _regression(features, own, balanced)
+    strength = _strength(features, own, balanced)
+    coefficients, intercepts = _regression(features, own, balanced, strength)
     if len(known) == 2:  # scikit-learn gives the difference of the two logits
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
@@ -56,13 +61,39 @@ def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any
     return weights, biases
 
 
-def _regression(features: Any, targets: np.ndarray, balanced: bool) -> tuple[Any, Any]:
+def _strength(features: Any, targets: np.ndarray, balanced: bool) -> float:
+    """Return the strength with the lowest loss on every HELD_OUT-th row of each label."""
+    if len(targets) >= MOST_CHOOSING:
+        return STRENGTH
+    order = np.argsort(targets, kind="stable")
+    begin = np.searchsorted(targets[order], targets[order])
+    held = np.zeros(len(targets), bool)
+    held[order] = (np.arange(len(targets)) - begin) % HELD_OUT == HELD_OUT - 1
+    if not held.any():
+        return STRENGTH
+    known, own = np.unique(targets[~held], return_inverse=True)
+    wanted = np.searchsorted(known, targets[held])
+    losses = {}
+    for strength in STRENGTHS:
+        coefficients, intercepts = _regression(features[~held], own, balanced, strength)
+        logits = features[held] @ coefficients.T + intercepts
+        if len(known) == 2:
+            logits = np.concatenate([-logits, logits], 1) / 2
+        logits -= logits.max(1, keepdims=True)
+        right = logits[np.arange(len(wanted)), wanted]
+        losses[strength] = float((np.log(np.exp(logits).sum(1)) - right).mean())
+    return min(losses, key=lambda strength: losses[strength])
+
+
+def _regression(
+    features: Any, targets: np.ndarray, balanced: bool, strength: float = STRENGTH
+) -> tuple[Any, Any]:
     """Return coefficients (labels, n-grams) and intercepts (labels,); one row for two labels."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     weights = "balanced" if balanced else None
-    model = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS, tol=TOLERANCE, class_weight=weights)
+    model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=TOLERANCE, class_weight=weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is enough
         model.fit(features, targets)

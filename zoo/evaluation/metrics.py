@@ -199,6 +199,38 @@ def intervals(
     return {name: found[name] for name in values if name in found}
 
 
+def translation_intervals(
+    values: Mapping[str, float], answers: Sequence[Mapping[str, Any]], wanted: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return 95 % intervals of translation metrics, as `intervals` does; BLEU and chrF by sacreBLEU.
+
+    It resamples the counts of each sentence, so that no sentence is scored twice.
+    """
+    from sacrebleu.significance import PairedTest
+
+    if not 1 < len(wanted) < MOST_ROWS:
+        return {}
+    found = [answer["text"] for answer in answers]
+    plain = {name: value for name, value in values.items() if name in ("exact_match", "loss")}
+    of_rows = intervals(plain, answers, wanted, token_loss, {"exact_match"})
+    of_texts: dict[str, dict[str, Any]] = {}
+    for name, metric in _metrics(wanted):
+        test = PairedTest([("model", found)], {name: metric}, [wanted], "bs", RESAMPLES)
+        scores = test()[1]
+        score: Any = next(values[0] for key, values in scores.items() if key != "System")
+        low, high = max(0.0, score.mean - score.ci), min(100.0, score.mean + score.ci)
+        of_texts[name] = {"low": float(low), "high": float(high), "method": "sacreBLEU's bootstrap"}
+    return {name: (of_texts | of_rows)[name] for name in values if name in of_texts | of_rows}
+
+
+def token_loss(answers: Sequence[Mapping[str, Any]], rows: Sequence[Any] = ()) -> dict[str, float]:
+    """Return "loss", in nats per target token, of answers that have one."""
+    if not answers or "tokens" not in answers[0]:
+        return {}
+    total = sum(answer["loss"] * answer["tokens"] for answer in answers)
+    return {"loss": total / sum(answer["tokens"] for answer in answers)}
+
+
 def macro_f1(found: Sequence[int], wanted: Sequence[int]) -> dict[str, float]:
     """Return the mean F1 of the labels that occur, given as numbers; fast enough to be resampled."""
     size = 1 + max(*found, *wanted)

@@ -143,6 +143,11 @@ def _acquire(folder: Path, setting: str, new: list[Path]) -> FileLock:
     raise InputError(f"{setting}={folder} is in use: another training writes there")
 
 
+def has_checkpoint(state: Path) -> bool:
+    """Return whether the state of a run holds a checkpoint, damaged or not."""
+    return any((state / name).is_file() for name in CHECKPOINTS)
+
+
 def check_free(folder: Path, setting: str = "out") -> None:
     """Raise InputError unless a folder is new, empty, or of a run that left no result.
 
@@ -155,7 +160,7 @@ def check_free(folder: Path, setting: str = "out") -> None:
             raise InputError(f"{setting}={folder}: is no folder: choose another {setting}=DIR")
         return
     state = folder / STATE
-    begun = any((state / name).exists() for name in CHECKPOINTS)
+    begun = has_checkpoint(state)
     if begun or (folder / MANIFEST).exists():
         cure = f", or go on with resume={folder}" if begun else ""
         raise InputError(

@@ -19,7 +19,7 @@ import torch
 
 from zoo.errors import InputError
 from zoo.files import atomic, write_text
-from zoo.files.run_folder import CHECKPOINTS, MANIFEST
+from zoo.files.run_folder import CHECKPOINTS, MANIFEST, has_checkpoint
 from zoo.model_folder.verify import line_of
 
 log = logging.getLogger("zoo")
@@ -29,11 +29,6 @@ NEXT = "next.pt"  # until it is whole
 SUMS = "checkpoint.sha256"
 FILES = (FILE, PREVIOUS, NEXT, SUMS)
 KEPT_SUMS = 3  # of one name: a process may be killed between the writing of two files
-
-
-def exists(folder: Path) -> bool:
-    """Return whether a folder holds a checkpoint, damaged or not."""
-    return (folder / FILE).is_file() or (folder / PREVIOUS).is_file()
 
 
 def save(state: dict[str, Any], folder: Path) -> None:
@@ -55,7 +50,7 @@ def save(state: dict[str, Any], folder: Path) -> None:
         found = hashed.error or error
         why = found.strerror if isinstance(found, OSError) else line_of(found)
         cure = ""
-        if exists(folder):
+        if has_checkpoint(folder):
             command = f"python -m zoo.run resume={shlex.quote(str(folder.parent))}"
             cure = f"; the checkpoint before it is kept; with more room, go on with: {command}"
         raise InputError(f"{folder / FILE}: {why}{cure}") from None

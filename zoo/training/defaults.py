@@ -62,6 +62,7 @@ class Profile:
     labels: int  # distinct labels, 0 of tasks without
     spans: bool  # whether the labels are spans
     several: bool = False  # whether a row may have several labels
+    names: tuple[str, ...] = ()  # of the labels
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,30 @@ def look(rows: Iterable[Row], kind: type[Task]) -> Profile:
         labels=len(labels),
         spans=kind.target_columns == ("labels",) and bio.are_spans(labels),
         several=several,
+        names=tuple(labels),
+    )
+
+
+SPANS = ("B-X", "I-X")  # labels of which a tagger's own metric is that of spans
+
+
+def metric_of(settings: Settings, options: Options, rows: Iterable[Row]) -> tuple[str | None, str]:
+    """Return the task's own metric, which chooses the best epoch, and why it is that one.
+
+    `rows` are training rows; the first ones tell which labels there are. Without rows, the metric
+    is None where the labels decide.
+    """
+    kind = options.kind
+    why = f"null: the metric of {kind.task_name}"
+    if settings.train.tolerance:
+        why += f"; within {settings.train.tolerance:g} the loss"
+    profile = look(islice(rows, FEW_SENTENCES), kind)
+    metric = kind._metric_of(options.task, profile.names, profile.several)
+    if profile.rows:
+        return metric, why
+    of_spans = kind._metric_of(options.task, SPANS)
+    return (
+        (metric, why) if metric == of_spans else (None, f"{why}: {metric}, or {of_spans} of spans")
     )
 
 

@@ -28,7 +28,7 @@ from zoo.device import describe, find_device, find_precision, set_deterministic,
 from zoo.errors import InputError
 from zoo.evaluation import label_sets, plots, time_limit
 from zoo.evaluation.config import EvaluationConfig
-from zoo.evaluation.metrics import intervals, macro_f1
+from zoo.evaluation.metrics import intervals, macro_f1, translation_intervals
 from zoo.files import write_text
 from zoo.files.run_folder import (
     MANIFEST,
@@ -37,6 +37,7 @@ from zoo.files.run_folder import (
     STATE,
     check_free,
     create_next,
+    has_checkpoint,
     locked,
     remove_all,
     remove_state,
@@ -131,7 +132,7 @@ def run(
             progress = _fit(run, resume)
             return folder, _finish(run, progress, began)
     except KeyboardInterrupt:
-        if folder is None or not (folder / STATE / checkpoint.FILE).exists():
+        if folder is None or not has_checkpoint(folder / STATE):
             raise
         raise Stopped.at(folder) from None  # after the last epoch
 
@@ -252,7 +253,7 @@ def _lock_next(settings: Settings, lock: ExitStack) -> Path:
 
 def _remove_without_checkpoint(folder: Path) -> None:
     """Remove what a run has written that has no checkpoint and no model."""
-    if not checkpoint.exists(folder / STATE) and not (folder / MANIFEST).exists():
+    if not has_checkpoint(folder / STATE) and not (folder / MANIFEST).exists():
         remove_all(folder)
 
 
@@ -366,7 +367,7 @@ def _fit(run: Run, resume: bool) -> Progress:
             run.facts,
         )
     except NotFinite as error:
-        if not (run.folder / STATE / checkpoint.FILE).exists():
+        if not has_checkpoint(run.folder / STATE):
             raise
         if run.accelerator.is_main_process:
             run.task.save(run.folder, {"stopped": str(error), "command": run.command})
@@ -465,6 +466,8 @@ def _intervals(
 ) -> dict[str, dict[str, Any]]:
     """Return the 95 % intervals of the test figures."""
     of_rows = {"sentence_accuracy", "exact_match"}
+    if "bleu" in values:
+        return translation_intervals(values, answers, [str(row["target"]) for row in rows])
     if "label" not in task.target_columns:
         return intervals(values, answers, rows, task.compute_metrics, of_rows)
     if isinstance(task.processors.get("labels"), LabelSetEncoder):

@@ -25,11 +25,11 @@ from zoo.data.corpora import Splits
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
-from zoo.files.run_folder import STATE, TUNING, locked
+from zoo.files.run_folder import STATE, TUNING, has_checkpoint, locked
 from zoo.model_folder.verify import line_of
 from zoo.option_classes import as_text, flat
 from zoo.text.special_ids import UNK
-from zoo.training import checkpoint, pipeline
+from zoo.training import pipeline
 from zoo.training.defaults import ENOUGH, from_data, with_choices
 from zoo.training.loop import NotFinite, Stopped
 from zoo.training.options import Options, options_of
@@ -77,7 +77,7 @@ def run(
             folder = Path(settings.resume)
             if not (folder / TUNING).is_file():
                 raise InputError(f"resume={folder} tune=…: it holds no unfinished tuning")
-            if (folder / STATE / checkpoint.FILE).exists():  # the final training goes on
+            if has_checkpoint(folder / STATE):  # the final training goes on
                 found = pipeline.run(settings, command, began, changes=changes)
                 (folder / TUNING).unlink(missing_ok=True)
                 return found

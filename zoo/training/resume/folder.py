@@ -17,7 +17,7 @@ from zoo.config import Settings, check
 from zoo.data.processors import Processor
 from zoo.errors import InputError
 from zoo.files import write_text
-from zoo.files.run_folder import KINDS, SETTINGS, STATE, remove_state
+from zoo.files.run_folder import KINDS, SETTINGS, STATE, has_checkpoint, remove_state
 from zoo.model_folder.format import load_processors, save_processors
 from zoo.option_classes import flat
 from zoo.training import checkpoint
@@ -45,7 +45,7 @@ class Began:
 def state_of(folder: Path) -> Path:
     """Return the folder with the state of a run. Raises InputError for none, and a damaged one."""
     for name in (STATE, KEPT):
-        if checkpoint.exists(folder / name):
+        if has_checkpoint(folder / name):
             checkpoint.check(folder / name)
             return folder / name
     checkpoint.load(folder / STATE)  # raises
@@ -122,7 +122,7 @@ def reopen(folder: Path, began: Began) -> None:
     The lock of the folder must be held.
     """
     state = folder / STATE
-    if not checkpoint.exists(state):
+    if not has_checkpoint(state):
         remove_state(folder)  # of a run that was killed before its first step
         os.replace(folder / KEPT, state)
     (state / FINISHED).unlink(missing_ok=True)
