@@ -64,9 +64,9 @@ TOY = str(DATA / "classify.jsonl")
         (["train.learning_rate=nan"], "train.learning_rate=nan: Input should be a finite number"),
         (
             ["mode=sing"],
-            "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat' or 'explain'",
+            "mode=sing: Input should be 'train', 'evaluate', 'predict', 'chat', 'explain' or 'serve'",
         ),
-        (["mode=trian"], "'chat' or 'explain'; did you mean train?"),
+        (["mode=trian"], "'explain' or 'serve'; did you mean train?"),
         (["tokenizer.kind=subword"], "'subwords' or 'characters'; did you mean subwords?"),
         (["task=clasify"], "; did you mean classify?; one of your own"),
         (["data=imbd"], "ud_ewt, wikitext2; did you mean imdb?"),

@@ -177,7 +177,7 @@ def train_and_load(
     """
     if settings.tune or settings.folds:
         name = "tune" if settings.tune else "folds"
-        raise InputError(f"{name}=…: is of the command line, python -m zoo.run: leave it out")
+        raise InputError(f"{name}=…: is of the command line: type {command}")
     with tempfile.TemporaryDirectory() as folder:
         if settings.out is None:
             settings = settings.model_copy(update={"out": str(Path(folder) / "run")})

@@ -115,6 +115,11 @@ def _plain(value: Any) -> Any:
 def _check_name(name: str, value: Any, kind: type[Task]) -> None:
     """Raise InputError for a setting that a training from Python does not have."""
     section, dot, _ = name.partition(".")
+    if name in ("tune", "folds"):
+        raise InputError(
+            f"{name}={value}: {kind.__name__}.fit trains once: write the rows to a file, then python "
+            f"-m zoo.run task={kind.task_name} data=files data.train=FILE {name}={value}"
+        )
     if section in {*Settings.model_fields} - {*SECTIONS} - SINGLE:
         raise InputError(f"{name}: {kind.__name__}.fit does not have this setting: leave it out")
     if name == "task.name":
