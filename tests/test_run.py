@@ -78,7 +78,7 @@ TOY = str(DATA / "classify.jsonl")
             "task=tga: no such task; there are: classify, forecast, generate, tag",
         ),
         (["--help", "data=imbd"], "data=imbd: no such data; there are: cldr, co2, columns"),
-        (["--help", "trian"], "generation, evaluate; did you mean train?"),
+        (["--help", "trian"], "evaluate, serve; did you mean train?"),
         (["--completion", "fish"], "there are --completion bash and --completion zsh"),
         (["-m", "train.epochs=1,many"], "train.epochs=many: Input should be a valid integer"),
         (["-m", "predict", "model=classify/langid"], "--multirun trains: mode=predict runs"),
