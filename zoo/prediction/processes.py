@@ -134,7 +134,9 @@ def _lost_is_one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError:  # of gloo: the connection is closed
-        raise InputError("another process of this run has ended: nothing was written") from None
+        raise InputError(
+            "another process of this run has ended: the answers are not complete"
+        ) from None
 
 
 def launched() -> tuple[int, int]:
