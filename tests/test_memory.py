@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import DATA, SMALL, build_task, fails, settings, train
+from search_cases import LIMITS, TEXTS, RandomStepModel
 
 from zoo import memory
 from zoo.errors import InputError
+from zoo.generation.config import GenerationConfig
+from zoo.generation.generate import generate
 from zoo.nn.backbone import Backbone, BackboneConfig, count_parameters
 from zoo.training import build
 
@@ -51,6 +54,20 @@ def test_what_is_larger_than_the_free_memory_is_one_line(machine):
         memory.check_fits(5.5e6, "this", "less")
     line = "this would take 5.5 MB of memory, and the machine has 5.1 MB free: less"
     assert str(error.value) == line
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_beam_that_does_not_fit_is_refused_after_one_step(machine, sample):
+    wide = GenerationConfig(beam_size=500, n_best=500, max_length=2, sample=sample)
+    few = GenerationConfig(beam_size=9, n_best=9, max_length=2, sample=sample)
+    step_model = RandomStepModel(TEXTS, size=2000)
+    line = (
+        r"^generating 7 texts at once, 500 of each, would take 84.0 MB .* has 5.1 MB free: choose"
+    )
+    with pytest.raises(InputError, match=line):
+        generate(step_model, torch.tensor(LIMITS), wide)
+    assert len(step_model.counts) == 1
+    assert generate(RandomStepModel(TEXTS, size=2000), torch.tensor(LIMITS), few)
 
 
 @pytest.mark.parametrize("kind", ["ids", "floats"])

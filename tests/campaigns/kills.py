@@ -1,6 +1,6 @@
 """Kill trainings of every task at random moments; each must go on to the bits of one left alone.
 
-    python tests/campaigns/kills.py [KILLS PER TASK] [SEED]
+    python tests/campaigns/kills.py [KILLS PER TASK] [SEED] [TASK …]
 
 After SIGKILL the next command opens the folder and goes on; SIGTERM, SIGINT and SIGHUP come twice in
 a row. At the end the folder must hold the files of the training that was left alone, and no others.
@@ -74,7 +74,7 @@ def wait(child: int, seconds: float, number: signal.Signals) -> tuple[int, bool]
 
 
 def files(folder: Path) -> set[str]:
-    """The files in a folder, without the numbers in their names."""
+    """The files in a folder and those below it."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -134,7 +134,7 @@ def main(words: list[str]) -> int:
     kills, seed = int(words[0]) if words else 40, int(words[1]) if words[1:] else 0
     place = Path(tempfile.mkdtemp(prefix="kills-"))
     failed = 0
-    for task in SETTINGS:
+    for task in words[2:] or SETTINGS:
         sent, runs, wrong = campaign(task, kills, random.Random(f"{seed} {task}"), place)
         print(
             f"{task}: {sent} kills, {runs} runs, {len(wrong)} wrong", *wrong, sep="\n", flush=True

@@ -12,6 +12,7 @@ from zoo.generation.step_model import (
     Hypothesis,
     StepModel,
     bounded,
+    check_first,
     check_numbers,
     hypothesis,
     is_end,
@@ -47,6 +48,8 @@ def beam_search(
         length = written.size(-1)
         logs = step_model.step(ids)
         check_numbers(logs)
+        if length == 0:
+            check_first(logs, config.beam_size, config.min_length)
         next_token = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         vocabulary = next_token.size(-1)
         sums = (total.unsqueeze(-1) + next_token).flatten(1)  # (texts, prefixes * vocabulary)

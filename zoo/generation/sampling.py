@@ -13,6 +13,7 @@ from zoo.generation.step_model import (
     Hypothesis,
     StepModel,
     bounded,
+    check_first,
     check_numbers,
     hypothesis,
     is_end,
@@ -70,6 +71,8 @@ def sample_steps(
     while len(texts):
         logs = step_model.step(ids)  # (texts, draws, vocabulary)
         check_numbers(logs)
+        if length == 0:
+            check_first(logs, config.n_best, config.min_length)
         logs = bounded(logs, stop_ids, length, limits[texts], config.min_length)
         if length == 0:  # from here on the samples of a text differ
             logs = logs.expand(-1, config.n_best, -1)

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
+from zoo.memory import check_fits
 from zoo.text.special_ids import PAD
+
+COPIES = 3  # of a step's log-probabilities that are there at once, at least
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,22 @@ def is_end(ids: Tensor, stop_ids: Sequence[int]) -> Tensor:
     for stop_id in stop_ids:
         ends = ends | (ids == stop_id)
     return ends
+
+
+def check_first(log_probabilities: Tensor, width: int, min_length: int) -> None:
+    """Raise InputError when the next steps, of `width` prefixes a text, do not fit into the memory.
+
+    log_probabilities: those of the first step, (texts, 1, vocabulary). At least `min_length` tokens
+    are written.
+    """
+    texts, _, vocabulary = log_probabilities.shape
+    size = texts * width * (4 * COPIES * vocabulary + 16 * min_length)
+    check_fits(
+        size,
+        f"generating {texts:,} texts at once, {width:,} of each,",
+        "choose a smaller generation.beam_size, generation.n_best or evaluate.batch_rows",
+        log_probabilities.device,
+    )
 
 
 def check_numbers(log_probabilities: Tensor) -> None:
