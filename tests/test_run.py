@@ -312,6 +312,8 @@ def test_a_terminal_without_unicode_gets_escapes(encoding, trained):
 
 
 def test_a_file_name_that_is_not_utf8_can_be_printed():
+    assert run.main(["--version"]) == 0  # sets up how characters are printed
+    assert "a\udce9\ud83d\u65e5".encode("utf-8", "zoo-bytes") == b"a\xe9\\ud83d\xe6\x97\xa5"
     name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
     done = subprocess.run(
         [sys.executable, "-m", "zoo.run", "data=files", f"data.train={name}"],

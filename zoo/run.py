@@ -32,6 +32,8 @@ HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
 MODES = ("train", "evaluate", "predict", "chat", "explain", "serve")  # as in Settings
 SHORT = {"host": "serve.host", "port": "serve.port"}  # settings with a short name
 
+ESCAPED = "backslashreplace"
+
 # What a terminal without Unicode shows of the characters in our own texts.
 PLAIN = {"…": "...", "–": "-", "−": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<="}
 PLAIN |= {"“": '"', "”": '"', "‘": "'", "’": "'"}
@@ -137,18 +139,30 @@ def _escape_what_cannot_be_printed() -> None:
     is none are printed as they are.
     """
     codecs.register_error("zoo", _plain)
+    codecs.register_error("zoo-bytes", _bytes)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             unicode = codecs.lookup(stream.encoding).name.startswith("utf")
-            stream.reconfigure(errors="surrogateescape" if unicode else "zoo")
+            stream.reconfigure(errors="zoo-bytes" if unicode else "zoo")
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
     """An error handler of `codecs`: plain characters for ours, escapes for others."""
     assert isinstance(error, UnicodeEncodeError)
     wrong = error.object[error.start : error.end]
-    parts = (PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in wrong)
+    parts = (PLAIN.get(c) or c.encode("ascii", ESCAPED).decode() for c in wrong)
     return "".join(parts), error.end
+
+
+def _bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """An error handler of `codecs`: the bytes of a file name, escapes for other halves of pairs."""
+    assert isinstance(error, UnicodeEncodeError)
+    wrong = error.object[error.start : error.end]
+    parts = (
+        bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else c.encode("ascii", ESCAPED)
+        for c in wrong
+    )
+    return b"".join(parts), error.end
 
 
 def _fail(line: str) -> int:

@@ -114,8 +114,8 @@ def campaign(
         folder = place / f"{task}-{runs}"
         plan = [signal.SIGKILL] * 3 if runs % 3 else [chance.choice(ASKED)] * 2
         while not is_finished(folder):
-            number = plan.pop() if plan else signal.SIGKILL
             moment = chance.random() * took if plan else 3600.0
+            number = plan.pop() if plan else signal.SIGKILL
             status, was_sent = wait(start(partial(go_on, folder, task)), moment, number)
             sent += was_sent
             if status == CRASHED:
@@ -126,6 +126,7 @@ def campaign(
             wrong.append(f"{task}, run {runs}: other weights, see {folder}")
         elif files(folder) != files(whole):
             wrong.append(f"{task}, run {runs}: {sorted(files(folder) ^ files(whole))}")
+        print(f"{task}: {sent} kills, {runs} runs, {len(wrong)} wrong", flush=True)
     return sent, runs, wrong
 
 
@@ -136,9 +137,7 @@ def main(words: list[str]) -> int:
     failed = 0
     for task in words[2:] or SETTINGS:
         sent, runs, wrong = campaign(task, kills, random.Random(f"{seed} {task}"), place)
-        print(
-            f"{task}: {sent} kills, {runs} runs, {len(wrong)} wrong", *wrong, sep="\n", flush=True
-        )
+        print(f"{task}: {sent} kills, {runs} runs:", *wrong or ["good"], sep="\n", flush=True)
         failed += len(wrong)
     return 1 if failed else 0
 
