@@ -25,6 +25,7 @@ CHECKPOINTS = ("checkpoint.pt", "previous.pt")
 SETTINGS = "settings.json"
 KINDS = "processors.json"  # of the checkpoint's processors: name -> kind
 MANIFEST = "manifest.json"  # of a model, so of a finished run
+SUFFIXES = ".json", ".model", ".npz"  # of the files of processors
 
 TUNING = "tuning.json"  # of an unfinished tuning: its settings
 EVENTS = "tensorboard"  # folder of the events for TensorBoard
@@ -196,7 +197,7 @@ def _foreign_within(folder: Path, inner: Path) -> Iterator[Path]:
     if inner.name not in (STATE, EVENTS):
         yield inner
         return
-    own = {f"{name}{suffix}" for name in _processors(inner) for suffix in (".json", ".model")}
+    own = {f"{name}{suffix}" for name in _processors(inner) for suffix in SUFFIXES}
     for path in sorted(inner.rglob("*")):
         name = path.relative_to(folder).as_posix()
         known = path.name in own and path.parent == inner

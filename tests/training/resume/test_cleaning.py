@@ -9,11 +9,12 @@ import sys
 
 import pytest
 from conftest import resume, same, train
+from every_task import TASKS, untrained
 
 import zoo
 import zoo.run
 from zoo.errors import InputError
-from zoo.files.run_folder import locked
+from zoo.files.run_folder import MARKER, SUFFIXES, check_free, locked, remove_all
 from zoo.training import pipeline
 from zoo.training.resume import folder as run_folder
 from zoo.training.resume.cleaning import clean
@@ -97,3 +98,30 @@ def test_a_run_that_is_not_finished_is_left_alone(tmp_path, monkeypatch):
     train(tmp_path / "whole")
     assert same(folder, tmp_path / "whole")
     assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_run_has_learned_before_it_was_killed_is_known_as_its_own(
+    tmp_path, monkeypatch, task
+):
+    state = tmp_path / "checkpoint"
+    state.mkdir()
+    (tmp_path / MARKER).touch()
+    learned = untrained(task).processors
+    assert {each.suffix for each in learned.values()} <= {*SUFFIXES}
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "save_processors", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run_folder.save_learned(learned, state)
+    check_free(tmp_path)
+    run_folder.save_learned(learned, state)
+    check_free(tmp_path)
+    remove_all(tmp_path)
+    assert [*tmp_path.iterdir()] == [tmp_path / MARKER]
+
+
+def crash(processors, folder):
+    """Write the first processor and end."""
+    name, first = next(iter(processors.items()))
+    first.save(folder / f"{name}{first.suffix}")
+    raise KeyboardInterrupt

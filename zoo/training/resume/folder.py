@@ -93,10 +93,13 @@ def _changed(path: Path, state: Path) -> str:
 
 
 def save_learned(processors: dict[str, Processor], state: Path) -> None:
-    """Write the processors of a run, and their kinds; their sha256 are recorded."""
-    names = save_processors(processors, state)
+    """Write the kinds of a run's processors, by which their files are known, and then these files.
+
+    Their sha256 are recorded.
+    """
     kinds = {name: each.kind for name, each in processors.items()}
     write_text(state / KINDS, json.dumps(kinds))
+    names = save_processors(processors, state)
     checkpoint.record(state, {name: checkpoint.sha256(state / name) for name in [KINDS, *names]})
 
 
