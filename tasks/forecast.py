@@ -11,6 +11,7 @@ starts from its last value, or with `residual=linear` from a linear forecast in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -42,6 +43,8 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Stage, Step, Task, TaskConfig, predict_rows
+
+log = logging.getLogger("zoo")
 
 MOST_VALIDATION = 5_000  # windows on which epochs are compared
 MOST_TEST = 100_000
@@ -385,12 +388,26 @@ class Forecast(Task):
         if horizon is not None and horizon < 1:
             raise InputError(f"horizon={horizon}: Input should be greater than or equal to 1")
         kept = list(rows)
+        self._say_short(kept)
         for row, answer in zip(kept, predict_rows(self, kept, precision), strict=True):
             steps, longer = horizon or self.config.horizon, dict(answer)
             while len(longer["forecast"]) < steps:
                 after = asking.go_on(row, longer, self.scaler)
                 longer = _joined(longer, next(predict_rows(self, [after], precision)))
             yield row, _cut(longer, steps)
+
+    def _say_short(self, rows: Sequence[Row]) -> None:
+        """Log how many series have fewer values than are read."""
+        lengths = [len(learning.matrix(row, "past")) for row in rows]
+        short = [n for n, length in enumerate(lengths) if length < self.config.input]
+        if short:
+            log.info(
+                "%s: %d values, %d are read: the first is repeated before it%s",
+                rows[short[0]].source,
+                lengths[short[0]],
+                self.config.input,
+                f"; so for {len(short) - 1:,} more series" if len(short) > 1 else "",
+            )
 
     def answer_table(
         self, settings: Settings, precision: str, share: SharedMap = map

@@ -18,6 +18,7 @@ OF_FILES = (
     "columns",
     "parallel",
     "text",
+    "sequences",
 )  # corpora whose settings name a file for each split
 
 
@@ -29,10 +30,12 @@ def with_data(arguments: list[str]) -> list[str]:
     """
     given = dict(argument.partition("=")[::2] for argument in arguments)
     mode = given.get("mode", "train")
-    if "model" not in given or mode not in ("evaluate", "predict"):
+    if "model" not in given or mode not in ("evaluate", "predict", "explain"):
         return arguments
-    config = read_config(given["model"])
-    own = data_of(config.get("metadata"))
+    metadata = read_config(given["model"]).get("metadata")
+    if mode == "explain" and "data_settings" not in (metadata or {}):  # a shipped model
+        return arguments
+    own = data_of(metadata)
     named = {name.partition(".")[2] for name in given if name.startswith("data.")}
     base: dict[str, Any]
     if "data" in given:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.corpora.files import renamed
+from zoo.data.corpora.sequences import steps_of
 from zoo.data.processors import LabelSetEncoder, decide
 from zoo.data.readers import Row, is_empty
 from zoo.errors import RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.label_sets import JOINED
 from zoo.generation.config import GenerationConfig
-from zoo.task import Generative, Task, predict_rows
+from zoo.task import FeatureTask, Generative, Task, predict_rows
 
 FORMS = {
     ".csv": "csv",
@@ -47,6 +48,8 @@ def with_own_columns(task: Task, row: Row, settings: Mapping[str, Any]) -> Row:
 
     A row without them that has the task's own columns, or a text, stays as it is. Raises RowError.
     """
+    if isinstance(task, FeatureTask) and task.of_features:
+        return _with_features(task.input_columns[0], row, settings)
     columns = task.input_columns if "words" in task.input_columns else ("text", *task.input_columns)
     wanted = {name: settings.get(name) for name in columns}
     names = {name: str(own) for name, own in wanted.items() if own and own != name}
@@ -54,6 +57,22 @@ def with_own_columns(task: Task, row: Row, settings: Mapping[str, Any]) -> Row:
     if not names or (not there and ("text" in row or {*task.input_columns} <= row.keys())):
         return row
     return next(renamed(lambda: iter([row]), names))
+
+
+def _with_features(column: str, row: Row, settings: Mapping[str, Any]) -> Row:
+    """Return a row with the features that `data.features` names in one column, as a model reads them."""
+    names = settings.get("features")
+    if column in row:
+        return row
+    if settings.get("series"):
+        cure = "give lists in a .jsonl file, a sequence in each row, and data.series=null"
+        raise RowError(row.source, f"a prediction reads no long table: {cure}")
+    if not names:
+        there = ", ".join(row)
+        raise RowError(row.source, f"no column {column!r}: set data.features=[…] of {there}")
+    return Row(
+        {**row, column: steps_of(row, [names] if isinstance(names, str) else names)}, row.source
+    )
 
 
 class AnswerColumns:

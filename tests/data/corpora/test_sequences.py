@@ -187,3 +187,13 @@ def test_a_tagger_labels_each_step(tmp_path):
     assert [len(answer) for answer in together] == [len(values) for values in some]
     assert together == [model.predict(values)[0] for values in some]
     assert together[0][0][0] == "1"
+
+
+def test_the_features_of_a_model_are_found_in_rows_to_predict(folder, capsys):
+    model = f"model={folder / 'run'}"
+    capsys.readouterr()
+    assert run.main(["mode=predict", model, f"input={folder / 'rows.jsonl'}"]) == 0
+    said = [json.loads(line)["predicted_label"] for line in capsys.readouterr().out.splitlines()]
+    assert said == zoo.load(folder / "run").predict([values for values, _ in sequences()])
+    path = write(folder / "other.jsonl", [{"w": [[0.5, 1.0]]}])
+    assert "no column 'v'; there are: w" in fails(capsys, "mode=predict", model, f"input={path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -93,19 +93,29 @@ def _lists(path: Path, names: list[str] | None, label: str) -> Iterator[Row]:
     for row in readers.read(path):
         if names is None:
             raise InputError(f"{path}: which columns? set data.features=[…] of {', '.join(row)}")
-        for name in (*names, label):
-            if name not in row:
-                raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
-        values = [row[name] for name in names]
-        if any(not isinstance(value, list) for value in values):
-            raise RowError(row.source, "features are lists of numbers, one a step")
-        lengths = [len(value) for value in values]
-        if len({*lengths}) > 1:
-            counts = ", ".join(f"{n} {k}" for n, k in zip(names, lengths, strict=True))
-            raise RowError(row.source, f"features of different lengths: {counts}")
-        whole = len(values) == 1 and all(isinstance(step, list) for step in values[0])
-        steps: Any = values[0] if whole else [*map(list, zip(*values, strict=True))]
+        steps = steps_of(row, names)
+        if label not in row:
+            raise RowError(row.source, f"no column {label!r}; there are: {', '.join(row)}")
         yield Row({TEXT: steps, "label": row[label]}, row.source)
+
+
+def steps_of(row: Row, names: Sequence[str]) -> list[Any]:
+    """Return the steps of a row: columns of lists, a number a step, or one of lists of numbers.
+
+    Raises RowError.
+    """
+    for name in names:
+        if name not in row:
+            raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+    values = [row[name] for name in names]
+    if any(not isinstance(value, list) for value in values):
+        raise RowError(row.source, "features are lists of numbers, one a step")
+    lengths = [len(value) for value in values]
+    if len({*lengths}) > 1:
+        counts = ", ".join(f"{n} {k}" for n, k in zip(names, lengths, strict=True))
+        raise RowError(row.source, f"features of different lengths: {counts}")
+    whole = len(values) == 1 and all(isinstance(step, list) for step in values[0])
+    return values[0] if whole else [*map(list, zip(*values, strict=True))]
 
 
 def _long(

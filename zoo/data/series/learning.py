@@ -84,7 +84,7 @@ def learn_scaler(rows: Iterable[Row], config: Sizes) -> SeriesScaler:
         deviation = np.concatenate([deviation, static.deviation])
     counts = [len(columns[role]) for role in ("target", "past", "future", "static")]
     features = _framing(config, *counts).features
-    found = _season(rows, counts[0])
+    found = _season(rows, counts[0], config.input + config.horizon)
     try:
         return SeriesScaler(mean, deviation, columns, frequency, found, features)
     except ValueError as error:
@@ -99,15 +99,20 @@ def _chunks(row: Row) -> Iterator[np.ndarray]:
             yield np.asarray(values[start : start + CHUNK], np.float64)
 
 
-def _season(rows: Iterable[Row], targets: int) -> int:
-    """Return the commonest season of the targets of the first series."""
+def _season(rows: Iterable[Row], targets: int, least: int) -> int:
+    """Return the commonest season of the targets of the first series; of two, the longer one.
+
+    Series below `least` steps are too short to have a window, and have no say, unless all are.
+    """
+    some = [*islice(rows, SEASON_SERIES)]
+    long = [row for row in some if len(matrix(row, "past")) + len(matrix(row, "future")) >= least]
     found: list[int] = []
-    for row in islice(rows, SEASON_SERIES):
+    for row in long or some:
         both = [np.asarray(matrix(row, n)[-SEASON_STEPS:], np.float64) for n in ("past", "future")]
         values = np.concatenate(both)[-SEASON_STEPS:]
         found += [season(values[:, column]) for column in range(targets)]
     lengths, counts = np.unique(found, return_counts=True)
-    return int(lengths[counts.argmax()])
+    return int(lengths[counts == counts.max()].max())
 
 
 def learn_linear(

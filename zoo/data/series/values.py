@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+CHUNK = 1 << 18  # steps that are hashed at a time
 
 
 class ValueFile:
@@ -51,6 +54,13 @@ class Values:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.file.read(self.start, self.end).astype(dtype or self.file.dtype, copy=False)
+
+    def digest(self) -> str:
+        """Return a hash of the values: equal for the same values, wherever they are stored."""
+        found = hashlib.blake2b(digest_size=16)
+        for start in range(self.start, self.end, CHUNK):
+            found.update(self.file.read(start, min(self.end, start + CHUNK)).tobytes())
+        return found.hexdigest()
 
     @property
     def columns(self) -> int:

@@ -105,8 +105,8 @@ def example(
     if band is not None:
         axes.fill_between(ahead, *band, alpha=0.3, label=band_name, color="tab:blue")
     axes.plot(ahead, forecast, color="tab:blue", label="LSTM" if band is None else "LSTM, median")
-    for name, values in others.items():
-        axes.plot(ahead, values, linewidth=1, linestyle="--", label=name)
+    for number, (name, values) in enumerate(others.items(), 1):  # C0 is the forecast's colour
+        axes.plot(ahead, values, linewidth=1, linestyle="--", label=name, color=f"C{number}")
     axes.axvline(0.5, color="grey", linewidth=0.8)
     axes.set(xlabel="steps after the origin", title=title)
     axes.legend(loc="upper left", fontsize=8)

@@ -73,7 +73,9 @@ def _hash(values: list[Any]) -> int:
 
 
 def _plain(value: Any) -> str:
-    """Return the bytes of an array as text; other values as they are printed."""
+    """Return the bytes of an array as text; of stored values a hash; others as they are printed."""
+    if hasattr(value, "digest"):
+        return str(value.digest())
     return value.tobytes().hex() if hasattr(value, "tobytes") else repr(value)
 
 
