@@ -35,7 +35,7 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import continue_prompts, prompt_ids, stream_text
 from zoo.generation.step_model import Hypothesis
-from zoo.generation.texts import decode_stream, join_texts
+from zoo.generation.texts import as_typed, decode_stream, encode_stream, join_texts
 from zoo.nn import directions
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer, default_cutoffs
 from zoo.nn.backbone import Backbone, Encoded
@@ -46,7 +46,6 @@ from zoo.rnn.stack import State
 from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step, noted
 from zoo.text.canonical import encodable
 from zoo.text.special_ids import EOS
-from zoo.text.tokenizers import lines
 
 PREVIEW = GenerationConfig(
     sample=True, temperature=0.7, top_k=40, max_length=60, seed=1
@@ -155,13 +154,7 @@ class Generate(Generative):
         return {"inputs": [EOS, *targets[:-1]], "targets": targets}
 
     def _ids(self, text: str) -> list[int]:
-        if not self.config.stream:
-            return self.tokenizer.encode(text)
-        first, *others = lines(text)
-        ids = self.tokenizer.encode(first)
-        for line in others:
-            ids += [EOS, *self.tokenizer.encode(line)]
-        return ids
+        return encode_stream(self.tokenizer, text, self.config.stream)
 
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
         """Pad examples to a batch, with the places of its targets."""
@@ -315,10 +308,7 @@ class Generate(Generative):
             return answer
         typed = column(row, "prompt")
         read = self.decode(self.encode(row)["inputs"][1:])
-        n_best = [
-            found | {"text": typed + found["text"].removeprefix(read)} for found in answer["n_best"]
-        ]
-        return answer | {"text": n_best[0]["text"], "n_best": n_best}
+        return as_typed(answer, typed, read)
 
     def stream(self, prompt: str, config: GenerationConfig | None = None) -> Iterator[str]:
         """Yield the prompt, then its continuation in pieces. A beam search yields all at once."""

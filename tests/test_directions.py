@@ -27,7 +27,8 @@ LAYERS = [
     {"zoo.shared_backbone"},
     {"zoo.hub"},
     {"zoo.tuning"},
-    {"zoo.cli", "zoo.export", "zoo.bench"},
+    {"zoo.cli", "zoo.export"},
+    {"zoo.bench"},
     {"zoo.serving"},
     {"zoo.run"},
 ]

@@ -21,6 +21,7 @@ CASES = (
     "generate",
     "labels",
     "lstm",
+    "runtime",
     "serve",
     "tag",
     "translate",

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,9 @@ from pydantic import TypeAdapter
 
 import zoo.runtime
 from tasks.classify import Classify
+from tasks.generate import Generate
+from tasks.tag import Tag
+from tasks.translate import Translate
 from zoo.data.processors import Scaler
 from zoo.data.readers import Row
 from zoo.errors import InputError
@@ -33,7 +36,9 @@ from zoo.files.own_files import PROGRAM
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder.format import kinds_of, save_processors
 from zoo.model_folder.verify import read_expected
-from zoo.runtime.folder import CONFIG, FORMAT, MARKER, Folder, sha256
+from zoo.nn.crf import CRF
+from zoo.runtime import generative as runtime_generative
+from zoo.runtime.folder import ARRAYS, CONFIG, FORMAT, MARKER, Folder, sha256
 from zoo.runtime.model import Model
 from zoo.shared_backbone import Multitask
 from zoo.task import Generative, Task, input_row, predict_rows
@@ -42,6 +47,8 @@ SIZES = 1, 2, 5, 17, 60, 200  # tokens of the texts of a comparison
 LONGEST = 3000  # and of one more, at most, which is longer than the model reads
 # The largest allowed difference of probabilities: of one, and of int8 the mean over all.
 TOLERANCES: dict[Form, float] = {"fp32": 1e-4, "int8": 0.02}
+EQUAL: dict[Form, float] = {"fp32": 0.9, "int8": 0.3}  # least share of equal answers
+WRITTEN = 40  # tokens of the texts that are compared, at most
 NOT_READ = {"seen"}  # processors that no answer needs
 
 
@@ -54,7 +61,7 @@ class Compared:
 
     def check(self, form: Form, place: Path) -> str:
         """Return what was found, in words. Raises InputError when it is too far."""
-        gaps = np.nan_to_num(np.array(self.gaps), nan=np.inf)
+        gaps = np.nan_to_num(np.array(self.gaps or [np.inf]), nan=np.inf)
         worst, mean = float(gaps.max()), float(gaps.mean())
         allowed = TOLERANCES[form]
         far = worst if form == "fp32" else mean
@@ -63,6 +70,11 @@ class Compared:
             raise InputError(
                 f"{place}: its probabilities differ from the model's by {far:.1e} {named}, allowed "
                 f"are {allowed:.0e}: not written"
+            )
+        if not sum(self.equal) >= EQUAL[form] * len(self.equal):
+            raise InputError(
+                f"{place}: {sum(self.equal)} of {len(self.equal)} answers are the model's, at least "
+                f"{EQUAL[form]:.0%} are needed: not written"
             )
         same = f"{sum(self.equal)} of {len(self.equal)} answers are the model's"
         return f"{same}, probabilities differ by {far:.1e} {named} (allowed: {allowed:.0e})"
@@ -164,23 +176,75 @@ def _options(task: Task) -> dict[str, Any]:
             "append_eos": task.config.append_eos,
             "thresholds": thresholds,
         }
-    raise InputError(f"{task.name} cannot be exported whole")
+    if isinstance(task, Tag):
+        config = task.config
+        return {"words": config.words, "crf": config.crf, "append_eos": config.append_eos}
+    if isinstance(task, Translate):
+        decoder = task.decoder
+        return {
+            "max_length": task.config.max_length,
+            "num_layers": decoder.backbone.lstm.num_layers,
+            "hidden_size": decoder.backbone.lstm.hidden_size,
+            "size": decoder.size,
+            "input_feeding": decoder.input_feeding,
+        }
+    assert isinstance(task, Generate)
+    lstm = task.onward[0].lstm
+    start = None
+    if lstm.learned_state:
+        start = {name: getattr(lstm, f"{name}_0")[:, 0].tolist() for name in ("h", "c")}
+    return {
+        "stream": task.config.stream,
+        "num_layers": lstm.num_layers,
+        "hidden_size": lstm.hidden_size,
+        "start": start,
+    }
 
 
 def _arrays(task: Task, folder: Path) -> list[str]:
     """Write arrays that are no part of a graph. Return their files."""
-    return []
+    if not (isinstance(task, Tag) and isinstance(task.chain, CRF)):
+        return []
+    start, transitions = task.chain.allowed()
+    for name, value in zip(ARRAYS, (start, transitions, task.chain.end), strict=True):
+        np.save(folder / name, value.detach().numpy())
+    return [*ARRAYS]
 
 
 def compare(task: Task, exported: Model, name: str = "") -> Compared:
-    """Compare the answers of an export with the model's, one text at a time."""
+    """Compare the answers of an export with the model's, one text at a time.
+
+    Of tasks that generate, the answers are those of greedy search, and the scores of the model's
+    own words are compared: after one other word the rest of two texts says nothing.
+    """
     found = Compared()
     inputs = example_inputs(task, name)
-    wanted = predict_rows(task, [input_row(task, row) for row in inputs])
-    answers = exported.answer_rows(row for one in inputs for row in exported.rows(one))
-    for one, other in zip(wanted, answers, strict=True):
+    rows = [row for one in inputs for row in exported.rows(one)]
+    own = [input_row(task, row) for row in inputs]
+    if isinstance(task, Generative):
+        greedy: dict[str, Any] = {
+            "beam_size": 1,
+            "n_best": 1,
+            "sample": False,
+            "max_length": WRITTEN,
+        }
+        config = replace(GenerationConfig(), **greedy)
+        assert isinstance(exported, runtime_generative.Generative)
+        wanted = predict_rows(task, own, config=config)
+        answers = exported.answer_rows(rows, config=exported.config(greedy))
+        for one, other in zip(wanted, answers, strict=True):
+            same = one["text"] == other["text"]
+            found.equal.append(same)
+            if same:
+                scores = (answer["n_best"][0]["score"] for answer in (one, other))
+                found.gaps.append(abs(np.subtract(*map(np.exp, scores))))
+        return found
+    for one, other in zip(predict_rows(task, own), exported.answer_rows(rows), strict=True):
         mine, theirs = one["probabilities"], other["probabilities"]
-        found.gaps += [abs(share - theirs.get(label, np.nan)) for label, share in mine.items()]
+        if isinstance(mine, list):  # of each word
+            found.gaps += np.abs(np.subtract(mine, theirs)).tolist()
+        else:
+            found.gaps += [abs(share - theirs.get(label, np.nan)) for label, share in mine.items()]
         keys = {*one} - {"probabilities", "nats"}
         found.equal.append(all(one[key] == other[key] for key in keys))
     return found

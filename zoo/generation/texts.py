@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from zoo.text.special_ids import EOS, PAD
-from zoo.text.tokenizers import Tokenizer
+from zoo.text.tokenizers import Tokenizer, lines
 
 Decode = Callable[[Sequence[int]], str]  # ids -> text
 
@@ -32,6 +33,25 @@ def decode_steps(
         if token not in (PAD, *stop_ids):
             ids = [*ids[-CONTEXT:], token]  # the text of a token depends on its neighbours
             yield decode(ids)[len(decode(ids[:-1])) :]
+
+
+def as_typed(answer: dict[str, Any], typed: str, read: str) -> dict[str, Any]:
+    """Return the answer to a prompt with the prompt as it was typed, not as it was read."""
+    n_best = [
+        found | {"text": typed + found["text"].removeprefix(read)} for found in answer["n_best"]
+    ]
+    return answer | {"text": n_best[0]["text"], "n_best": n_best}
+
+
+def encode_stream(tokenizer: Tokenizer, text: str, stream: bool) -> list[int]:
+    """Return the ids of a text. In a stream a line end is EOS."""
+    if not stream:
+        return tokenizer.encode(text)
+    first, *others = lines(text)
+    ids = tokenizer.encode(first)
+    for line in others:
+        ids += [EOS, *tokenizer.encode(line)]
+    return ids
 
 
 def decode_stream(tokenizer: Tokenizer, ids: Sequence[int], stream: bool) -> str:
