@@ -17,6 +17,7 @@ from zoo.errors import InputError
 from zoo.export import program, whole
 from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.task import input_rows, predict_rows
+from zoo.text import word_splitter
 from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS
 
@@ -132,6 +133,14 @@ print(json.dumps(zoo.runtime.load({str(tmp_path / "out")!r}).predict({TEXTS!r}))
 assert "torch" not in sys.modules and "regex" not in sys.modules
 """
     assert json.loads(without_torch(code)) == task.predict(TEXTS)
+
+
+def test_splitting_into_words_says_that_it_needs_regex(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    word_splitter._pattern.cache_clear()
+    word_splitter._split.cache_clear()
+    with pytest.raises(InputError, match="needs regex: pip install regex"):
+        word_splitter.split("two words")
 
 
 def change(path, old, new):

@@ -14,6 +14,8 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import Any
 
+from zoo.errors import InputError
+
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 
 _LETTER = rf"[[\p{{L}}\p{{N}}_]--[{UNSPACED}\p{{Hangul}}]][\p{{M}}\u200c\u200d]*+"
@@ -48,6 +50,9 @@ def _split(part: str) -> tuple[str, ...]:
 @cache
 def _pattern() -> Any:
     """Return the compiled pattern of a word. Only here regex is needed."""
-    import regex
-
+    try:
+        import regex
+    except ImportError:  # of a runtime without torch, which needs it here alone
+        cure = "pip install regex, or give lists of words"
+        raise InputError(f"splitting text into words needs regex: {cure}") from None
     return regex.compile(_WORD, regex.VERBOSE | regex.VERSION1 | regex.IGNORECASE)
