@@ -21,8 +21,10 @@ def rows(labels: int, clear: bool, each: int = 10) -> tuple[sparse.csr_matrix, n
 
 
 @pytest.mark.parametrize("labels", [2, 30])
-def test_clear_words_of_rare_labels_have_large_weights(labels):
+def test_clear_words_of_rare_labels_have_large_weights(labels, caplog):
+    caplog.set_level("INFO", "zoo")
     assert logistic._strength(*rows(labels, clear=True), False) == max(logistic.STRENGTHS)
+    assert caplog.messages[0].startswith("n-grams: L2 penalty 1/100, by the loss of")
 
 
 @pytest.mark.parametrize("labels", [2, 30])
