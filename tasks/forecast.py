@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import Settings, TokenizerConfig
+from zoo.data import features
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import ExampleList
 from zoo.data.processors import Processor, SeriesScaler
@@ -33,6 +34,7 @@ from zoo.data.series.times import write
 from zoo.data.series.windows import Windows
 from zoo.errors import InputError
 from zoo.evaluation import advice
+from zoo.evaluation.attribution import Question, hidden
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.forecast import pictures, scores
 from zoo.nn.backbone import Backbone, Encoded
@@ -438,6 +440,18 @@ class Forecast(Task):
         scores.say_who_is_ahead(scores.scores(answers, rows, self.scaler, levels))
         return pictures.report(answers, naive, rows, self.scaler, levels, self.config.input, folder)
 
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the segments that the LSTM reads, and from where its forecast starts."""
+        base, scale = batch.extras["base"], batch.extras["scale"]
+        return {**super()._float_parts(batch), "base": base, "scale": scale}
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about each future value; `target` is the number of one step, from 0.
+
+        Of several targets, a future value is their sum.
+        """
+        return PastQuestion(self, row, answer, target)
+
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
         """Return the answer with the name of the series and its times, if they are known."""
         known: dict[str, Any] = {}
@@ -449,6 +463,51 @@ class Forecast(Task):
             steps = range(len(answer["forecast"]))
             known["times"] = [write(frequency.step(first, n), frequency) for n in steps]
         return known | answer
+
+
+class PastQuestion(Question):
+    """Asks how much each past value moves the future values, away from where the mean moves them."""
+
+    of_probabilities = False
+    lists_parts = True
+
+    def __init__(self, task: Forecast, row: Row, answer: Any, target: Any) -> None:
+        self.task = task
+        known = {name: row[name] for name in ("future", "static") if name in row}
+        self.example = {**task.encode(Row({"past": row["past"], **known}, row.source))}
+        past = learning.matrix(row, "past")[-task.config.input :]
+        self.tokens = features.step_names(np.asarray(past, float).reshape(len(past), -1))
+        horizon = task.config.horizon
+        self.numbers = [*range(horizon)]  # of the steps that are asked about
+        if target is not None:
+            try:
+                self.numbers = [range(horizon)[int(target)]]
+            except (TypeError, ValueError, IndexError):
+                cure = f"give the number of a step, from 0 to {horizon - 1}"
+                raise InputError(f"target={target}: no step of the forecast: {cure}") from None
+        self.parts = [str(number + 1) for number in self.numbers]
+        self.target = "the whole horizon" if target is None else f"step {self.parts[0]}"
+        count = task.scaler.targets
+        self.units = torch.tensor(task.scaler.deviation[:count], dtype=torch.float32)
+        self.mean = torch.tensor(task.scaler.mean[:count], dtype=torch.float32)
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        return {**self.example, "inputs": hidden(self.example["inputs"], tokens)}
+
+    def run(self, batch: Batch) -> Tensor:
+        """Return the sums of the targets (rows, horizon), in their units."""
+        centre = self.task._numbers(batch)[..., 0]  # (rows x channels, horizon, own), scaled
+        windows = centre.unflatten(0, (-1, batch.extras["channels"])).transpose(1, 2).flatten(2)
+        return (windows * self.units.to(windows) + self.mean.to(windows)).sum(-1)
+
+    def score(self, found: Tensor, parts: Tensor) -> Tensor:
+        return found.gather(1, torch.tensor(self.numbers)[parts].to(found.device))
+
+    def step_names(self) -> list[str]:
+        """Return the values of each segment; the first one may be filled in front."""
+        width = self.task.config.segment
+        ends = range(len(self.tokens), 0, -width)
+        return [" ".join(self.tokens[max(0, end - width) : end]) for end in ends][::-1]
 
 
 def _joined(first: dict[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:

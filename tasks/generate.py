@@ -25,12 +25,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.data.batch import Batch, Example
+from zoo.data.batch import IGNORE_INDEX, Batch, Example
 from zoo.data.dataset import Dataset, ExampleList
 from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
 from zoo.data.stream import Stream
 from zoo.evaluation import baselines, metrics, perplexity, plots
+from zoo.evaluation.attribution import Question, TokenQuestion, hidden, surfaces_of
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import continue_prompts, prompt_ids, stream_text
@@ -45,7 +46,7 @@ from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Baseline, Generative, GenerativeConfig, Stage, Step, noted
 from zoo.text.canonical import encodable
-from zoo.text.special_ids import EOS
+from zoo.text.special_ids import EOS, SPECIALS
 
 PREVIEW = GenerationConfig(
     sample=True, temperature=0.7, top_k=40, max_length=60, seed=1
@@ -98,6 +99,7 @@ class Generate(Generative):
     why = "each step has read the tokens up to itself, and predicts the next one"
     shape = "batch, time, hidden: h after each token"
     logits = "batch, time, vocabulary"
+    hidden_keys = frozenset({"ids"})
     config: GenerateConfig
     config_class = GenerateConfig
     baseline: ClassVar[Baseline | None] = staticmethod(baselines.lzma_compression)
@@ -246,7 +248,9 @@ class Generate(Generative):
         encoded: Encoded | None = None,
         config: GenerationConfig | None = None,
     ) -> list[dict[str, Any]]:
-        """Return, of prompts, {"text", "n_best": [{"text", "score"}, …]}; texts begin with the prompt.
+        """Return, of prompts, {"text", "ids", "n_best": [{"text", "score"}, …]}.
+
+        Texts begin with the prompt, "ids" are those of the best text behind it.
 
         Of texts, return their likelihood, as `compute_metrics` needs it.
         """
@@ -262,7 +266,7 @@ class Generate(Generative):
                 {"text": text, "score": hypothesis.score}
                 for text, hypothesis in zip(texts, found, strict=True)
             ]
-            answers.append({"text": texts[0], "n_best": n_best})
+            answers.append({"text": texts[0], "ids": found[0].ids, "n_best": n_best})
         return answers
 
     @torch.no_grad()
@@ -353,6 +357,10 @@ class Generate(Generative):
         plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
         return True
 
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about each written token; `target` is another text behind the prompt."""
+        return PromptQuestion(self, row, answer, target)
+
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw surprise.png of the first test rows; return texts that the model generates."""
         text = "\n".join(column(row, "text") for row in rows[:EXCERPT])
@@ -371,3 +379,31 @@ def _places_behind(batch: Batch) -> Tensor:
     A backward language model predicts the token before from each of them.
     """
     return batch.target_mask[:, 1:].flatten().nonzero().squeeze(1)
+
+
+class PromptQuestion(TokenQuestion):
+    """Asks what each token of a prompt, EOS in front included, says for each token behind it."""
+
+    def __init__(self, task: Generate, row: Row, answer: Any, target: Any) -> None:
+        prompt = task.encode(Row({"prompt": column(row, "prompt")}, row.source))["inputs"]
+        self.task = task
+        self.written = answer["ids"] if target is None else task._ids(str(target))
+        self.start = len(prompt) - 1  # the step that predicts the first written token
+        self.target = task.decode(self.written) if target is None else str(target)
+        read = [*prompt, *self.written]
+        ignored = [IGNORE_INDEX] * self.start
+        self.example = {"inputs": read[:-1] or read, "targets": [*ignored, *self.written]}
+        if not self.written:
+            self.example = {"inputs": read, "targets": [*ignored, IGNORE_INDEX]}
+        names = surfaces_of(task.decode, read)
+        self.tokens = [SPECIALS[EOS], *names[1 : len(prompt)]]
+        self.parts = names[len(prompt) :]
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        return {**self.example, "inputs": hidden(self.example["inputs"], tokens)}
+
+    def run(self, batch: Batch) -> tuple[Tensor]:
+        return (self.task.next_token_vectors(batch)[0][:, self.start :],)
+
+    def step_names(self) -> list[str]:
+        return [*self.tokens, *self.parts[:-1]]

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,6 +27,7 @@ from zoo.data.processors import Processor
 from zoo.data.readers import Row, column
 from zoo.evaluation import advice, baselines, plots
 from zoo.evaluation import metrics as scores
+from zoo.evaluation.attribution import Question, TokenQuestion, hidden, surfaces_of
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.generation.processors import apply_processors
@@ -39,7 +41,7 @@ from zoo.nn.output_layer import OutputLayer
 from zoo.option_classes import Share, Size, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row, noted
-from zoo.text.special_ids import BOS, EOS, PAD
+from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS
 from zoo.text.tokenizers import Subwords, Tokenizer
 
 SIDES = "inputs", "targets"  # of an example
@@ -320,6 +322,10 @@ class Translate(Generative):
         plots.attention(*names, weights[0].float().cpu().numpy(), path)
         return True
 
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about each written token; `target` is another translation, a text."""
+        return SourceQuestion(self, row, answer, target)
+
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw attention-1.png, …; return some translations and the signatures of the scores."""
         entries: dict[str, Any] = {}
@@ -331,3 +337,30 @@ class Translate(Generative):
                 self.plot(row, answer, folder / name)
         signatures = scores.signatures([column(row, "target") for row in rows])
         return entries | {"examples": examples, "signatures": signatures}
+
+
+class SourceQuestion(TokenQuestion):
+    """Asks what each token of the source says for each token of a translation."""
+
+    def __init__(self, task: Translate, row: Row, answer: Any, target: Any) -> None:
+        source = column(row, "source")
+        given = {"source": source} if target is None else {"source": source, "target": str(target)}
+        self.example = {**task.encode(Row(given, row.source))}
+        if target is None:
+            self.example["targets"] = [*answer["ids"], EOS]
+        self.task = task
+        self.target = answer["text"] if target is None else str(target)
+        self.written = self.example["targets"]
+        self.parts = surfaces_of(task.output_tokenizer.decode, self.written)
+        names = task.tokenizer.surfaces(source) if source.strip() else []
+        self.tokens = [*names, SPECIALS[EOS]][: len(self.example["inputs"])]
+
+    def hide(self, tokens: Sequence[int]) -> Example:
+        return {**self.example, "inputs": hidden(self.example["inputs"], tokens)}
+
+    def run(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        return self.task.target_vectors(batch)
+
+    def attention(self, found: tuple[Tensor, Tensor | None]) -> np.ndarray | None:
+        weights = found[1]
+        return None if weights is None else weights[0].float().cpu().numpy()

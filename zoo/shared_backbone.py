@@ -24,6 +24,7 @@ from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
+from zoo.generation.config import GenerationConfig
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.registry import find_saved
 from zoo.rnn.stack import State
@@ -215,6 +216,15 @@ class Multitask(Task):
                 inputs = [input_row(head, row, splitter) for row in rows]
                 found[name] += self._answer_rows(head, inputs, evaluation, passes)
         return found
+
+    def explain(
+        self, input: Any, *, target: Any = None, config: GenerationConfig | None = None
+    ) -> dict[str, Any]:
+        """Return {head: the explanation of its answer to one text}; see `Estimator.explain`."""
+        given = self.plain(input) if isinstance(input, str) else input
+        return {
+            name: head.explain(given, target=target, config=config) for name, head in self.each()
+        }
 
     def _answer_rows(
         self, head: Task, rows: Sequence[Row], evaluation: EvaluationConfig, passes: Passes

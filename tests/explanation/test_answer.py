@@ -8,19 +8,26 @@ import threading
 
 import pytest
 import torch
-from every_task import toys, untrained
+from every_task import TASKS, toys, untrained, untrained_heads
 
+from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.explanation.answer import explain_answer
-from zoo.task import predict_rows
+from zoo.generation.config import GenerationConfig
+from zoo.task import Generative, input_row, predict_rows
 
-EXPLAINED = ["classify", "tag"]
+SHORT = GenerationConfig(beam_size=2, max_length=6)
 KEYS = "task reads why answer target probability tokens occlusion gradient agreement window written lstm"
 
 
-@pytest.fixture(scope="module", params=EXPLAINED)
+@pytest.fixture(scope="module", params=TASKS)
 def task(request):
     return untrained(request.param)
+
+
+def short(task):
+    """Return the arguments with which a text is generated that is short, and always the same."""
+    return {"config": SHORT} if isinstance(task, Generative) else {}
 
 
 def asked(task):
@@ -30,7 +37,7 @@ def asked(task):
 
 
 def test_an_explanation_is_plain_data_with_a_number_for_each_token(task):
-    found = task.explain(asked(task))
+    found = task.explain(asked(task), **short(task))
     assert [*found] == KEYS.split()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     count = len(found["tokens"])
@@ -47,26 +54,23 @@ def test_an_explanation_is_plain_data_with_a_number_for_each_token(task):
 
 def test_the_answer_is_the_one_that_predict_gives(task):
     row = asked(task)
-    answer = task.explain(row)["answer"]
-    given = next(predict_rows(task, [task_row(task, row)]))
+    answer = task.explain(row, **short(task))["answer"]
+    given = next(predict_rows(task, [input_row(task, Row(row, "here"))], **short(task)))
     assert answer == {name: value for name, value in given.items() if name not in task.hidden_keys}
-
-
-def task_row(task, row):
-    from zoo.data.readers import Row
-    from zoo.task import input_row
-
-    return input_row(task, Row(row, "here"))
 
 
 def test_threads_share_a_model_that_stays_as_it_was(task):
     row = asked(task)
-    alone = task.explain(row)
+    alone = task.explain(row, **short(task))
     before = {name: weight.clone() for name, weight in task.state_dict().items()}
     generator = torch.random.get_rng_state()
     attributes = {*vars(task)}
     found = []
-    threads = [threading.Thread(target=lambda: found.append(task.explain(row))) for _ in range(4)]
+
+    def run():
+        found.append(task.explain(row, **short(task)))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -113,13 +117,88 @@ def test_the_parts_of_a_tagger_are_its_words(crf):
 
 def test_a_text_is_shown_with_its_blanks():
     text = "The  sea, and the\tmountain."
-    for name in EXPLAINED:
+    for name in ("classify", "tag"):
         assert "".join(untrained(name).explain(text)["tokens"]) == text
 
 
-def test_an_empty_text_has_no_tokens(task):
-    found = task.explain("")
+@pytest.mark.parametrize("name", ["classify", "tag"])
+def test_an_empty_text_has_no_tokens(name):
+    found = untrained(name).explain("")
     assert found["tokens"] == found["occlusion"] == found["lstm"]["cells"] == []
+
+
+def test_a_translation_is_explained_as_it_was_written():
+    task = untrained("translate", "task.attention=general")
+    found = task.explain(asked(task), config=SHORT)
+    written = "".join(part["token"] for part in found["written"])
+    assert written.removesuffix("<eos>") == found["answer"]["text"] == found["target"]
+    assert found["tokens"][-1] == "<eos>"
+    for part in found["written"]:
+        assert sum(part["attention"]) == pytest.approx(1, abs=1e-4)
+    steps = len(found["tokens"])
+    assert found["lstm"]["output_read"] == [[*range(steps)]] * 2  # by attention
+    assert all(c["h_n"]["read"] and c["c_n"]["read"] for c in found["lstm"]["cells"])
+    chosen = task.explain(asked(task), target="ein Berg")
+    assert chosen["target"] == "ein Berg"
+    assert chosen["answer"] == task.explain(asked(task))["answer"]
+
+
+def test_the_score_of_a_translation_is_the_sum_of_its_parts():
+    task = untrained("translate")
+    config = GenerationConfig(beam_size=1, length_penalty=0)
+    found = task.explain(asked(task), config=config)
+    if found["written"][-1]["token"] != "<eos>":
+        pytest.skip("it was cut at its limit")
+    logs = sum(math.log(part["probability"]) for part in found["written"])
+    assert logs <= found["answer"]["n_best"][0]["score"] + 1e-3  # it may not write specials
+    assert found["probability"] == pytest.approx(math.exp(logs / len(found["written"])), rel=1e-4)
+
+
+def test_a_language_model_explains_each_token_behind_its_prompt():
+    task = untrained("generate")
+    prompt = toys("generate")[0]["text"][:12]
+    found = task.explain(prompt, config=SHORT)
+    assert found["tokens"][0] == "<eos>"
+    shown = "".join([*found["tokens"][1:], *(part["token"] for part in found["written"])])
+    assert shown == found["answer"]["text"]
+    assert len(found["lstm"]["steps"]) == len(found["tokens"]) + len(found["written"]) - 1
+    assert all(len(part["occlusion"]) == len(found["tokens"]) for part in found["written"])
+    sampled = GenerationConfig(sample=True, max_length=5, seed=3)
+    again = [task.explain(prompt, config=sampled) for _ in range(2)]
+    assert again[0] == again[1]
+    assert task.explain("", config=SHORT)["tokens"] == ["<eos>"]
+
+
+def test_a_forecast_is_explained_by_past_value():
+    task = untrained("forecast")
+    row = asked(task)
+    found = task.explain(row)
+    values = [part["value"] for part in found["written"]]
+    assert values == pytest.approx(found["answer"]["forecast"], rel=1e-4)
+    assert found["probability"] is None
+    assert len(found["tokens"]) == min(len(row["past"]), task.config.input)
+    assert float(found["tokens"][-1]) == pytest.approx(row["past"][-1], rel=1e-3)
+    one = task.explain(row, target=1)
+    assert one["occlusion"] == pytest.approx(found["written"][1]["occlusion"], rel=1e-3, abs=1e-5)
+    with pytest.raises(InputError, match="target=999: no step of the forecast"):
+        task.explain(row, target=999)
+
+
+def test_a_linear_forecast_has_equal_attributions_by_both_methods():
+    """Also through what frames a window: its last value, and the linear forecast."""
+    task = untrained("forecast")
+    torch.nn.init.zeros_(task.head.weight)
+    torch.nn.init.zeros_(task.head.bias)
+    found = task.explain(asked(task))
+    assert any(abs(value) > 1e-3 for value in found["occlusion"])
+    assert found["gradient"] == pytest.approx(found["occlusion"], rel=1e-3, abs=1e-4)
+
+
+def test_every_head_explains_its_own_answer():
+    heads = untrained_heads()
+    found = heads.explain("The sea")
+    assert {*found} == {"topic", "word", "german", "story"}
+    assert found["topic"]["task"] == "classify"
 
 
 def test_one_input_is_explained_at_a_time():

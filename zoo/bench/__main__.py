@@ -17,6 +17,7 @@ from zoo.files import write_text
 from zoo.files.own_files import check_new
 
 CASES = (
+    "attribution",
     "classify",
     "generate",
     "labels",

@@ -11,7 +11,7 @@ A `Question` says what the input and the answer are; each task asks its own, see
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,13 +21,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from zoo.data.batch import Batch, Example
-from zoo.text.special_ids import UNK
+from zoo.nn.output_layer import at_least_float32
+from zoo.text.special_ids import EOS, SPECIALS, UNK
 
 STEPS_AT_ONCE = 1 << 15  # steps of a batch
 ROWS_AT_ONCE = 256
 MOST_STEPS = 1 << 18  # steps that are read for an occlusion; of longer inputs, windows are hidden
 MOST_PARTS = 100  # parts of an answer that have attributions of their own
 PART_STEPS = 1 << 16  # steps x parts whose gradients are held at once
+CONTEXT = 8  # tokens before a token that its text may depend on
 FEWEST = 3  # tokens that a rank correlation needs
 
 
@@ -111,6 +113,44 @@ class LikeliestQuestion(Question):
         return logs.gather(-1, best).flatten(1).mean(1, keepdim=True).expand(-1, parts.size(1))
 
 
+class TokenQuestion(Question):
+    """Asks about written tokens: `run` returns the output layer's inputs (rows, written, size) first.
+
+    task: it has `tokens`, the output layer, and `backbone`. written: the ids of the tokens.
+    """
+
+    lists_parts = True
+    task: Any
+    written: Sequence[int]
+
+    def score(self, found: tuple[Tensor, ...], parts: Tensor) -> Tensor:
+        """Return the log-probabilities of tokens, (rows, parts); with a gradient if it is recorded.
+
+        Without one, the logits of a few tokens are held at a time.
+        """
+        parts = parts.to(found[0].device)
+        rows = torch.arange(len(parts), device=parts.device).unsqueeze(1)
+        vectors = found[0][rows, parts]  # (rows, parts, size)
+        ids = torch.tensor(self.written, device=parts.device)[parts]
+        layer, backbone = self.task.tokens, self.task.backbone
+        if not torch.is_grad_enabled():
+            losses = layer.losses(vectors.flatten(0, 1), backbone, ids.flatten())
+            return -losses.view(ids.shape)
+        logs = at_least_float32(layer(vectors, backbone)).log_softmax(-1)
+        return logs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+
+
+def surfaces_of(decode: Callable[[Sequence[int]], str], ids: Sequence[int]) -> list[str]:
+    """Return what each id adds to the text of the ids before it; of EOS that adds nothing, its name."""
+    found = []
+    for place, number in enumerate(ids):
+        near = ids[max(0, place - CONTEXT) : place]  # the text of a token depends on its neighbours
+        text, before = decode([*near, number]), decode(near)
+        own = text.removeprefix(before) if text.startswith(before) else decode([number])
+        found.append(own or (SPECIALS[EOS] if number == EOS else ""))
+    return found
+
+
 def hidden(inputs: Any, steps: Sequence[int]) -> Any:
     """Return a copy of inputs without some steps: of ids they are UNK, of floats the row's mean."""
     found = np.array(inputs)
@@ -140,20 +180,20 @@ class Attribution:
     attention: np.ndarray | None
 
 
-def attribute(task: Model, question: Question) -> Attribution:
+def attribute(task: Model, question: Question, most_steps: int = MOST_STEPS) -> Attribution:
     """Return the attributions of a question by both methods. The task is in eval mode.
 
-    Time grows with tokens x steps, up to MOST_STEPS; memory does not. Nothing is stored on the
+    Time grows with tokens x steps, up to `most_steps`; memory does not. Nothing is stored on the
     task, and no parameter gets a gradient.
     """
     if not question.parts:  # an empty text has no words
         none, each = np.zeros(0), np.zeros((0, len(question.tokens)))
         return Attribution(0.0, none, each.sum(0), each.sum(0), each, each, 1, None)
     with torch.inference_mode(False):
-        return _attribute(task, question)
+        return _attribute(task, question, most_steps)
 
 
-def _attribute(task: Model, question: Question) -> Attribution:
+def _attribute(task: Model, question: Question, most_steps: int) -> Attribution:
     batch = task.collate([question.example]).to(task.device)
     steps = max(1, batch.inputs.size(1) * len(batch.inputs))
     kept = len(question.parts[: max(1, min(MOST_PARTS, PART_STEPS // steps))])
@@ -164,7 +204,7 @@ def _attribute(task: Model, question: Question) -> Attribution:
         attention = question.attention(found)
     gradients = [*_gradients(task, question, steps, kept)]  # of the whole, then of each part
     stacked = {name: torch.cat([g[name] for g in gradients]) for name in plain}
-    windows = windows_of(len(question.tokens), steps)
+    windows = windows_of(len(question.tokens), steps, most_steps)
     drops, estimates = [], []
     rows = max(1, min(ROWS_AT_ONCE, STEPS_AT_ONCE // steps))
     for start in range(0, len(windows), rows):
@@ -192,12 +232,12 @@ def _attribute(task: Model, question: Question) -> Attribution:
     )
 
 
-def windows_of(tokens: int, steps: int) -> list[range]:
+def windows_of(tokens: int, steps: int, most_steps: int = MOST_STEPS) -> list[range]:
     """Return the tokens that are hidden together: one at a time, or windows of a long input.
 
-    So many are hidden that a model which reads `steps` each time reads MOST_STEPS in all.
+    So many are hidden that a model which reads `steps` each time reads `most_steps` in all.
     """
-    width = max(1, -(-tokens // max(1, MOST_STEPS // steps)))
+    width = max(1, -(-tokens // max(1, most_steps // steps)))
     return [range(start, min(tokens, start + width)) for start in range(0, tokens, width)]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy as np
 
 from zoo.files import atomic
 from zoo.files.own_files import PROGRAM
+
+log = logging.getLogger("zoo")
 
 TOKENS = 60  # tokens of a text that a plot shows
 GATES = {
@@ -23,6 +28,25 @@ GATES = {
 }
 CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 MOST_LABELS = 100  # of a confusion matrix
+DRAWN_LABELS = 30  # of its picture
+PLAIN = "DejaVu Sans"  # matplotlib's own font
+SHOWN_MISSING = 10  # characters in a line of the log
+UNDRAWABLE = "·"  # for a character that no font of the machine has
+NO_TEXT = "Last Resort", "Emoji"  # parts of names of fonts that draw no text
+# The packages of Debian and Ubuntu with fonts, by the beginnings of the characters' Unicode names.
+PACKAGES = {
+    (
+        "CJK",
+        "HIRAGANA",
+        "KATAKANA",
+        "HANGUL",
+        "IDEOGRAPHIC",
+        "FULLWIDTH",
+        "HALFWIDTH",
+        "BOPOMOFO",
+    ): ("fonts-noto-cjk"),
+    ("",): "fonts-noto-core",
+}
 
 
 def new_axes(width: float, height: float) -> tuple[Any, Any]:
@@ -41,13 +65,89 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, 
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a picture; it is there when it is complete, and names the zoo as its program."""
+    """Write a picture; it is there when it is complete, and names the zoo as its program.
+
+    Each character is drawn in a font of the machine that has it. Where none has it, a dot stands in
+    its place, and the log says what to install.
+    """
+    _choose_fonts(figure)
     with atomic(path) as file:
         figure.savefig(file, format="png", metadata={"Software": PROGRAM})
 
 
-def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path) -> None:
-    """Write learning_curve.png: losses on the left axis, the validation metric on the right."""
+def _choose_fonts(figure: Any) -> None:
+    """Give all texts of a figure the fonts that their characters need."""
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    families, missing = fonts_for({*chain.from_iterable(text.get_text() for text in texts)})
+    if missing:
+        _advise("".join(sorted(missing)))
+    replaced = str.maketrans(dict.fromkeys(missing, UNDRAWABLE))
+    for text in texts:
+        text.set_fontfamily(families)
+        if missing & {*text.get_text()}:
+            text.set_text(text.get_text().translate(replaced))
+
+
+def fonts_for(characters: Iterable[str]) -> tuple[list[str], set[str]]:
+    """Return the font families that draw the characters, the first first, and those none has."""
+    known = _fonts()
+    missing = {c for c in characters if not c.isspace() and ord(c) not in known.get(PLAIN, ())}
+    families = [PLAIN]
+    while missing:
+        codes = {*map(ord, missing)}
+        best = max(known, key=lambda name: len(codes & known[name]))
+        found = {c for c in missing if ord(c) in known[best]}
+        if not found:
+            break
+        families.append(best)
+        missing -= found
+    return families, missing
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> dict[str, frozenset[int]]:
+    """Return the upright fonts of the machine with the code points that each has."""
+    from matplotlib import font_manager
+
+    found: dict[str, frozenset[int]] = {}
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
+        weight = font.weight
+        if isinstance(weight, str):
+            weight = font_manager.weight_dict.get(weight, 400)
+        plain = font.style == "normal" and 300 <= weight <= 500
+        if font.name in found or not plain or any(part in font.name for part in NO_TEXT):
+            continue
+        try:
+            found[font.name] = frozenset(font_manager.get_font(font.fname).get_charmap())
+        except (OSError, RuntimeError, ValueError):  # a file that is gone, or no font
+            continue
+    return found
+
+
+@lru_cache(maxsize=64)
+def _advise(missing: str) -> None:
+    """Say once what to install for characters that no font of the machine has."""
+    names = [unicodedata.name(c, "") for c in missing]
+    chosen = {next(p for start, p in PACKAGES.items() if name.startswith(start)) for name in names}
+    packages = " ".join(sorted(chosen))
+    log.warning(
+        "no font of this machine has %s: a picture shows %s in their place; for example: "
+        "apt-get install %s",
+        missing[:SHOWN_MISSING],
+        UNDRAWABLE,
+        packages,
+    )
+
+
+def learning_curve(
+    history: Sequence[dict[str, Any]], metric: str, folder: Path, best: int | None = None
+) -> None:
+    """Write learning_curve.png: losses on the left axis, the validation metric on the right.
+
+    `best` is the number of the best epoch, whose weights are kept; it is marked.
+    """
     figure, axes = new_axes(7, 4)
     epochs = [entry["epoch"] for entry in history]
     axes.plot(epochs, [entry["loss"] for entry in history], "o-", label="training loss")
@@ -56,15 +156,15 @@ def learning_curve(history: Sequence[dict[str, Any]], metric: str, folder: Path)
         axes.plot(epochs, losses, "s--", label="validation loss")
     axes.set(xlabel="epoch", ylabel="loss", xticks=epochs[:: max(1, len(epochs) // 12)])
     right = axes.twinx()
-    right.plot(
-        epochs,
-        [entry["valid"][metric] for entry in history],
-        "^:",
-        color="tab:green",
-        label=f"validation {metric}",
-    )
+    values = [entry["valid"][metric] for entry in history]
+    right.plot(epochs, values, "^:", color="tab:green", label=f"validation {metric}")
     right.set_ylabel(metric)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    if best in epochs:
+        value = values[epochs.index(best)]
+        axes.axvline(best, color="grey", linewidth=1, linestyle=":")
+        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": "black"}
+        right.plot([best], [value], "o", label=f"best epoch: {best}, {metric} {value:.4g}", **ring)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save_figure(figure, folder / "learning_curve.png")
 
 
@@ -73,12 +173,17 @@ def confusion(
 ) -> dict[str, Any]:
     """Write confusion.png: true labels in rows, answers in columns, each row normalised to 1.
 
-    Returns the labels that are shown, and their counts (labels, labels). Of more than MOST_LABELS
-    labels those are shown that are confused most often.
+    The picture shows the DRAWN_LABELS labels that are confused most often. Returned are the labels
+    with their counts (labels, labels), of more than MOST_LABELS those that are confused most often.
     """
     from sklearn.metrics import confusion_matrix
 
-    shown = [*labels] if len(labels) <= MOST_LABELS else _most_confused(truth, found)
+    shown = [*labels]
+    if len(labels) > MOST_LABELS:
+        shown = _most_confused(truth, found, MOST_LABELS)
+    report = {"labels": shown, "counts": confusion_matrix(truth, found, labels=shown).tolist()}
+    if len(shown) > DRAWN_LABELS:
+        shown = _most_confused(truth, found, DRAWN_LABELS)
     counts = confusion_matrix(truth, found, labels=shown)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     per_label = 0.75 if len(shown) <= CELLS else 0.17  # inches; a cell holds two lines of text
@@ -99,15 +204,15 @@ def confusion(
             color = "white" if share > 0.5 else "black"
             axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=color)
     save_figure(figure, folder / "confusion.png")
-    return {"labels": shown, "counts": counts.tolist()}
+    return report
 
 
-def _most_confused(truth: Sequence[str], found: Sequence[str]) -> list[str]:
-    """Return MOST_LABELS labels: those of the commonest mistakes, then the most frequent ones."""
+def _most_confused(truth: Sequence[str], found: Sequence[str], most: int) -> list[str]:
+    """Return `most` labels: those of the commonest mistakes, then the most frequent ones."""
     pairs = Counter(pair for pair in zip(truth, found, strict=True) if pair[0] != pair[1])
-    by_mistakes = chain.from_iterable(pair for pair, _ in pairs.most_common(MOST_LABELS))
-    by_count = (label for label, _ in Counter(truth).most_common(MOST_LABELS))
-    return sorted([*dict.fromkeys(chain(by_mistakes, by_count))][:MOST_LABELS])
+    by_mistakes = chain.from_iterable(pair for pair, _ in pairs.most_common(most))
+    by_count = (label for label, _ in Counter(truth).most_common(most))
+    return sorted([*dict.fromkeys(chain(by_mistakes, by_count))][:most])
 
 
 def gates(
@@ -115,30 +220,36 @@ def gates(
 ) -> Path:
     """Write gates.png: i, f, g, o and c over the tokens, one column per layer and direction.
 
-    values: five arrays (layers * directions, time, hidden). names: one per layer and direction. In
-    each heat map a row is a unit, ordered by mean forget gate, the highest at the top. Returns the
-    path of the file.
+    values: five arrays (layers * directions, time, hidden). names: one per layer and direction. The
+    means of i, f and o over the units stand on top. In each heat map a row is a unit, ordered by
+    mean forget gate, the highest at the top. Returns the path of the file.
     """
     shown = list(tokens[:TOKENS])
     time, count = len(shown), len(names)
-    figure, axes = _figure(count * max(3.2, 1.5 + 0.24 * time), 11, 5, count)
+    figure, axes = _figure(count * max(3.2, 1.5 + 0.24 * time), 13, 6, count)
     figure.suptitle("gates of the LSTM: a row of pixels is a unit, a column a token")
     for column, name in enumerate(names):
+        top = axes[0, column]
+        for row, gate in ((0, "i"), (1, "f"), (3, "o")):
+            top.plot(range(time), values[row][column, :time].mean(1), label=gate, marker=".")
+        top.set(xlim=(-0.5, time - 0.5), ylim=(0, 1), xticks=[], title=f"{name}: mean of i, f, o")
+        top.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         order = np.argsort(-values[1][column, :time].mean(0))
         for row, (gate, meaning) in enumerate(GATES.items()):
+            below = axes[row + 1, column]
             cells = values[row][column, :time, order]  # (hidden, time)
             signed = gate in ("g", "c")
-            top = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
-            image = axes[row, column].imshow(
+            most = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
+            image = below.imshow(
                 cells,
                 aspect="auto",
                 interpolation="nearest",
-                vmin=-top if signed else 0,
-                vmax=top,
+                vmin=-most if signed else 0,
+                vmax=most,
                 cmap="RdBu_r" if signed else "viridis",
             )
-            figure.colorbar(image, ax=axes[row, column])
-            axes[row, column].set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
+            figure.colorbar(image, ax=below)
+            below.set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
         labels = [_drawable(token, 12) for token in shown]
         axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
     path = folder / "gates.png"
@@ -172,9 +283,14 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
 
 
 def _drawable(label: str, longest: int = 20) -> str:
-    """Return a label of at most `longest` characters; those the default font lacks as escapes."""
-    escaped = "".join(
-        c if (ord(c) < 0x250 and c.isprintable()) or c == " " else f"\\u{ord(c):04x}" for c in label
-    )
-    short = escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
+    """Return a label of at most `longest` characters on one line, without what cannot be seen."""
+    seen = "".join(_seen(c) for c in label)
+    short = seen if len(seen) <= longest else seen[: longest - 1] + "…"
     return short.replace("$", r"\$")
+
+
+def _seen(character: str) -> str:
+    """Return a character; a sign for a line end or a tab, a blank for what cannot be seen."""
+    if character in "\n\t":
+        return "↵" if character == "\n" else "→"
+    return character if character.isprintable() else " "

@@ -397,7 +397,8 @@ def _finish(run: Run, progress: Progress, began: float) -> dict[str, Any]:
         with noted("intervals", report):
             report["intervals"] = _intervals(task, report["test"], answers, rows)
     with noted("learning curve", report):
-        plots.learning_curve(progress.history, report["chosen_by"], folder)
+        best = report["best_epoch"]
+        plots.learning_curve(progress.history, report["chosen_by"], folder, best)
     if answers is not None:
         with noted("task's own report", report):
             _add(report, task.report(answers, rows, folder))
