@@ -218,6 +218,8 @@ class Settings(BaseModel):
     """A row that would be skipped is an error."""
     text: str | None = None
     """One text that is answered."""
+    target: str | None = None
+    """What mode=explain explains: another label, a word's or step's number from 0, another text."""
     input: Name = "-"
     """File whose rows are answered, or - for standard input."""
     output: Name = "-"
@@ -529,6 +531,8 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             f"{unused[0]}=… is for mode=predict, not mode={settings.mode}: leave it out"
         )
+    if settings.target is not None and (settings.mode != "explain" or settings.text is None):
+        raise InputError("target=… is for mode=explain with text=…")
 
 
 def _check_serve(settings: Settings) -> None:

@@ -409,14 +409,14 @@ def _explain(settings: Settings) -> None:
     from zoo.files.own_files import check_new_in
     from zoo.files.run_folder import create_next
     from zoo.loading import load
-    from zoo.task import Generative, input_row, predict_rows
+    from zoo.task import input_row
     from zoo.training.build import build
     from zoo.training.defaults import from_data
     from zoo.training.options import generation_of, options_of
     from zoo.training.rows import open_rows
 
     if settings.out is not None:
-        check_new_in(Path(settings.out), ["gates.png", "answer.png"], settings.overwrite)
+        check_new_in(Path(settings.out), [*explain.FILES], settings.overwrite)
     if settings.model is not None:
         task = load(settings.model)
     else:
@@ -428,21 +428,17 @@ def _explain(settings: Settings) -> None:
         rows = [Row({"text": settings.text}, "text")]
     else:
         rows = list(islice(open_rows(settings, type(task)).valid, 8))
-    inputs = [input_row(task, row, settings.tokens) for row in rows]
-    batch = task.collate([task.encode(row) for row in inputs])
-    explanation(task, batch)
+    batch = task.collate([task.encode(input_row(task, row, settings.tokens)) for row in rows])
+    why = None
     if settings.text is not None and int(batch.lengths[0]):
-        if settings.out is not None:
-            folder = Path(settings.out)
-        else:
-            folder = create_next(f"runs/explain-{task.name}")[0]
-        print(f"gates over the tokens: {explain.draw(task, batch, folder)}")
-        path = folder / "answer.png"
         config = generation_of(settings, type(task))
-        if isinstance(task, Generative):
-            answer = next(predict_rows(task, inputs, config=config))
-            if task.plot(inputs[0], answer, path):
-                print(f"its answer as a picture: {path}")
+        why = explain.answer(task, rows[0], config, settings.target, settings.tokens)
+    explanation(task, batch)
+    if why is not None:
+        out = settings.out
+        folder = Path(out) if out else create_next(f"runs/explain-{task.name}")[0]
+        for line in explain.draw_all(task, batch, why, folder):
+            print(line)
 
 
 if __name__ == "__main__":

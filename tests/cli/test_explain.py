@@ -115,7 +115,14 @@ def test_the_command_line_draws_the_gates_of_a_text_and_says_where(capsys, tmp_p
     path = out / "gates.png"
     assert printed.splitlines()[-1] == f"gates over the tokens: {path}"
     assert "classify reads h_n" in printed
-    assert [*out.iterdir()] == [path]
+    assert sorted(out.iterdir()) == [path, out / "why.html", out / "why.png"]
+    label = zoo.load(trained).predict(f"{TEXT} $5, 日本")[0]
+    assert printed.startswith(f"answer: {label}  (probability 0.")
+    assert "what mattered: the fall of the log-probability without a token" in printed
+    assert "norm of output at each step" in printed
+    html = (out / "why.html").read_text("utf-8")
+    assert "$5" in html
+    assert html.count("data:image/png;base64,") == 2
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert data.endswith(b"IEND\xaeB`\x82")

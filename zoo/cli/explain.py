@@ -1,20 +1,28 @@
-"""Explain a task: the LSTM output it reads, the shapes of a batch, and its gates on a text."""
+"""Explain a task and an answer: what it reads of the LSTM, the shapes, what mattered, the gates."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.data.batch import Batch
+from zoo.data.readers import Row
 from zoo.device import DTYPES, find_precision
 from zoo.evaluation import plots
+from zoo.explanation import page, picture, terminal
+from zoo.explanation.answer import explain_given
+from zoo.explanation.states import gates_of
+from zoo.generation.config import GenerationConfig
 from zoo.rnn import kernels
 from zoo.rnn.lstm_reference import Gates
-from zoo.task import Task
+from zoo.task import Generative, Task, input_row, predict_rows
+
+FILES = "gates.png", "why.png", "why.html", "answer.png"  # that mode=explain writes
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,7 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
     steps = int(batch.lengths[0])
     if not steps:
         raise ValueError("an empty text has no gates to show")
-    vectors = lstm_inputs(task, batch)[:1, :steps]
-    # Each gate is (layers * directions, 1, time, hidden).
-    *_, values = task.backbone.lstm(vectors, return_gates=True)
-    found = Gates(*(gate[:, 0] for gate in values))
+    found = gates_of(task, lstm_inputs(task, batch)[:1, :steps])
     if batch.inputs.is_floating_point():
         return [str(step) for step in range(1, steps + 1)], found
     return task.tokenizer.pieces(batch.inputs[0, :steps].tolist()), found
@@ -89,17 +94,7 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
 
 def lstm_inputs(task: Task, batch: Batch) -> Tensor:
     """Return what the LSTM of the backbone reads of a batch: (batch, time, features)."""
-    seen: list[Tensor] = []
-
-    def note(lstm: nn.Module, given: tuple[Any, ...], result: object) -> None:
-        seen.append(given[0])
-
-    hook = task.backbone.lstm.register_forward_hook(note)
-    try:
-        task._run_backbone(batch)
-    finally:
-        hook.remove()
-    return seen[0]
+    return task._float_parts(batch)["inputs"]
 
 
 def draw(task: Task, batch: Batch, folder: Path) -> Path:
@@ -108,3 +103,37 @@ def draw(task: Task, batch: Batch, folder: Path) -> Path:
     names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
     folder.mkdir(parents=True, exist_ok=True)
     return plots.gates(tokens, [gate.float().cpu().numpy() for gate in values], names, folder)
+
+
+@dataclass(frozen=True)
+class Why:
+    """An answer to a row, and its explanation."""
+
+    row: Row
+    answer: Any
+    explanation: dict[str, Any]
+
+
+def answer(
+    task: Task, row: Row, config: GenerationConfig | None, target: str | None, splitter: str
+) -> Why:
+    """Answer a row, print the answer and what mattered for it, and return both."""
+    own = input_row(task, row, splitter)
+    found = next(predict_rows(task, [own], config=config))
+    explanation = explain_given(task, row, found, target, splitter)
+    terminal.show(explanation, task.format(found))
+    return Why(own, found, explanation)
+
+
+def draw_all(task: Task, batch: Batch, why: Why, folder: Path) -> Iterator[str]:
+    """Write an explanation as a picture and as a page, with the gates; yield a line for each file."""
+    gates_path = draw(task, batch, folder)
+    title = task.format(why.answer)
+    picture_path, page_path, answer_path = (folder / name for name in FILES[1:])
+    picture.draw(why.explanation, title, picture_path)
+    page.write(why.explanation, title, [picture_path, gates_path], page_path)
+    yield f"what mattered, and the states of the LSTM: {picture_path}"
+    yield f"all of it as a page: {page_path}"
+    yield f"gates over the tokens: {gates_path}"
+    if isinstance(task, Generative) and task.plot(why.row, why.answer, answer_path):
+        yield f"its answer as a picture: {answer_path}"

@@ -30,7 +30,6 @@ CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 MOST_LABELS = 100  # of a confusion matrix
 DRAWN_LABELS = 30  # of its picture
 PLAIN = "DejaVu Sans"  # matplotlib's own font
-SHOWN_MISSING = 10  # characters in a line of the log
 UNDRAWABLE = "·"  # for a character that no font of the machine has
 NO_TEXT = "Last Resort", "Emoji"  # parts of names of fonts that draw no text
 # The packages of Debian and Ubuntu with fonts, by the beginnings of the characters' Unicode names.
@@ -51,11 +50,12 @@ PACKAGES = {
 
 def new_axes(width: float, height: float) -> tuple[Any, Any]:
     """Return a figure, its size in inches, and its axes."""
-    figure, axes = _figure(width, height, 1, 1)
+    figure, axes = new_grid(width, height, 1, 1)
     return figure, axes[0, 0]
 
 
-def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Any, Any]:
+def new_grid(width: float, height: float, rows: int, columns: int) -> tuple[Any, Any]:
+    """Return a figure, its size in inches, and its axes (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -81,13 +81,22 @@ def _choose_fonts(figure: Any) -> None:
 
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     families, missing = fonts_for({*chain.from_iterable(text.get_text() for text in texts)})
-    if missing:
-        _advise("".join(sorted(missing)))
-    replaced = str.maketrans(dict.fromkeys(missing, UNDRAWABLE))
     for text in texts:
         text.set_fontfamily(families)
         if missing & {*text.get_text()}:
-            text.set_text(text.get_text().translate(replaced))
+            text.set_text(_without_missing(text.get_text()))
+
+
+def _without_missing(text: str) -> str:
+    """Return a text with UNDRAWABLE in the place of characters that no font of the machine has."""
+    if text.isascii():
+        return text
+    missing = fonts_for({*text})[1]
+    if missing:
+        names = [unicodedata.name(c, "") for c in missing]
+        found = {next(p for start, p in PACKAGES.items() if n.startswith(start)) for n in names}
+        _advise(" ".join(sorted(found)))
+    return text.translate(str.maketrans(dict.fromkeys(missing, UNDRAWABLE)))
 
 
 def fonts_for(characters: Iterable[str]) -> tuple[list[str], set[str]]:
@@ -97,7 +106,7 @@ def fonts_for(characters: Iterable[str]) -> tuple[list[str], set[str]]:
     families = [PLAIN]
     while missing:
         codes = {*map(ord, missing)}
-        best = max(known, key=lambda name: len(codes & known[name]))
+        best = max(known, key=lambda name: (len(codes & known[name]), name.endswith(" JP")))
         found = {c for c in missing if ord(c) in known[best]}
         if not found:
             break
@@ -112,6 +121,12 @@ def _fonts() -> dict[str, frozenset[int]]:
     from matplotlib import font_manager
 
     found: dict[str, frozenset[int]] = {}
+    listed = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in {*font_manager.findSystemFonts()} - listed:  # installed since the list was stored
+        try:
+            font_manager.fontManager.addfont(path)
+        except (OSError, RuntimeError, ValueError):
+            continue
     for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
         weight = font.weight
         if isinstance(weight, str):
@@ -126,16 +141,12 @@ def _fonts() -> dict[str, frozenset[int]]:
     return found
 
 
-@lru_cache(maxsize=64)
-def _advise(missing: str) -> None:
+@lru_cache(maxsize=8)
+def _advise(packages: str) -> None:
     """Say once what to install for characters that no font of the machine has."""
-    names = [unicodedata.name(c, "") for c in missing]
-    chosen = {next(p for start, p in PACKAGES.items() if name.startswith(start)) for name in names}
-    packages = " ".join(sorted(chosen))
     log.warning(
-        "no font of this machine has %s: a picture shows %s in their place; for example: "
+        "a picture shows %s for each character that no font of this machine has; for example: "
         "apt-get install %s",
-        missing[:SHOWN_MISSING],
         UNDRAWABLE,
         packages,
     )
@@ -191,7 +202,7 @@ def confusion(
     figure, axes = new_axes(size + 1, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true label's rows", fraction=0.046)
-    names = [_drawable(label) for label in shown]
+    names = [drawable(label) for label in shown]
     font = 6 if len(names) > CELLS else 10
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=90 if len(names) > 4 else 0, fontsize=font)
@@ -226,7 +237,7 @@ def gates(
     """
     shown = list(tokens[:TOKENS])
     time, count = len(shown), len(names)
-    figure, axes = _figure(count * max(3.2, 1.5 + 0.24 * time), 13, 6, count)
+    figure, axes = new_grid(count * max(3.2, 1.5 + 0.24 * time), 13, 6, count)
     figure.suptitle("gates of the LSTM: a row of pixels is a unit, a column a token")
     for column, name in enumerate(names):
         top = axes[0, column]
@@ -250,7 +261,7 @@ def gates(
             )
             figure.colorbar(image, ax=below)
             below.set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
-        labels = [_drawable(token, 12) for token in shown]
+        labels = [drawable(token, 12) for token in shown]
         axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
     path = folder / "gates.png"
     save_figure(figure, path)
@@ -265,8 +276,8 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
     read, written = read[:TOKENS], written[:TOKENS]
     figure, axes = new_axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
     axes.imshow(weights[: len(written), : len(read)], cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(read)), [_drawable(t, 12) for t in read], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(written)), [_drawable(t, 12) for t in written], fontsize=8)
+    axes.set_xticks(range(len(read)), [drawable(t, 12) for t in read], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(written)), [drawable(t, 12) for t in written], fontsize=8)
     axes.set(xlabel="read", ylabel="written")
     save_figure(figure, path)
 
@@ -277,15 +288,16 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
     figure, axes = new_axes(1.5 + 0.22 * len(tokens), 3.5)
     axes.bar(range(len(tokens)), bits, color="tab:blue")
     axes.axhline(float(bits.mean()), color="grey", linewidth=1, linestyle=":")
-    axes.set_xticks(range(len(tokens)), [_drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
+    axes.set_xticks(range(len(tokens)), [drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
     axes.set(ylabel="bits", title="how unexpected each token was, given those before it")
     save_figure(figure, path)
 
 
-def _drawable(label: str, longest: int = 20) -> str:
+def drawable(label: str, longest: int = 20) -> str:
     """Return a label of at most `longest` characters on one line, without what cannot be seen."""
     seen = "".join(_seen(c) for c in label)
     short = seen if len(seen) <= longest else seen[: longest - 1] + "…"
+    short = _without_missing(short)
     return short.replace("$", r"\$")
 
 

@@ -53,8 +53,20 @@ def explain_answer(
     if task.training:
         task.eval()
     given = _single(task, input)
+    answer = next(predict_rows(task, [input_row(task, given, splitter)], config=config))
+    return explain_given(task, given, answer, target, splitter, full)
+
+
+def explain_given(
+    task: Task,
+    given: Row,
+    answer: Any,
+    target: Any = None,
+    splitter: str = "words",
+    full: bool = False,
+) -> dict[str, Any]:
+    """Return what `explain_answer` does, of an answer that `predict_rows` gave to a row."""
     row = input_row(task, given, splitter)
-    answer = next(predict_rows(task, [row], config=config))
     question = task.question(row, answer, target)
     if "words" in task.input_columns and isinstance(given.get("text"), str):
         question.tokens = cut_at(answer["words"], given["text"]) or question.tokens

@@ -1,0 +1,66 @@
+"""An explanation as a picture: what each token adds, and the LSTM's tensors below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.evaluation import plots
+
+WAYS = {"forward": "tab:blue", "backward": "tab:orange"}
+
+
+def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
+    """Write the .png `path`: attributions by token, then the norm of `output` by step and direction.
+
+    Points mark the steps where h_n and c_n are taken; filled ones are read by the task. Of a long
+    input the first tokens are shown.
+    """
+    tokens = found["tokens"][: plots.TOKENS]
+    steps = found["lstm"]["steps"][: plots.TOKENS]
+    layers = found["lstm"]["layers"] if found["lstm"]["cells"] else 0
+    width = 2.5 + 0.26 * max(len(tokens), len(steps))
+    figure, axes = plots.new_grid(max(6.0, width), 3.4 + 2.6 * layers, 1 + layers, 1)
+    top = axes[0, 0]
+    places = np.arange(len(tokens))
+    for offset, name, label in (
+        (-0.2, "occlusion", "occlusion"),
+        (0.2, "gradient", "gradient x input"),
+    ):
+        top.bar(places + offset, found[name][: len(tokens)], 0.4, label=label)
+    top.axhline(0, color="grey", linewidth=0.8)
+    top.set_xticks(places, [plots.drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
+    top.set(
+        ylabel="adds to the answer", title=plots.drawable(title, 80), xlim=(-0.6, len(tokens) - 0.4)
+    )
+    top.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    for cell in found["lstm"]["cells"]:
+        below = axes[1 + cell["layer"], 0]
+        norms, colour = cell["output"][: len(steps)], WAYS[cell["direction"]]
+        below.plot(
+            range(len(norms)), norms, color=colour, marker=".", label=f"output, {cell['direction']}"
+        )
+        for name, marker, height in (("h_n", "o", None), ("c_n", "s", 0)):
+            step = cell[name]["step"]
+            if step < len(norms):
+                filled = colour if cell[name]["read"] else "none"
+                below.plot(
+                    [step],
+                    [norms[step] if height is None else height],
+                    marker,
+                    markersize=10,
+                    markerfacecolor=filled,
+                    markeredgecolor=colour,
+                    linestyle="none",
+                    label=f"{name}, {'read' if cell[name]['read'] else 'not read'}",
+                )
+        below.set_xticks(
+            range(len(steps)), [plots.drawable(t, 12) for t in steps], rotation=90, fontsize=8
+        )
+        below.set(ylabel="norm", title=f"layer {cell['layer'] + 1}: where h_n and c_n are taken")
+        below.set(xlim=(-0.6, len(steps) - 0.4))
+        below.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    plots.save_figure(figure, path)
