@@ -74,7 +74,7 @@ def test_a_page_stands_alone_and_shows_text_as_text(found, tmp_path):
     found["tokens"][0] = "<script>alert(1)</script>&\x1b[31m"
     found["target"] = found["tokens"][0]
     path = tmp_path / "a.png"
-    picture.draw(found, "<b>an answer", path)
+    path.write_bytes(b"not read here")
     page.write(found, "<b>an answer", [path], tmp_path / "why.html")
     html = (tmp_path / "why.html").read_text("utf-8")
     read = Page(html)
@@ -84,6 +84,21 @@ def test_a_page_stands_alone_and_shows_text_as_text(found, tmp_path):
     assert "\x1b" not in html
     assert [address[:22] for address in read.addresses] == ["data:image/png;base64,"]
     assert not re.search(r"https?:|//", html.split("base64,")[0])
+
+
+def test_a_picture_has_bars_for_each_token_and_the_states_below(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        "zoo.evaluation.plots.save_figure", lambda figure, path: kept.append(figure)
+    )
+    found = untrained("classify").explain("The sea and the mountain")
+    picture.draw(found, "an answer", tmp_path / "why.png")
+    top, below, right = kept[0].axes
+    assert [bar.get_height() for bar in top.containers[0]] == found["occlusion"]
+    assert [bar.get_height() for bar in right.containers[0]] == found["gradient"]
+    names = [text.get_text() for text in below.get_legend().get_texts()]
+    sides = ("output, forward", "h_n, read", "c_n, not read")
+    assert names == [*sides, "output, backward", *sides[1:]]
 
 
 def test_bars_show_long_rows_in_one_line():

@@ -33,7 +33,7 @@ PLAIN = "DejaVu Sans"  # matplotlib's own font
 UNDRAWABLE = "·"  # for a character that no font of the machine has
 NO_TEXT = "Last Resort", "Emoji"  # parts of names of fonts that draw no text
 # The packages of Debian and Ubuntu with fonts, by the beginnings of the characters' Unicode names.
-PACKAGES = {
+PACKAGES: dict[tuple[str, ...], str] = {
     (
         "CJK",
         "HIRAGANA",
@@ -96,7 +96,7 @@ def _without_missing(text: str) -> str:
         names = [unicodedata.name(c, "") for c in missing]
         found = {next(p for start, p in PACKAGES.items() if n.startswith(start)) for n in names}
         _advise(" ".join(sorted(found)))
-    return text.translate(str.maketrans(dict.fromkeys(missing, UNDRAWABLE)))
+    return "".join(UNDRAWABLE if c in missing else c for c in text)
 
 
 def fonts_for(characters: Iterable[str]) -> tuple[list[str], set[str]]:

@@ -43,8 +43,8 @@ def explain_answer(
         of the mean of its values) the answer would lose without the token, measured and estimated.
     agreement: the rank correlation of both, None below three tokens.
     window: how many neighbouring tokens were hidden together; above 1 in long inputs.
-    written: of each written token, word, label or step: token, probability or value, occlusion,
-        gradient and attention (None without it); empty for a single label.
+    written: of each written token, word, label or step: token, probability, occlusion, gradient
+        and attention (None without it), of a step its value; empty for a single label.
     lstm: see `zoo.explanation.states.states`; with `full` its cells hold h at each step.
 
     `target`, `config` and `splitter` are as for `predict` and `Task.question`. The model is left as
@@ -132,14 +132,15 @@ def _written(question: Question, found: Attribution) -> list[dict[str, Any]]:
             f"{len(question.parts):,}",
             len(found.scores),
         )
-    measure = "probability" if question.of_probabilities else "value"
-    entries = []
+    entries: list[dict[str, Any]] = []
     for number, score in enumerate(found.scores.tolist()):
         attention = None if found.attention is None else _plain(found.attention[number])
+        value = {} if question.of_probabilities else {"value": _round(score)}
         entries.append(
             {
                 "token": question.parts[number],
-                measure: _round(math.exp(score) if question.of_probabilities else score),
+                "probability": _probability(question, score),
+                **value,
                 "occlusion": _plain(found.part_occlusion[number]),
                 "gradient": _plain(found.part_gradient[number]),
                 "attention": attention,

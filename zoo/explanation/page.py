@@ -18,7 +18,7 @@ h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 2rem }
 .tokens { font-size: 1.1rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 2 }
 .tokens span { padding: .15em 0; border-radius: .2em }
 table { border-collapse: collapse } th, td { text-align: left; padding: .2rem .8rem .2rem 0 }
-td { vertical-align: top } img { max-width: 100% } .note { color: #666; font-size: .9rem }
+td { vertical-align: top } td .tokens { margin: 0; line-height: 1.6 } img { max-width: 100% } .note { color: #666; font-size: .9rem }
 @media (prefers-color-scheme: dark) { img { background: white } }
 """
 
@@ -84,7 +84,7 @@ def _written(found: Mapping[str, Any]) -> list[str]:
         return []
     rows = []
     for part in found["written"][:PARTS]:
-        measure = part.get("probability", part.get("value"))
+        measure = part.get("value", part["probability"])
         cells = _tokens(found["tokens"], part["occlusion"])
         rows.append(f"<tr><td>{_text(part['token'])}<td>{measure:.4g}<td>{cells}")
     name = "value" if found["probability"] is None else "probability"

@@ -26,17 +26,25 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
     figure, axes = plots.new_grid(max(6.0, width), 3.4 + 2.6 * layers, 1 + layers, 1)
     top = axes[0, 0]
     places = np.arange(len(tokens))
-    for offset, name, label in (
-        (-0.2, "occlusion", "occlusion"),
-        (0.2, "gradient", "gradient x input"),
+    right = top.twinx()  # the gradient of an answer that is sure is small
+    bars = []
+    for side, offset, name, colour in (
+        (top, -0.2, "occlusion", "C0"),
+        (right, 0.2, "gradient", "C1"),
     ):
-        top.bar(places + offset, found[name][: len(tokens)], 0.4, label=label)
+        values = found[name][: len(tokens)]
+        bars.append(side.bar(places + offset, values, 0.4, color=colour))
+        most = 1.1 * max(map(abs, values), default=0) or 1.0
+        negative = min([0.0, *found["occlusion"], *found["gradient"]]) < 0
+        side.set_ylim(-most if negative else 0, most)
+        side.tick_params(axis="y", colors=colour)
     top.axhline(0, color="grey", linewidth=0.8)
     top.set_xticks(places, [plots.drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
     top.set(
         ylabel="adds to the answer", title=plots.drawable(title, 80), xlim=(-0.6, len(tokens) - 0.4)
     )
-    top.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    names = ["occlusion", "gradient x input"]
+    figure.legend(bars, names, loc="outside upper right", ncols=2, frameon=False)
     for cell in found["lstm"]["cells"]:
         below = axes[1 + cell["layer"], 0]
         norms, colour = cell["output"][: len(steps)], WAYS[cell["direction"]]

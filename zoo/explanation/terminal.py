@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -12,6 +13,7 @@ WIDTH = 100
 STRONG = 0.5  # share of the largest attribution from which on a token is bold
 WEAK = 0.1  # share below which a token has no sign
 PARTS = 30  # parts of an answer that are shown
+NAME = 12  # columns of the name of a part
 REASONS = 3  # tokens that are named for each part
 FOR, AGAINST = (33, 102, 172), (178, 24, 43)  # colours: for the answer, against it
 BARS = "▁▂▃▄▅▆▇█"
@@ -36,7 +38,7 @@ def lines(found: Mapping[str, Any], answer: str, coloured: bool) -> Iterator[Tex
     probability = found["probability"]
     share = "" if probability is None else f"  (probability {probability:.4g}{_per(found)})"
     yield Text(f"answer: {visible(answer)}{share}", style="bold")
-    if found["task"] == "classify" and found["target"] != found["answer"].get("label"):
+    if found["target"] != found["answer"].get("label", found["target"]):
         yield Text(f"explained: {found['target']}")
     if not found["tokens"]:
         yield Text("the input is empty: there is nothing to explain")
@@ -56,8 +58,7 @@ def _per(found: Mapping[str, Any]) -> str:
     """Return of what a probability is the mean."""
     if not found["written"]:
         return ""
-    names = {"tag": "word", "translate": "token", "generate": "token", "classify": "label"}
-    return f" per {names.get(found['task'], 'part')}"
+    return " per part"
 
 
 def _heading(found: Mapping[str, Any]) -> str:
@@ -67,7 +68,7 @@ def _heading(found: Mapping[str, Any]) -> str:
     if found["window"] > 1:
         line += f" ({found['window']} neighbours at a time)"
     if found["agreement"] is not None:
-        line += f"; rank correlation with gradient x input {found['agreement']:.2f}"
+        line += f"; gradient x input agrees: {found['agreement']:.2f}"
     return line
 
 
@@ -102,8 +103,9 @@ def _style(value: float, share: float) -> str:
 def _part(tokens: Sequence[str], part: Mapping[str, Any], coloured: bool) -> Text:
     """Return a part of the answer with the tokens that mattered most for it."""
     values = part["occlusion"]
-    measure = part.get("probability", part.get("value"))
-    line = Text(f"{visible(part['token']).strip() or '␣':>12}  {measure:<9.4g} ")
+    measure = part.get("value", part["probability"])
+    name = visible(part["token"]).strip() or "␣"
+    line = Text(f"{' ' * (NAME - cell_len(name))}{name}  {measure:<9.4g} ")
     order = sorted(range(len(tokens)), key=lambda number: -abs(values[number]))[:REASONS]
     most = abs(values[order[0]]) if order else 0
     for number in order:
