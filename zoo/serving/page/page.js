@@ -18,17 +18,6 @@ let models = [];
 let open = null; // the model whose tab is open
 let parts = {}; // what of the open tab is replaced as answers arrive
 
-await load();
-try {
-  models = await server.models();
-} catch (error) {
-  document.getElementById("notice").textContent = error.message;
-}
-open = models.find(({ name }) => `#${name}` === decodeURIComponent(location.hash)) ?? models[0] ?? null;
-write();
-document.body.hidden = false;
-if (open?.example) ask(open);
-
 /** Write every string of the page in the language that is chosen. */
 function write() {
   for (const node of document.querySelectorAll("[data-text]")) node.replaceChildren(...prose(text(node.dataset.text)));
@@ -372,3 +361,15 @@ function update(model, again = false) {
   if (parts.drawn !== state.explanation) parts.explorer.replaceChildren(explorer(state.explanation));
   parts.drawn = state.explanation;
 }
+
+// All is defined: start.
+await load();
+try {
+  models = await server.models();
+} catch (error) {
+  document.getElementById("notice").textContent = error.message;
+}
+open = models.find(({ name }) => `#${name}` === decodeURIComponent(location.hash)) ?? models[0] ?? null;
+write();
+document.body.hidden = false;
+if (open?.example) ask(open);
