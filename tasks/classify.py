@@ -96,6 +96,7 @@ class Classify(FeatureTask):
     target_columns = ("label",)
     not_empty = ("text",)
     metric = "accuracy"
+    example = "A film to be seen twice: warm, funny and beautifully played."
     shape = "batch, directions x hidden: one vector per text"
     logits = "batch, labels"
     label_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {

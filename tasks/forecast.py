@@ -122,6 +122,7 @@ class Forecast(Task):
         super().__init__(backbone, processors, config)
         chosen = self.config
         self.scaler = cast(SeriesScaler, self.processors["scaler"])
+        self.example = self.scaler.example(2 * chosen.input)
         self.framing = learning.framing(chosen, self.scaler)
         self.reads = {"h_n_c_n": "h_n, c_n"}.get(chosen.read, chosen.read)
         self.why = WHY[chosen.read]

@@ -93,6 +93,7 @@ class Generate(Generative):
     target_columns = ("text",)
     training_columns = ("text",)  # it is both input and target
     metric = "perplexity"
+    example = "The"
     lower_is_better = True
     shares_pass = False  # it reads from left to right alone, after an EOS
     reads = "output"

@@ -94,6 +94,7 @@ class Tag(FeatureTask):
     text_columns = ("words",)
     not_empty = ("words",)
     metric = "accuracy"
+    example = "The cat sat on the mat."
     reads = "output"
     why = (
         "a label for every word needs a vector for every word, with what stands on both sides of it"

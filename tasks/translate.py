@@ -101,6 +101,7 @@ class Translate(Generative):
     text_columns = ("source", "target")
     not_empty = ("source", "target")
     metric = "bleu"
+    example = "A man rides a bike."
     shape = "layers, batch, hidden: the decoder's first state"
     logits = "batch, written, vocabulary"
     hidden_keys = frozenset({"ids", "loss", "tokens"})

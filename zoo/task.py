@@ -225,6 +225,8 @@ class Task(Estimator, ABC):
     augments: bool = False
     # What `mode=predict` is given in the next command that a training prints; by default a text.
     predict_example: str = ONE_TEXT
+    # An input to try, which a page shows: a text, or numbers; None: there is none.
+    example: Any = None
 
     def __init__(
         self,
@@ -531,6 +533,7 @@ class FeatureTask(Task):
         if self.of_features:
             self.baseline = type(self).feature_baseline  # type: ignore[misc]
             self.predict_example = OF_ROWS
+            self.example = None
             if getattr(self.config, "append_eos", False):
                 raise ValueError("append_eos=true: float features have no EOS: leave it out")
 

@@ -107,7 +107,8 @@ def test_nothing_in_it_knows_the_machine(made, corpus):
 
 def test_its_card_says_all_that_is_known(made):
     card, said = (made / "model" / "README.md").read_text("utf-8"), metadata(made / "model")
-    assert card.startswith(f"# {NAME}\n\nReads `h_n` of the LSTM: ")
+    assert card.startswith("---\n")  # the header of the hub
+    assert f"\n---\n\n# {NAME}\n\nReads `h_n` of the LSTM: " in card
     source = SOURCES["imdb"]
     for text in (
         source.about,

@@ -182,8 +182,13 @@ def test_what_was_accepted_is_answered_before_it_stops(server):
                 outcomes.append("refused")
                 return
             while connection.sock is not None:  # http.client closes it as the server asks
-                connection.request("POST", "/predict", body, HEADERS)
-                response = connection.getresponse()
+                try:
+                    connection.request("POST", "/predict", body, HEADERS)
+                    response = connection.getresponse()
+                except ConnectionError:  # it was idle, or not accepted yet, when the server stopped
+                    outcomes.append("closed")
+                    connection.close()
+                    break
                 found = json.loads(response.read())
                 outcomes.append(response.status)
                 assert len(found["answers"]) == 5
@@ -205,5 +210,6 @@ def test_what_was_accepted_is_answered_before_it_stops(server):
         client.join()
     assert server.process.returncode == 0
     assert outcomes.count("refused") == 8
-    assert {*outcomes} == {200, "refused"}
+    assert {*outcomes} - {"closed"} == {200, "refused"}
+    assert outcomes.count("closed") <= 2  # all clients wait: were they dropped, it would be eight
     assert errors == "serve: stopped; what was accepted is answered\n"

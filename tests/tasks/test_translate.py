@@ -417,7 +417,7 @@ def test_explain_prints_both_states_and_draws_gates_and_answer(capsys, tmp_path,
 
 def test_a_corpus_without_the_columns_names_no_cure_that_is_none(capsys, model):
     said = fails(capsys, "mode=evaluate", f"model={model}", "data=cldr", "data.form=documents")
-    assert "no 'source', there are text, label" in said
+    assert "no 'source' and no 'target', there are text, label" in said
     assert "data.source=COLUMN" not in said
 
 

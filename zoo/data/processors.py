@@ -36,6 +36,7 @@ log = logging.getLogger("zoo")
 SEPARATORS = "|;,/"  # that may stand between several labels
 CHUNK = 1 << 16  # time steps that a scaler reads at a time
 MOST_LABELS = 100  # labels whose probabilities an answer holds
+WAVE = 24  # steps of a wave in an example of a series without a season
 
 
 @runtime_checkable
@@ -412,6 +413,18 @@ class SeriesScaler(Scaler):
     def varying(self) -> int:
         """The number of columns that change with time: all but the static ones."""
         return len(self.mean) - self.static
+
+    def example(self, steps: int) -> list[float] | None:
+        """Return a made series to try: waves of the season and size that were learned, rising.
+
+        None for a model of several columns.
+        """
+        if len(self.mean) > 1:
+            return None
+        times = np.arange(steps)
+        waves = np.sin(2 * np.pi * times / (self.season if self.season > 1 else WAVE))
+        values = self.mean[0] + self.deviation[0] * (waves / 3 + times / steps)
+        return [float(f"{value:.5g}") for value in values.tolist()]
 
 
 def _checked_roles(columns: Any) -> dict[str, Any]:

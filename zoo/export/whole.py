@@ -21,24 +21,18 @@ import torch
 from pydantic import TypeAdapter
 
 import zoo.runtime
-from tasks.classify import Classify
-from tasks.generate import Generate
-from tasks.tag import Tag
-from tasks.translate import Translate
 from zoo.data.processors import Scaler
 from zoo.data.readers import Row
 from zoo.errors import InputError
-from zoo.evaluation.label_sets import LabelSets
-from zoo.export import graphs
+from zoo.export import graphs, parts
 from zoo.export.layers import Form
 from zoo.files import write_text
 from zoo.files.own_files import PROGRAM
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder.format import kinds_of, save_processors
 from zoo.model_folder.verify import read_expected
-from zoo.nn.crf import CRF
 from zoo.runtime import generative as runtime_generative
-from zoo.runtime.folder import ARRAYS, CONFIG, FORMAT, MARKER, Folder, sha256
+from zoo.runtime.folder import CONFIG, FORMAT, MARKER, Folder, sha256
 from zoo.runtime.model import Model
 from zoo.shared_backbone import Multitask
 from zoo.task import Generative, Task, input_row, predict_rows
@@ -135,7 +129,7 @@ def check_new_folder(folder: Path, overwrite: bool) -> None:
 def _write(task: Task, folder: Path, form: Form) -> None:
     """Write the files of an export, the list of them last."""
     names = graphs.write(task, folder, form)
-    names += _arrays(task, folder)
+    names += parts.arrays(task, folder)
     processors = {k: p for k, p in task.processors.items() if k not in NOT_READ}
     names += save_processors(processors, folder)
     generation = None
@@ -145,7 +139,7 @@ def _write(task: Task, folder: Path, form: Form) -> None:
     config = {
         "task": task.name,
         "form": form,
-        "options": _options(task),
+        "options": parts.options(task),
         "processors": kinds_of(processors),
         "generation": generation,
         "reads": task.reads,
@@ -163,52 +157,6 @@ def _metadata(task: Task) -> dict[str, Any]:
     """Return the parts of a model's metadata that tell where it comes from."""
     kept = ("name", "data", "licence", "license", "test", "versions")
     return {key: value for key, value in (task.metadata or {}).items() if key in kept}
-
-
-def _options(task: Task) -> dict[str, Any]:
-    """Return the options that answers need besides the graphs."""
-    if isinstance(task, Classify):
-        thresholds = None
-        if isinstance(task.decision, LabelSets):
-            thresholds = task.decision.thresholds.tolist()
-        return {
-            "max_length": task.config.max_length,
-            "append_eos": task.config.append_eos,
-            "thresholds": thresholds,
-        }
-    if isinstance(task, Tag):
-        config = task.config
-        return {"words": config.words, "crf": config.crf, "append_eos": config.append_eos}
-    if isinstance(task, Translate):
-        decoder = task.decoder
-        return {
-            "max_length": task.config.max_length,
-            "num_layers": decoder.backbone.lstm.num_layers,
-            "hidden_size": decoder.backbone.lstm.hidden_size,
-            "size": decoder.size,
-            "input_feeding": decoder.input_feeding,
-        }
-    assert isinstance(task, Generate)
-    lstm = task.onward[0].lstm
-    start = None
-    if lstm.learned_state:
-        start = {name: getattr(lstm, f"{name}_0")[:, 0].tolist() for name in ("h", "c")}
-    return {
-        "stream": task.config.stream,
-        "num_layers": lstm.num_layers,
-        "hidden_size": lstm.hidden_size,
-        "start": start,
-    }
-
-
-def _arrays(task: Task, folder: Path) -> list[str]:
-    """Write arrays that are no part of a graph. Return their files."""
-    if not (isinstance(task, Tag) and isinstance(task.chain, CRF)):
-        return []
-    start, transitions = task.chain.allowed()
-    for name, value in zip(ARRAYS, (start, transitions, task.chain.end), strict=True):
-        np.save(folder / name, value.detach().numpy())
-    return [*ARRAYS]
 
 
 def compare(task: Task, exported: Model, name: str = "") -> Compared:

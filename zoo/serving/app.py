@@ -15,7 +15,6 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException
@@ -23,9 +22,8 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from tasks.forecast import Forecast
 from zoo.config import ServeConfig
-from zoo.data.processors import LabelEncoder, LabelSetEncoder, SeriesScaler
+from zoo.data.processors import LabelEncoder, LabelSetEncoder
 from zoo.errors import InputError
 from zoo.explanation.answer import explain_answer
 from zoo.prediction.answer_rows import AnswerColumns
@@ -52,14 +50,6 @@ log = logging.getLogger("zoo")
 PAGE = Path(__file__).resolve().parent / "page"
 LABELS = 200  # of a model, in GET /models
 TYPES = {".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
-EXAMPLES = {
-    "classify": "A film to be seen twice: warm, funny and beautifully played.",
-    "tag": "The cat sat on the mat.",
-    "translate": "A man rides a bike.",
-    "generate": "The",
-}  # task -> a text to try, when the model brings none
-PASTS = 2  # of a series to try: its length, in those that the model reads
-WAVE = 24  # steps of a wave in a series without a season
 
 # The page loads nothing from elsewhere, and no other page may show it in a frame.
 POLICY = {
@@ -386,25 +376,10 @@ def describe(name: str, task: Task, example: Any = None) -> dict[str, Any]:
         "metric": task.metric,
         "score": test.get(task.metric) if isinstance(test, Mapping) else None,
         "input_columns": [*task.input_columns],
-        "example": _input_to_try(task) if example is None else example,
+        "example": task.example if example is None else example,
         "labels": labels if labels is None else [str(label) for label in labels[:LABELS]],
         "generation": None if config is None else asdict(config),
     }
-
-
-def _input_to_try(task: Task) -> Any:
-    """Return an input to try: a text; for one series, rising waves of the size that it learned."""
-    scaler = task.processors.get("scaler")
-    if (
-        not isinstance(task, Forecast)
-        or not isinstance(scaler, SeriesScaler)
-        or len(scaler.mean) > 1
-    ):
-        return EXAMPLES.get(task.name)
-    steps = np.arange(PASTS * task.config.input)
-    waves = np.sin(2 * np.pi * steps / (scaler.season if scaler.season > 1 else WAVE))
-    values = scaler.mean[0] + scaler.deviation[0] * (waves / 3 + steps / len(steps))
-    return [float(f"{value:.5g}") for value in values.tolist()]
 
 
 def _line(error: Exception) -> str:

@@ -18,15 +18,13 @@ from typing import Any
 import torch
 
 import zoo.runtime
-from tasks.generate import Generate
-from tasks.translate import Translate
 from zoo.errors import InputError
 from zoo.export import whole
 from zoo.export.layers import Form
 from zoo.generation.config import GenerationConfig
 from zoo.loading import load
 from zoo.model_folder.verify import read_expected, shipped
-from zoo.task import Task
+from zoo.task import Generative, Task
 
 WRITTEN = 100  # tokens of a text that a language model writes
 REVIEWS = "classify/imdb"  # its texts are longer than the expected ones
@@ -74,11 +72,9 @@ def _texts(name: str) -> list[str]:
 
 def _answering(task: Task, side: Any) -> Callable[[str], Any]:
     """Return a function that answers one text. A language model writes WRITTEN tokens."""
-    if isinstance(task, Generate):
+    if isinstance(task, Generative) and "text" in task.target_columns:  # a language model
         config = GenerationConfig(sample=True, top_k=40, seed=1, max_length=WRITTEN)
-        return lambda text: side.predict(text, config)
-    if isinstance(task, Translate):
-        return lambda text: side.predict(text)
+        return lambda text: side.predict([text], config)
     return lambda text: side.predict([text])
 
 

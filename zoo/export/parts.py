@@ -1,0 +1,79 @@
+"""What the answers of an exported task need besides its graphs: options, and arrays of no graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.evaluation.label_sets import LabelSets
+from zoo.nn.crf import CRF
+from zoo.runtime.folder import ARRAYS
+from zoo.task import Task
+
+
+def options(task: Task) -> dict[str, Any]:
+    """Return the options of a task that `zoo.runtime` reads, as plain data."""
+    return OPTIONS[task.name](task)
+
+
+def arrays(task: Task, folder: Path) -> list[str]:
+    """Write the arrays that are no part of a graph: the scores of a CRF. Return their files."""
+    chain = getattr(task, "chain", None)
+    if not isinstance(chain, CRF):
+        return []
+    start, transitions = chain.allowed()
+    for name, value in zip(ARRAYS, (start, transitions, chain.end), strict=True):
+        np.save(folder / name, value.detach().numpy())
+    return [*ARRAYS]
+
+
+def _classify(task: Any) -> dict[str, Any]:
+    thresholds = None
+    if isinstance(task.decision, LabelSets):
+        thresholds = task.decision.thresholds.tolist()
+    return {
+        "max_length": task.config.max_length,
+        "append_eos": task.config.append_eos,
+        "thresholds": thresholds,
+    }
+
+
+def _tag(task: Any) -> dict[str, Any]:
+    config = task.config
+    return {"words": config.words, "crf": config.crf, "append_eos": config.append_eos}
+
+
+def _translate(task: Any) -> dict[str, Any]:
+    decoder = task.decoder
+    return {
+        "max_length": task.config.max_length,
+        "num_layers": decoder.backbone.lstm.num_layers,
+        "hidden_size": decoder.backbone.lstm.hidden_size,
+        "size": decoder.size,
+        "input_feeding": decoder.input_feeding,
+    }
+
+
+def _generate(task: Any) -> dict[str, Any]:
+    lstm = task.onward[0].lstm
+    start = None
+    if lstm.learned_state:
+        start = {name: getattr(lstm, f"{name}_0")[:, 0].tolist() for name in ("h", "c")}
+    return {
+        "stream": task.config.stream,
+        "num_layers": lstm.num_layers,
+        "hidden_size": lstm.hidden_size,
+        "start": start,
+    }
+
+
+# By the task's name: its parts are read, which only it has.
+OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "classify": _classify,
+    "tag": _tag,
+    "translate": _translate,
+    "generate": _generate,
+}
