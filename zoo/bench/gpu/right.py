@@ -158,7 +158,8 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
         paths = os.pathsep.join(
             [str(root), str(root / "tests"), str(root / "tests" / "cases"), *filter(None, sys.path)]
         )
-        own = {"PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUNBUFFERED": "1"}
+        plain = "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "HYPOTHESIS_NO_PLUGINS", "PYTHONUNBUFFERED"
+        own = {"PYTHONPATH": paths, **dict.fromkeys(plain, "1")}
         text, code = _run(command, root, os.environ | own, max(5.0, 0.65 * setting.seconds))
     yield {
         "files": [path.name for path in files],
