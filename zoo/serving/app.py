@@ -123,8 +123,8 @@ def create_app(
 ) -> FastAPI:
     """Return the app that serves models by their names.
 
-    `examples` are inputs to try, by model. `threads` are torch's for each model; 0: all, shared by
-    the models. `splitter` splits texts into words for taggers.
+    `examples` are inputs to try, by model. `threads` answer batches, for each model; 0: as many
+    as torch has, shared by the models. `splitter` splits texts into words for taggers.
     """
     options = options or ServeConfig()
     metrics = Metrics()

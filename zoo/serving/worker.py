@@ -1,12 +1,14 @@
-"""One thread per model: requests that arrive together are answered as one batch.
+"""A worker for each model: requests that arrive together are answered as one batch.
 
-An answer does not depend on the others of its batch. Requests with different generation configs are
+Several threads take batches, and each computes its own: two threads of torch in one small product
+mostly wait for each other. An answer does not depend on the others of its batch. Requests with different generation configs are
 different batches. Texts that are streamed advance in turns, a piece each, between the batches.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -31,6 +33,7 @@ log = logging.getLogger("zoo")
 
 # Rows per call of the model: reviews of IMDb are answered fastest so. More only add padding.
 EVALUATION = EvaluationConfig(batch_rows=8)
+CALLS = 2  # least number of calls in a full batch
 
 
 class Full(Exception):
@@ -103,8 +106,16 @@ class Counts(Protocol):
         """Count a batch and its inputs."""
 
 
+class Own(threading.local):
+    """What belongs to one thread of a worker."""
+
+    def __init__(self) -> None:
+        self.streams: list[tuple[Stream, Iterator[str]]] = []
+        self.running: Sequence[Job] = ()
+
+
 class Worker:
-    """The thread that answers the requests to one model."""
+    """The threads that answer the requests to one model."""
 
     def __init__(
         self,
@@ -115,7 +126,7 @@ class Worker:
         precision: str = "fp32",
         threads: int = 1,
     ) -> None:
-        """`threads` are those of torch. The thread runs from the first request on, until `stop`."""
+        """Each of `threads` answers batches of its own, from the first request on, until `stop`."""
         self.name = name
         self.task = task.eval()
         self.options = options
@@ -125,10 +136,13 @@ class Worker:
         self.waiting = 0  # jobs that were accepted and are not answered yet
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._streams: list[tuple[Stream, Iterator[str]]] = []
-        self._running: Sequence[Job] = ()
+        self._own = Own()
+        self._collecting = threading.Lock()
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=f"zoo {name}", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"zoo {name} {number}", daemon=True)
+            for number in range(threads)
+        ]
         self._hook = register_module_forward_pre_hook(self._check)
 
     def submit(self, job: Job) -> None:
@@ -137,27 +151,28 @@ class Worker:
             if self.waiting >= self.options.queue or self._stopped:
                 raise Full
             self.waiting += 1
-            if not self._thread.is_alive():
-                self._thread.start()
+            if self._threads[0].ident is None:
+                for thread in self._threads:
+                    thread.start()
             self._jobs.put(job)
 
     def stop(self) -> None:
-        """Answer what was accepted, then end the thread."""
+        """Answer what was accepted, then end the threads."""
         with self._lock:
             self._stopped = True
         self._jobs.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         self._hook.remove()
 
     def _check(self, module: nn.Module, given: Any) -> None:
         """Raise Gone inside of the model when nobody waits for what it computes."""
-        own = threading.get_ident() == self._thread.ident
-        if own and self._running and all(job.gone for job in self._running):
+        if self._own.running and all(job.gone for job in self._own.running):
             raise Gone
 
     def _run(self) -> None:
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(1)
         while (jobs := self._collect()) is not None:
             for group in _groups(jobs):
                 self._do(group)
@@ -168,17 +183,27 @@ class Worker:
 
         Does not wait while texts are streamed. Returns None at the end.
         """
-        first = self._next(0 if self._streams else None)
-        if first is None:
-            return None if self._stopped and not self._streams else []
-        jobs = [first]
-        until = first.arrived + (0 if self._streams else self.options.batch_wait)
-        while sum(map(_inputs, jobs)) < self.options.batch_inputs:
-            job = self._next(max(0.0, until - time.monotonic()))
-            if job is None:
-                break
-            jobs.append(job)
-        return jobs
+        streams = bool(self._own.streams)
+        if not self._collecting.acquire(blocking=not streams):  # one batch fills up after the other
+            return []
+        try:
+            first = self._next(0 if streams else None)
+            if first is None:
+                return None if self._stopped and not streams else []
+            jobs = [first]
+            # The other threads get their share of what waits, unless it is little: of several calls
+            # of the model each has rows of like length.
+            share = math.ceil((1 + self._jobs.qsize()) / self.threads)
+            most = min(self.options.batch_inputs, max(CALLS * EVALUATION.batch_rows, share))
+            until = first.arrived + (0 if streams else self.options.batch_wait)
+            while sum(map(_inputs, jobs)) < most:
+                job = self._next(max(0.0, until - time.monotonic()))
+                if job is None:
+                    break
+                jobs.append(job)
+            return jobs
+        finally:
+            self._collecting.release()
 
     def _next(self, seconds: float | None) -> Job | None:
         """Return the next job; None when none arrives in time, or at the end."""
@@ -195,7 +220,7 @@ class Worker:
         jobs = [job for job in jobs if not job.gone or self._finish(job)]
         if not jobs:
             return
-        self._running = jobs
+        self._own.running = jobs
         try:
             self._compute(jobs)
         except Exception as error:
@@ -206,7 +231,7 @@ class Worker:
                 for job in jobs:
                     self._do([job])
         finally:
-            self._running = ()
+            self._own.running = ()
 
     def _compute(self, jobs: Sequence[Job]) -> None:
         """Compute what the jobs of one kind ask for."""
@@ -229,12 +254,12 @@ class Worker:
             self._finish(job, job.function())
         elif isinstance(job, Stream):
             assert isinstance(self.task, Generative)
-            self._streams.append((job, iter(self.task.stream(job.text, job.config))))
+            self._own.streams.append((job, iter(self.task.stream(job.text, job.config))))
 
     def _advance(self) -> None:
         """Send the next piece of every text that is streamed."""
-        for job, pieces in list(self._streams):
-            self._running = [job]
+        for job, pieces in list(self._own.streams):
+            self._own.running = [job]
             try:
                 with torch.inference_mode():
                     piece = None if job.gone else next(pieces, None)
@@ -242,7 +267,7 @@ class Worker:
                 self._end(job, pieces, error)
                 continue
             finally:
-                self._running = ()
+                self._own.running = ()
             if piece is None:
                 self._end(job, pieces)
             else:
@@ -250,7 +275,7 @@ class Worker:
 
     def _end(self, job: Stream, pieces: Iterator[str], error: Exception | None = None) -> None:
         """Take a text out of those that are streamed."""
-        self._streams = [each for each in self._streams if each[0] is not job]
+        self._own.streams = [each for each in self._own.streams if each[0] is not job]
         del pieces
         self._finish(job, error)
 

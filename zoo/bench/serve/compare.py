@@ -21,7 +21,8 @@ from zoo.training.rows import open_rows
 
 OWN = {"clients": 32, "seconds": 60, "texts": 512}  # settings of this benchmark
 ROUNDING = 1e-5  # of probabilities: sums of float32 in another order
-ALONE = ("serve.batch_inputs=1", "serve.batch_wait=0")  # each request is a batch of its own
+# One request at a time, each a batch of its own.
+ALONE = ("serve.batch_inputs=1", "serve.batch_wait=0", "threads=1")
 CONFIGS: tuple[dict[str, Any], ...] = (
     {},
     {"beam_size": 1},
@@ -47,11 +48,11 @@ def serve(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     if name is None:
         raise InputError("serve needs model=NAME and the data= of its texts")
     served = [f"{key}={given.pop(key)}" for key in [*given] if key.startswith("serve.")]
-    served += [f"threads={given['threads']}"] if "threads" in given else []
+    ours_threads = [f"threads={given['threads']}"] if "threads" in given else []
     task = load(name)
     texts = _texts(read_config(name)["task"], given, own["texts"])
     bodies, wanted = _questions(task, texts, own["clients"])
-    with server(name, *served) as port:
+    with server(name, *served, *ours_threads) as port:
         ask(port, bodies, min(5, own["seconds"]))  # warm
         before = memory(port)
         ours = ask(port, bodies, own["seconds"])
