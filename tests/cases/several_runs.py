@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
+import torch.distributed
+
 from zoo import run
 
 if __name__ == "__main__":
-    for words in json.loads(sys.argv[1]):
+    for number, words in enumerate(json.loads(sys.argv[1])):
+        if number and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # process 0 alone writes what the next one reads
         status = run.main(words)
     sys.exit(status)
