@@ -94,6 +94,8 @@ class Server:
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("models"))
     yield server
+    for connection in server.slow.values():  # a test of another process may have been theirs
+        connection.close()
     server.process.kill()
     server.process.wait()
     server.process.stderr.close()
