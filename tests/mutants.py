@@ -430,9 +430,9 @@ MUTANTS = [
     ),
     Mutant(
         "beam: compared with the best, not n_best",
-        "zoo/generation/beam_search.py",
-        "ranked[config.n_best - 1]",
-        "ranked[0]",
+        "zoo/generation/results.py",
+        "sorted(scores, reverse=True)[n_best - 1]",
+        "sorted(scores, reverse=True)[0]",
         ["tests/generation/test_beam_search.py", "tests/generation/test_processors.py"],
     ),
     Mutant(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
+from zoo.generation.results import is_settled
 from zoo.generation.step_model import (
     Hypothesis,
     StepModel,
@@ -68,7 +69,10 @@ def beam_search(
         ids = ids.gather(1, rank)
         best_scores = (total.amax(1) / (length + 1) ** config.length_penalty).tolist()
         continues = [
-            length < limit and not _finished(found[text], best_score, config)
+            length < limit
+            and not is_settled(
+                [one.score for one in found[text]], best_score, config.beam_size, config.n_best
+            )
             for text, limit, best_score in zip(
                 texts.tolist(), limits[texts].tolist(), best_scores, strict=True
             )
@@ -78,11 +82,3 @@ def beam_search(
         step_model.reorder(kept, prefixes)
         written = torch.cat([written[kept.unsqueeze(1), prefixes], ids.unsqueeze(-1)], -1)
     return found
-
-
-def _finished(found: list[Hypothesis], best_score: float, config: GenerationConfig) -> bool:
-    """Return whether a prefix of this score cannot change the `n_best` hypotheses of its text."""
-    if len(found) < config.beam_size:
-        return False
-    ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-    return best_score <= ranked[config.n_best - 1]

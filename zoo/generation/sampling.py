@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
+from zoo.generation.results import collect_samples
 from zoo.generation.step_model import (
     Hypothesis,
     StepModel,
@@ -35,20 +36,9 @@ def sample(
     `seed` a text gets the same samples in any batch. Without one each call gets others. Nothing is
     drawn from torch's global generators.
     """
-    ids = [[list[int]() for _ in range(config.n_best)] for _ in limits]
-    totals = [[0.0] * config.n_best for _ in limits]
-    ends = {PAD, *stop_ids}
-    for step in sample_steps(step_model, limits, config, stop_ids):
-        texts, tokens, gains = (part.tolist() for part in step)
-        for text, row, gained in zip(texts, tokens, gains, strict=True):
-            for draw, token in enumerate(row):
-                totals[text][draw] += gained[draw]
-                if token not in ends:
-                    ids[text][draw].append(token)
-    return [
-        [hypothesis(*found, config) for found in zip(*of_text, strict=True)]
-        for of_text in zip(ids, totals, strict=True)
-    ]
+    steps = sample_steps(step_model, limits, config, stop_ids)
+    found = collect_samples(steps, len(limits), config.n_best, {PAD, *stop_ids})
+    return [[hypothesis(*one, config) for one in of_text] for of_text in found]
 
 
 def sample_steps(

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from zoo.generation.results import collect_samples, is_settled
 from zoo.generation.texts import Decode
 from zoo.runtime.generation import Generation
 from zoo.runtime.model import log_softmax
@@ -89,7 +90,10 @@ def beam_search(
         ids = np.take_along_axis(ids, places, 1)
         scores = total.max(1) / np.float32((length + 1) ** config.length_penalty)
         continues = [
-            length < limits[text] and not _finished(found[text], float(score), config)
+            length < limits[text]
+            and not is_settled(
+                [one.score for one in found[text]], float(score), config.beam_size, config.n_best
+            )
             for text, score in zip(texts.tolist(), scores, strict=True)
         ]
         kept = np.flatnonzero(continues)
@@ -99,31 +103,13 @@ def beam_search(
     return found
 
 
-def _finished(found: list[Hypothesis], best_score: float, config: Generation) -> bool:
-    if len(found) < config.beam_size:
-        return False
-    ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-    return best_score <= ranked[config.n_best - 1]
-
-
 def sample(
     step_model: StepModel, limits: np.ndarray, config: Generation, stop_ids: Sequence[int]
 ) -> list[list[Hypothesis]]:
     """Return `n_best` independent samples of each text: see `zoo.generation.sampling`."""
-    ids = [[list[int]() for _ in range(config.n_best)] for _ in limits]
-    totals = [[0.0] * config.n_best for _ in limits]
-    ends = {PAD, *stop_ids}
-    for step in sample_steps(step_model, limits, config, stop_ids):
-        texts, tokens, gains = (part.tolist() for part in step)
-        for text, row, gained in zip(texts, tokens, gains, strict=True):
-            for draw, token in enumerate(row):
-                totals[text][draw] += gained[draw]
-                if token not in ends:
-                    ids[text][draw].append(token)
-    return [
-        [_hypothesis(*found, config) for found in zip(*of_text, strict=True)]
-        for of_text in zip(ids, totals, strict=True)
-    ]
+    steps = sample_steps(step_model, limits, config, stop_ids)
+    found = collect_samples(steps, len(limits), config.n_best, {PAD, *stop_ids})
+    return [[_hypothesis(*one, config) for one in of_text] for of_text in found]
 
 
 def sample_steps(
