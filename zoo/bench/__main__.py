@@ -21,6 +21,7 @@ CASES = (
     "classify",
     "generate",
     "labels",
+    "langid",
     "lstm",
     "runtime",
     "serve",

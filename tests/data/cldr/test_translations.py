@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from collections import Counter
 from datetime import datetime
 from itertools import combinations
 
@@ -167,6 +168,29 @@ def test_what_is_said_as_in_cldr_root_is_left_out(source, target):
     assert not [text for text in said if re.fullmatch(r"[+-]?\d+ (y|d|h|min|s)", text)]
 
 
+def test_amounts_and_years_of_any_length_are_drawn():
+    wide = translations.Ranges(("date", "amount"), (1, 2999), "any")
+    rows = list(translations.pairs("train", "en", "ja", 1500, ranges=wide))
+    years = Counter(len(m[0]) for row in rows if (m := re.match(r"\d+(?=年|/)", row["target"])))
+    assert {*years} == {1, 2, 3, 4}
+    assert min(years.values()) > 50
+    amounts = [row["source"] for row in rows if re.search("-|[0-9] [A-Za-z]", row["source"])]
+    figures = [re.match(r"-?[\d,.]+", text)[0].replace(",", "") for text in amounts]
+    assert max(map(float, figures)) > 1e11
+    assert min(map(float, figures)) < -1e11
+    share = sum("." in figure for figure in figures) / len(figures)
+    assert 0.4 < share < 0.6
+    for row in rows:
+        assert set(re.findall(r"-?[\d,.]{6,}", row["source"])) <= {
+            *re.findall(r"-?[\d,.]+", row["target"])
+        }
+
+
+def test_the_kinds_of_phrases_can_be_chosen():
+    rows = list(translations.pairs("test", "en", "ja", 1000, ranges=translations.Ranges(("time",))))
+    assert all(re.fullmatch(r"\d+:\d\d(:\d\d)? [AP]M", row["source"]) for row in rows)
+
+
 def refused(call, *arguments):
     """The one line of the error that a call ends in."""
     with pytest.raises(InputError) as caught:
@@ -183,6 +207,15 @@ def refused(call, *arguments):
         (("train", "en", "root"), "no locale 'root' in CLDR; did you mean ro?"),
         (("train", "sv", "sv"), "source and target are both sv: choose two locales"),
         (("dev", "en", "ja"), "split 'dev' is none of train, valid, test"),
+        (
+            ("train", "en", "ja", 9, 0, translations.Ranges(("dates",))),
+            "no phrases of kind 'dates'; there are: date, time, duration, relative, amount, measure, "
+            "list",
+        ),
+        (
+            ("train", "en", "ja", 9, 0, translations.Ranges((), (0, 10))),
+            "years=[0, 10]: needed are the first and the last year, 1 to 9999",
+        ),
     ],
 )
 def test_settings_that_cannot_be_used_are_named_at_once(arguments, said):

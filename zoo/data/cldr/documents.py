@@ -94,7 +94,7 @@ def _rows(
 ) -> Iterator[Row]:
     number = 0
     for locale in locales:
-        pool = _pool(locale, split)
+        pool = texts_of(locale, split)
         if len(pool) < items[1]:
             found = f"{len(pool)} names and phrases for {split}"
             raise InputError(f"cldr: locale {locale} has {found}, too few for {items[1]} each")
@@ -116,7 +116,7 @@ def split_of(text: str) -> str:
 
 
 @cache
-def _pool(locale: str, split: str) -> tuple[str, ...]:
+def texts_of(locale: str, split: str) -> tuple[str, ...]:
     """Return the distinct item texts of a locale that belong to a split."""
     texts = dict.fromkeys(item.text for item in items_of(locale))  # one text may have two keys
     return tuple(text for text in texts if split_of(text) == split)

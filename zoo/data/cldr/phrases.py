@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -124,8 +125,9 @@ def _duration(locale: Locale, count: str, period: str, relative: bool = False) -
 
 
 def _amount(locale: Locale, count: str, code: str) -> str:
+    pattern = "#,##0.00" if "." in count else "#,##0"
     text = numbers.format_currency(
-        int(count), code, "#,##0", locale, currency_digits=False, format_type="name"
+        Decimal(count), code, pattern, locale, currency_digits=False, format_type="name"
     )
     return "" if code in text else text  # the code replaces a missing name
 

@@ -12,6 +12,7 @@ from typing import Any
 from zoo.data.corpora.builtin import cldr, pydoc
 from zoo.data.corpora.files import columns, files, parallel, text
 from zoo.data.corpora.huggingface import hub
+from zoo.data.corpora.languages import sentences
 from zoo.data.corpora.public import imdb, multi30k, sst2, ud_ewt, wikitext2
 from zoo.data.corpora.sequences import digits, sequences
 from zoo.data.corpora.series import co2, ett, series
@@ -35,6 +36,7 @@ CORPORA: dict[str, Callable[..., Splits]] = {
         multi30k,
         ud_ewt,
         wikitext2,
+        sentences,
         hub,
         series,
         ett,

@@ -24,17 +24,23 @@ def cldr(
     target: str = "ja",
     phrases: Count = 20_000,
     sentences: Count = 150,
+    kinds: list[str] | None = None,
+    years: tuple[Count, Count] = translations.YEARS,
+    amounts: translations.Amounts = "whole",
 ) -> Splits:
     """Open names, dates and amounts of the world's locales, from Unicode CLDR.
 
     form=documents  texts labelled with their locale, to classify
     form=pairs      the same phrase in two locales, to translate
     form=fields     words labelled as weekday, month, number, …, to tag
+
+    Of pairs, `kinds`, `years` and `amounts` say which phrases are drawn.
     """
+    drawn = translations.Ranges(tuple(kinds or ()), years, amounts)
 
     def read(split: str) -> Callable[[], Iterator[Row]]:
         if form == "pairs":
-            return partial(translations.pairs, split, source, target, phrases, seed)
+            return partial(translations.pairs, split, source, target, phrases, seed, drawn)
         if form == "fields":
             cached_rows = cache(
                 lambda: list(labelled_fields.fields(split, locales, sentences, seed))

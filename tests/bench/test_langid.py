@@ -1,0 +1,49 @@
+"""Identifiers of languages are compared on the languages that both know."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from zoo.bench.langid import identifiers
+from zoo.data.readers import Row
+from zoo.errors import InputError
+
+SHARES = {"de": 0.1, "nb": 0.2, "zh_Hans": 0.3, "zh_Hant": 0.15, "sr_Latn": 0.25}
+
+
+def test_the_answer_is_the_most_probable_of_the_languages_that_both_know():
+    assert identifiers._among(SHARES, {"de", "nb"}) == "nb"
+    assert identifiers._among(SHARES, {"de", "zh", "sr"}) == "zh"
+    assert identifiers._among({**SHARES, "sr_Latn": 0.9}, {"de", "sr"}) == "de"
+
+
+def test_each_peer_answers_the_rows_of_its_own_languages(monkeypatch):
+    asked = []
+
+    def build(labels):
+        asked.append({*labels})
+        return {"de", "zh"}, lambda text: "zh" if text > "z" else "de"
+
+    monkeypatch.setattr(identifiers, "PEERS", {"json": build, "not_installed": build})
+    texts = {"Haus": "de", "水": "zh_Hant", "hus": "nb", "kuća": "sr_Latn", "家": "zh_Hans"}
+    rows = [Row({"text": text, "label": label}, "rows:1") for text, label in texts.items()]
+    train = [
+        Row({"text": f"{text} {n}", "label": label}, "")
+        for n in range(3)
+        for text, label in texts.items()
+    ]
+    wrong = [SHARES] * len(rows)  # Chinese in any case
+    *_, case = identifiers._beside("all", rows, wrong, train)
+    assert asked == [{"de", "nb", "zh"}]
+    assert case["name"] == "all, json: 3 rows of 2 languages"
+    assert case["ours"] == pytest.approx(2 / 3)
+    assert case["peer"] == 1
+    assert case["ratio"] == case["ours"]
+    assert json.dumps(case)
+
+
+def test_a_model_is_needed():
+    with pytest.raises(InputError, match=r"needs model=DIR"):
+        identifiers.langid(["data.path=x"], 1)
