@@ -56,6 +56,32 @@ def test_tfidf_of_texts_that_share_no_word_reads_characters():
     assert baselines.tfidf(labelled(*names), labelled(("annabel", "a")), "words")["accuracy"] == 1
 
 
+@pytest.mark.parametrize("kind", ["words", "subwords"])
+def test_tfidf_reads_the_units_that_classify_held_out_rows(kind):
+    """Endings tell names apart, and no tokenizer does; which words occur tells sentences apart."""
+    draw = random.Random(1)
+    letters = "bdfgklmnprst"
+
+    def name():
+        return "".join(draw.choice(letters) + draw.choice("aeiou") for _ in range(3))
+
+    names = [(f"the {name()}{end}", end) for end in ("ov", "sk", "ez") for _ in range(40)]
+    assert baselines.tfidf(labelled(*names[::2]), labelled(*names[1::2]), kind)["accuracy"] > 0.95
+    word = {"yes": ["no tale", "on late"], "no": ["on tale", "no late"]}  # the same characters
+    pairs = [(draw.choice(word[label]), label) for label in ("yes", "no") for _ in range(40)]
+    assert baselines.tfidf(labelled(*pairs[::2]), labelled(*pairs[1::2]), kind)["accuracy"] == 1
+
+
+def test_tfidf_chooses_its_units_by_a_part_of_long_texts(monkeypatch):
+    monkeypatch.setattr(baselines, "CHOOSING_CHARACTERS", 100)
+    texts = ["red apple " * 5, "red car " * 5] * 10
+    read = []
+    monkeypatch.setattr(baselines, "_ngrams", lambda some, words: read.append(len(some)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        baselines._words_are_better(texts, ["fruit", "car"] * 10, True)
+    assert read == [2]
+
+
 def test_tfidf_of_many_labels_learns_them_too():
     pairs = [(f"word{n} word{n}", f"L{n}") for n in range(11)]
     assert baselines.tfidf(labelled(*pairs * 3), labelled(*pairs), "words")["accuracy"] == 1

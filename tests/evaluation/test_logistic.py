@@ -35,3 +35,10 @@ def test_words_that_tell_nothing_have_small_weights(labels):
 def test_few_rows_of_each_label_are_not_held_out():
     features, targets = rows(4, clear=True, each=4)
     assert logistic._strength(features, targets, False) == logistic.STRENGTH
+
+
+def test_in_a_large_corpus_the_rows_of_a_label_decide(monkeypatch):
+    monkeypatch.setattr(logistic, "MOST_CHOOSING", 400)
+    monkeypatch.setattr(logistic, "_regression", None)  # nothing is fitted
+    for each, strength in ((200, logistic.STRENGTH), (199, logistic.STRENGTHS[1])):
+        assert logistic._strength(*rows(3, clear=True, each=each), False) == strength

@@ -24,6 +24,9 @@ from zoo.text import bio
 from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
 
 SCRIPT_ROWS = 2000  # rows that tell the script
+CHOOSING = 2000  # training rows that tell whether words or characters are better features
+CHOOSING_CHARACTERS = 1_000_000  # of these rows
+HELD_OUT = 5  # one of them in so many is held out
 VALID = 10  # one training row in so many chooses thresholds
 CHUNK = 1_000  # test rows whose probabilities are in memory
 MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in memory
@@ -32,8 +35,9 @@ MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in
 def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any]:
     """Classify with TF-IDF features and logistic regression.
 
-    The features are words and word bigrams. For a tokenizer `kind` other than "words", for scripts
-    without blanks, and where no word occurs twice, they are n-grams of 1 to 3 characters.
+    The features are words and word bigrams, or n-grams of 1 to 3 characters: those that are right
+    more often on training rows that are held out. If they tie, a tokenizer `kind` of "words" means
+    words. For scripts without blanks, and where no word occurs twice, they are always characters.
 
     Rows with lists of labels have a regression for each label, and thresholds chosen by the rule of
     the model on a tenth of the training rows.
@@ -41,8 +45,6 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     Returns method, accuracy and macro_f1 or the scores of label sets, the number of training rows,
     and seconds.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
     from sklearn.metrics import accuracy_score, f1_score
     from sklearn.pipeline import make_pipeline
 
@@ -52,24 +54,16 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     labels = [] if several else [str(row["label"]) for row in rows]
     texts = [str(row["text"]) for row in rows]
     unspaced = unspaced_share(Counter("".join(texts[:SCRIPT_ROWS]))) >= MOSTLY_UNSPACED
-    words = kind == "words" and not unspaced and _repeats_words(texts)
-    features = TfidfVectorizer(
-        analyzer="word" if words else "char_wb",
-        ngram_range=(1, 2) if words else (1, 3),
-        min_df=min(2, len(rows)) if words or _repeats_characters(texts) else 1,
-        max_features=None if words else 30_000,
-        sublinear_tf=True,
-    )
+    words = not unspaced and _repeats_words(texts)
+    if words:
+        words = kind == "words" if several else _words_are_better(texts, labels, kind == "words")
+    features = _ngrams(texts, words)
     if several:
         return _tfidf_of_sets(features, rows, test) | {
             "rows": len(rows),
             "seconds": round(time.perf_counter() - start, 1),
         }
-    if len(set(labels)) <= 10:
-        regression = LogisticRegression(C=10.0, max_iter=1000)
-    else:  # for many labels as accurate, and many times faster
-        regression = SGDClassifier("log_loss", alpha=1e-6, max_iter=10, tol=None, random_state=0)
-    model = make_pipeline(features, regression).fit(texts, labels)
+    model = make_pipeline(features, _regression(labels)).fit(texts, labels)
     wanted = []
     asked = []
     for row in test:
@@ -85,20 +79,63 @@ def tfidf(train: Iterable[Row], test: Iterable[Row], kind: str) -> dict[str, Any
     }
 
 
+def _ngrams(texts: Sequence[str], words: bool) -> Any:
+    """Return the TF-IDF vectorizer of words, or of characters, for training texts."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        analyzer="word" if words else "char_wb",
+        ngram_range=(1, 2) if words else (1, 3),
+        min_df=min(2, len(texts)) if words or _repeats_characters(texts) else 1,
+        max_features=None if words else 30_000,
+        sublinear_tf=True,
+    )
+
+
+def _regression(labels: Sequence[str]) -> Any:
+    """Return a logistic regression that has not been fitted."""
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+    if len(set(labels)) <= 10:
+        return LogisticRegression(C=10.0, max_iter=1000)
+    # For many labels it is as accurate, and many times faster.
+    return SGDClassifier("log_loss", alpha=1e-6, max_iter=10, tol=None, random_state=0)
+
+
+def _words_are_better(texts: Sequence[str], labels: Sequence[str], otherwise: bool) -> bool:
+    """Return whether words classify held-out rows better than characters; `otherwise` in a tie.
+
+    Random rows are read: at most CHOOSING, of CHOOSING_CHARACTERS. One in HELD_OUT is held out.
+    """
+    from sklearn.pipeline import make_pipeline
+
+    order = np.random.default_rng(0).permutation(len(texts))[:CHOOSING]
+    size = np.cumsum([len(texts[row]) for row in order])
+    order = order[: 1 + np.searchsorted(size, CHOOSING_CHARACTERS)]
+    held, learned = order[::HELD_OUT], np.delete(order, np.s_[::HELD_OUT])
+    if len({labels[row] for row in learned}) < 2:
+        return otherwise
+    some = [texts[row] for row in learned]
+    if not _repeats_words(some):
+        return otherwise
+    right = {}
+    for words in (otherwise, not otherwise):
+        model = make_pipeline(_ngrams(some, words), _regression(labels))
+        model.fit(some, [labels[row] for row in learned])
+        found = model.predict([texts[row] for row in held])
+        right[words] = sum(one == labels[row] for one, row in zip(found, held, strict=True))
+    return otherwise if right[True] == right[False] else right[True] > right[False]
+
+
 def _tfidf_of_sets(features: Any, rows: list[Row], test: Iterable[Row]) -> dict[str, Any]:
     """Return method and scores of a logistic regression for each label, on TF-IDF features."""
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MultiLabelBinarizer
 
     labels = sorted({label for row in rows for label in label_set(row)})
     binarizer = MultiLabelBinarizer(classes=labels, sparse_output=True)
-    if len(labels) <= 10:
-        regression = LogisticRegression(C=10.0, max_iter=1000)
-    else:
-        regression = SGDClassifier("log_loss", alpha=1e-6, max_iter=10, tol=None, random_state=0)
-    model = make_pipeline(features, OneVsRestClassifier(regression))
+    model = make_pipeline(features, OneVsRestClassifier(_regression(labels)))
 
     def fit(some: list[Row]) -> None:
         wanted = binarizer.fit_transform([label_set(row) for row in some])

@@ -18,9 +18,10 @@ log = logging.getLogger("zoo")
 # The inverse of the L2 penalty. TF-IDF vectors of length 1 need large weights; labels with few rows
 # need larger ones, where the words are clear. Rows that are held out choose.
 STRENGTH = 10.0
-STRENGTHS = (STRENGTH, 100.0)
+STRENGTHS = (STRENGTH, 30.0, 100.0)
 HELD_OUT = 5  # one row of a label in so many
-MOST_CHOOSING = 4_000  # rows from which on STRENGTH is right: the penalty counts little
+MOST_CHOOSING = 4_000  # rows from which on nothing is chosen, because the fits would take long
+FEW_OF_A_LABEL = 200  # rows of a label below which such a corpus gets the middle strength
 MOST_STEPS = 60  # of L-BFGS
 TOLERANCE = 1e-3  # of the gradient
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
@@ -67,7 +68,8 @@ def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any
 def _strength(features: Any, targets: np.ndarray, balanced: bool) -> float:
     """Return the strength with the lowest loss on every HELD_OUT-th row of each label."""
     if len(targets) >= MOST_CHOOSING:
-        return STRENGTH
+        few = len(targets) < FEW_OF_A_LABEL * (1 + int(targets.max()))
+        return STRENGTHS[1] if few else STRENGTH
     order = np.argsort(targets, kind="stable")
     begin = np.searchsorted(targets[order], targets[order])
     held = np.zeros(len(targets), bool)
