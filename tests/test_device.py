@@ -83,6 +83,13 @@ def test_a_processor_that_refuses_bf16_is_found_out_and_said(monkeypatch, caplog
     assert "fp32 is used: could not create a primitive" in caplog.text
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_answer_about_bf16(mode):
+    with mode():
+        answer = machine.runs_bf16.__wrapped__()
+    assert answer is machine.runs_bf16.__wrapped__()
+
+
 def test_the_trial_of_bf16_leaves_the_random_numbers_alone():
     before = torch.get_rng_state()
     answer = machine.runs_bf16.__wrapped__()

@@ -85,11 +85,13 @@ def native_bf16() -> bool:
 def runs_bf16() -> bool:
     """Whether torch's LSTM trains in bf16 on this processor. It is tried once."""
     try:
-        with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers as they are
-            lstm = torch.nn.LSTM(8, 8)
-        with torch.autocast("cpu", torch.bfloat16):
-            output, _ = lstm(torch.ones(2, 2, 8))
-        output.float().sum().backward()
+        # The caller may have no gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers as they are
+                lstm = torch.nn.LSTM(8, 8)
+            with torch.autocast("cpu", torch.bfloat16):
+                output, _ = lstm(torch.ones(2, 2, 8))
+            output.float().sum().backward()
         return bool(torch.isfinite(output).all())
     except RuntimeError as error:
         log.warning("bf16 does not run on this processor, fp32 is used: %s", error)

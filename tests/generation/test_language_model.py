@@ -8,6 +8,7 @@ from generate_cases import PROMPTS, asked, continuation, continued, language, st
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import LanguageModelStepModel
+from zoo.generation.prepared_step import PreparedStep
 from zoo.generation.texts import decode_stream
 from zoo.nn.output_layer import at_least_float32
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
@@ -153,7 +154,7 @@ def test_a_beam_search_gives_its_best_text_in_one_piece():
 
 
 def watch(monkeypatch, task):
-    """Record the batch shapes that `next_token_vectors` reads, and whether it has no state."""
+    """Record the batch shapes that are read, and whether that is without a state."""
     calls = []
     next_token_vectors = task.next_token_vectors
 
@@ -161,7 +162,14 @@ def watch(monkeypatch, task):
         calls.append((*batch.inputs.shape, state is None))
         return next_token_vectors(batch, state, encoded)
 
+    read = PreparedStep.read
+
+    def watched_step(self, ids, layers):
+        calls.append((len(ids), 1, False))
+        return read(self, ids, layers)
+
     monkeypatch.setattr(task, "next_token_vectors", watched)
+    monkeypatch.setattr(PreparedStep, "read", watched_step)
     return calls
 
 

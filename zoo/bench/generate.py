@@ -24,6 +24,7 @@ from zoo.device import anonymous_memory, autocast, find_precision
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import LanguageModelStepModel
+from zoo.generation.prepared_step import ModelStep
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Whitespace
@@ -154,19 +155,29 @@ def _training(
     ]
 
 
-def _step_model(model: Any, batch: int) -> LanguageModelStepModel:
-    prompts = model.collate([{"inputs": [EOS]}] * batch).to(model.device)
-    return LanguageModelStepModel(model.eval(), prompts)
+class _Singly:
+    """A StepModel by the model's own forward, whose tokens are drawn outside it, call by call."""
+
+    def __init__(self, model: Any, prompts: Batch) -> None:
+        self.steps = LanguageModelStepModel(model, prompts)
+        self.steps.one = ModelStep(model)
+        self.step, self.reorder = self.steps.step, self.steps.reorder
 
 
 @torch.no_grad()
-def _write(model: Any, batch: int, count: int) -> list[float]:
-    """Generate `count` tokens for each of `batch` prompts. Returns the clock after each step."""
+def _write(model: Any, batch: int, count: int, singly: bool = False) -> list[float]:
+    """Generate `count` tokens for each of `batch` prompts. Returns the clock after each step.
+
+    `singly`: with a StepModel's steps alone.
+    """
     config = GenerationConfig(sample=True, max_length=count)
     seconds = []
     limits = torch.full((batch,), count, device=model.device)
+    prompts = model.collate([{"inputs": [EOS]}] * batch).to(model.device)
+    kind = _Singly if singly else LanguageModelStepModel
     with autocast(model.device, find_precision("auto", model.device)):
-        for _ in sampling.sample_steps(_step_model(model, batch), limits, config, model.stop_ids):
+        step_model = kind(model.eval(), prompts)
+        for _ in sampling.sample_steps(step_model, limits, config, model.stop_ids):
             wait(model.device)
             seconds.append(time.perf_counter())
     return seconds
@@ -178,10 +189,13 @@ def _writing(model: Any, peer: peers.WordLanguageModel, rounds: int) -> Iterator
         sides: dict[str, Callable[[], Any]] = {
             "ours": partial(_write, model, batch, WRITTEN),
             "theirs": partial(peer.draw, batch, WRITTEN),
+            "singly": partial(_write, model, batch, WRITTEN, singly=True),
         }
         seconds = interleave(sides, rounds)
-        name = f"writing, batch {batch}, against the example's loop"
-        yield case(name, "tokens/s", batch * WRITTEN, seconds["ours"], seconds["theirs"])
+        others = {"theirs": "the example's loop", "singly": "steps by the model's own forward"}
+        for side, other in others.items():
+            name = f"writing, batch {batch}, against {other}"
+            yield case(name, "tokens/s", batch * WRITTEN, seconds["ours"], seconds[side])
 
 
 def _long(model: Any) -> list[dict[str, Any]]:

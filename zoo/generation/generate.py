@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.generation import beam_search, sampling
 from zoo.generation.config import GenerationConfig
-from zoo.generation.step_model import Hypothesis, StepModel
+from zoo.generation.step_model import Hypothesis, StepModel, WriterMaker
 from zoo.text.special_ids import EOS
 
 
@@ -30,6 +30,8 @@ def generate(
     text leaves the batch.
     """
     limits = limits.clamp(max=config.max_length)
-    search = sampling.sample if config.sample else beam_search.beam_search
+    # A beam of one is greedy search, which a writer does faster.
+    greedy = config.beam_size == 1 and isinstance(step_model, WriterMaker)
+    search = sampling.sample if config.sample or greedy else beam_search.beam_search
     found = search(step_model, limits, config, stop_ids)
     return [sorted(of_text, key=lambda h: -h.score)[: config.n_best] for of_text in found]

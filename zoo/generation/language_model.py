@@ -13,13 +13,12 @@ from zoo.data.batch import Batch
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
+from zoo.generation.prepared_step import layers_of, prepare
 from zoo.generation.processors import apply_processors
-from zoo.generation.step_model import Hypothesis
+from zoo.generation.step_model import Hypothesis, Writer
 from zoo.generation.texts import decode_steps, until_stop_string
+from zoo.generation.writer import writer_of
 from zoo.nn.backbone import Encoded
-from zoo.nn.output_layer import at_least_float32
-from zoo.rnn.stack import State
-from zoo.text.special_ids import BOS, PAD, UNK
 
 
 class LanguageModelStepModel:
@@ -34,8 +33,10 @@ class LanguageModelStepModel:
         `model` has `next_token_vectors`, `tokens` and `backbone`, as `tasks.generate.Generate`.
         """
         self.model = model
-        self.state: State
-        vectors, self.state, _ = model.next_token_vectors(batch, encoded=encoded)
+        self.one = prepare(model)
+        self.vocabulary = self.one.vocabulary
+        vectors, state, _ = model.next_token_vectors(batch, encoded=encoded)
+        self.layers = layers_of(state)  # h and c of each, (texts * prefixes, hidden)
         rows = torch.arange(len(batch), device=vectors.device)
         last = (batch.lengths - 1).to(vectors.device)
         self.next: Tensor | None = vectors[rows, last].unsqueeze(1)  # (texts, 1, size)
@@ -47,19 +48,18 @@ class LanguageModelStepModel:
         vectors = self.next  # of the prompts, at the first step: then the ids are all BOS
         self.next = None
         if vectors is None:
-            read = ids.flatten().unsqueeze(1)  # (texts * prefixes, 1)
-            batch = Batch(read, torch.ones(len(read), dtype=torch.int64))
-            vectors, self.state, _ = self.model.next_token_vectors(batch, self.state)
+            vectors, self.layers = self.one.read(ids.flatten(), self.layers)
             vectors = vectors.view(*ids.shape, -1)
-        logs = at_least_float32(self.model.tokens(vectors, self.model.backbone))
-        logs[..., [PAD, UNK, BOS]] = -torch.inf  # never generated
-        return logs.log_softmax(-1)
+        return self.one.log_probabilities(vectors)
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Keep only texts (kept,), and their prefixes (kept, width)."""
         rows = (texts.unsqueeze(1) * self.width + prefixes).flatten()
-        h, c = self.state
-        self.state = h[:, rows], c[:, rows]
+        self.layers = [(h[rows], c[rows]) for h, c in self.layers]
+
+    def writer(self, ids: Tensor, config: GenerationConfig, count: int, barring: bool) -> Writer:
+        """Return a writer that goes on after the last tokens (texts, draws)."""
+        return writer_of(self.model, self.one, ids.flatten(), self.layers, config, barring, count)
 
 
 @torch.no_grad()

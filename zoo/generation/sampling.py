@@ -13,6 +13,8 @@ from zoo.generation.results import collect_samples
 from zoo.generation.step_model import (
     Hypothesis,
     StepModel,
+    Writer,
+    WriterMaker,
     bounded,
     check_first,
     check_numbers,
@@ -59,6 +61,14 @@ def sample_steps(
     generator = _generator(config, limits.device)
     length = 0
     while len(texts):
+        if length == 1:
+            writer = _writer(step_model, ids, limits[texts], config, stop_ids)
+            if writer is not None:
+                try:
+                    yield from _write(writer, texts, ids, limits, config, stop_ids, generator)
+                finally:
+                    writer.close()
+                return
         logs = step_model.step(ids)  # (texts, draws, vocabulary)
         check_numbers(logs)
         if length == 0:
@@ -67,7 +77,11 @@ def sample_steps(
         if length == 0:  # from here on the samples of a text differ
             logs = logs.expand(-1, config.n_best, -1)
         finished = (is_end(ids, stop_ids)).expand(logs.shape[:-1])
-        ids = _draw(logs, config, generator) if config.sample else logs.argmax(-1)
+        if config.sample:
+            numbers = _numbers(logs.shape[:-1], generator, config)
+            ids = draw(logs, config, numbers.to(logs.device))
+        else:
+            ids = logs.argmax(-1)
         gained = logs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).masked_fill(finished, 0)
         ids = ids.masked_fill(finished, PAD)
         yield texts, ids, gained
@@ -83,6 +97,105 @@ def sample_steps(
         length += 1
 
 
+def _writer(
+    step_model: StepModel,
+    ids: Tensor,
+    limits: Tensor,
+    config: GenerationConfig,
+    stop_ids: Sequence[int],
+) -> Writer | None:
+    """Return what goes on after the first tokens (texts, draws), if the step model has it.
+
+    A writer needs the same limit for all texts, and a token besides the ends.
+    """
+    if not isinstance(step_model, WriterMaker) or not len(ids):
+        return None
+    if step_model.vocabulary <= 1 + max((EOS, *stop_ids)) or bool((limits != limits[0]).any()):
+        return None
+    barring = bool(stop_ids)  # without them nothing ends a text before its limit
+    return step_model.writer(ids, config, int(limits[0]) - 1, barring)
+
+
+def _write(
+    writer: Writer,
+    texts: Tensor,
+    ids: Tensor,
+    limits: Tensor,
+    config: GenerationConfig,
+    stop_ids: Sequence[int],
+    generator: torch.Generator,
+) -> Iterator[Step]:
+    """Yield the steps after the first, as `sample_steps` does, on the CPU.
+
+    ids: (texts, draws), the first tokens of `texts` (texts,), which all have the same limit.
+    """
+    limit = int(limits[0])
+    barred = _barred(writer, stop_ids, ids.device)
+    texts, finished = texts.cpu(), is_end(ids.cpu(), stop_ids)
+    shape = ids.shape  # of what the writer writes: texts and draws
+    places = torch.arange(len(texts))  # those of the unfinished texts among the writer's
+    length = count = 1
+    while len(texts) and (length < limit or stop_ids):
+        bound = limit if config.min_length <= length else min(config.min_length, limit)
+        count = min(count, writer.most, max(1, bound - length))
+        numbers = None
+        if config.sample:
+            each = [_numbers(shape, generator, config) for _ in range(count)]
+            numbers = torch.stack(each).flatten(1)
+        now = barred["full" if length >= limit else "early" if length < config.min_length else ""]
+        tokens, gained = (
+            part.unflatten(1, shape)[:, places] for part in writer.write(numbers, now, count)
+        )  # (count, texts, draws)
+        for step in range(count):
+            ids, gains = tokens[step], gained[step]
+            if finished.any():
+                ids = ids.masked_fill(finished, PAD)
+                gains = gains.masked_fill(finished, 0)
+            check_numbers(gains)
+            yield texts, ids, gains
+            length += 1
+            finished = is_end(ids, stop_ids)
+            unfinished = ~finished.all(1)
+            if not unfinished.all():
+                texts, finished, places = (
+                    texts[unfinished],
+                    finished[unfinished],
+                    places[unfinished],
+                )
+                tokens, gained = tokens[:, unfinished], gained[:, unfinished]
+                if not len(texts):
+                    return
+        if len(places) < shape[0] and writer.keep(_rows(places, shape[1])):
+            shape = torch.Size((len(places), shape[1]))
+            places = torch.arange(len(places))
+        count = 2 * count
+    if len(texts):  # without stop ids the limit ends them
+        yield texts, torch.full((len(texts), shape[1]), PAD), torch.zeros(len(texts), shape[1])
+
+
+def _rows(places: Tensor, draws: int) -> Tensor:
+    """Return the writer's rows (places * draws,) that hold the draws of some texts."""
+    return (places.unsqueeze(1) * draws + torch.arange(draws)).flatten()
+
+
+def _barred(
+    writer: Writer, stop_ids: Sequence[int], device: torch.device
+) -> dict[str, Tensor | None]:
+    """Return what is added to the log-probabilities (vocabulary,) in each part of a text.
+
+    "early": before the least length no end is written; "full": at the limit nothing else.
+    """
+    if not stop_ids:
+        return {"": None, "early": None, "full": None}
+    ends = is_end(torch.arange(writer.vocabulary, device=device), stop_ids)
+    nothing = torch.zeros(writer.vocabulary, device=device)
+    return {
+        "": None,
+        "early": nothing.masked_fill(ends, -torch.inf),
+        "full": nothing.masked_fill(~ends, -torch.inf),
+    }
+
+
 def _generator(config: GenerationConfig, device: torch.device) -> torch.Generator:
     """Return a generator of random numbers: with a seed on the CPU, otherwise new on the device."""
     if config.seed is not None:
@@ -92,29 +205,35 @@ def _generator(config: GenerationConfig, device: torch.device) -> torch.Generato
     return generator
 
 
-def _draw(logs: Tensor, config: GenerationConfig, generator: torch.Generator) -> Tensor:
-    """Sample tokens (texts, draws) from log-probabilities (texts, draws, vocabulary).
+def _numbers(shape: Sequence[int], generator: torch.Generator, config: GenerationConfig) -> Tensor:
+    """Return uniform float64 numbers (texts, draws), on the generator's device.
 
-    This is inverse transform sampling: a uniform number is looked up in the cumulative
-    probabilities. With a seed the same draw of every text uses the same number.
+    With a seed the same draw of every text gets the same number.
     """
-    values, ids = top_k_top_p(logs, config)
-    cumulative = values.exp().cumsum(-1)
     kind: dict[str, Any] = {
-        "dtype": cumulative.dtype,
+        "dtype": torch.float64,
         "generator": generator,
         "device": generator.device,
     }
     if config.seed is None:
-        number = torch.rand(logs.shape[:-1], **kind)
-    else:
-        number = torch.rand(logs.size(1), **kind)
-        number = number.to(cumulative.device).expand(logs.shape[:-1])
+        return torch.rand(*shape, **kind)
+    return torch.rand(shape[1], **kind).expand(*shape)
+
+
+def draw(logs: Tensor, config: GenerationConfig, numbers: Tensor) -> Tensor:
+    """Sample tokens (…,) from log-probabilities (…, vocabulary).
+
+    This is inverse transform sampling: each of the uniform float64 `numbers` (…,) is looked up in
+    the cumulative probabilities. Nothing waits for the device.
+    """
+    values, ids = top_k_top_p(logs, config)
+    cumulative = values.exp().cumsum(-1)
     total = cumulative[..., -1:]
-    index = torch.searchsorted(cumulative, number.unsqueeze(-1) * total, right=True)
+    index = torch.searchsorted(cumulative, numbers.unsqueeze(-1) * total, right=True)
     # Rounding can put the number at the total: then take the first token that reaches the total.
     last = torch.searchsorted(cumulative, total.contiguous())
-    return ids.gather(-1, torch.minimum(index, last)).squeeze(-1)
+    index = torch.minimum(index, last).clamp(max=ids.size(-1) - 1)  # NaN is found beyond the end
+    return ids.gather(-1, index).squeeze(-1)
 
 
 def top_k_top_p(log_probabilities: Tensor, config: GenerationConfig) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -41,6 +41,43 @@ class StepModel(Protocol):
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Keep only texts (kept,), in ascending order, and their prefixes (kept, width)."""
+
+
+class Writer(Protocol):
+    """Greedy search or sampling without a StepModel's steps; `zoo.generation.writer` has them.
+
+    A row is one draw of a text; the draws of a text follow each other.
+    """
+
+    vocabulary: int  # the number of ids
+    most: int  # steps that one call may take
+
+    def write(
+        self, numbers: Tensor | None, barred: Tensor | None, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """Write `count` tokens for each row; return tokens and log-probabilities (count, rows).
+
+        numbers: (count, rows) uniform numbers of sampling, None in greedy search. barred:
+        (vocabulary,), -inf for ids that must not be written, otherwise 0; None bars nothing.
+        """
+
+    def keep(self, rows: Tensor) -> bool:
+        """Keep only some rows (kept,), or return False and go on with all."""
+
+    close: Callable[[], None]  # gives the writer back after the last call
+
+
+@runtime_checkable
+class WriterMaker(Protocol):
+    """A StepModel that can go on with a writer."""
+
+    vocabulary: int  # the number of ids
+
+    def writer(self, ids: Tensor, config: GenerationConfig, count: int, barring: bool) -> Writer:
+        """Return a writer that goes on after the last tokens (texts, draws).
+
+        It is to write about `count` tokens. Only with `barring` it is given ids to bar.
+        """
 
 
 def hypothesis(ids: list[int], log_probability: float, config: GenerationConfig) -> Hypothesis:

@@ -53,13 +53,11 @@ class AdaptiveOutputLayer(OutputLayer):
         self.clusters = nn.Parameter(torch.randn(len(cutoffs), size) * size**-0.5)
         self.cluster_bias = nn.Parameter(torch.zeros(len(cutoffs)))
 
-    def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
-        """Return log-probabilities (…, vocabulary) of vectors (…, size)."""
-        (weight, bias), *tails = self._parts(backbone)
-        head = at_least_float32(nn.functional.linear(vectors, weight, bias)).log_softmax(-1)
+    def join(self, products: Sequence[Tensor]) -> Tensor:
+        """Return log-probabilities (…, vocabulary) from the product (…, rows) with each part."""
+        head, *tails = (at_least_float32(each).log_softmax(-1) for each in products)
         parts = [head[..., : self.edges[0]]]
-        for number, (weight, bias) in enumerate(tails):
-            inside = at_least_float32(nn.functional.linear(vectors, weight, bias)).log_softmax(-1)
+        for number, inside in enumerate(tails):
             parts.append(inside + head[..., self.edges[0] + number].unsqueeze(-1))
         return torch.cat(parts, -1)
 
@@ -94,7 +92,7 @@ class AdaptiveOutputLayer(OutputLayer):
 
         Each item has these rows, the part's weight and bias, and the rows' targets within the part.
         """
-        head, *tails = self._parts(backbone)
+        head, *tails = self.parts(backbone)
         edges = torch.tensor(self.edges, device=target.device)
         cluster = torch.searchsorted(edges, target, right=True)  # 0: in the head
         yield slice(None), head, torch.where(cluster == 0, target, self.edges[0] + cluster - 1)
@@ -102,7 +100,7 @@ class AdaptiveOutputLayer(OutputLayer):
             rows = (cluster == number).nonzero().squeeze(1)
             yield rows, tail, target[rows] - self.edges[number - 1]
 
-    def _parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
+    def parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
         """Return weight and bias of the head and of each cluster.
 
         The head ends with one row for each cluster.

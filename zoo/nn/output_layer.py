@@ -43,7 +43,15 @@ class OutputLayer(nn.Module):
 
     def forward(self, vectors: Tensor, backbone: Backbone) -> Tensor:
         """Return logits (…, vocabulary) of vectors (…, size)."""
-        return F.linear(vectors, self.output_weight(backbone), self.bias)
+        return self.join([F.linear(vectors, *part) for part in self.parts(backbone)])
+
+    def parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
+        """Return weight (rows, size) and bias (rows,) of each matrix product."""
+        return [(self.output_weight(backbone), self.bias)]
+
+    def join(self, products: Sequence[Tensor]) -> Tensor:
+        """Return logits (…, vocabulary) from the product (…, rows) with each of `parts`."""
+        return products[0]
 
     def loss(
         self, vectors: Tensor, backbone: Backbone, target: Tensor, label_smoothing: float = 0.0

@@ -178,7 +178,7 @@ class GraphCache:
         if self.recorder.busy():
             return None
         with self._lock, self.recorder.turn():
-            entry = self._find((given.case, _settings()), at_once)
+            entry = self._find((given.case, product_settings()), at_once)
             if entry is None or entry.run_forward is None:
                 return None
             buffers = entry.forward
@@ -197,7 +197,7 @@ class GraphCache:
         if self.recorder.busy():
             return None
         with self._lock, self.recorder.turn():
-            entry = self._entries.get((given.case, _settings()))
+            entry = self._entries.get((given.case, product_settings()))
             if entry is None:
                 return None
             buffers = entry.backward
@@ -215,6 +215,23 @@ class GraphCache:
             entry.run_backward()
             made = gradients(buffers)
             return made._replace(d_sums=made.d_sums.clone(), d_c=made.d_c.clone())
+
+    def capture(self, work: Work) -> Work:
+        """Capture work on buffers of the caller's, and return a function that replays it.
+
+        `work` is run once before. Raises RuntimeError where it cannot be captured. The graph lives
+        as long as the function.
+        """
+        if self.recorder.busy():
+            raise RuntimeError("another graph is being captured")
+        with self._lock, self.recorder.turn():
+            replay = self.recorder.record(work)
+
+        def run() -> None:
+            with self._lock, self.recorder.turn():
+                replay()
+
+        return run
 
     def clear(self) -> None:
         """Free all graphs and buffers, once the device has finished with them."""
@@ -302,7 +319,7 @@ def clear() -> None:
             each.clear()
 
 
-def _settings() -> tuple[object, ...]:
+def product_settings() -> tuple[object, ...]:
     """Return torch's settings for matrix products, which a graph freezes."""
     matmul: Any = torch.backends.cuda.matmul
     return (

@@ -1,0 +1,170 @@
+"""One step of a language model, its weights read and cast once for many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import torch_private
+from zoo.data.batch import Batch
+from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
+from zoo.nn.output_layer import OutputLayer, at_least_float32
+from zoo.rnn import stack
+from zoo.rnn.matmul import compute_dtype
+from zoo.rnn.stack import State
+from zoo.text.special_ids import EOS
+
+Layers = list[tuple[Tensor, Tensor]]  # of each layer h and c, (rows, hidden)
+
+
+def layers_of(state: State) -> Layers:
+    """Return h and c of each layer, (rows, hidden), from an LSTM's (layers, rows, hidden)."""
+    return list(zip(*(part.unbind(0) for part in state), strict=True))
+
+
+class Step(Protocol):
+    """One step of a language model for rows that do not depend on each other."""
+
+    vocabulary: int  # the number of ids
+
+    def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
+        """Read the last tokens (rows,); return the output layer's inputs (rows, size), and states."""
+
+    def log_probabilities(self, vectors: Tensor) -> Tensor:
+        """Return log-probabilities (…, vocabulary) of the next token from vectors (…, size)."""
+
+
+class ModelStep:
+    """A step by the model's own forward: any language model has it."""
+
+    def __init__(self, model: Any) -> None:
+        """`model` has `next_token_vectors`, `tokens` and `backbone`, as `tasks.generate.Generate`."""
+        self.model = model
+        self.vocabulary = len(model.tokens.bias)
+
+    def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
+        """See `Step`."""
+        h, c = (torch.stack(parts) for parts in zip(*layers, strict=True))
+        batch = Batch(ids.unsqueeze(1), torch.ones(len(ids), dtype=torch.int64))
+        vectors, state, _ = self.model.next_token_vectors(batch, (h, c))
+        return vectors.squeeze(1), layers_of(state)
+
+    def log_probabilities(self, vectors: Tensor) -> Tensor:
+        """See `Step`."""
+        return normalized(self.model.tokens(vectors, self.model.backbone))
+
+
+class PreparedStep:
+    """A step by a few calls of torch: its weights are read and cast once.
+
+    A step of `torch.nn.LSTM` is made for many steps and reorders or casts its weights at each call.
+    The cell computes in the precision of the enclosing autocast on CUDA. On a CPU it computes in
+    the weights' own, which takes no longer for one step and loses nothing.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """`model` is one that `obstacle` has nothing against. Weights that change later are not seen."""
+        backbone = model.onward[0]
+        self.embedding: Tensor = backbone.embedding.weight
+        self.dtype = compute_dtype(self.embedding)
+        self.cell_dtype = (
+            self.embedding.dtype if self.embedding.device.type == "cpu" else self.dtype
+        )
+        self.cells: list[list[Any]] = [
+            [None if part is None else part.to(self.cell_dtype) for part in weights]
+            for weights in _cells(backbone.lstm)
+        ]
+        self.project = None
+        if isinstance(model.project, nn.Linear):
+            self.project = [
+                part.to(self.dtype) for part in (model.project.weight, model.project.bias)
+            ]
+        self.tokens = model.tokens
+        self.vocabulary = len(model.tokens.bias)
+        self.parts = [
+            (weight.to(self.dtype), bias.to(self.dtype))
+            for weight, bias in model.tokens.parts(model.backbone)
+        ]
+
+    def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
+        """See `Step`."""
+        made: Layers = []
+        with self._as_cast():
+            x = F.embedding(ids, self.embedding).to(self.cell_dtype)
+            for (h, c), weights in zip(layers, self.cells, strict=True):
+                x, c = torch.lstm_cell(x, (h.to(x), c.to(x)), *weights)
+                made.append((x, c))
+            if self.project is not None:
+                x = F.linear(x.to(self.dtype), *self.project)
+        return x, made
+
+    def log_probabilities(self, vectors: Tensor) -> Tensor:
+        """See `Step`."""
+        with self._as_cast():
+            vectors = vectors.to(self.dtype)
+            return normalized(self.tokens.join([F.linear(vectors, *part) for part in self.parts]))
+
+    def take(self, other: PreparedStep) -> None:
+        """Copy the weights of another step of the same model, which may have been trained since."""
+        for own, new in zip(self._weights(), other._weights(), strict=True):
+            if own.data_ptr() != new.data_ptr():
+                own.copy_(new)
+
+    def _weights(self) -> list[Tensor]:
+        cells = [part for weights in self.cells for part in weights if part is not None]
+        parts = [part for pair in self.parts for part in pair]
+        return [self.embedding, *cells, *(self.project or ()), *parts]
+
+    def _as_cast(self) -> AbstractContextManager[Any]:
+        """Return a context in which autocast does not cast again."""
+        return torch.autocast(self.embedding.device.type, enabled=False)
+
+
+def _cells(lstm: Any) -> list[list[Tensor | None]]:
+    """Return the weights of each layer in the order of `torch.lstm_cell`."""
+    read = torch_private.lstm_weights(lstm)
+    return [[*stack.weights_of(lstm, suffix, read)[:4]] for suffix in lstm.suffixes]
+
+
+def normalized(logits: Tensor) -> Tensor:
+    """Return log-probabilities (…, vocabulary), in float32 or wider; it may overwrite the logits.
+
+    PAD, UNK and BOS are never generated.
+    """
+    logits = at_least_float32(logits)
+    logits[..., :EOS] = -torch.inf  # the ids below EOS are PAD, UNK and BOS
+    return logits.log_softmax(-1)
+
+
+def prepare(model: Any) -> Step:
+    """Return the fastest step of a language model, for the enclosing autocast."""
+    if obstacle(model):
+        return ModelStep(model)
+    with torch.inference_mode(False), torch.no_grad():  # later calls may write into the weights
+        return PreparedStep(model)
+
+
+def obstacle(model: Any) -> str | None:
+    """Return what speaks against a `PreparedStep` of a language model; None if nothing does."""
+    known: Sequence[tuple[str, tuple[type, ...]]] = (
+        ("project", (nn.Identity, nn.Linear)),
+        ("tokens", (OutputLayer, AdaptiveOutputLayer)),
+    )
+    if model.training:
+        return "it is in training mode"
+    for name, kinds in known:
+        if type(getattr(model, name, None)) not in kinds:
+            return f"its part {name} is of another class"
+    if not hasattr(model, "onward") or type(model.onward[0].embedding) is not nn.Embedding:
+        return "its embedding is of another class"
+    lstm = model.onward[0].lstm
+    if lstm.bidirectional or lstm.proj_size:
+        return "its LSTM reads in both directions or has a projection"
+    if stack.choose(lstm.engine, lstm.layer_norm) != "torch":
+        return "its LSTM has layer norm, or an engine was chosen for it"
+    return None
