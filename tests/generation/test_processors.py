@@ -12,6 +12,7 @@ from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
+from zoo.generation.prepared_step import PreparedStep
 from zoo.generation.processors import RepetitionPenalty, StopStrings, apply_processors
 from zoo.generation.texts import until_stop_string
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
@@ -146,17 +147,13 @@ def test_nothing_is_computed_after_the_stop_string(monkeypatch, sample):
     config = GenerationConfig(beam_size=1, sample=sample, seed=1, max_length=40)
     text = task.predict("a", config)[0][1:]
     place = next(i for i in range(3, 30) if text[i : i + 2] not in text[: i + 1])
-    follow = task.next_token_vectors
-    monkeypatch.setattr(
-        task,
-        "next_token_vectors",
-        lambda *given, **named: calls.append(1) or follow(*given, **named),
-    )
+    read = PreparedStep.read
+    monkeypatch.setattr(PreparedStep, "read", lambda *given: calls.append(1) or read(*given))
     stopping = GenerationConfig(
         beam_size=1, sample=sample, seed=1, max_length=40, stop=(text[place : place + 2],)
     )
     assert task.predict("a", stopping) == ["a" + text[:place]]
-    assert len(calls) == 1 + place + 2  # the prompt, and each token that was written
+    assert len(calls) == place + 2  # each token that was written is read once
 
 
 def test_a_string_in_the_prompt_ends_nothing():
