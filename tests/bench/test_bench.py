@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import DATA, SMALL
 
-from zoo.bench import measure, translate
+from zoo.bench import crf, measure, translate
 from zoo.bench.__main__ import main
 from zoo.bench.lstm import Sizes, lstm
 
@@ -45,6 +45,7 @@ def test_the_file_has_the_machine_and_all_cases(tmp_path, capsys, name, unit, pr
     [
         (["classify", "train.epoch=1"], "error: train.epoch: no such setting"),
         (["tag", *words("tag"), *SUBWORDS, "--rounds", "1"], "task.words=word+char"),
+        (["crf", "labels=2,x"], "error: labels=2,x: give numbers of labels, such as 23,200"),
     ],
 )
 def test_a_wrong_setting_is_one_line(capsys, given, said):
@@ -80,6 +81,14 @@ def test_the_translation_cases_name_both_sides(monkeypatch, given):
     assert beam["name"] == "decoding, beam 5, against one sentence at a time, greedy"
     for case in cases:
         assert case["ratio"] == pytest.approx(case["ours"] / case["peer"])
+
+
+def test_a_crf_is_measured_for_each_number_of_labels():
+    cases = [*crf.crf(["labels=2,3", "precision=fp32", *words("tag")], 1)]
+    names = [case["name"] for case in cases if case["name"].endswith("fp32")]
+    over = "training step with a CRF over {} labels against none, fp32"
+    assert names == [over.format(count) for count in (2, 3)]
+    assert all(case["unit"] == "words/s" and case["ours"] > 0 for case in cases)
 
 
 def test_the_lstm_cases_name_both_sides_and_judge_one_by_the_matrix_product(monkeypatch):

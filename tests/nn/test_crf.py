@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 import torch
+from lstm_cases import needs_gpu
 
+from zoo.nn import crf as recursions
 from zoo.nn.crf import CRF
 
 sizes = pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -212,3 +215,156 @@ def test_a_label_that_nothing_leads_to_is_never_chosen_however_long_the_row():
     real = torch.ones(1, 3000, dtype=torch.bool)
     assert not crf.decode(emissions, real).any()
     assert crf.marginals(emissions, real)[..., 1].max() == 0
+
+
+def found(crf, emissions, real):
+    """The log-partition, its gradients by all inputs, and the marginals."""
+    emissions = emissions.detach().requires_grad_()
+    total = crf.log_partition(emissions, real)
+    weights = torch.linspace(0.5, 1.5, len(total)).to(total)
+    gradients = torch.autograd.grad((total * weights).sum(), [emissions, *crf.parameters()])
+    return [total.detach(), *gradients, crf.marginals(emissions, real)]
+
+
+def assert_found(crf, emissions, real, rtol=1e-5, atol=1e-5):
+    """What is found in float32 is what logarithms give in float64."""
+    exact = copy.deepcopy(crf).double()
+    exact.log_partition = lambda x, now: recursions._in_logs(exact._scores(x), now)
+    exact.marginals = lambda x, now: recursions._marginals_in_logs(exact._scores(x), now)
+    low, high = found(crf, emissions, real), found(exact, emissions.double(), real)
+    for mine, wanted in zip(low, high, strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine.double(), wanted, rtol=rtol, atol=atol)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A list of the numbers of rows that are computed in logarithms."""
+    counts = []
+    in_logs = recursions._in_logs
+
+    def noted(scores, real):
+        counts.append(len(real))
+        return in_logs(scores, real)
+
+    monkeypatch.setattr(recursions, "_in_logs", noted)
+    return counts
+
+
+@bars
+@pytest.mark.parametrize("emitted", [1, 30, 120, 1000])
+@pytest.mark.parametrize("moved", [1, 30, 120])
+def test_no_range_of_scores_is_too_wide_for_float32(ruled, emitted, moved):
+    crf = made(4, rules(4) if ruled else None, torch.float32)
+    with torch.no_grad():
+        crf.transitions.mul_(moved)
+    emissions = emitted * torch.randn(40, 12, 4)
+    real = torch.arange(12) < torch.randint(0, 13, (40, 1))
+    # A score of 1,000 has four digits behind its point in float32.
+    assert_found(crf, emissions, real, atol=1e-5 * max(1, moved, emitted))
+
+
+def test_only_the_rows_whose_scores_span_too_much_are_computed_in_logarithms(slow):
+    """In one row B-X is e^-110 times as likely as O, but the only way to the I-X after it."""
+    crf = made(len(BIO), spans_barred(), torch.float32)
+    emissions = torch.randn(5, 6, len(BIO))
+    real = torch.arange(6) < torch.tensor([[6], [6], [3], [0], [1]])
+    found(crf, emissions, real)
+    assert not slow
+    emissions[1, 2] = torch.tensor([0.0, -110, -500, -500, -500])
+    emissions[1, 3] = torch.tensor([0.0, 0, 130, 0, 0])
+    assert_found(crf, emissions, real, atol=1e-4)
+    assert crf.marginals(emissions, real)[1, 2, 1] > 0.9
+    assert slow.count(1) == len(slow) - 2  # two of all rows are the yardstick's own
+
+
+@pytest.mark.parametrize("size", [1, 2, 23, 60])
+def test_usual_scores_are_never_computed_in_logarithms(size, slow):
+    crf = made(size, dtype=torch.float32)
+    emissions = 8 * torch.randn(3, 100, size)
+    real = torch.arange(100) < torch.tensor([[100], [17], [1]])
+    found(crf, emissions, real)
+    assert not slow
+    assert_found(crf, emissions, real, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_that_no_path_is_allowed_for_is_still_finite():
+    crf = made(2, torch.tensor([[True, True], [False, False], [False, True]]), torch.float32)
+    real = torch.ones(1, 3, dtype=torch.bool)
+    assert_found(crf, torch.randn(1, 3, 2), real, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_only_that_of_the_inputs(dtype):
+    crf = made(5, dtype=torch.float32)
+    emissions, labels, real = case(crf, 5)
+    low = emissions.to(dtype)
+    wanted = crf.loss(low.float(), labels, real), crf.marginals(low.float(), real)
+    with torch.autocast("cpu", torch.bfloat16):
+        both = crf.loss(low, labels, real), crf.marginals(low, real)
+        every = torch.autograd.grad(both[0].sum(), [*crf.parameters()])
+    for mine, alone in zip(both, wanted, strict=True):
+        assert torch.equal(mine, alone)
+    gradients = torch.autograd.grad(wanted[0].sum(), [*crf.parameters()])
+    assert all(map(torch.equal, every, gradients))
+    half = copy.deepcopy(crf).to(dtype)
+    assert half.loss(low, labels, real).dtype == torch.float32
+    assert half.decode(low, real).shape == labels.shape
+
+
+def test_the_gradient_has_a_gradient():
+    crf = made(3, rules(3))
+    emissions, labels, real = case(crf, 3)
+    inputs = emissions.requires_grad_(), crf.transitions, crf.start, crf.end
+    assert torch.autograd.gradgradcheck(lambda *_: crf.loss(emissions, labels, real), inputs)
+    crf.start.requires_grad_(False)
+    total = crf.log_partition(emissions, real).sum()
+    (once,) = torch.autograd.grad(total, emissions, create_graph=True)
+    torch.testing.assert_close(once, crf.marginals(emissions, real), **EXACT)
+
+
+def test_each_row_has_its_gradient_in_torch_func():
+    crf = made(3, rules(3))
+    emissions, labels, real = case(crf, 4)
+    weights = {name: weight.detach() for name, weight in crf.named_parameters()}
+
+    def loss(weights, x, y, now):
+        return torch.func.functional_call(crf, (weights, {}), (x[None], y[None], now[None])).sum()
+
+    crf.forward = crf.loss
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0, 0))(weights, emissions, labels, real)
+    for name, weight in crf.named_parameters():
+        (all_rows,) = torch.autograd.grad(crf.loss(emissions, labels, real).sum(), weight)
+        torch.testing.assert_close(each[name].sum(0), all_rows, **EXACT)
+
+
+def test_the_best_paths_are_the_same_in_pieces_of_a_batch(monkeypatch):
+    crf = made(4, rules(4))
+    emissions = torch.randint(3, (9, 7, 4)).double()  # with ties
+    real = torch.arange(7) < torch.arange(9)[:, None]
+    whole = crf.decode(emissions, real)
+    monkeypatch.setitem(recursions.PAIRS, "cpu", 33)
+    assert torch.equal(crf.decode(emissions, real), whole)
+
+
+def test_a_label_is_reached_over_many_others():
+    chain = torch.ones(301, 300, dtype=torch.bool)
+    chain[torch.arange(299), torch.arange(1, 300)] = False  # each label leads to the next alone
+    chain[-1, 1] = False
+    unreachable = recursions._unreachable(chain)
+    assert unreachable.tolist() == [True] + 299 * [False]
+
+
+@needs_gpu
+@pytest.mark.gpu
+@bars
+def test_a_gpu_computes_the_same(ruled):
+    crf = made(5, rules(5) if ruled else None)
+    emissions, labels, real = case(crf, 5)
+    there = copy.deepcopy(crf).cuda()
+    moved = emissions.cuda(), real.cuda()
+    for mine, wanted in zip(found(there, *moved), found(crf, emissions, real), strict=True):
+        torch.testing.assert_close(mine.cpu(), wanted, **EXACT)
+    assert torch.equal(there.decode(*moved).cpu(), crf.decode(emissions, real))
+    loss = there.float().loss(moved[0].float(), labels.cuda(), moved[1])
+    torch.testing.assert_close(loss.cpu().double(), crf.loss(emissions, labels, real))

@@ -19,6 +19,7 @@ from zoo.files.own_files import check_new
 CASES = (
     "attribution",
     "classify",
+    "crf",
     "generate",
     "labels",
     "langid",

@@ -33,7 +33,7 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     settings = check(compose(["task=tag", "task.crf=false", *arguments]))
     rows, task = _word_by_word(settings)
     if not any(argument.startswith("data=") for argument in arguments):
-        rows = _lengthened(rows, settings.seed)
+        rows = lengthened(rows, settings.seed)
     examples = ExampleList([task.encode(row) for row in rows])
     words = sum(len(example["inputs"]) for example in examples.encoded)
     lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
@@ -71,7 +71,7 @@ def _word_by_word(settings: Settings) -> tuple[list[Row], Any]:
     return rows, task
 
 
-def _lengthened(rows: list[Row], seed: int) -> list[Row]:
+def lengthened(rows: list[Row], seed: int) -> list[Row]:
     """Join phrases to sentences about as long as those of treebanks.
 
     The target length is normally distributed with mean 17, clipped to 3 and 50 words.
