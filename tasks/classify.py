@@ -39,6 +39,7 @@ from zoo.evaluation.attribution import Question, hidden
 from zoo.evaluation.label_sets import LabelSets
 from zoo.evaluation.single_labels import SingleLabels
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import NgramBag, NgramBatch, at_least_float32
 from zoo.option_classes import Share, Steps, checked_dataclass
@@ -186,7 +187,8 @@ class Classify(FeatureTask):
     def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         own = []
         if advice.options(report).get("pool", "merged") == "merged":
-            own = [("task.pool=max", "single words decide, wherever in the text they stand")]
+            why = _("single words decide, wherever in the text they stand")
+            own = [("task.pool=max", why)]
         yield from advice.general(report, own, ClassifyConfig.max_length)
 
     @property
@@ -285,7 +287,14 @@ class Classify(FeatureTask):
         self.bag.load(*logistic.fit(dataset, len(self._ngrams), len(self.labels), balanced))
         seconds = time.perf_counter() - start
         count, kind = len(self._ngrams), self.config.ngrams
-        log.info("%s n-grams of %s: a linear bag, fitted in %.1f s", f"{count:,}", kind, seconds)
+        log.info(
+            _(
+                "{count:,} n-grams of {kind}: a linear bag, fitted in {seconds:.1f} s",
+                count=count,
+                kind=kind,
+                seconds=seconds,
+            )
+        )
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
         """Return the mean cross entropy of the labels, with class weights and label smoothing.

@@ -37,6 +37,7 @@ from zoo.evaluation import advice
 from zoo.evaluation.attribution import Question, hidden
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.forecast import pictures, scores
+from zoo.messages import _
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge
 from zoo.nn.forecast.heads import HeadKind, LossKind, head_of
@@ -178,9 +179,10 @@ class Forecast(Task):
     def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         given = advice.options(report)
         if given.get("residual", ForecastConfig.residual) != "linear":
-            yield "task.residual=linear", "the LSTM learns what the linear forecast leaves"
-        yield f"task.input={2 * int(given.get('input', ForecastConfig.input))}", "a longer past"
-        why = "one series is little"
+            yield "task.residual=linear", _("the LSTM learns what the linear forecast leaves")
+        longer = 2 * int(given.get("input", ForecastConfig.input))
+        yield f"task.input={longer}", _("a longer past")
+        why = _("one series is little")
         yield "more series, or covariates that are known ahead (data.future=…)", why
 
     def encode(self, row: Row) -> Example:

@@ -33,6 +33,7 @@ from zoo.errors import InputError
 from zoo.evaluation import advice, baselines, metrics, plots
 from zoo.evaluation.attribution import Question, hidden
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.char_encoder import CharBatch, CharEncoder
@@ -195,7 +196,7 @@ class Tag(FeatureTask):
     def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         own = []
         if not advice.options(report).get("crf"):
-            own = [("task.crf=true", "neighbouring labels depend on each other")]
+            own = [("task.crf=true", _("neighbouring labels depend on each other"))]
         yield from advice.general(report, own)
 
     @property

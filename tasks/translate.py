@@ -33,6 +33,7 @@ from zoo.generation.generate import generate
 from zoo.generation.processors import apply_processors
 from zoo.generation.step_model import Hypothesis
 from zoo.generation.texts import until_stop_string
+from zoo.messages import _
 from zoo.nn.attention import AttentionKind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init
@@ -150,7 +151,7 @@ class Translate(Generative):
         tokenizer = (report.get("settings") or {}).get("tokenizer") or {}
         own = []
         if tokenizer.get("kind") != "characters":
-            why = "small corpora spell better than they know words"
+            why = _("small corpora spell better than they know words")
             own = [("tokenizer.kind=characters", why)]
         yield from advice.general(report, own)
 

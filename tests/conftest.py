@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+os.environ["LANGUAGE"] = "en"  # what is printed is compared in English
 if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores: a thread for each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -11,7 +11,8 @@ from conftest import ROOT
 
 # Lowest first. A file may import from its own folder and from the lines above its own.
 LAYERS = [
-    {"zoo.errors", "zoo.torch_private"},
+    {"zoo.messages", "zoo.torch_private"},
+    {"zoo.errors"},
     {"zoo.option_classes"},
     {"zoo.config", "zoo.device", "zoo.files", "zoo.memory"},
     {"zoo.text", "zoo.rnn"},

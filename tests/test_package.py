@@ -30,6 +30,7 @@ def test_the_wheel_holds_zoo_tasks_and_configs_and_no_more(wheel):
         "zoo/configs/config.yaml",
         "zoo/configs/recipe/classify/imdb.yaml",
         "zoo/py.typed",
+        "zoo/messages/ja/LC_MESSAGES/zoo.mo",
         "zoo/serving/page/index.html",
         "zoo/serving/page/page.js",
         "zoo/run.py",

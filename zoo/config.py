@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from zoo.errors import InputError
+from zoo.messages import Message, _
 from zoo.option_classes import (
     FORBID,
     Count,
@@ -344,15 +345,24 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         with _own_hydra(), initialize_config_dir(str(find_configs()), version_base="1.3"):
             composed = hydra_compose("config", [_added(text) for text in overrides])
         for key in sorted(OmegaConf.missing_keys(composed)):
-            raise InputError(f"{key} is missing: add {key}=…")
+            raise InputError(_("{place} is missing: add {place}=…", place=key))
         return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     except MissingConfigException as error:
-        group, _, choice = str(error.missing_cfg_file).partition("/")
+        group, _slash, choice = str(error.missing_cfg_file).partition("/")
         known = ", ".join(error.options or ())
         cure = did_you_mean(choice, error.options or ())
         if group == "task" and not choice.endswith(".py"):
-            cure += "; one of your own: task=FILE.py, or zoo.register(MyTask)"
-        raise InputError(f"{group}={choice}: no such {group}; there are: {known}{cure}") from None
+            own = _("; one of your own: task=FILE.py, or zoo.register(MyTask)")
+            cure = Message("{cure}{own}", {"cure": cure, "own": own})
+        raise InputError(
+            _(
+                "{group}={choice}: no such {group}; there are: {known}{cure}",
+                group=group,
+                choice=choice,
+                known=known,
+                cure=cure,
+            )
+        ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explained(error, overrides)) from None
 
@@ -501,7 +511,9 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     if compares is not None and settings.mode != "train":
         raise InputError(f"{compares}=… trains: mode={settings.mode} takes no {compares}")
     if settings.mode in ("evaluate", "predict", "chat", "serve") and settings.model is None:
-        raise InputError(f"mode={settings.mode} needs model=DIR, a folder that a training wrote")
+        raise InputError(
+            _("mode={mode} needs model=DIR, a folder that a training wrote", mode=settings.mode)
+        )
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
         raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
@@ -540,7 +552,10 @@ def _check_serve(settings: Settings) -> None:
     missing = [name for name in SERVING if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"mode=serve needs the package {missing[0]}: pip install 'sequence-zoo[serve]'"
+            _(
+                "mode=serve needs the package {name}: pip install 'sequence-zoo[serve]'",
+                name=missing[0],
+            )
         )
     for name in sorted(settings.typed):
         if name.partition(".")[0] not in SERVED:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from zoo.errors import InputError
+from zoo.messages import _
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -67,8 +68,14 @@ def check_fits(size: float, what: str, cure: str, device: torch.device | None = 
     """Raise InputError when so many bytes are more than are free; `cure` says what to change."""
     free = free_memory(device)
     if free is not None and size > free:
-        where = "the device" if device is not None and device.type == "cuda" else "the machine"
+        on_device = device is not None and device.type == "cuda"
         raise InputError(
-            f"{what} would take {in_words(size)} of memory, and {where} has {in_words(free)} "
-            f"free: {cure}"
+            _(
+                "{what} would take {size} of memory, and {where} has {free} free: {cure}",
+                what=what,
+                size=in_words(size),
+                where=_("the device") if on_device else _("the machine"),
+                free=in_words(free),
+                cure=cure,
+            )
         )

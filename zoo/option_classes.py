@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from zoo.errors import InputError
+from zoo.messages import _
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -177,14 +178,19 @@ def as_text(value: Any) -> str:
 def unknown(name: str, known: Collection[str]) -> str:
     """The message for a setting that does not exist, with the most similar one of `known`."""
     renamed = _renamed(name)
-    cure = f"; did you mean {renamed}?" if renamed else did_you_mean(name, known)
-    return f"{name}: no such setting{cure or '; see --help and --cfg'}"
+    cure = _meant(renamed) if renamed else did_you_mean(name, known)
+    cure = cure or _("; see --help and --cfg")
+    return _("{name}: no such setting{cure}", name=name, cure=cure)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean NAME?" with the most similar name of `known`, "" if none is similar."""
     near = difflib.get_close_matches(name, [*known], 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return _meant(near[0]) if near else ""
+
+
+def _meant(name: str) -> str:
+    return _("; did you mean {name}?", name=name)
 
 
 def _renamed(name: str) -> str | None:
@@ -239,7 +245,7 @@ def validated(
         first = error.errors(include_url=False)[0]
         place = where + ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
-            raise InputError(f"{place} is missing: add {place}=…") from None
+            raise InputError(_("{place} is missing: add {place}=…", place=place)) from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             if known and isinstance(first["input"], dict):
                 place = next(iter(flat({place: first["input"]})))

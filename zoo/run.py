@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli.completion import FLAGS, PROGRAMS
 from zoo.errors import InputError
+from zoo.messages import Formatter, _, message_of, translated
 
 if TYPE_CHECKING:
     from zoo.config import Settings
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
-        return _fail(str(error))
+        return _fail(message_of(error))
     except OSError as error:  # full disk, read-only folder, …
         path = f"{error.filename}: " if error.filename else ""
         return _fail(f"{path}{error.strerror or error}")
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _fail(f"deterministic=true: {error}")
     except KeyboardInterrupt:
-        return _fail("interrupted before there was anything to save")
+        return _fail(_("interrupted before there was anything to save"))
     return 0
 
 
@@ -166,7 +167,8 @@ def _bytes(error: UnicodeError) -> tuple[bytes, int]:
 
 
 def _fail(line: str) -> int:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    said = translated(_("error: {line}", line=line))
+    print(" ".join(said.split()), file=sys.stderr)
     return 2
 
 
@@ -213,9 +215,10 @@ def _run(arguments: list[str], began: float) -> None:
 
         clean(Path(settings.model))
     if settings.mode == "train":
-        log.info("%s", _announcement(settings))
+        log.info(_announcement(settings))
         if settings.resume is None:
-            log.info("recipes: %s", ", ".join(recipes(given)) or "none, all settings are defaults")
+            names = ", ".join(recipes(given)) or _("none, all settings are defaults")
+            log.info(_("recipes: {names}", names=names))
         files = [a.partition("=")[2] for a in arguments if re.fullmatch(r"task=.*\.py", a)]
         with _heartbeat():
             _train(settings, command, began, files[-1] if files else None, typed(arguments))
@@ -241,7 +244,10 @@ def _given(arguments: list[str]) -> tuple[list[str], Settings]:
         from zoo.option_classes import did_you_mean
 
         near = did_you_mean(wrong, [*MODES, *PROGRAMS, *FLAGS])
-        raise InputError(f"{wrong}: settings are given as NAME=VALUE; see --help{near}")
+        cure = _(
+            "{wrong}: settings are given as NAME=VALUE; see --help{near}", wrong=wrong, near=near
+        )
+        raise InputError(cure)
     given = _with_task(arguments)
     settings = _checked(given)
     check_together(settings, arguments)
@@ -251,12 +257,18 @@ def _given(arguments: list[str]) -> tuple[list[str], Settings]:
 def _announcement(settings: Settings) -> str:
     """The first line of a training. It appears before torch is imported, which takes seconds."""
     if settings.resume is not None:
-        return f"train: go on with {settings.resume} …"
+        return _("train: go on with {folder} …", folder=settings.resume)
     data = settings.data
     rows = data.get("train") or data.get("path") or ""
     place = f" ({rows})" if rows else ""
-    begin = "" if settings.init is None else f", from {settings.init}"
-    return f"train: task={settings.task['name']} on data={data['name']}{place}{begin} …"
+    begin = "" if settings.init is None else _(", from {model}", model=settings.init)
+    return _(
+        "train: task={task} on data={data}{place}{begin} …",
+        task=settings.task["name"],
+        data=data["name"],
+        place=place,
+        begin=begin,
+    )
 
 
 def _with_task(arguments: list[str]) -> list[str]:
@@ -318,6 +330,7 @@ class _Printer(logging.Handler):
 
     def __init__(self, stream: str) -> None:
         super().__init__()
+        self.setFormatter(Formatter())
         self.stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from zoo.cli import explain, tagged_text
 from zoo.data.batch import Batch
 from zoo.evaluation import advice
+from zoo.messages import _, translated
 from zoo.task import ONE_TEXT, Task
 
 MISTAKES = 3  # mistakes of the report that are printed
@@ -32,17 +33,22 @@ def training(
     baseline = report["baseline"] or {}
     _figures(console, report)
     for line in advice.verdict(report, kind._advise(report)):
-        console.print(line, markup=False)
+        _print(console, line)
     if baseline and baseline["rows"] < report["rows"]["train"]:
-        console.print(f"(the baseline learned from the first {baseline['rows']:,} rows)")
+        rows = baseline["rows"]
+        _print(console, _("(the baseline learned from the first {rows:,} rows)", rows=rows))
     if "confusion" in report:
         _confusion(console, **report["confusion"])
     for mistake in report.get("mistakes", [])[:MISTAKES]:
         text = " ".join(mistake["text"].split())[:80]
-        sure = f"{mistake['probability']:.0%}"
-        console.print(
-            f"  {mistake['answer']}, {sure} sure, is {mistake['label']}: {text}", markup=False
+        line = _(
+            "  {answer}, {share:.0%} sure, is {label}: {text}",
+            answer=mistake["answer"],
+            share=mistake["probability"],
+            label=mistake["label"],
+            text=text,
         )
+        _print(console, line)
     _scores_of_labels(console, report)
     for sentence in report.get("sentences", []):
         shown = tagged_text.coloured(
@@ -54,14 +60,16 @@ def training(
     for example in report.get("examples", []):
         for name, text in example.items():
             console.print(f"  {name + ':':<8} {' '.join(text.split())[:120]}", markup=False)
-    console.print(f"saved in {folder}: model, report.json, metrics.jsonl, pictures", markup=False)
+    saved = _("saved in {folder}: model, report.json, metrics.jsonl, pictures", folder=folder)
+    _print(console, saved)
     model = f"model={shlex.quote(str(folder))}"
     if file is not None:
         model += f" task={shlex.quote(file)}"
     given = report.get("predict", kind.predict_example)
-    console.print(f"next: python -m zoo.run mode=predict {model} {given}", markup=False)
+    command = f"python -m zoo.run mode=predict {model} {given}"
+    _print(console, _("next: {command}", command=command))
     if given == ONE_TEXT:
-        console.print(f"or:   python -m zoo.run mode=chat {model}", markup=False)
+        _print(console, _("or:   {command}", command=f"python -m zoo.run mode=chat {model}"))
 
 
 def evaluation(report: dict[str, Any]) -> None:
@@ -69,18 +77,27 @@ def evaluation(report: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     _figures(console, report)
     _scores_of_labels(console, report)
-    console.print(f"rows: {report['place']}", markup=False)
+    _print(console, _("rows: {place}", place=report["place"]))
+
+
+def _print(console: Console, line: str) -> None:
+    """Print a line in the user's language; nothing in it is markup."""
+    console.print(translated(line), markup=False)
 
 
 def _figures(console: Console, report: dict[str, Any]) -> None:
     """Print the table of metrics, their intervals and the baseline's."""
     rows = report["rows"]["test"]
-    table = Table(title=f"{report['task']} on {report['data']}, {rows:,} test rows")
-    table.add_column("metric")
-    table.add_column(f"LSTM, reads {report['reads']}", justify="right")
+    title = _(
+        "{task} on {data}, {rows:,} test rows", task=report["task"], data=report["data"], rows=rows
+    )
+    table = Table(title=escape(translated(title)))
+    table.add_column(translated(_("metric")))
+    reads = _("LSTM, reads {reads}", reads=report["reads"])
+    table.add_column(translated(reads), justify="right")
     intervals = report.get("intervals") or {}
     if intervals:
-        table.add_column("95 % interval", justify="right")
+        table.add_column(translated(_("95 % interval")), justify="right")
     baseline = report["baseline"] or {}
     if baseline:
         table.add_column(baseline["method"], justify="right")
@@ -92,16 +109,20 @@ def _figures(console: Console, report: dict[str, Any]) -> None:
             row.append(f"{baseline[name]:.4f}" if name in baseline else "")
         table.add_row(*row)
     if baseline and "train_seconds" in report:
-        seconds = ["seconds", f"{report['train_seconds']:.0f}", f"{baseline['seconds']:.0f}"]
+        seconds = [
+            translated(_("seconds")),
+            f"{report['train_seconds']:.0f}",
+            f"{baseline['seconds']:.0f}",
+        ]
         table.add_row(*seconds[:2], *[""] * bool(intervals), seconds[2])
     console.print(table)
     methods = {each["method"]: name for name, each in intervals.items()}
     if methods:
-        said = [f"{method} ({_names(intervals, method)})" for method in methods]
-        console.print(f"intervals of few rows: {', '.join(said)}", markup=False)
+        said = ", ".join(f"{method} ({_names(intervals, method)})" for method in methods)
+        _print(console, _("intervals of few rows: {methods}", methods=said))
     if not baseline:
         why = [note for note in report.get("notes", []) if note.startswith("no baseline")]
-        console.print(f"({why[0] if why else 'no baseline beside it'})", markup=False)
+        _print(console, f"({why[0]})" if why else _("(no baseline beside it)"))
 
 
 def _interval(found: dict[str, Any] | None) -> str:
@@ -130,7 +151,9 @@ def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
     shares = ["precision", "recall", "f1"]
     if any("threshold" in row for row in rows):
         shares.append("threshold")
-    label = Column("label", max_width=LONGEST_LABEL, no_wrap=True, overflow="ellipsis")
+    label = Column(
+        translated(_("label")), max_width=LONGEST_LABEL, no_wrap=True, overflow="ellipsis"
+    )
     table = Table(label, *(Column(name, justify="right") for name in (*shares, "count")))
     ordered = sorted(rows, key=lambda row: -row["count"])
     shown = len(ordered) if len(ordered) <= COMMON else COMMON - 1
@@ -140,20 +163,22 @@ def _per_label(console: Console, rows: list[dict[str, Any]]) -> None:
     if rarer := ordered[shown:]:
         means = (f"{sum(row[name] for row in rarer) / len(rarer):.3f}" for name in shares)
         total = sum(row["count"] for row in rarer)
-        table.add_row(f"{len(rarer):,} rarer labels, mean", *means, f"{total:,}")
+        mean = translated(_("{count:,} rarer labels, mean", count=len(rarer)))
+        table.add_row(mean, *means, f"{total:,}")
     console.print(table)
 
 
 def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> None:
     """Print the confusion matrix, or only the most frequent confusions if there are many labels."""
     if len(labels) <= FEW:
-        table = Table("truth", *(escape(label) for label in labels), title="answers")
+        truth, answers = translated(_("truth")), translated(_("answers"))
+        table = Table(truth, *(escape(label) for label in labels), title=answers)
         for label, row in zip(labels, counts, strict=True):
             table.add_row(escape(label), *map(str, row))
         console.print(table)
         return
     wrong = [
-        (count, f"predicted {label}, was {truth}, {_times(count)}")
+        (count, translated(_confused(label, truth, count)))
         for truth, row in zip(labels, counts, strict=True)
         for label, count in zip(labels, row, strict=True)
         if label != truth and count
@@ -161,12 +186,13 @@ def _confusion(console: Console, labels: list[str], counts: list[list[int]]) -> 
     commonest = sorted(wrong, key=lambda pair: -pair[0])[:FEW]
     if commonest:
         shown = "; ".join(text for _, text in commonest)
-        console.print(f"commonest confusions: {shown}", markup=False)
+        _print(console, _("commonest confusions: {confusions}", confusions=shown))
 
 
-def _times(count: int) -> str:
-    """Return a count in words."""
-    return "once" if count == 1 else f"{count:,} times"
+def _confused(label: str, truth: str, count: int) -> str:
+    """Return a confusion and its count in words."""
+    times = _("once") if count == 1 else _("{count:,} times", count=count)
+    return _("predicted {label}, was {truth}, {times}", label=label, truth=truth, times=times)
 
 
 def explanation(task: Task, batch: Batch) -> None:

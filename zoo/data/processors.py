@@ -27,6 +27,7 @@ from zoo.data.series.linear import LinearForecast
 from zoo.data.series.times import Frequency
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
+from zoo.messages import _
 from zoo.text.characters import Alphabet
 from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS
@@ -188,7 +189,12 @@ def learn_labels(rows: Iterable[Row]) -> LabelEncoder:
     own_counts = [counts[label] for label in labels]
     if not lists:
         if len(labels) < 2:
-            raise InputError(f"all training rows have the label {labels}: two or more are needed")
+            raise InputError(
+                _(
+                    "all training rows have the label {labels}: two or more are needed",
+                    labels=labels,
+                )
+            )
         _hint_at_separator(counts)
         return LabelEncoder(labels, own_counts)
     if not labels:

@@ -30,6 +30,7 @@ from typing import IO, Any, NamedTuple
 
 from zoo.data.conll import columns, conllu
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 from zoo.text.canonical import encodable
 from zoo.text.decoding import LONGEST_LINE, Once, Say, decoded
 
@@ -72,8 +73,8 @@ class Rows:
 def column(row: Row, name: str) -> str:
     """Return the text of a row's column. Raises RowError if it is missing or not a text."""
     if name not in row:
-        there = ", ".join(row)
-        raise RowError(row.source, f"no column {name!r}; there are: {there}")
+        said = _("no column {name!r}; there are: {columns}", name=name, columns=", ".join(row))
+        raise RowError(row.source, said)
     check_value(row, name)
     if not isinstance(row[name], (str, int, float)):
         raise RowError(row.source, f"column {name!r} holds {row[name]!r}, not a text")
@@ -158,10 +159,16 @@ def read(path: str | Path, encoding: str | None = None, say: Say | None = None) 
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     reader = _folder if os.path.isdir(path) else READERS.get(suffix)
     if reader is None and not os.path.exists(path):
-        raise InputError(f"{path}: No such file or directory")
+        raise InputError(_("{path}: No such file or directory", path=path))
     if reader is None:
-        known = " ".join(READERS)
-        raise InputError(f"{path}: unknown format {suffix or 'without a suffix'}; known: {known}")
+        raise InputError(
+            _(
+                "{path}: unknown format {suffix}; known: {known}",
+                path=path,
+                suffix=suffix or _("without a suffix"),
+                known=" ".join(READERS),
+            )
+        )
     rows = reader(File(path, encoding, say or Once()))
     first = next(rows, None)
     if first is None:
@@ -366,8 +373,12 @@ def _table_rows(file: File, reader: Any) -> Iterator[Row]:
         if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
             cells = cells[: len(header)]
         if len(cells) != len(header):
-            cure = "every row needs a cell for each column"
-            raise RowError(source, f"{len(cells)} cells, the header has {len(header)}: {cure}")
+            said = _(
+                "{cells} cells, the header has {columns}: every row needs a cell for each column",
+                cells=len(cells),
+                columns=len(header),
+            )
+            raise RowError(source, said)
         yield Row(dict(zip(header, cells, strict=True)), source)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from zoo.messages import Message, _
+
 MARGIN = 0.01  # of the metric: the noise where it has no interval
 HIGHER_IS_BETTER = "accuracy", "f1", "bleu"
 COMPARED = *HIGHER_IS_BETTER, "mae"  # metrics of baselines, besides the main one
@@ -23,9 +25,15 @@ def verdict(report: Mapping[str, Any], likely: Iterable[tuple[str, str]]) -> lis
         return []
     name = _compared(report)
     own, other = report["test"][name], report["baseline"][name]
-    line = f"the baseline is ahead: {name} {other:.4f}, the LSTM {own:.4f}, by more than noise"
+    line = _(
+        "the baseline is ahead: {name} {other:.4f}, the LSTM {own:.4f}, by more than noise. "
+        "Most likely to help:",
+        name=name,
+        other=other,
+        own=own,
+    )
     two = islice(likely, 2)
-    return [f"{line}. Most likely to help:", *(f"  {setting}: {why}" for setting, why in two)]
+    return [line, *(Message("  {setting}: {why}", {"setting": a, "why": b}) for a, b in two)]
 
 
 def baseline_wins(report: Mapping[str, Any]) -> bool:
@@ -74,19 +82,22 @@ def general(
     ):
         yield (
             "tokenizer.kind=subwords tokenizer.size=800",
-            f"{few:,} rows are few to learn whole words from",
+            _("{rows:,} rows are few to learn whole words from", rows=few),
         )
     cut = (report.get("cut") or {}).get("train", 0)
     if longest is not None and cut > MANY_CUT * few:
         longer = 2 * int(options(report).get("max_length", longest))
-        yield f"task.max_length={longer}", f"{cut:,} of {few:,} texts are cut"
+        why = _("{cut:,} of {rows:,} texts are cut", cut=cut, rows=few)
+        yield f"task.max_length={longer}", why
     if report.get("best_epoch") == report.get("epochs") == epochs:
-        yield f"train.epochs={3 * epochs}", "the last epoch was the best: it was still learning"
+        why = _("the last epoch was the best: it was still learning")
+        yield f"train.epochs={3 * epochs}", why
     batch = train.get("batch_rows", 64)
     updates = epochs * few // max(1, batch)
     if updates < FEW_UPDATES and batch > 8:
-        yield "train.batch_rows=8", f"there were only about {updates:,} updates of the weights"
+        why = _("there were only about {updates:,} updates of the weights", updates=updates)
+        yield "train.batch_rows=8", why
     yield from own
     size = int(backbone.get("hidden_size", 128))
-    yield f"backbone.hidden_size={2 * size}", "a larger model"
-    yield f"train.epochs={3 * epochs} train.patience=0", "a longer training"
+    yield f"backbone.hidden_size={2 * size}", _("a larger model")
+    yield f"train.epochs={3 * epochs} train.patience=0", _("a longer training")

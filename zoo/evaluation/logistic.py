@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.dataset import Dataset
+from zoo.messages import _, listed
 
 log = logging.getLogger("zoo")
 
@@ -88,8 +89,18 @@ def _strength(features: Any, targets: np.ndarray, balanced: bool) -> float:
         right = logits[np.arange(len(wanted)), wanted]
         losses[strength] = float((np.log(np.exp(logits).sum(1)) - right).mean())
     best = min(losses, key=lambda strength: losses[strength])
-    compared = ", ".join(f"{loss:.3f} with 1/{strength:g}" for strength, loss in losses.items())
-    log.info("n-grams: L2 penalty 1/%g, by the loss of %d rows: %s", best, held.sum(), compared)
+    compared = listed(
+        _("{loss:.3f} with 1/{strength:g}", loss=loss, strength=strength)
+        for strength, loss in losses.items()
+    )
+    log.info(
+        _(
+            "n-grams: L2 penalty 1/{best:g}, by the loss of {rows} rows: {compared}",
+            best=best,
+            rows=held.sum(),
+            compared=compared,
+        )
+    )
     return best
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.data.readers import Row
 from zoo.evaluation.baselines import MOST_ROWS
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -49,9 +50,12 @@ def within(
         return baseline(train, test, kind)
     part = max(PROBE, round(used * seconds / expected))
     log.info(
-        "baseline: it learns from %s of %s training rows, to take no longer than the training",
-        f"about {part:,}",
-        f"{rows:,}",
+        _(
+            "baseline: it learns from about {part:,} of {rows:,} training rows, to take no longer "
+            "than the training",
+            part=part,
+            rows=rows,
+        )
     )
     return baseline(spread(train, part / rows), test, kind)
 

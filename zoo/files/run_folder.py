@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from zoo.errors import InputError
+from zoo.messages import _
 
 MARKER = ".zoo-run"  # in every folder of a run
 EARLIER_LOCK = ".lock"  # of a run before there was a marker
@@ -50,7 +51,7 @@ def make_folder(folder: Path) -> list[Path]:
     Of several processes that create a folder at once, exactly one has it in its list.
     """
     made: list[Path] = []
-    for _ in range(RETRIES):
+    for _attempt in range(RETRIES):
         with suppress(FileNotFoundError):  # another process has removed one of them again
             for path in [*reversed(folder.parents), folder]:
                 if _make(path):
@@ -125,7 +126,7 @@ def locked(folder: Path, setting: str, made: Sequence[Path] = ()) -> Iterator[No
 def _acquire(folder: Path, setting: str, new: list[Path]) -> FileLock:
     """Create a folder and lock its marker; new folders are added to `new`."""
     marker = folder / MARKER
-    for _ in range(RETRIES):
+    for _attempt in range(RETRIES):
         new[:0] = [path for path in make_folder(folder) if path not in new]
         if marker.is_symlink() or (marker.exists() and not marker.is_file()):
             raise InputError(f"{setting}={folder}: {MARKER} in it is no file of the zoo")
@@ -163,9 +164,14 @@ def check_free(folder: Path, setting: str = "out") -> None:
     state = folder / STATE
     begun = has_checkpoint(state)
     if begun or (folder / MANIFEST).exists():
-        cure = f", or go on with resume={folder}" if begun else ""
+        cure = _(", or go on with resume={folder}", folder=folder) if begun else ""
         raise InputError(
-            f"{setting}={folder}: holds a run already: choose another {setting}=DIR{cure}"
+            _(
+                "{setting}={folder}: holds a run already: choose another {setting}=DIR{cure}",
+                setting=setting,
+                folder=folder,
+                cure=cure,
+            )
         )
     if (folder / TUNING).is_file() and (folder / MARKER).is_file():
         raise InputError(
@@ -175,8 +181,12 @@ def check_free(folder: Path, setting: str = "out") -> None:
     foreign = next(_foreign(folder), None)
     if foreign is not None:
         raise InputError(
-            f"{setting}={folder}: holds {foreign.relative_to(folder)}, which is of no run: choose "
-            f"a new or empty folder"
+            _(
+                "{setting}={folder}: holds {file}, which is of no run: choose a new or empty folder",
+                setting=setting,
+                folder=folder,
+                file=foreign.relative_to(folder),
+            )
         )
 
 

@@ -14,6 +14,7 @@ from zoo.errors import InputError
 from zoo.files import read_json
 from zoo.files.run_folder import MANIFEST
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.model_folder import format_1
 from zoo.option_classes import did_you_mean
 
@@ -58,13 +59,22 @@ def locate(name: str | Path) -> Path:
             return folder
     if Path(name).is_dir():
         unfinished = (Path(name) / "checkpoint" / "checkpoint.pt").is_file()
-        cure = f"the training did not end; go on with resume={name}" if unfinished else "no model"
-        raise InputError(f"{name}: no manifest.json: {cure}")
-    there = ", ".join(shipped()) or "none"
+        cure = _("no model")
+        if unfinished:
+            cure = _("the training did not end; go on with resume={name}", name=name)
+        raise InputError(_("{name}: no manifest.json: {cure}", name=name, cure=cure))
     near = did_you_mean(str(name), shipped())
-    cure = f"; if it is on the hub: python -m zoo.hub pull {name}" if on_hub and not near else ""
+    hub = ""
+    if on_hub and not near:
+        hub = _("; if it is on the hub: python -m zoo.hub pull {name}", name=name)
     raise InputError(
-        f"{name}: neither a model folder nor a shipped model; shipped: {there}{near}{cure}"
+        _(
+            "{name}: neither a model folder nor a shipped model; shipped: {there}{near}{hub}",
+            name=name,
+            there=", ".join(shipped()) or _("none"),
+            near=near,
+            hub=hub,
+        )
     )
 
 

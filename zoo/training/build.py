@@ -22,6 +22,7 @@ from zoo.device import find_device
 from zoo.errors import InputError
 from zoo.loading import load
 from zoo.memory import check_fits
+from zoo.messages import _
 from zoo.nn.backbone import Backbone, BackboneConfig, count_parameters
 from zoo.nn.directions import DROPOUTS, with_directions
 from zoo.task import TOKENIZER_NAMES, Task
@@ -251,7 +252,11 @@ def _check_sizes(
             continue
         size = len(cast(Tokenizer, tokenizer))
         if size < wanted.size:
-            note = f"tokenizer.size={wanted.size}: the texts give {size} subwords"
+            note = _(
+                "tokenizer.size={wanted}: the texts give {size} subwords",
+                wanted=wanted.size,
+                size=size,
+            )
             if strict:
                 raise InputError(note)
-            log.info("%s", note)
+            log.info(note)

@@ -19,6 +19,7 @@ from zoo.config import SHAPE, Settings, TrainConfig
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, in_memory
 from zoo.data.readers import Row, label_set
+from zoo.messages import _
 from zoo.task import Task
 from zoo.text import bio
 from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
@@ -213,6 +214,10 @@ def rules(
 FEWEST_EPOCHS = 8
 
 
+def _of_rows(rows: int) -> str:
+    return _("{rows:,} rows", rows=rows)
+
+
 def _length_of_training(
     profile: Profile, steps: int, most: int, train: TrainConfig, given: Collection[str]
 ) -> list[Choice]:
@@ -232,11 +237,17 @@ def _length_of_training(
         epochs = train.epochs
     patience = max(3, epochs // 3)
     return [
-        Choice("train.batch_rows", batch, f"{rows:,} rows"),
+        Choice("train.batch_rows", batch, _of_rows(rows)),
         Choice(
-            "train.epochs", epochs, f"{per_epoch} batches an epoch, {epochs * per_epoch:,} steps"
+            "train.epochs",
+            epochs,
+            _(
+                "{batches} batches an epoch, {steps:,} steps",
+                batches=per_epoch,
+                steps=epochs * per_epoch,
+            ),
         ),
-        Choice("train.patience", patience, f"a third of {epochs} epochs"),
+        Choice("train.patience", patience, _("a third of {epochs} epochs", epochs=epochs)),
     ]
 
 
@@ -245,7 +256,9 @@ def _best_epoch(valid: int) -> list[Choice]:
     if valid >= ENOUGH:
         return []
     error = round(0.3 / math.sqrt(max(1, valid)), 3)  # of an accuracy of 0.9
-    return [Choice("train.tolerance", error, f"{valid} validation rows; the loss decides")]
+    return [
+        Choice("train.tolerance", error, _("{rows} validation rows; the loss decides", rows=valid))
+    ]
 
 
 def _pieces(profile: Profile, why: str) -> list[Choice]:
@@ -254,26 +267,33 @@ def _pieces(profile: Profile, why: str) -> list[Choice]:
     size = max(200, min(16_000, round(size, -2)), 2 * profile.alphabet + 50)
     return [
         Choice("tokenizer.kind", "subwords", why),
-        Choice("tokenizer.size", int(size), f"{profile.characters:,} characters of text"),
+        Choice(
+            "tokenizer.size",
+            int(size),
+            _("{characters:,} characters of text", characters=profile.characters),
+        ),
     ]
 
 
 def _classify(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
     chosen = []
-    without_blanks = f"{profile.unspaced:.0%} of the letters are of scripts without blanks"
+    without_blanks = _(
+        "{share:.0%} of the letters are of scripts without blanks", share=profile.unspaced
+    )
     if profile.unspaced >= MOSTLY_UNSPACED and profile.length < LONG:
         chosen.append(Choice("tokenizer.kind", "characters", without_blanks))
         if profile.rows < SMALL:
-            chosen.append(Choice("tokenizer.min_count", 1, f"{profile.rows:,} rows"))
+            chosen.append(Choice("tokenizer.min_count", 1, _of_rows(profile.rows)))
     elif profile.unspaced >= MOSTLY_UNSPACED:
-        chosen += _pieces(profile, f"{without_blanks}, in long texts")
+        chosen += _pieces(profile, _("{reason}, in long texts", reason=without_blanks))
     elif profile.new_words > NEW_WORDS:
-        chosen += _pieces(profile, f"{profile.new_words:.1%} of the words occur once")
+        once = _("{share:.1%} of the words occur once", share=profile.new_words)
+        chosen += _pieces(profile, once)
     chosen += _ngrams(profile)
     if profile.rows < SMALL:
-        few = f"{profile.rows:,} rows"
+        few = _of_rows(profile.rows)
         chosen += [
-            Choice("task.pool", "max", f"{few}: a few words decide"),
+            Choice("task.pool", "max", _("{rows}: a few words decide", rows=few)),
             Choice("task.dropout", 0.3, few),
             Choice("train.learning_rate", 6e-3, few),
         ]
@@ -286,18 +306,21 @@ def _ngrams(profile: Profile) -> list[Choice]:
     fits = 1 < profile.labels <= MOST_NGRAM_LABELS and profile.rows < MANY
     if not fits or profile.several:
         return []
-    kind, why = "characters", "new words hold known ones"
+    kind, why = "characters", _("new words hold known ones")
     if profile.length >= LONG_WORDS and profile.unspaced < MOSTLY_UNSPACED:
-        kind, why = "words", f"texts of {profile.length:,.0f} characters repeat their words"
+        kind = "words"
+        why = _("texts of {length:,.0f} characters repeat their words", length=profile.length)
     a_label = profile.rows / profile.labels
     if a_label < FEW_OF_A_LABEL:
-        share, reason = 0.9, f"{a_label:.0f} rows a label teach the LSTM little"
+        share = 0.9
+        reason: str = _("{rows:.0f} rows a label teach the LSTM little", rows=a_label)
     elif profile.rows < FEW_ROWS:
-        share, reason = 0.75, f"{profile.rows:,} rows"
+        share, reason = 0.75, _of_rows(profile.rows)
     else:
-        share, reason = 0.6, f"{profile.rows:,} rows"
+        share, reason = 0.6, _of_rows(profile.rows)
+    beside = _("a linear bag of n-grams beside the LSTM; {why}", why=why)
     return [
-        Choice("task.ngrams", kind, f"a linear bag of n-grams beside the LSTM; {why}"),
+        Choice("task.ngrams", kind, beside),
         Choice("task.ngram_share", share, reason),
     ]
 
@@ -306,9 +329,9 @@ def _tag(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[C
     length = _length_of_training(profile, 900, 50, train, given)
     if profile.rows >= FEW_SENTENCES:
         return length
-    why = f"{profile.rows:,} rows: many words in use will be new"
-    size = f"{profile.rows:,} rows"
-    crf = [Choice("task.crf", True, "the labels are spans")] if profile.spans else []
+    size = _of_rows(profile.rows)
+    why = _("{rows}: many words in use will be new", rows=size)
+    crf = [Choice("task.crf", True, _("the labels are spans"))] if profile.spans else []
     return [
         *crf,
         Choice("task.unseen_words", 0.5, why),
@@ -319,17 +342,19 @@ def _tag(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[C
 
 
 def _translate(profile: Profile, train: TrainConfig, given: Collection[str]) -> list[Choice]:
-    few = f"{profile.rows:,} rows"
+    few = _of_rows(profile.rows)
     length = _length_of_training(profile, 1200, 50, train, given)
     if profile.rows < FEW_SENTENCES:
         return [
-            Choice("tokenizer.kind", "characters", f"{few}: pieces would be whole phrases"),
+            Choice(
+                "tokenizer.kind", "characters", _("{rows}: pieces would be whole phrases", rows=few)
+            ),
             Choice("tokenizer.min_count", 1, few),
             Choice("backbone.hidden_size", 128, few),
             Choice("backbone.embedding_size", 128, few),
             *length,
         ]
-    return [*_pieces(profile, "pieces write any word"), *length]
+    return [*_pieces(profile, _("pieces write any word")), *length]
 
 
 STEPS_OF_TEXT = 1200  # of a language model's training on little text
@@ -346,11 +371,19 @@ def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> l
     epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS_OF_TEXT, math.ceil(STEPS_OF_TEXT / per_epoch)))
     if "train.epochs" in given:
         epochs = train.epochs
-    steps = f"about {per_epoch} batches an epoch, {epochs * per_epoch:,} steps"
+    steps = _(
+        "about {batches} batches an epoch, {steps:,} steps",
+        batches=per_epoch,
+        steps=epochs * per_epoch,
+    )
     return [
         size,
         Choice("train.epochs", epochs, steps),
-        Choice("train.patience", max(3, epochs // 3), f"a third of {epochs} epochs"),
+        Choice(
+            "train.patience",
+            max(3, epochs // 3),
+            _("a third of {epochs} epochs", epochs=epochs),
+        ),
     ]
 
 

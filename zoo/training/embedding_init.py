@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.dataset import Dataset
+from zoo.messages import _
 from zoo.text.special_ids import SPECIALS
 
 if TYPE_CHECKING:
@@ -80,4 +81,5 @@ def initialize(embedding: nn.Embedding, dataset: Dataset) -> None:
     with torch.no_grad():
         known = found.any(1, keepdim=True)  # the other ids keep their random vectors
         embedding.weight.copy_(torch.where(known, found, embedding.weight))
-    log.info("word vectors for %d of %d ids", int(known.sum()), len(known))
+    said = _("word vectors for {known} of {count} ids", known=int(known.sum()), count=len(known))
+    log.info(said)

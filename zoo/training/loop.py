@@ -40,6 +40,7 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.files import write_text
 from zoo.files.run_folder import EVENTS
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.option_classes import did_you_mean
 from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
@@ -56,7 +57,8 @@ class Stopped(InputError):
 
     @classmethod
     def at(cls, folder: Path) -> Stopped:
-        return cls(f"interrupted; go on with: python -m zoo.run resume={shlex.quote(str(folder))}")
+        command = f"python -m zoo.run resume={shlex.quote(str(folder))}"
+        return cls(_("interrupted; go on with: {command}", command=command))
 
 
 class NotFinite(InputError):
@@ -86,7 +88,7 @@ def fit(
     training = TrainingState(task, dataset, settings, seed, accelerator, evaluation, facts)
     if resume:
         training.load(folder / "checkpoint")
-    for _ in epochs(training, valid, folder):
+    for _epoch in epochs(training, valid, folder):
         pass
     return training.progress
 
@@ -347,7 +349,12 @@ def _stale(training: TrainingState) -> bool:
     progress, settings = training.progress, training.settings
     since = progress.epoch - progress.best["epoch"] if progress.best else 0
     if settings.patience and since >= settings.patience:
-        log.info("no better %s for %d epochs: stopped", training.metric, since)
+        said = _(
+            "no better {metric} for {epochs} epochs: stopped",
+            metric=training.metric,
+            epochs=since,
+        )
+        log.info(said)
         return True
     return False
 

@@ -44,6 +44,7 @@ from zoo.files.run_folder import (
 )
 from zoo.loading import load
 from zoo.memory import check_fits, in_words
+from zoo.messages import _
 from zoo.model_folder.card import FACTS, printable
 from zoo.prediction.processes import launched
 from zoo.registry import resolve
@@ -160,7 +161,7 @@ def train(*settings: str) -> tuple[Task, dict[str, Any]]:
     given = resolve(settings)
     checked = check(compose([*given, "mode=train"]))
     check_together(checked, [*settings])
-    log.info("recipes: %s", ", ".join(recipes(given)) or "none")
+    log.info(_("recipes: {names}", names=", ".join(recipes(given)) or _("none")))
     command = shlex.join(["python", "-m", "zoo.run", *settings])
     return train_and_load(checked, command, changes=typed(settings))
 
@@ -287,14 +288,16 @@ def _prepare(
     facts = {"rows": digests, "settings": (folder / STATE / SETTINGS).read_text("utf-8")}
     if not resume:
         initialize_embedding(task, datasets["train"], settings)
-    sizes = ", ".join(f"{len(dataset):,} {name}" for name, dataset in datasets.items())
     log.info(
-        "%s rows; %s; %s parameters; %s on %s",
-        sizes,
-        _input_in_words(task),
-        f"{task.parameter_count:,}",
-        precision,
-        accelerator.device,
+        _(
+            "{train:,} train, {valid:,} valid, {test:,} test rows; {inputs}; "
+            "{parameters:,} parameters; {precision} on {device}",
+            **{name: len(dataset) for name, dataset in datasets.items()},
+            inputs=_input_in_words(task),
+            parameters=task.parameter_count,
+            precision=precision,
+            device=accelerator.device,
+        )
     )
     _check_memory(task, datasets["train"], settings, accelerator)
     return Run(
@@ -330,9 +333,11 @@ def _check_memory(
     weights = training_size(task.parameter_count, settings)
     batch = batch_size(task, dataset, settings)
     log.info(
-        "memory: at least %s for the weights and their training, %s for a batch",
-        in_words(weights),
-        in_words(batch),
+        _(
+            "memory: at least {weights} for the weights and their training, {batch} for a batch",
+            weights=in_words(weights),
+            batch=in_words(batch),
+        )
     )
     share = settings.train.batch_tokens, settings.train.batch_rows
     what = f"batches of train.batch_tokens={share[0]} and train.batch_rows={share[1]}"
@@ -343,7 +348,7 @@ def _input_in_words(task: Task) -> str:
     """Return what the backbone reads: `8,000 subwords` or `3 features`."""
     if "tokenizer" in task.processors:
         return f"{len(task.tokenizer):,} {task.tokenizer.kind}"
-    return f"{task.backbone.config.input_size} features"
+    return _("{count} features", count=task.backbone.config.input_size)
 
 
 def _fit(run: Run, resume: bool) -> Progress:
@@ -351,8 +356,11 @@ def _fit(run: Run, resume: bool) -> Progress:
     settings = run.settings
     metric, lower = choosing_metric(run.task, settings.train)
     if metric != type(run.task).metric:
-        way = "lowest" if lower else "highest"
-        log.info("the best epoch is the one with the %s validation %s", way, metric)
+        if lower:
+            way = _("the best epoch is the one with the lowest validation {metric}", metric=metric)
+        else:
+            way = _("the best epoch is the one with the highest validation {metric}", metric=metric)
+        log.info(way)
     try:
         return fit(
             run.task,
@@ -499,7 +507,7 @@ def run_baseline(
         raise ValueError(
             f"it keeps weights for each label, and {labels:,} are more than {BASELINE_LABELS:,}"
         )
-    log.info("baseline …")
+    log.info(_("baseline …"))
     kind = task.tokenizer.kind if "tokenizer" in task.processors else ""
     method: Any = task.baseline
     if evaluation is not None and evaluation.origins is not None:

@@ -6,16 +6,25 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+from rich.text import Text
 
+from zoo.messages import _, text_of, translated
 from zoo.training.python.notebook import NotebookBar
 
 LONGEST_SILENCE = 8.0  # seconds without a line, until a line says what is being done
@@ -39,6 +48,26 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, weights
 
 
+class FigureColumn(ProgressColumn):
+    """A column of the bar: a message made of the fields of its task."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], str], column: Column) -> None:
+        super().__init__(column)
+        self.say = say
+
+    def render(self, task: Task) -> Text:
+        """Return what the column shows."""
+        return Text(translated(self.say(task.fields)))
+
+
+def _loss(fields: dict[str, Any]) -> str:
+    return _("loss {loss:.3f}", loss=fields["loss"])
+
+
+def _speed(fields: dict[str, Any]) -> str:
+    return _("{speed:.1f} k tokens/s", speed=fields["speed"])
+
+
 class Bar:
     """One progress bar for all epochs, on a terminal or in a notebook that shows the log.
 
@@ -58,10 +87,10 @@ class Bar:
         self.bar = RichProgress(
             TextColumn("{task.description}", table_column=whole),
             BarColumn(bar_width=max(4, min(40, console.width - BESIDE_THE_BAR))),
-            TextColumn("loss {task.fields[loss]:.3f}", table_column=whole),
-            TextColumn("{task.fields[speed]:.1f} k tokens/s", table_column=whole),
+            FigureColumn(_loss, whole),
+            FigureColumn(_speed, whole),
             TimeElapsedColumn(table_column=whole),
-            TextColumn("left", table_column=whole),
+            TextColumn(translated(_("left")), table_column=whole),
             TimeRemainingColumn(elapsed_when_finished=False, table_column=whole),
             console=console,
             transient=True,
@@ -69,7 +98,8 @@ class Bar:
         )
         self.cell = NotebookBar() if main else None
         self.moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
-        self.id = self.bar.add_task("epoch 1", total=epochs * rows, loss=0.0, speed=0.0)
+        first = translated(_("epoch {epoch}", epoch=1))
+        self.id = self.bar.add_task(first, total=epochs * rows, loss=0.0, speed=0.0)
 
     def __enter__(self) -> Bar:
         streams = sys.stdout, sys.stderr
@@ -99,18 +129,23 @@ class Bar:
     def __str__(self) -> str:
         (task,) = self.bar.tasks
         share = 100 * task.completed / max(task.total or 0, 1)
-        fields = task.fields
-        return (
-            f"{task.description}: {share:.0f} % of the training, loss {fields['loss']:.3f}, "
-            f"{fields['speed']:.1f} k tokens/s"
+        said = _(
+            "{epoch}: {share:.0f} % of the training, {loss}, {speed}",
+            epoch=task.description,
+            share=share,
+            loss=_loss(task.fields),
+            speed=_speed(task.fields),
         )
+        return translated(said)
 
     def update(self, progress: Progress) -> None:
         """Update the bar after a batch."""
         self.bar.update(
             self.id,
             completed=progress.epoch * self.rows + progress.rows,
-            description=f"epoch {progress.epoch + 1}/{self.epochs}",
+            description=translated(
+                _("epoch {epoch}/{epochs}", epoch=progress.epoch + 1, epochs=self.epochs)
+            ),
             loss=progress.loss / max(progress.size, 1),
             speed=progress.tokens / max(progress.seconds, 1e-9) / 1000,
         )
@@ -123,18 +158,20 @@ class Bar:
         if self.events is not None:
             write_events(entry, self.events)
         valid = entry["valid"]
-        others = f", loss {valid['loss']:.4f}" if "loss" in valid else ""
         log.info(
-            "epoch %d/%d  loss %.4f  valid %s %.4f%s  %.1f k tokens/s  %.0f s%s",
-            entry["epoch"],
-            self.epochs,
-            entry["loss"],
-            metric,
-            valid[metric],
-            others,
-            entry["tokens_per_second"] / 1000,
-            entry["seconds"],
-            "  best" if best else "",
+            _(
+                "epoch {epoch}/{epochs}  loss {loss:.4f}  valid {metric} {value:.4f}{others}  "
+                "{speed:.1f} k tokens/s  {seconds:.0f} s{best}",
+                epoch=entry["epoch"],
+                epochs=self.epochs,
+                loss=entry["loss"],
+                metric=metric,
+                value=valid[metric],
+                others=_(", loss {loss:.4f}", loss=valid["loss"]) if "loss" in valid else "",
+                speed=entry["tokens_per_second"] / 1000,
+                seconds=entry["seconds"],
+                best=_("  best") if best else "",
+            )
         )
 
 
@@ -188,7 +225,7 @@ class Heartbeat(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Note what a line says, and when."""
         self.spoke = time.monotonic()
-        message = record.getMessage()
+        message = text_of(record)
         if message.endswith("…"):
             self.doing = message.removesuffix("…").strip()
             self.began = self.spoke
@@ -206,4 +243,5 @@ class Heartbeat(logging.Handler):
             log.info("… %s", bar)
         else:
             seconds = time.monotonic() - self.began
-            log.info("… %s, %.0f s", self.doing or "at work", seconds)
+            doing = self.doing or _("at work")
+            log.info(_("… {doing}, {seconds:.0f} s", doing=doing, seconds=seconds))

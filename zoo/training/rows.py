@@ -18,6 +18,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row, Rows, check_value, is_empty, label_set
 from zoo.errors import InputError, RowError
+from zoo.messages import _, listed
 from zoo.task import Task
 from zoo.text.special_ids import UNK
 from zoo.training.resume.rows import RowHashes
@@ -60,9 +61,12 @@ class ValidRows(Rows):
                 if row.get(name) is None:
                     raise RowError(row.source, self.missing(row))
             empty = [name for name in self.kind.not_empty if is_empty(row[name])]
-            reason = "no words" if empty == ["words"] else f"an empty {' and '.join(empty)}"
+            reason = _("no words")
+            if empty != ["words"]:
+                reason = _("an empty {columns}", columns=" and ".join(empty))
             if empty and self.strict:
-                raise RowError(row.source, f"{reason}; strict=false skips such rows")
+                cure = _("{reason}; strict=false skips such rows", reason=reason)
+                raise RowError(row.source, cure)
             if empty:
                 skipped[reason] += 1
                 continue
@@ -74,27 +78,43 @@ class ValidRows(Rows):
             yield row
         self.skipped = skipped
         if none:
-            cure = "" if TENTH_OF not in self.name else "; give data.valid=FILE and data.test=FILE"
-            raise InputError(f"{self.name}: holds no rows that can be used{self.note()}{cure}")
+            given = TENTH_OF not in self.name
+            raise InputError(
+                _(
+                    "{name}: holds no rows that can be used{note}{cure}",
+                    name=self.name,
+                    note=self.note(),
+                    cure="" if given else _("; give data.valid=FILE and data.test=FILE"),
+                )
+            )
 
     def missing(self, row: Row) -> str:
         """Return an error message: the columns that a row lacks, and how to name them."""
         lacks = [name for name in self.kind.training_columns if row.get(name) is None]
-        what = f"no {' and no '.join(map(repr, lacks))}, there are {', '.join(row)}"
+        names = _("no {column!r}", column=lacks[0])
+        for name in lacks[1:]:
+            names = _("{columns} and no {column!r}", columns=names, column=name)
+        what = _("{missing}, there are {columns}", missing=names, columns=", ".join(row))
         settings = [SETTINGS.get(name, name) for name in lacks]
         if "future" in self.kind.target_columns:
-            return f"{what}; data=series data.path=FILE reads a table of time series"
+            return _("{what}; data=series data.path=FILE reads a table of time series", what=what)
         if any(
             setting != "column" and not {"text", "label", setting} <= {*self.settings}
             for setting in settings
         ):
-            return f"{what}; see data=files"
-        return f"{what}: set {' '.join(f'data.{setting}=COLUMN' for setting in settings)}"
+            return _("{what}; see data=files", what=what)
+        given = " ".join(f"data.{setting}=COLUMN" for setting in settings)
+        return _("{what}: set {settings}", what=what, settings=given)
 
     def note(self) -> str:
         """Return the rows skipped in the last pass and why, "" for none."""
-        counts = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.items())
-        return f"; skipped are {counts}" if counts else ""
+        if not self.skipped:
+            return ""
+        counts = listed(
+            _("{count} with {reason}", count=count, reason=reason)
+            for reason, count in self.skipped.items()
+        )
+        return _("; skipped are {counts}", counts=counts)
 
 
 def open_rows(settings: Settings, kind: type[Task], corpus: Splits | None = None) -> Splits:
@@ -165,20 +185,32 @@ def encode_rows(task: Task, rows: Rows, folder: Path, hashes: RowHashes | None =
         _noted(rows, task, unknown, strict, hashes), task.encode, folder
     )
     if isinstance(rows, ValidRows) and rows.skipped:
-        log.info("%s: %d rows%s", rows.name, len(dataset), rows.note())
+        said = _("{name}: {count} rows{note}", name=rows.name, count=len(dataset), note=rows.note())
+        log.info(said)
     cut = dataset.count_truncated()
     if cut:
         share = 100 * cut / len(dataset)
-        log.info("%s: %d of %d texts (%.1f %%) are cut", rows.name, cut, len(dataset), share)
+        log.info(
+            _(
+                "{name}: {cut} of {count} texts ({share:.1f} %) are cut",
+                name=rows.name,
+                cut=cut,
+                count=len(dataset),
+                share=share,
+            )
+        )
     if unknown:
         shown = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common(SHOWN))
-        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        more = _(" and {count} more", count=len(unknown) - SHOWN) if len(unknown) > SHOWN else ""
         log.info(
-            "%s: %d labels that the training rows lack count as mistakes: %s%s",
-            rows.name,
-            unknown.total(),
-            shown,
-            more,
+            _(
+                "{name}: {count} labels that the training rows lack count as mistakes: "
+                "{labels}{more}",
+                name=rows.name,
+                count=unknown.total(),
+                labels=shown,
+                more=more,
+            )
         )
     _warn_of_tokens(task, dataset, rows.name)
     return dataset
@@ -208,15 +240,32 @@ def _warn_of_tokens(task: Task, dataset: Dataset, name: str) -> None:
         return
     kind = task.tokenizer.kind
     words = "words" in task.input_columns
-    cure = "" if words or kind == "characters" else ": set tokenizer.kind=characters or subwords"
+    cure = ""
+    if not words and kind != "characters":
+        cure = _(": set tokenizer.kind=characters or subwords")
     ids = dataset.values["inputs"]
     ends = dataset.ends["inputs"]
     few = FEW + ("source" in task.input_columns)  # its inputs end with EOS
     short = float(np.mean(np.diff(ends, prepend=0) < few))
     if short > 0.5 and not words:
         log.warning(
-            "%s: %.0f %% of the texts have under %d %s%s", name, 100 * short, FEW, kind, cure
+            _(
+                "{name}: {share:.0f} % of the texts have under {few} {kind}{cure}",
+                name=name,
+                share=100 * short,
+                few=FEW,
+                kind=kind,
+                cure=cure,
+            )
         )
     unknown = float(np.mean(ids[:MOST_TOKENS] == UNK)) if len(ids) else 0.0
     if unknown > 0.5:
-        log.warning("%s: %.0f %% of the %s are unknown%s", name, 100 * unknown, kind, cure)
+        log.warning(
+            _(
+                "{name}: {share:.0f} % of the {kind} are unknown{cure}",
+                name=name,
+                share=100 * unknown,
+                kind=kind,
+                cure=cure,
+            )
+        )

@@ -13,6 +13,7 @@ from zoo.data import readers
 from zoo.data.corpora.splits import SETTINGS, Splits, complete, last_parts
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 from zoo.text.decoding import Once, Say, check_encoding
 
 Reader = Callable[[Path, str | None, Say | None], Iterator[Row]]
@@ -88,7 +89,17 @@ def text(train: str, valid: str | None, test: str | None, encoding: str | None =
         else:
             parts[part] = _text(path, encoding)
     if missing:
-        log.info("no %s text is given: a tenth of %s is held out", " and no ".join(missing), train)
+        said = _(
+            "no {part} text is given: a tenth of {name} is held out", part=missing[0], name=train
+        )
+        if len(missing) > 1:
+            said = _(
+                "no {part} and no {other} text is given: a tenth of {name} is held out",
+                part=missing[0],
+                other=missing[1],
+                name=train,
+            )
+        log.info(said)
         parts |= last_parts(parts["train"], missing)
     return Splits(**parts)
 
@@ -172,7 +183,7 @@ def _file(
     """Open a file with its columns renamed. Raises InputError if it is missing."""
     readers.check_name(Path(path))
     if not Path(path).exists():
-        raise InputError(f"{path}: No such file or directory")
+        raise InputError(_("{path}: No such file or directory", path=path))
     say = Once()
     read = partial(readers.read, path, encoding, say)
     return Rows(partial(renamed, read, names, say, separator), str(path))
@@ -197,9 +208,13 @@ def renamed(
         for wanted, name in names.items():
             found = _lookup(row, name)
             if found is None and name != wanted:
-                there = ", ".join(row)
-                cure = f"set data.{SETTINGS.get(wanted, wanted)}=COLUMN"
-                raise RowError(row.source, f"no column {name!r}, there are: {there}; {cure}")
+                said = _(
+                    "no column {name!r}, there are: {columns}; set data.{setting}=COLUMN",
+                    name=name,
+                    columns=", ".join(row),
+                    setting=SETTINGS.get(wanted, wanted),
+                )
+                raise RowError(row.source, said)
             if found is not None:
                 chosen[wanted] = found[0]
         label = chosen.get("label")
@@ -261,5 +276,5 @@ def find(folder: Path, stem: str, suffixes: tuple[str, ...] | None = None) -> Pa
         if path.is_dir() if suffix == "" and suffixes is None else path.is_file():
             return path
     there = sorted(p.name for p in folder.iterdir())[:20] if folder.is_dir() else []
-    shown = f"; there are: {', '.join(there)}" if there else ""
-    raise InputError(f"{folder}: no {stem} in it{shown}")
+    shown = _("; there are: {names}", names=", ".join(there)) if there else ""
+    raise InputError(_("{folder}: no {stem} in it{there}", folder=folder, stem=stem, there=shown))

@@ -23,6 +23,7 @@ import numpy as np
 from zoo.data.corpora.stratify import stratify
 from zoo.data.readers import Row, Rows, label_set
 from zoo.errors import InputError
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -48,7 +49,13 @@ def complete(parts: dict[str, Rows], by: str) -> Splits:
     source = parts["train"]
     held = cache(partial(_hold_out, source, missing, by))
     for part in missing:
-        log.info("no %s rows are given: a tenth of %s is held out", part, source.name)
+        log.info(
+            _(
+                "no {part} rows are given: a tenth of {name} is held out",
+                part=part,
+                name=source.name,
+            )
+        )
         parts[part] = Rows(partial(_of_part, source, held, part, by), f"{source.name} {TENTH_OF}")
     if missing:
         parts["train"] = Rows(partial(_of_part, source, held, "train", by), source.name)
@@ -69,7 +76,13 @@ def last_parts(source: Rows, missing: list[str]) -> dict[str, Rows]:
     def bounds(part: str) -> tuple[int, int]:
         held = min(count() // 10, MOST_HELD_OUT)
         if not held:
-            raise InputError(f"{source.name}: {count()} rows are too few to hold some out")
+            raise InputError(
+                _(
+                    "{name}: {count} rows are too few to hold some out",
+                    name=source.name,
+                    count=count(),
+                )
+            )
         left = count() - held * len(missing)
         if part not in missing:
             return 0, left
@@ -89,8 +102,12 @@ def _of_part(
     """Yield the rows of the split `wanted`; `held` returns the split of each hash that is held out."""
     part_of = held()
     if wanted != "train" and not part_of:
-        cure = "give data.valid=… and data.test=…"
-        raise InputError(f"{source.name}: too few distinct rows to hold some out: {cure}")
+        raise InputError(
+            _(
+                "{name}: too few distinct rows to hold some out: give data.valid=… and data.test=…",
+                name=source.name,
+            )
+        )
     return (row for row in source if part_of.get(_hash(row, by), "train") == wanted)
 
 
@@ -160,8 +177,15 @@ def _log_rare(name: str, rare: dict[str, int]) -> None:
     """Log which labels are not held out because they have too few rows."""
     if rare:
         shown = ", ".join(f"{label!r} ({count})" for label, count in islice(rare.items(), SHOWN))
-        more = f" and {len(rare) - SHOWN} more" if len(rare) > SHOWN else ""
-        log.info("%s: labels with too few rows stay in training: %s%s", name, shown, more)
+        more = _(" and {count} more", count=len(rare) - SHOWN) if len(rare) > SHOWN else ""
+        log.info(
+            _(
+                "{name}: labels with too few rows stay in training: {labels}{more}",
+                name=name,
+                labels=shown,
+                more=more,
+            )
+        )
 
 
 def _hash(row: Row, by: str) -> int:

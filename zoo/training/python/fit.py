@@ -167,4 +167,4 @@ def _log_result(report: Mapping[str, Any], kind: type[Task]) -> None:
         line += f"; {baseline['method']}: {baseline[name]:.4f}"
     log.info("%s", line)
     for line in advice.verdict(report, kind._advise(report)):
-        log.info("%s", line)
+        log.info(line)

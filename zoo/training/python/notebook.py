@@ -11,6 +11,8 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
+from zoo.messages import Formatter
+
 log = logging.getLogger("zoo")
 
 PAUSE = 0.2  # seconds between two drawings of the bar
@@ -35,6 +37,7 @@ def shown() -> Iterator[bool]:
         yield False
         return
     handler = logging.StreamHandler(sys.stdout if notebook else sys.stderr)
+    handler.setFormatter(Formatter())
     propagated = log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
