@@ -20,6 +20,7 @@ from zoo.hub import __main__ as cli
 from zoo.hub import shipped as shelf
 from zoo.hub.retrain import FORMS
 from zoo.model_folder import verify
+from zoo.model_folder.card import card as card_of
 from zoo.model_folder.citations import SOURCES
 from zoo.model_folder.verify import read_expected
 from zoo.option_classes import arguments
@@ -87,8 +88,11 @@ def test_a_shipped_model_is_that_of_its_recipe(name):
     folder = verify.SHIPPED / name
     listed = verify.manifest_of(folder)
     assert {path.name for path in folder.iterdir()} == {*listed, "manifest.json"}
-    assert zoo.load(name).metric == said["metric"]
+    task = zoo.load(name)
+    assert task.metric == said["metric"]
     card = (folder / "README.md").read_text("utf-8")
+    about = task.name, task.reads, task.why, task.parameter_count, task.processors
+    assert card == card_of(*about, said)
     for text in (recipe.limits, SOURCES[said["data"]].licence, said["retrain"], said["evaluate"]):
         assert text in card
     for path in ("/tmp", "/home/", "/root", "/work", str(ROOT)):
