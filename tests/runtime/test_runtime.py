@@ -57,7 +57,8 @@ def classify(kind="words", several=False, **options):
     processors = {"tokenizer": tokenizer, "labels": labels}
     if "ngrams" in options:
         processors["ngrams"] = NgramVocabulary.learn(TEXTS, options["ngrams"], 50)
-    shape = {n: options.pop(n) for n in ("num_layers", "bidirectional") if n in options}
+    own = "num_layers", "bidirectional", "layer_norm"
+    shape = {n: options.pop(n) for n in own if n in options}
     shape["learned_state"] = options.pop("learned_state", False)
     config = ClassifyConfig(**({"max_length": 20} | options))
     return random(Classify(backbone(len(tokenizer), **shape), processors, config))
@@ -80,6 +81,8 @@ def wanted(task, inputs):
         {"pool": "max", "kind": "subwords"},
         {"pool": "last", "bidirectional": False},
         {"pool": "attention", "learned_state": True},
+        {"pool": "attention", "layer_norm": True, "num_layers": 2},
+        {"layer_norm": True, "learned_state": True, "append_eos": True},
         {"ngrams": "words", "learned_state": True},
         {"ngrams": "characters", "several": True, "kind": "characters"},
     ],
@@ -106,8 +109,9 @@ def test_a_classifier_reads_features(tmp_path):
     assert model.predict(series) == task.predict(series)
 
 
-def test_int8_answers_do_not_depend_on_their_neighbours(tmp_path):
-    model = exported(classify(), tmp_path / "out", "int8")
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_int8_answers_do_not_depend_on_their_neighbours(tmp_path, layer_norm):
+    model = exported(classify(layer_norm=layer_norm), tmp_path / "out", "int8")
     together = model.answers(TEXTS)
     assert together == [model.answers([text])[0] for text in TEXTS]
     assert (tmp_path / "out" / "model.onnx").stat().st_size > 0

@@ -90,14 +90,17 @@ def test_a_tagger_answers_as_its_model(tmp_path, kind, options):
 
 def translator(**options):
     known = tokenizer("subwords")
-    shape = {name: options.pop(name) for name in ("num_layers",) if name in options}
+    shape = {n: options.pop(n) for n in ("num_layers", "layer_norm") if n in options}
     config = TranslateConfig(max_length=30, **options)
     return random(Translate(backbone(len(known), **shape), {"tokenizer": known}, config))
 
 
-def writer(kind="subwords", learned_state=False, bidirectional=False, **options):
+def writer(kind="subwords", **options):
     known = tokenizer(kind)
-    net = backbone(len(known), learned_state=learned_state, bidirectional=bidirectional)
+    shape = {"bidirectional": False}
+    for name in ("learned_state", "bidirectional", "layer_norm"):
+        shape |= {name: options.pop(name)} if name in options else {}
+    net = backbone(len(known), **shape)
     return random(Generate(net, {"tokenizer": known}, GenerateConfig(**options)))
 
 
@@ -105,8 +108,9 @@ WRITERS = {
     "translate": translator,
     "dot, fed": lambda: translator(attention="dot", input_feeding=True, init="h_n", num_layers=2),
     "additive": lambda: translator(attention="additive", init="zero", tied=False),
-    "no attention": lambda: translator(attention="none", hidden_size=7),
+    "no attention": lambda: translator(attention="none", hidden_size=7, layer_norm=True),
     "stream": writer,
+    "layer norm": lambda: writer("characters", layer_norm=True, learned_state=True),
     "adaptive": lambda: writer("whitespace", softmax="adaptive", tied=False, bidirectional=True),
     "each row": lambda: writer("characters", learned_state=True, stream=False),
 }

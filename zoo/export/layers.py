@@ -4,6 +4,8 @@
     int8    weights of one byte, with a scale for each column; what meets them is rounded to eight
             bits while it runs: `DynamicQuantizeMatMul` and `DynamicQuantizeLSTM` of ONNX Runtime
 
+ONNX's LSTM has no layer norm: with it the steps are a `Scan` over time, written out gate by gate.
+
 Vectors are float32 at all places between the layers, so the sums over a text keep their precision.
 """
 
@@ -21,6 +23,7 @@ from zoo.errors import InputError
 from zoo.export.onnx import MISSING, OPSET, Graph, gates
 from zoo.files.own_files import PROGRAM
 from zoo.rnn.lstm import LSTM
+from zoo.rnn.lstm_reference import EPSILON
 
 Form = Literal["fp32", "int8"]
 OWN = "com.microsoft"  # the domain of ONNX Runtime's own operators
@@ -107,11 +110,11 @@ class Layers(Graph):
     ) -> States:
         """Add an LSTM over x (time, batch, input) with lengths (batch,) int64, 1 or more.
 
-        `state` names h_0 and c_0, (layers * directions, batch, hidden). Raises InputError for layer
-        norm and projections, which ONNX's LSTM lacks.
+        `state` names h_0 and c_0, (layers * directions, batch, hidden). Raises InputError for a
+        projection, which ONNX's LSTM lacks.
         """
-        if lstm.layer_norm or lstm.proj_size:
-            raise InputError("ONNX's LSTM knows neither layer norm nor projection")
+        if lstm.proj_size:
+            raise InputError("ONNX's LSTM knows no projection")
         directions = 2 if lstm.bidirectional else 1
         kind = "bidirectional" if directions == 2 else "forward"
         steps = self.op("Cast", lengths, to=6) if lengths else ""
@@ -126,7 +129,11 @@ class Layers(Graph):
                 start = [self.op("Slice", s, first, end) for s in state]
                 if lstm.num_layers == 1:
                     start = [*state]
-            y, h, c = self._lstm_layer(lstm, lstm.suffixes[rows], x, steps, start, kind)
+            suffixes = lstm.suffixes[rows]
+            if lstm.layer_norm:
+                y, h, c = self._normed_layer(lstm, suffixes, x, lengths, start)
+            else:
+                y, h, c = self._lstm_layer(lstm, suffixes, x, steps, start, kind)
             turned = self.op("Transpose", y, perm=[0, 2, 1, 3])  # (time, batch, directions, hidden)
             x = self.op("Reshape", turned, self.ints(0, 0, directions * lstm.hidden_size))
             last.append([h, c])
@@ -158,6 +165,96 @@ class Layers(Graph):
             scales += [self.value(scale[:, 0]), self.value(np.zeros(scale[:, 0].shape, np.int8))]
         given = [x, *both, bias, steps, *start, "", *scales]
         return self.op("DynamicQuantizeLSTM", *given, results=3, domain=OWN, **options)
+
+    def _normed_layer(
+        self, lstm: LSTM, suffixes: list[str], x: str, lengths: str, start: list[str]
+    ) -> list[str]:
+        """Add one layer with layer norm, in all its directions; results as of `_lstm_layer`."""
+        real = self._real_steps(x, lengths)
+        states = []
+        for number, suffix in enumerate(suffixes):
+            if start[0]:
+                place = self.value(np.array(number, np.int64))
+                first = [self.op("Gather", state, place, axis=0) for state in start]
+            else:
+                batch = self.op("Shape", x, start=1, end=2)
+                shape = self.op("Concat", batch, self.ints(lstm.hidden_size), axis=0)
+                first = [self.op("ConstantOfShape", shape)] * 2  # zeros of float32
+            found = self._scan(lstm, suffix, x, real, first)
+            states.append([self.op("Unsqueeze", one, self.ints(0)) for one in found])
+        h, c, y = (self.op("Concat", *parts, axis=0) for parts in zip(*states, strict=True))
+        return [self.op("Transpose", y, perm=[1, 0, 2, 3]), h, c]
+
+    def _real_steps(self, x: str, lengths: str) -> str:
+        """Return whether steps of x (time, batch, …) are real, (time, batch, 1)."""
+        time = self.op("Squeeze", self.op("Shape", x, start=0, end=1), self.ints(0))
+        zero, one = self.value(np.array(0, np.int64)), self.value(np.array(1, np.int64))
+        steps = self.op("Unsqueeze", self.op("Range", zero, time, one), self.ints(1, 2))
+        if not lengths:
+            lengths = self.op("Expand", time, self.op("Shape", x, start=1, end=2))
+        return self.op("Less", steps, self.op("Unsqueeze", lengths, self.ints(1)))
+
+    def _scan(self, lstm: LSTM, suffix: str, x: str, real: str, first: list[str]) -> list[str]:
+        """Add the steps of one layer and direction. Return h_n, c_n (batch, hidden), and output."""
+        from onnx import TensorProto, helper
+
+        size = lstm.hidden_size
+        weights = {
+            name: cast(Tensor, getattr(lstm, f"{name}{suffix}"))
+            for name in ("weight_ih", "weight_hh", "norm_weight", "norm_bias")
+        }
+        bias = None
+        if lstm.bias:
+            bias = getattr(lstm, "bias_ih" + suffix) + getattr(lstm, "bias_hh" + suffix)
+        sums = self.linear_steps(x, weights["weight_ih"], bias)  # (time, batch, 4 * hidden)
+        self.count += 1
+        kinds = {"h": FLOAT, "c": FLOAT, "sums": FLOAT, "real": int(TensorProto.BOOL)}
+        h, c, read, there = (f"{name}{self.count}" for name in kinds)
+        outer, self.nodes = self.nodes, []  # constants are those of the whole graph
+        recurrent = self.linear(h, weights["weight_hh"])
+        gates = self.op("Reshape", self.op("Add", read, recurrent), self.ints(-1, 4, size))
+        normed = self._normed(gates, weights["norm_weight"][:4], weights["norm_bias"][:4])
+        shares = self.op("Sigmoid", normed)
+        i, f, o = (self._gate(shares, place) for place in (0, 1, 3))
+        g = self.op("Tanh", self._gate(normed, 2))
+        cell = self.op("Add", self.op("Mul", f, c), self.op("Mul", i, g))
+        shown = self._normed(cell, weights["norm_weight"][4], weights["norm_bias"][4])
+        new = self.op("Mul", o, self.op("Tanh", shown))
+        results = [
+            self.op("Where", there, new, h),
+            self.op("Where", there, cell, c),
+            self.op("Where", there, new, self.value(np.float32(0))),
+        ]
+        inner, self.nodes = self.nodes, outer
+        shapes: list[list[Any]] = [[None, size]] * 2 + [[None, 4 * size], [None, 1]]
+        given = [
+            helper.make_tensor_value_info(name, kind, shape)
+            for name, kind, shape in zip((h, c, read, there), kinds.values(), shapes, strict=True)
+        ]
+        made = [helper.make_tensor_value_info(name, FLOAT, [None, size]) for name in results]
+        back = int(suffix.endswith("_reverse"))
+        return self.op(
+            "Scan",
+            *first,
+            sums,
+            real,
+            results=3,
+            body=helper.make_graph(inner, "step", given, made),
+            num_scan_inputs=2,
+            scan_input_directions=[back, back],
+            scan_output_directions=[back],
+        )
+
+    def _normed(self, x: str, scale: Tensor, shift: Tensor) -> str:
+        """Normalise the last dimension of x, then scale and shift it."""
+        ones = self.value(np.ones(scale.size(-1), np.float32))
+        normed = self.op("LayerNormalization", x, ones, axis=-1, epsilon=EPSILON)
+        scaled = self.op("Mul", normed, self.value(scale.detach().float()))
+        return self.op("Add", scaled, self.value(shift.detach().float()))
+
+    def _gate(self, gates: str, place: int) -> str:
+        """Return one of the gates (batch, 4, hidden), (batch, hidden)."""
+        return self.op("Gather", gates, self.value(np.array(place, np.int64)), axis=1)
 
     def _learned(self, lstm: LSTM, x: str) -> tuple[str, str]:
         """Expand learned initial states to (layers * directions, batch, hidden)."""

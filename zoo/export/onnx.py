@@ -42,7 +42,7 @@ class Graph:
         from onnx import numpy_helper
 
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
 
@@ -61,7 +61,8 @@ def write(model: LSTM | Backbone, path: Path) -> None:
     lstm = model if isinstance(model, LSTM) else model.lstm
     embedding = None if isinstance(model, LSTM) else model.embedding
     if lstm.layer_norm or lstm.proj_size:
-        raise InputError("ONNX's LSTM knows neither layer norm nor projection")
+        cure = ": export the whole task into a FOLDER" if lstm.layer_norm else ""
+        raise InputError(f"ONNX's LSTM knows neither layer norm nor projection{cure}")
     graph = Graph()
     first = ["batch", "time"] if lstm.batch_first else ["time", "batch"]
     if embedding is not None:

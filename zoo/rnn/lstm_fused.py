@@ -3,6 +3,9 @@
 The kernel does not know padding, and packing is slow. An extra input feature is therefore 1 on
 padding, and its weights close the input gate and open the forget gate there. So the kernel itself
 carries each cell over the padding, and its `c_n` is correct.
+
+Without a gradient a batch is cut into pieces along time where much of it is padding: the rows that
+have ended are left out of the pieces behind. On a CPU the time of a step grows with its rows.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ def run(
     from_zero: bool,  # whether the state is all zeros
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer and direction: output (time, batch, size) and the last h and c."""
+    if padding is not None and _cuts(x) and padding.pieces:
+        return _run_pieces(x, state, weights, padding, reverse)
     # Reversed as a whole, a row has its padding first. From a zero state that does no harm: the
     # held cell stays 0, and so does h = o * tanh(0). From any other state the padding would
     # overwrite h, so each row is reversed within its own length, at the price of a gather.
@@ -45,6 +50,39 @@ def run(
     if reverse:
         output = output.flip(0) if ends_last else padding.reverse(output)  # type: ignore[union-attr]
     return output, h, c
+
+
+def _cuts(x: Tensor) -> bool:
+    """Whether a batch may be cut: in float32 on a CPU, where a state is carried without rounding."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    rounded = torch.is_autocast_enabled("cpu")
+    return plain and not (torch.is_grad_enabled() or traced or rounded)
+
+
+def _run_pieces(
+    x: Tensor, state: tuple[Tensor, Tensor], weights: Weights, padding: Padding, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one layer and direction piece by piece; what it takes and returns is that of `run`."""
+    x = padding.reverse(x) if reverse else x
+    h_0, c_0 = state
+    flat = _flatten(weights, hold=True)
+    output = h_0.new_zeros(x.size(0), *h_0.shape)
+    h, c = h_0[padding.by_length], c_0[padding.by_length]
+    c_n = c_0.clone()
+    for start, stop, count in padding.pieces:
+        rows = padding.by_length[:count]
+        part = torch.cat([x[start:stop, rows], padding.mask[start:stop, rows].to(x)], -1)
+        missing = stop - start - len(part)  # steps of the last piece beyond the batch
+        if missing:
+            beyond = part.new_zeros(missing, *part.shape[1:])
+            beyond[..., -1] = 1
+            part = torch.cat([part, beyond])
+        found, h, c = _call(part, h[:count], c[:count], flat, weights.b_ih is not None)
+        output[start:stop, rows] = found[: len(found) - missing]
+        c_n[rows] = c
+    h_n = padding.last_step(output, h_0)
+    return padding.reverse(output) if reverse else output, h_n, c_n
 
 
 def _call(

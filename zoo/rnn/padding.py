@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,22 @@ INTEGERS = {
 }
 
 
+# What a batch costs, as products of one row: each step reads the weights, each call prepares them.
+STEP = 4.0
+CALL = 250.0
+ROUND = 16  # pieces are multiples of so many steps, so that few shapes occur
+MOST_CUTS = 24  # places where a cut is weighed
+LEAST_SAVED = 0.1  # share of the cost; for less, a batch stays whole
+
+
+class Piece(NamedTuple):
+    """Neighbouring steps of a batch, in which its `rows` longest rows are read."""
+
+    start: int
+    stop: int
+    rows: int
+
+
 class Padding:
     """The padding of a (time, batch) block: its mask, reversal and last real steps."""
 
@@ -35,6 +52,16 @@ class Padding:
         index = torch.where(steps < lengths, lengths - 1 - steps, steps)
         self.reversed_index = index.unsqueeze(-1)  # (time, batch, 1)
 
+    @cached_property
+    def by_length(self) -> Tensor:
+        """The numbers of the rows, the longest first, (batch,)."""
+        return self.lengths.argsort(descending=True, stable=True)
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        """The pieces in which a batch costs least; empty where it stays whole."""
+        return pieces_of(self.lengths.cpu().numpy())
+
     def reverse(self, x: Tensor) -> Tensor:
         """Reverse each row's real steps of x (time, batch, size); its padding stays in place."""
         return x.gather(0, self.reversed_index.expand_as(x))
@@ -43,6 +70,38 @@ class Padding:
         """Return each row's last real step of x (time, batch, size), or `before` if it has none."""
         index = (self.lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, x.size(2))
         return torch.where(self.lengths.unsqueeze(1) > 0, x.gather(0, index)[0], before.to(x))
+
+
+def pieces_of(lengths: np.ndarray) -> list[Piece]:
+    """Return the pieces of rows of these lengths (batch,) that cost least, steps without rows left out.
+
+    A cut is made where rows end, rounded up to ROUND steps. The last piece may end beyond the batch.
+    Returns an empty list where pieces save less than LEAST_SAVED of the cost.
+    """
+    ends = np.unique(-(-lengths[lengths > 0] // ROUND) * ROUND)  # rising
+    if not len(ends):
+        return []
+    if len(ends) > MOST_CUTS:
+        ends = ends[np.linspace(0, len(ends) - 1, MOST_CUTS).round().astype(int)]
+    starts = np.concatenate([[0], ends[:-1]])
+    rows = (lengths > starts[:, None]).sum(1)  # that are read from each start on
+    least = np.zeros(len(ends) + 1)  # cost of the steps before each place
+    cut = np.zeros(len(ends) + 1, int)  # the place where the piece before it begins
+    for place in range(1, len(ends) + 1):
+        steps = ends[place - 1] - starts[:place]
+        costs = least[:place] + CALL + steps * (STEP + rows[:place])
+        cut[place] = costs.argmin()
+        least[place] = costs[cut[place]]
+    whole = CALL + int(lengths.max()) * (STEP + len(lengths))
+    if least[-1] > (1 - LEAST_SAVED) * whole:
+        return []
+    found = []
+    place = len(ends)
+    while place:
+        first = cut[place]
+        found.append(Piece(int(starts[first]), int(ends[place - 1]), int(rows[first])))
+        place = first
+    return found[::-1]
 
 
 def find_padding(x: Tensor, lengths: Lengths | None) -> Padding | None:
