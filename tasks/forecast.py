@@ -11,7 +11,6 @@ starts from its last value, or with `residual=linear` from a linear forecast in 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -28,9 +27,9 @@ from zoo.data.dataset import ExampleList
 from zoo.data.processors import Processor, SeriesScaler
 from zoo.data.readers import Row
 from zoo.data.series import asking, learning
+from zoo.data.series.batches import batch_of
 from zoo.data.series.framing import Channels, Normalization
 from zoo.data.series.linear import LinearForecast
-from zoo.data.series.times import write
 from zoo.data.series.windows import Windows
 from zoo.errors import InputError
 from zoo.evaluation import advice
@@ -46,8 +45,6 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.option_classes import Count, Share, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Stage, Step, Task, TaskConfig, predict_rows
-
-log = logging.getLogger("zoo")
 
 MOST_VALIDATION = 5_000  # windows on which epochs are compared
 MOST_TEST = 100_000
@@ -195,7 +192,7 @@ class Forecast(Task):
     def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
         """Frame windows: normalised, in segments, and a row for each channel."""
         linear = self.linear if self.config.residual == "linear" else None
-        return self.framing.batch(examples, linear)
+        return batch_of(self.framing, examples, linear)
 
     def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, Tensor]:
         """The final states (layers * directions, batch, hidden), or one vector per series."""
@@ -268,15 +265,8 @@ class Forecast(Task):
         targets also "loss", and what the share is chosen by.
         """
         found = self._arrays(batch, encoded)
-        answers = []
-        for window in range(len(batch) // batch.extras["channels"]):
-            answer: dict[str, Any] = {"forecast": _plain(found["forecast"][window])}
-            if self.config.head != "point":
-                by_level = np.moveaxis(found["quantiles"][window], -1, 0)
-                levels = map(str, self.config.quantiles)
-                answer["quantiles"] = dict(zip(levels, map(_plain, by_level), strict=True))
-            answers.append(answer)
-        return answers
+        levels = () if self.config.head == "point" else self.config.quantiles
+        return asking.answers_of(found["forecast"], found["quantiles"], levels)
 
     def _arrays(self, batch: Batch, encoded: Encoded | None = None) -> dict[str, np.ndarray]:
         """Return forecasts (windows, horizon, targets) in their units, their quantiles, the losses."""
@@ -296,11 +286,8 @@ class Forecast(Task):
 
     def _in_units(self, values: Tensor, batch: Batch) -> np.ndarray:
         """Return scaled values (rows, horizon, own, k) as (windows, horizon, targets, k) in units."""
-        windows = values.unflatten(0, (-1, batch.extras["channels"]))
-        by_target = windows.transpose(1, 2).flatten(2, 3).double().cpu().numpy()
-        count = self.scaler.targets
-        deviation, mean = self.scaler.deviation[:count, None], self.scaler.mean[:count, None]
-        return by_target * deviation + mean
+        scaler, found = self.scaler, values.cpu().numpy()
+        return self.framing.in_units(found, batch.extras["channels"], scaler.mean, scaler.deviation)
 
     def _answers(
         self,
@@ -390,29 +377,12 @@ class Forecast(Task):
 
         Raises InputError for a horizon below 1.
         """
-        if horizon is not None and horizon < 1:
-            raise InputError(f"horizon={horizon}: Input should be greater than or equal to 1")
-        kept = list(rows)
-        self._say_short(kept)
-        for row, answer in zip(kept, predict_rows(self, kept, precision), strict=True):
-            steps, longer = horizon or self.config.horizon, dict(answer)
-            while len(longer["forecast"]) < steps:
-                after = asking.go_on(row, longer, self.scaler)
-                longer = _joined(longer, next(predict_rows(self, [after], precision)))
-            yield row, _cut(longer, steps)
+        own, reads = self.config.horizon, self.config.input
 
-    def _say_short(self, rows: Sequence[Row]) -> None:
-        """Log how many series have fewer values than are read."""
-        lengths = [len(learning.matrix(row, "past")) for row in rows]
-        short = [n for n, length in enumerate(lengths) if length < self.config.input]
-        if short:
-            log.info(
-                "%s: %d values, %d are read: the first is repeated before it%s",
-                rows[short[0]].source,
-                lengths[short[0]],
-                self.config.input,
-                f"; so for {len(short) - 1:,} more series" if len(short) > 1 else "",
-            )
+        def answer(some: list[Row]) -> Iterator[Any]:
+            return predict_rows(self, some, precision)
+
+        yield from asking.forecasts(rows, answer, self.scaler, reads, own, horizon)
 
     def answer_table(
         self, settings: Settings, precision: str, share: SharedMap = map
@@ -457,15 +427,7 @@ class Forecast(Task):
 
     def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
         """Return the answer with the name of the series and its times, if they are known."""
-        known: dict[str, Any] = {}
-        if row.get("series"):
-            known["series"] = row["series"]
-        if "time" in row:
-            frequency = self.scaler.frequency
-            first = frequency.step(row["time"], len(row["past"]))
-            steps = range(len(answer["forecast"]))
-            known["times"] = [write(frequency.step(first, n), frequency) for n in steps]
-        return known | answer
+        return asking.named(answer, row, self.scaler)
 
 
 class PastQuestion(Question):
@@ -511,28 +473,3 @@ class PastQuestion(Question):
         width = self.task.config.segment
         ends = range(len(self.tokens), 0, -width)
         return [" ".join(self.tokens[max(0, end - width) : end]) for end in ends][::-1]
-
-
-def _joined(first: dict[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a forecast with the one that goes on from its end."""
-    joined = dict(first)
-    for name in ("forecast", "times"):
-        if name in first:
-            joined[name] = [*first[name], *then[name]]
-    if "quantiles" in first:
-        levels = first["quantiles"]
-        joined["quantiles"] = {q: [*levels[q], *then["quantiles"][q]] for q in levels}
-    return joined
-
-
-def _cut(answer: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Return the first steps of a forecast."""
-    shorter = {n: v[:steps] if n in ("forecast", "times") else v for n, v in answer.items()}
-    if "quantiles" in answer:
-        shorter["quantiles"] = {q: values[:steps] for q, values in answer["quantiles"].items()}
-    return shorter
-
-
-def _plain(values: np.ndarray) -> list[Any]:
-    """Return values (horizon, targets) as a list of numbers, or of lists if there are targets."""
-    return (values[:, 0] if values.shape[1] == 1 else values).tolist()

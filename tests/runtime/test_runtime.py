@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from runtime_cases import without_torch
 
 import zoo.runtime
 from tasks.classify import Classify, ClassifyConfig
@@ -22,18 +21,6 @@ from zoo.text.ngrams import NgramVocabulary
 from zoo.text.tokenizers import TOKENIZERS
 
 TEXTS = ["one two three four five six", "two, two! Three?", "", "six " * 50, "Ünïcode seven"]
-ALLOWED = {"zoo", "numpy", "onnxruntime", "sentencepiece", "regex"}
-BLOCK = """
-import sys
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in {allowed} and top not in sys.stdlib_module_names:
-            raise ModuleNotFoundError("blocked: " + name, name=name)
-
-sys.meta_path.insert(0, Block())
-"""
 
 
 def random(task):
@@ -115,16 +102,6 @@ def test_int8_answers_do_not_depend_on_their_neighbours(tmp_path, layer_norm):
     together = model.answers(TEXTS)
     assert together == [model.answers([text])[0] for text in TEXTS]
     assert (tmp_path / "out" / "model.onnx").stat().st_size > 0
-
-
-def without_torch(code):
-    """Run code in a new interpreter that finds no other packages; return what it prints."""
-    block = BLOCK.format(allowed=sorted(ALLOWED))
-    done = subprocess.run(
-        [sys.executable, "-c", block + code], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_answers_need_no_other_packages(tmp_path):

@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import fails, train
 from every_task import training_batch, untrained
+from forecast_cases import PLAIN, SMALL, WAVE, build, rows_of
 from run_cases import interrupt_and_resume, same_weights
 
 import zoo
 from tasks.forecast import Forecast, ForecastConfig
 from zoo import run
-from zoo.config import TokenizerConfig
 from zoo.data.corpora import open_corpus
 from zoo.data.readers import Row
 from zoo.data.series.windows import Windows
@@ -24,12 +24,9 @@ from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.evaluation.forecast import scores
 from zoo.export import program
-from zoo.nn.backbone import Backbone, BackboneConfig
 from zoo.task import predict_dataset
 from zoo.training.rows import encode_rows
 
-PLAIN = TokenizerConfig()
-SMALL = {"input": 12, "horizon": 4, "segment": 4, "dropout": 0.0}
 TRAINING = [
     "backbone.hidden_size=8",
     "task.input=24",
@@ -49,30 +46,6 @@ def table(folder, steps=260, ahead=0, name="load.csv"):
     path = folder / name
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
-
-
-def rows_of(values, past=0, **more):
-    values = np.asarray(values, float)
-    values = values[:, None] if values.ndim == 1 else values
-    return Row({"past": values[:past], "future": values[past:], **more}, "here:1")
-
-
-def build(rows, seed=0, **options) -> Forecast:
-    config = ForecastConfig(**{**SMALL, **options})
-    processors = Forecast.learn(rows, config, PLAIN)
-    torch.manual_seed(seed)
-    size = processors["scaler"].width
-    backbone = BackboneConfig(
-        input_size=size, hidden_size=8, bidirectional=False, input_dropout=0.0, dropout=0.0
-    )
-    task = Forecast(Backbone(backbone), processors, config).eval()
-    with torch.no_grad():
-        for weight in task.parameters():
-            weight.normal_(std=0.5)
-    return task
-
-
-WAVE = 5 + np.sin(np.arange(120) / 2) + np.arange(120) / 100
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
     translate    ids, lengths                        -> values, keys, h, c
                  next: ids, h, c, values, keys, …    -> log_probabilities, h, c
     generate     ids, lengths, h, c                  -> log_probabilities, h, c
+    forecast     features, lengths, base, scale, …   -> forecast, quantiles
 
 What searches for an answer is outside: Viterbi, beam search and sampling are in `zoo.runtime`.
 """
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from zoo.errors import InputError
 from zoo.export.layers import FLOAT, INT64, Form, Layers, States, without_identity
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
 from zoo.nn.attention import Attention
 from zoo.nn.backbone import Backbone
+from zoo.nn.forecast.heads import LEAST_SCALE
 from zoo.nn.output_layer import OutputLayer
 from zoo.rnn.lstm import LSTM
 from zoo.task import Task
@@ -47,7 +50,7 @@ def _classify(task: Any, folder: Path, form: Form) -> list[str]:
     graph = Layers(form)
     x, lengths = _inputs(graph, task.backbone)
     states, lengths = _run(graph, task.backbone, x, lengths)
-    vector = _pooled(graph, task, states, lengths)
+    vector = _pooled(graph, task, task.config.pool, states, lengths)
     logits = graph.linear(vector, task.head.weight, task.head.bias)
     if task.bag is not None:
         share = task.config.ngram_share
@@ -66,10 +69,9 @@ def _classify(task: Any, folder: Path, form: Form) -> list[str]:
     return [MODEL]
 
 
-def _pooled(graph: Layers, task: Any, states: States, lengths: str) -> str:
-    """Return one vector for each text, (batch, directions * hidden)."""
+def _pooled(graph: Layers, task: Any, pool: str, states: States, lengths: str) -> str:
+    """Return one vector for each row, (batch, directions * hidden)."""
     lstm = task.backbone.lstm
-    pool = task.config.pool
     if pool == "merged":
         return graph.merged(states.h_n, 2 if lstm.bidirectional else 1)
     output = graph.op("Transpose", states.output, perm=[1, 0, 2])  # (batch, time, size)
@@ -220,6 +222,102 @@ def _generate(task: Any, folder: Path, form: Form) -> list[str]:
     return [MODEL]
 
 
+def _forecast(task: Any, folder: Path, form: Form) -> list[str]:
+    if task.config.head == "student":
+        raise InputError(
+            "head=student cannot be exported: its quantiles need SciPy; head=quantiles can"
+        )
+    graph = Layers(form)
+    framing, outputs = task.framing, task.distribution.outputs
+    x, lengths = _inputs(graph, task.backbone)
+    states, lengths = _run(graph, task.backbone, x, lengths)
+    known = ""
+    if framing.future:
+        width = framing.segment * framing.future
+        known = graph.given("known", FLOAT, ["batch", framing.segments, width])
+    if task.config.read == "h_n_c_n":
+        written = _unrolled(graph, task, _start(graph, task, states), known)
+    else:
+        pool = "merged" if task.config.read == "h_n" else task.config.pool
+        vector = _pooled(graph, task, pool, states, lengths)
+        if known:
+            vector = graph.op("Concat", vector, graph.op("Flatten", known, axis=1), axis=1)
+        written = graph.linear(vector, task.head.weight, task.head.bias)
+    shape = graph.ints(0, framing.segments * framing.segment, framing.own, outputs)
+    every = graph.op("Reshape", written, shape)
+    horizon = graph.ints(0), graph.ints(task.config.horizon), graph.ints(1)
+    numbers = graph.op("Slice", every, *horizon)  # (batch, horizon, own, outputs)
+    first, others = numbers, ""
+    if outputs > 1:
+        split = graph.ints(1, outputs - 1)
+        first, others = graph.op("Split", numbers, split, results=2, axis=3)
+    base = graph.given("base", FLOAT, ["batch", "steps", framing.own])
+    scale = graph.given("scale", FLOAT, ["batch", 1, framing.own])
+    share = graph.value(task.share.detach().float())
+    added = graph.op("Mul", graph.op("Mul", share, _last(graph, scale)), first)
+    centre = graph.op("Add", _last(graph, base), added)  # (batch, horizon, own, 1)
+    results = {"forecast": (centre, 4)}
+    if others:
+        results["quantiles"] = (_quantiles(graph, task, centre, others), 4)
+    graph.save(folder / MODEL, results)
+    return [MODEL]
+
+
+def _unrolled(graph: Layers, task: Any, start: dict[str, str], known: str) -> str:
+    """Unroll the decoder of a forecast. Return what it writes, (batch, segments, numbers)."""
+    framing, decoder = task.framing, task.decoder
+    state = start["h"], start["c"]  # (layers, batch, size)
+    ahead = graph.op("Transpose", known, perm=[1, 0, 2]) if known else ""  # by segment
+    batch = graph.op("Shape", state[0], start=1, end=2)
+    if not decoder.fed:
+        places = graph.value(decoder.places.detach().float().unsqueeze(1))  # (segments, 1, size)
+        wide = graph.op("Concat", graph.ints(1), batch, graph.ints(1), axis=0)
+        read = graph.op("Expand", places, wide)
+        if known:
+            read = graph.op("Concat", read, ahead, axis=2)
+        output = graph.lstm(decoder.lstm, read, state=state).output
+        vectors = graph.op("Transpose", output, perm=[1, 0, 2])
+        return graph.linear_steps(vectors, task.head.weight, task.head.bias)
+    shape = graph.op("Concat", graph.ints(1), batch, graph.ints(decoder.fed), axis=0)
+    read = graph.op("ConstantOfShape", shape)  # (1, batch, fed), zeros
+    outputs = graph.ints(0, -1, task.distribution.outputs)
+    each = []
+    for segment in range(framing.segments):
+        if known:
+            some = graph.op("Slice", ahead, graph.ints(segment), graph.ints(segment + 1))
+            read = graph.op("Concat", read, some, axis=2)
+        states = graph.lstm(decoder.lstm, read, state=state)
+        state = states.h_n, states.c_n
+        vector = graph.op("Squeeze", states.output, graph.ints(0))
+        made = graph.linear(vector, task.head.weight, task.head.bias)
+        each.append(graph.op("Unsqueeze", made, graph.ints(1)))
+        place = graph.value(np.array(0, np.int64))
+        centre = graph.op("Gather", graph.op("Reshape", made, outputs), place, axis=2)
+        read = graph.op("Unsqueeze", centre, graph.ints(0))
+    return graph.op("Concat", *each, axis=1)
+
+
+def _quantiles(graph: Layers, task: Any, centre: str, others: str) -> str:
+    """Return quantiles (batch, horizon, own, levels) around a centre (batch, horizon, own, 1)."""
+    steps = graph.op("Softplus", others)
+    if task.config.head == "gaussian":
+        levels = torch.tensor([*task.config.quantiles], dtype=torch.float64)
+        z = graph.value(torch.special.ndtri(levels).float())
+        scale = graph.op("Add", steps, graph.value(np.float32(LEAST_SCALE)))
+        return graph.op("Add", centre, graph.op("Mul", scale, z))
+    count, middle = task.distribution.outputs, task.distribution.middle
+    axis = graph.value(np.array(3, np.int64))
+    parts = graph.op("Split", steps, graph.ints(middle, count - 1 - middle), results=2, axis=3)
+    low = graph.op("Sub", centre, graph.op("CumSum", parts[0], axis, reverse=1))
+    high = graph.op("Add", centre, graph.op("CumSum", parts[1], axis))
+    return graph.op("Concat", low, centre, high, axis=3)
+
+
+def _last(graph: Layers, x: str) -> str:
+    """Return x (batch, steps, own) with one dimension more, (batch, steps, own, 1)."""
+    return graph.op("Unsqueeze", x, graph.ints(3))
+
+
 def _inputs(graph: Layers, backbone: Backbone) -> tuple[str, str]:
     """Add the inputs of a backbone. Return its vectors (batch, time, size), and the lengths."""
     if backbone.embedding is None:
@@ -303,4 +401,5 @@ GRAPHS: dict[str, Callable[[Any, Path, Form], list[str]]] = {
     "tag": _tag,
     "translate": _translate,
     "generate": _generate,
+    "forecast": _forecast,
 }

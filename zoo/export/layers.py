@@ -47,6 +47,7 @@ class Layers(Graph):
         self.count = 0
         self.inputs: list[Any] = []
         self.shared: dict[int, str] = {}  # constants by the tensor that they hold
+        self.packed: dict[tuple[int, str], list[str]] = {}  # those of an LSTM's layers
 
     def given(self, name: str, kind: int, shape: Sequence[str | int]) -> str:
         """Add an input of the graph."""
@@ -147,6 +148,17 @@ class Layers(Graph):
     ) -> list[str]:
         """Add one layer of an LSTM in all its directions."""
         options = {"hidden_size": lstm.hidden_size, "direction": kind}
+        w, r, bias, *scales = self._packed(lstm, suffixes)
+        if self.form == "fp32":
+            return self.op("LSTM", x, w, r, bias, steps, *start, results=3, **options)
+        given = [x, w, r, bias, steps, *start, "", *scales]
+        return self.op("DynamicQuantizeLSTM", *given, results=3, domain=OWN, **options)
+
+    def _packed(self, lstm: LSTM, suffixes: list[str]) -> list[str]:
+        """Return W, R and B of a layer as ONNX has them, in int8 with scales; once for all calls."""
+        key = id(lstm), suffixes[0]
+        if key in self.packed:
+            return self.packed[key]
         weights = [
             torch.stack([gates(lstm, name, suffix) for suffix in suffixes]).numpy()
             for name in ("weight_ih", "weight_hh")
@@ -155,16 +167,16 @@ class Layers(Graph):
         if lstm.bias:
             pairs = [[gates(lstm, n, s) for n in ("bias_ih", "bias_hh")] for s in suffixes]
             bias = self.value(torch.stack([torch.cat(pair) for pair in pairs]))
-        if self.form == "fp32":
-            both = [self.value(weight) for weight in weights]
-            return self.op("LSTM", x, *both, bias, steps, *start, results=3, **options)
         both, scales = [], []
         for weight in weights:
+            if self.form == "fp32":
+                both.append(self.value(weight))
+                continue
             rounded, scale = _rounded(np.ascontiguousarray(weight.transpose(0, 2, 1)), 1)
             both.append(self.value(rounded))
             scales += [self.value(scale[:, 0]), self.value(np.zeros(scale[:, 0].shape, np.int8))]
-        given = [x, *both, bias, steps, *start, "", *scales]
-        return self.op("DynamicQuantizeLSTM", *given, results=3, domain=OWN, **options)
+        self.packed[key] = [*both, bias, *scales]
+        return self.packed[key]
 
     def _normed_layer(
         self, lstm: LSTM, suffixes: list[str], x: str, lengths: str, start: list[str]

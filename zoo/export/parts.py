@@ -70,10 +70,21 @@ def _generate(task: Any) -> dict[str, Any]:
     }
 
 
+def _forecast(task: Any) -> dict[str, Any]:
+    config = task.config
+    names = "input", "horizon", "segment", "channels", "normalization"
+    return {
+        "framing": {name: getattr(config, name) for name in names},
+        "residual": config.residual,
+        "quantiles": [] if config.head == "point" else [*config.quantiles],
+    }
+
+
 # By the task's name: its parts are read, which only it has.
 OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "classify": _classify,
     "tag": _tag,
     "translate": _translate,
     "generate": _generate,
+    "forecast": _forecast,
 }

@@ -31,6 +31,7 @@ from zoo.files.own_files import PROGRAM
 from zoo.generation.config import GenerationConfig
 from zoo.model_folder.format import kinds_of, save_processors
 from zoo.model_folder.verify import read_expected
+from zoo.runtime import forecast as runtime_forecast
 from zoo.runtime import generative as runtime_generative
 from zoo.runtime.folder import CONFIG, FORMAT, MARKER, Folder, sha256
 from zoo.runtime.model import Model
@@ -50,8 +51,9 @@ class Compared:
     """How far the answers of an export are from the model's."""
 
     def __init__(self) -> None:
-        self.gaps: list[float] = []  # of probabilities
+        self.gaps: list[float] = []  # of probabilities, or of scaled values
         self.equal: list[bool] = []  # whether two answers are the same
+        self.what = "probabilities"
 
     def check(self, form: Form, place: Path) -> str:
         """Return what was found, in words. Raises InputError when it is too far."""
@@ -62,7 +64,7 @@ class Compared:
         named = "at most" if form == "fp32" else "on average"
         if not far <= allowed:
             raise InputError(
-                f"{place}: its probabilities differ from the model's by {far:.1e} {named}, allowed "
+                f"{place}: its {self.what} differ from the model's by {far:.1e} {named}, allowed "
                 f"are {allowed:.0e}: not written"
             )
         if not sum(self.equal) >= EQUAL[form] * len(self.equal):
@@ -70,8 +72,10 @@ class Compared:
                 f"{place}: {sum(self.equal)} of {len(self.equal)} answers are the model's, at least "
                 f"{EQUAL[form]:.0%} are needed: not written"
             )
-        same = f"{sum(self.equal)} of {len(self.equal)} answers are the model's"
-        return f"{same}, probabilities differ by {far:.1e} {named} (allowed: {allowed:.0e})"
+        gap = f"{self.what} differ by {far:.1e} {named} (allowed: {allowed:.0e})"
+        if not self.equal:
+            return gap
+        return f"{sum(self.equal)} of {len(self.equal)} answers are the model's, {gap}"
 
 
 def save(
@@ -166,6 +170,8 @@ def compare(task: Task, exported: Model, name: str = "") -> Compared:
     own words are compared: after one other word the rest of two texts says nothing.
     """
     found = Compared()
+    if isinstance(exported, runtime_forecast.Forecast):
+        return _compare_forecasts(task, exported)
     inputs = example_inputs(task, name)
     rows = [row for one in inputs for row in exported.rows(one)]
     own = [input_row(task, row) for row in inputs]
@@ -195,6 +201,34 @@ def compare(task: Task, exported: Model, name: str = "") -> Compared:
             found.gaps += [abs(share - theirs.get(label, np.nan)) for label, share in mine.items()]
         keys = {*one} - {"probabilities", "nats"}
         found.equal.append(all(one[key] == other[key] for key in keys))
+    return found
+
+
+def _compare_forecasts(task: Task, exported: runtime_forecast.Forecast) -> Compared:
+    """Compare forecasts and their quantiles of made-up series, in deviations of their column."""
+    found = Compared()
+    found.what = "forecasts, in deviations of their columns,"
+    scaler, framing = exported.scaler, exported.framing
+    unit = scaler.deviation[: scaler.targets]
+    draw = np.random.default_rng(1)
+
+    def values(steps: int, columns: slice) -> np.ndarray:
+        mean, deviation = scaler.mean[columns], scaler.deviation[columns]
+        return draw.normal(size=(steps, len(mean))) * deviation + mean
+
+    varying, rest = slice(scaler.varying), slice(scaler.varying, None)
+    rows = []
+    for steps in (*SIZES, framing.input, 2 * framing.input):
+        known = {"future": values(framing.horizon, varying)} if scaler.future else {}
+        static = {"static": values(1, rest)[0]} if scaler.static else {}
+        rows.append(Row({"past": values(steps, varying), **known, **static}, f"series {steps}"))
+    for one, other in zip(predict_rows(task, rows), exported.answer_rows(rows), strict=True):
+        levels = one.get("quantiles", {})
+        pairs = [(one["forecast"], other["forecast"])]
+        pairs += [(levels[level], other["quantiles"][level]) for level in levels]
+        for mine, theirs in pairs:
+            gap = np.subtract(mine, theirs).reshape(-1, scaler.targets) / unit
+            found.gaps += np.abs(gap).ravel().tolist()
     return found
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from zoo.errors import InputError
 from zoo.runtime.classify import Classify
 from zoo.runtime.folder import Folder
+from zoo.runtime.forecast import Forecast
 from zoo.runtime.generate import Generate
 from zoo.runtime.model import Model
 from zoo.runtime.tag import Tag
 from zoo.runtime.translate import Translate
 
-MODELS: dict[str, type[Model]] = {kind.task: kind for kind in (Classify, Generate, Tag, Translate)}
+KINDS = Classify, Forecast, Generate, Tag, Translate
+MODELS: dict[str, type[Model]] = {kind.task: kind for kind in KINDS}
 
 
 def load(folder: str | Path, threads: int = 1) -> Model:

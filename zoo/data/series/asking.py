@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,10 @@ from zoo.data.readers import Row
 from zoo.data.series.collection import Collection, Fill
 from zoo.data.series.learning import matrix
 from zoo.data.series.tables import NUMBERED, Columns, Table
-from zoo.errors import InputError
+from zoo.data.series.times import parse, write
+from zoo.errors import InputError, RowError
+
+log = logging.getLogger("zoo")
 
 
 def rows_of_table(
@@ -118,6 +122,109 @@ def go_on(row: Row, answer: Mapping[str, Any], scaler: SeriesScaler) -> Row:
     made = np.asarray(answer["forecast"], np.float64).reshape(-1, scaler.targets)
     kept = {name: value for name, value in row.items() if name not in ("past", "future")}
     return Row({**kept, "past": np.concatenate([past, made])}, row.source)
+
+
+def answers_of(
+    forecast: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Return the answer to each window: {"forecast": values, "quantiles": {level: values}}.
+
+    forecast: (windows, horizon, targets). quantiles: (windows, horizon, targets, levels). Values are
+    a list of numbers, or of lists with a number for each target.
+    """
+    answers = []
+    for window, values in enumerate(forecast):
+        answer: dict[str, Any] = {"forecast": _listed(values)}
+        if levels:
+            by_level = np.moveaxis(quantiles[window], -1, 0)
+            answer["quantiles"] = dict(zip(map(str, levels), map(_listed, by_level), strict=True))
+        answers.append(answer)
+    return answers
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    """Return values (horizon, targets) as a list of numbers, or of lists if there are targets."""
+    return (values[:, 0] if values.shape[1] == 1 else values).tolist()
+
+
+def named(answer: dict[str, Any], row: Row, scaler: SeriesScaler) -> dict[str, Any]:
+    """Return an answer with the name of the series and its times, if they are known.
+
+    "time" of the row is that of its first past value: a stamp, or a date as text. Raises RowError.
+    """
+    known: dict[str, Any] = {}
+    if row.get("series"):
+        known["series"] = row["series"]
+    if "time" in row:
+        frequency = scaler.frequency
+        begins = parse(row["time"])
+        if begins is None:
+            raise RowError(
+                row.source, f"time: {row['time']!r} is no date, such as 2016-07-01 13:00"
+            )
+        first = frequency.step(begins[0], len(matrix(row, "past")))
+        steps = range(len(answer["forecast"]))
+        known["times"] = [write(frequency.step(first, n), frequency) for n in steps]
+    return known | answer
+
+
+def forecasts(
+    rows: Iterable[Row],
+    answer: Callable[[list[Row]], Iterable[dict[str, Any]]],
+    scaler: SeriesScaler,
+    reads: int,
+    own: int,
+    horizon: int | None = None,
+) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Yield each row with the forecast of its next `horizon` values, by default the model's `own`.
+
+    `answer` gives the answers of the model, which reads so many values; a longer horizon is reached
+    by reading its own forecast. Raises InputError for a horizon below 1.
+    """
+    if horizon is not None and horizon < 1:
+        raise InputError(f"horizon={horizon}: Input should be greater than or equal to 1")
+    kept = list(rows)
+    _say_short(kept, reads)
+    for row, found in zip(kept, answer(kept), strict=True):
+        steps, longer = horizon or own, dict(found)
+        while len(longer["forecast"]) < steps:
+            after = go_on(row, longer, scaler)
+            longer = _joined(longer, next(iter(answer([after]))))
+        yield row, _cut(longer, steps)
+
+
+def _say_short(rows: Sequence[Row], reads: int) -> None:
+    """Log how many series have fewer values than are read."""
+    lengths = [len(matrix(row, "past")) for row in rows]
+    short = [n for n, length in enumerate(lengths) if length < reads]
+    if short:
+        log.info(
+            "%s: %d values, %d are read: the first is repeated before it%s",
+            rows[short[0]].source,
+            lengths[short[0]],
+            reads,
+            f"; so for {len(short) - 1:,} more series" if len(short) > 1 else "",
+        )
+
+
+def _joined(first: dict[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a forecast with the one that goes on from its end."""
+    joined = dict(first)
+    for name in ("forecast", "times"):
+        if name in first:
+            joined[name] = [*first[name], *then[name]]
+    if "quantiles" in first:
+        levels = first["quantiles"]
+        joined["quantiles"] = {q: [*levels[q], *then["quantiles"][q]] for q in levels}
+    return joined
+
+
+def _cut(answer: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Return the first steps of a forecast."""
+    shorter = {n: v[:steps] if n in ("forecast", "times") else v for n, v in answer.items()}
+    if "quantiles" in answer:
+        shorter["quantiles"] = {q: values[:steps] for q, values in answer["quantiles"].items()}
+    return shorter
 
 
 def table_of(

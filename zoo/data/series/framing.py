@@ -1,16 +1,17 @@
-"""Framing: windows of scaled series -> what an LSTM reads, and from where its forecast starts."""
+"""Framing: windows of scaled series -> what an LSTM reads, and from where its forecast starts.
+
+Arrays of numpy alone: an exported model frames its windows without torch.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from zoo.data.batch import Batch, Example
 from zoo.data.series.linear import LinearForecast
 
 Normalization = Literal["none", "last", "reversible"]
@@ -56,12 +57,15 @@ class Framing:
         """The segments of a whole input."""
         return math.ceil(self.input / self.segment)
 
-    def batch(self, examples: Sequence[Example], linear: LinearForecast | None = None) -> Batch:
-        """Return windows as a batch; with `linear` its forecast is where the LSTM starts from.
+    def arrays(
+        self, examples: Sequence[Mapping[str, Any]], linear: LinearForecast | None = None
+    ) -> dict[str, Any]:
+        """Return windows as the arrays of a batch; with `linear` its forecast is where the LSTM starts.
 
-        targets: (rows, horizon, own). extras: "base" and "scale" (rows, horizon or 1, own), so that
-        a forecast is base + scale * output; "known" (rows, segments, segment * future), the
-        covariates known ahead; "channels", the rows of a window.
+        inputs: (rows, segments, features) float32, zero behind a window. lengths: (rows,) int64.
+        base, scale: (rows, horizon or 1, own), so that a forecast is base + scale * output. known:
+        (rows, segments, segment * future), the covariates known ahead. targets: (rows, horizon,
+        own), None unless every window has them. channels: the rows of a window.
         """
         framed = [self._one(example, linear) for example in examples]
         inputs, base, scale, known, targets = zip(*framed, strict=True)
@@ -72,19 +76,31 @@ class Framing:
         for rows in inputs:
             padded[row : row + len(rows), : rows.shape[1]] = rows
             row += len(rows)
-        extras = {
-            "base": torch.from_numpy(np.concatenate(base)),
-            "scale": torch.from_numpy(np.concatenate(scale)),
+        complete = all(target is not None for target in targets)
+        return {
+            "inputs": padded,
+            "lengths": lengths,
+            "base": np.concatenate(base),
+            "scale": np.concatenate(scale),
+            "known": np.concatenate(known),
+            "targets": np.concatenate(targets) if complete else None,
             "channels": len(inputs[0]),
         }
-        if self.future:
-            extras["known"] = torch.from_numpy(np.concatenate(known))
-        wanted = None
-        if all(target is not None for target in targets):
-            wanted = torch.from_numpy(np.concatenate(targets))
-        return Batch(torch.from_numpy(padded), torch.from_numpy(lengths), wanted, extras)
 
-    def _one(self, example: Example, linear: LinearForecast | None) -> tuple:
+    def in_units(
+        self, values: np.ndarray, channels: int, mean: np.ndarray, deviation: np.ndarray
+    ) -> np.ndarray:
+        """Return scaled values (rows, horizon, own, k) as (windows, horizon, targets, k) in units.
+
+        `channels` are the rows of a window; mean and deviation those of the columns.
+        """
+        rows, horizon, own, count = values.shape
+        windows = values.reshape(rows // channels, channels, horizon, own, count)
+        by_target = windows.transpose(0, 2, 1, 3, 4).reshape(-1, horizon, self.targets, count)
+        units = by_target.astype(np.float64)
+        return units * deviation[: self.targets, None] + mean[: self.targets, None]
+
+    def _one(self, example: Mapping[str, Any], linear: LinearForecast | None) -> tuple:
         """Return the parts of one window, each with a row for each channel."""
         values = np.asarray(example["inputs"], np.float32)  # (steps, columns)
         own = values[:, : self.targets]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
-from zoo.data.batch import Example
 from zoo.data.processors import Processor, Scaler, SeriesScaler
 from zoo.data.readers import Row
 from zoo.data.series.framing import Channels, Framing, Normalization, full
@@ -192,7 +191,7 @@ def matrix(row: Row, name: str) -> Any:
     return found
 
 
-def encode(row: Row, scaler: SeriesScaler, input: int, horizon: int) -> Example:
+def encode(row: Row, scaler: SeriesScaler, input: int, horizon: int) -> dict[str, Any]:
     """Return "inputs", the last scaled values of the past, and "targets", all of the future.
 
     Both are (steps, columns) float32, "static" (columns,). Raises RowError.
@@ -226,7 +225,7 @@ def _check(row: Row, name: str, values: np.ndarray, count: int) -> None:
         raise RowError(row.source, f"{name}: {values.shape[1]} columns, the model knows {count}")
 
 
-def _has_targets(example: Example, scaler: SeriesScaler) -> bool:
+def _has_targets(example: Mapping[str, Any], scaler: SeriesScaler) -> bool:
     """Return whether the future values of the targets are there, as in training."""
     future = example.get("targets", ())
     return len(future) > 0 and bool(np.isfinite(future[:, : scaler.targets]).all())
