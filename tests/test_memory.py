@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
-from conftest import DATA, SMALL, build_task, fails, settings, train
+from conftest import DATA, ROOT, SMALL, build_task, fails, settings, train
 from search_cases import LIMITS, TEXTS, RandomStepModel
 
+import zoo
 from zoo import memory
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
@@ -24,6 +29,40 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     return tmp_path
+
+
+SHAPES = """
+import re, sys
+import torch
+import zoo
+lstm = zoo.LSTM(64, 64, batch_first=True).eval()
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+torch.set_num_threads(1)
+with torch.no_grad():
+    for time in range(1, 601):
+        if time == 201:
+            before = resident()
+        lstm(torch.zeros(1 + time % 8, 1 + time // 8, 64))
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_shapes_of_batches():
+    done = subprocess.run([sys.executable, "-c", SHAPES], cwd=ROOT, capture_output=True, text=True)
+    assert float(done.stdout) < 10, done.stderr  # MB; 400 kernels that are kept take 80
+
+
+def test_the_environment_decides_first(monkeypatch):
+    monkeypatch.setenv(memory.KERNELS, "7")
+    memory.limit_kernels()
+    assert os.environ[memory.KERNELS] == "7"
+    monkeypatch.delenv(memory.KERNELS)
+    zoo.LSTM(2, 2)
+    assert os.environ[memory.KERNELS] == str(memory.MOST_KERNELS)
 
 
 def test_free_memory_is_the_machines_with_its_swap(machine):

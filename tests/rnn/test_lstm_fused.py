@@ -8,6 +8,8 @@ from lstm_cases import LENGTHS, TIME, assert_same, case
 from torch.nn import functional as F
 
 from zoo.rnn import lstm_fused, lstm_reference
+from zoo.rnn import padding as padding_of
+from zoo.rnn.lstm import LSTM
 from zoo.rnn.padding import Padding
 from zoo.rnn.stack import weights_of
 
@@ -33,3 +35,27 @@ def test_one_direction_is_the_references(from_zero, reverse, lengths):
 def test_the_held_gates_are_exactly_one_and_zero(dtype):
     hold = torch.tensor([lstm_fused.HOLD, -lstm_fused.HOLD], dtype=dtype)
     assert F.sigmoid(hold).tolist() == [1, 0]
+
+
+UNEVEN = torch.tensor([3, 75, 40, 0, 64, 21, 75])
+
+
+@pytest.mark.parametrize("from_zero", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch, from_zero, reverse):
+    monkeypatch.setattr(padding_of, "CALL", 1.0)
+    lstm = LSTM(4, 24)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(75, 7, 4, generator=generator)
+    state = torch.randn(2, 7, 24, generator=generator) * (not from_zero)
+    given = weights_of(lstm, "_l0"), Padding(UNEVEN, 75), reverse, from_zero
+    with torch.no_grad():
+        pieces = lstm_fused.run(x, (state[0], state[1]), *given)
+    assert [piece.rows for piece in given[1].pieces] == [6, 5, 4, 3, 2]
+    assert given[1].pieces[-1] == (64, 80, 2)
+    monkeypatch.setattr(lstm_fused, "_run_pieces", None)  # a gradient, or another dtype: whole
+    whole = lstm_fused.run(x, (state[0], state[1]), *given)
+    clear = [part[0].masked_fill(given[1].mask, 0) for part in (pieces, whole)]
+    assert_same((clear[0], *pieces[1:]), (clear[1], *whole[1:]), 1e-6)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        lstm_fused.run(x, (state[0], state[1]), *given)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.rnn.padding import Padding, find_padding
+from zoo.rnn.padding import (
+    CALL,
+    LEAST_SAVED,
+    ROUND,
+    STEP,
+    Padding,
+    find_padding,
+    pieces_of,
+)
 
 LENGTHS = torch.tensor([2, 3, 0])
 X = torch.arange(9.0).view(3, 3, 1)  # (time, batch, size): row 0 is 0, 3, 6
@@ -91,3 +99,24 @@ def test_lengths_that_do_not_fit_are_refused(lengths, message):
     with pytest.raises(ValueError, match=message) as raised:
         find_padding(X, lengths)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_read_each_row_to_its_end(seed):
+    generator = np.random.default_rng(seed)
+    lengths = (generator.pareto(1.0, 40) * 60).astype(int).clip(0, 900)
+    pieces = pieces_of(lengths)
+    assert pieces
+    assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
+    assert 0 <= pieces[-1].stop - lengths.max() < ROUND
+    for start, stop, rows in pieces:
+        assert rows == (lengths > start).sum()
+        assert stop % ROUND == 0
+    read = sum((stop - start) * (STEP + rows) + CALL for start, stop, rows in pieces)
+    assert read <= (1 - LEAST_SAVED) * (lengths.max() * (STEP + 40) + CALL)
+
+
+def test_rows_of_like_length_stay_whole():
+    assert pieces_of(np.array([300, 299, 290, 300])) == []
+    assert pieces_of(np.array([20, 1, 3])) == []
+    assert pieces_of(np.array([0, 0])) == []

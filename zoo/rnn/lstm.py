@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from zoo.memory import limit_kernels
 from zoo.rnn import kernels, padding, stack
 from zoo.rnn.lstm_reference import Gates
 from zoo.rnn.stack import State
@@ -81,6 +82,7 @@ class LSTM(nn.LSTM):
             raise ValueError(f"engine must be one of {', '.join(stack.NAMES)}, not {engine!r}")
         if engine == "torch" and layer_norm:
             raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
+        limit_kernels()
         super().__init__(
             input_size,
             hidden_size,

@@ -25,12 +25,12 @@ INTEGERS = {
 }
 
 
-# What a batch costs, as products of one row: each step reads the weights, each call prepares them.
-STEP = 4.0
-CALL = 250.0
+# What a batch costs, in steps of one row: each step reads the weights, each call prepares them.
+STEP = 2.0
+CALL = 150.0
 ROUND = 16  # pieces are multiples of so many steps, so that few shapes occur
 MOST_CUTS = 24  # places where a cut is weighed
-LEAST_SAVED = 0.1  # share of the cost; for less, a batch stays whole
+LEAST_SAVED = 0.05  # share of the cost; for less, a batch stays whole
 
 
 class Piece(NamedTuple):
