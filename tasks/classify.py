@@ -90,7 +90,16 @@ class ClassifyConfig(TaskConfig):
 
 
 class Classify(FeatureTask):
-    """A text classifier: final h of both directions -> dropout -> linear layer -> softmax."""
+    """A text classifier: final h of both directions -> dropout -> linear layer -> softmax.
+
+    It reads ids (batch, time), or float features (batch, time, size); logits are (batch, labels).
+
+    >>> import zoo
+    >>> texts = [f"{kind} film {number}" for number in range(20) for kind in ("good", "bad")]
+    >>> model = zoo.Classify.fit(texts, ["plus", "minus"] * 20, train={"epochs": 1}, seed=1)
+    >>> sorted(model.predict("a film", probabilities=True)[0])
+    ['minus', 'plus']
+    """
 
     config: ClassifyConfig
     config_class = ClassifyConfig

@@ -94,7 +94,16 @@ class ForecastConfig(TaskConfig):
 
 
 class Forecast(Task):
-    """A forecast: final h_n and c_n of the past -> decoder -> linear layer -> future values."""
+    """A forecast: final h_n and c_n of the past -> decoder -> linear layer -> future values.
+
+    It reads floats (batch, time, variables): the past of a series, a table or a frame.
+    `model.predict(frame)[0]["forecast"]` has the shape (horizon, targets).
+
+    >>> import zoo
+    >>> config = zoo.Forecast.config_class(input=168, horizon=24, segment=24)
+    >>> config.read, config.head
+    ('h_n_c_n', 'quantiles')
+    """
 
     config: ForecastConfig
     config_class = ForecastConfig

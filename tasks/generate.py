@@ -87,7 +87,15 @@ class GenerateConfig(GenerativeConfig):
 
 
 class Generate(Generative):
-    """A language model: embedding -> LSTM -> projection -> softmax over the next token."""
+    """A language model: embedding -> LSTM -> projection -> softmax over the next token.
+
+    Logits are (batch, time, vocabulary).
+
+    >>> import zoo
+    >>> model = zoo.Generate.from_pretrained("generate/pydoc")
+    >>> model.predict("The function", zoo.GenerationConfig(max_length=3))[0][:12]
+    'The function'
+    """
 
     input_columns = ("prompt",)
     target_columns = ("text",)

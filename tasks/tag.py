@@ -86,7 +86,14 @@ class TagConfig(TaskConfig):
 
 
 class Tag(FeatureTask):
-    """A tagger: word embedding + character LSTM -> LSTM -> linear layer -> CRF or softmax."""
+    """A tagger: word embedding + character LSTM -> LSTM -> linear layer -> CRF or softmax.
+
+    Logits are (batch, words, labels).
+
+    >>> import zoo
+    >>> zoo.Tag.from_pretrained("tag/ewt-upos").predict("The cat sat")
+    [[('The', 'DET'), ('cat', 'NOUN'), ('sat', 'VERB')]]
+    """
 
     config: TagConfig
     config_class = TagConfig

@@ -95,7 +95,14 @@ class TranslateConfig(GenerativeConfig):
 
 
 class Translate(Generative):
-    """An encoder-decoder: encoder -> bridge -> decoder with attention to the encoder's output."""
+    """An encoder-decoder: encoder -> bridge -> decoder with attention to the encoder's output.
+
+    Logits are (batch, written, target vocabulary).
+
+    >>> import zoo
+    >>> zoo.Translate.from_pretrained("translate/en-de").predict("Two dogs are playing.")
+    ['Zwei Hunde spielen.']
+    """
 
     input_columns = ("source",)
     target_columns = ("target",)

@@ -28,7 +28,7 @@ LAYERS = [
     {"zoo.shared_backbone"},
     {"zoo.hub"},
     {"zoo.tuning"},
-    {"zoo.cli", "zoo.export"},
+    {"zoo.cli", "zoo.docs", "zoo.export"},
     {"zoo.bench"},
     {"zoo.serving"},
     {"zoo.run"},

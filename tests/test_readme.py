@@ -2,136 +2,39 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
+import torch
 import yaml
 from conftest import SMALL
+from documents import (
+    CODE,
+    LINK,
+    LONGEST_CELL,
+    LONGEST_SENTENCE,
+    OWN_TASK,
+    PATH,
+    README,
+    ROOT,
+    anchors,
+    cells,
+    commands,
+    each_document,
+    prose_and_code,
+    run_block,
+    sentences,
+    tables,
+    word_count,
+)
 
 import zoo
 from zoo import registry
 from zoo.config import check, compose
 
-ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 LARGEST = 10_240  # bytes of README.md
-LONGEST_SENTENCE = 30  # words
-LONGEST_CELL = 120  # characters
-TOPS = ("zoo", "tasks", "configs", "tests", "notebooks")  # folders that a path can begin with
-
-FENCE = re.compile(r"^ {0,3}(```|~~~)")
-LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]*)\)")
-CODE = re.compile(r"`([^`\n]+)`")
-BLOCK = re.compile(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+\.\s|>\s?)")  # what begins a block of its own
-END = re.compile(r"(?<!\bal)(?<!\be\.g)(?<!\bi\.e)[.!?]+[)\"”*_]*(?=\s)")
-PATH = re.compile(  # of a known folder, or any name that ends as a folder or a source does
-    rf"(?:{'|'.join(TOPS)})(?:/[\w.+-]+)+|(?:[\w-]+/)+|(?:[\w-]+/)*[\w-]+\.(?:py|md|toml|yaml)"
-)
-OWN_TASK = re.compile(r"task=\S+\.py")  # a file of the reader
-COMMAND = re.compile(r"(?:python|-m) ?(?:-m )?(zoo\.\w+)((?: .*)?)$")
-
-
-def documents() -> list[Path]:
-    """Every document of the project; model cards and the changelog are not among them."""
-    found = [README]
-    for top in TOPS:
-        found += sorted((ROOT / top).rglob("*.md"))
-    return [path for path in found if "pretrained" not in path.parts]
-
-
-DOCUMENTS = documents()
-each_document = pytest.mark.parametrize(
-    "path", DOCUMENTS, ids=[path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
-)
-
-
-def prose_and_code(text: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The lines outside of code blocks, and each code block with its language."""
-    prose: list[str] = []
-    blocks: list[tuple[str, str]] = []
-    inside: list[str] | None = None
-    language = ""
-    for line in text.splitlines():
-        if FENCE.match(line):
-            if inside is None:
-                inside, language = [], line.strip(" `~")
-            else:
-                blocks.append((language, "\n".join(inside)))
-                inside = None
-            prose.append("")
-        elif inside is None:
-            prose.append(line)
-        else:
-            inside.append(line)
-    assert inside is None, "a code block has no end"
-    return prose, blocks
-
-
-def is_row(line: str) -> bool:
-    return line.lstrip().startswith("|")
-
-
-def cells(lines: list[str]) -> Iterator[str]:
-    """The cells of all tables as they are read: a link counts by its text."""
-    for line in filter(is_row, lines):
-        inner = LINK.sub(r"\1", line).strip().strip("|")
-        for cell in re.split(r"(?<!\\)\|", inner):
-            yield cell.strip()
-
-
-def sentences(lines: list[str]) -> Iterator[str]:
-    """The sentences outside of tables. Headings, list items and paragraphs each end one.
-
-    A point inside of inline code or of a number ends none.
-    """
-    blocks: list[list[str]] = [[]]
-    for line in lines:
-        if is_row(line) or not line.strip():
-            blocks.append([])
-        elif BLOCK.match(line):
-            blocks.append([BLOCK.sub("", line, count=1)])
-            if line.startswith("#"):
-                blocks.append([])
-        else:
-            blocks[-1].append(line.strip())
-    for block in blocks:
-        text = LINK.sub(r"\1", " ".join(block))
-        text = CODE.sub(lambda found: re.sub(r"[.!?…]", "x", found[1]), text)
-        yield from (part for part in END.split(text + " ") if part.strip())
-
-
-def word_count(sentence: str) -> int:
-    """Pieces between blanks that hold a letter or a digit; inline code counts by its pieces."""
-    return sum(any(c.isalnum() for c in piece) for piece in sentence.split())
-
-
-def slug(heading: str) -> str:
-    """The anchor of a heading."""
-    plain = LINK.sub(r"\1", heading.lstrip("#").strip()).lower()
-    return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-
-
-def anchors(path: Path) -> set[str]:
-    return {slug(line) for line in prose_and_code(path.read_text("utf-8"))[0] if line[:1] == "#"}
-
-
-def commands(path: Path) -> list[tuple[str, str]]:
-    """(module, arguments) of each command line `python -m zoo.…` in a document's bash blocks."""
-    found = []
-    for language, block in prose_and_code(path.read_text("utf-8"))[1]:
-        if language != "bash":
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|", line.split("  #")[0]):
-                if match := COMMAND.search(part.strip()):
-                    found.append((match[1], match[2]))
-    return found
 
 
 def test_what_counts_as_a_sentence_and_a_cell():
@@ -235,15 +138,22 @@ def test_the_task_of_tasks_readme_trains(tmp_path, monkeypatch):
     assert isinstance(model.predict({"series": [1, 2, 3]})[0], float)
 
 
-def run_block(source: str, names: dict) -> object:
-    """Run Python source in a namespace; the value of its last line, None if that is no expression."""
-    *lines, last = ast.parse(source).body
-    if not isinstance(last, ast.Expr):
-        lines.append(last)
-    exec(compile(ast.Module(lines, []), "README.md", "exec"), names)
-    if isinstance(last, ast.Expr):
-        return eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
-    return None
+def test_the_code_of_each_task_runs():
+    """From the shapes at the top to the last task, in one namespace."""
+    page, _, _ = (ROOT / "tasks" / "README.md").read_text("utf-8").partition("## One file")
+    names: dict = {}
+    blocks = [block for language, block in prose_and_code(page)[1] if language == "python"]
+    assert len(blocks) == 6
+    for block in blocks[1:]:
+        assert len(block.splitlines()) <= 6, block
+    for block in blocks:
+        run_block(block, names)
+    assert names["vector"].shape == (4, 256)
+    assert names["scores"].shape == (4, 5, 7)
+    assert names["values"].shape == (4, 4, 24)
+    output, (h_n, _) = torch.nn.LSTM(64, 8, bidirectional=True)(names["x"])
+    assert torch.equal(output[-1, :, :8], h_n[-2])
+    assert torch.equal(output[0, :, 8:], h_n[-1])
 
 
 def test_the_python_of_readme_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
@@ -267,17 +177,6 @@ def test_the_python_of_readme_runs_and_prints_what_stands_below_it(tmp_path, mon
             assert repr(value) == output
     assert (ran >= 2, shown >= 1) == (True, True)
     assert {"model", "report"} <= {*names}
-
-
-def tables(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """The header and the rows of each table of a document."""
-    rows: list[list[str]] = []
-    for line in [*path.read_text("utf-8").splitlines(), ""]:
-        if is_row(line):
-            rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))])
-        elif rows:
-            yield rows[0], rows[2:]
-            rows = []
 
 
 def test_every_setting_of_a_corpus_is_in_the_table_with_its_default():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.classify import Classify
+    from tasks.forecast import Forecast
     from tasks.generate import Generate
     from tasks.tag import Tag
     from tasks.translate import Translate
@@ -27,6 +28,7 @@ __all__ = [
     "BackboneConfig",
     "Classify",
     "Encoded",
+    "Forecast",
     "Generate",
     "GenerationConfig",
     "Generative",
@@ -61,7 +63,7 @@ _HOMES = {
     "register": "zoo.registry",
     "train": "zoo.training.pipeline",
 }
-_TASKS = ("Classify", "Generate", "Tag", "Translate")
+_TASKS = ("Classify", "Forecast", "Generate", "Tag", "Translate")
 
 
 def __getattr__(name: str) -> Any:

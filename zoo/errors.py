@@ -4,7 +4,15 @@ from zoo.messages import Message
 
 
 class InputError(ValueError):
-    """A setting, a file or a row that cannot be used. `python -m zoo.run` prints it, exit status 2."""
+    """A setting, a file or a row that cannot be used. `python -m zoo.run` prints it, exit status 2.
+
+    >>> import zoo
+    >>> try:
+    ...     zoo.train("task=classify", "train.epochs=-1")
+    ... except zoo.InputError as error:
+    ...     print(error)
+    train.epochs=-1: Input should be greater than or equal to 1
+    """
 
 
 class RowError(InputError):

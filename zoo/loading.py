@@ -37,6 +37,10 @@ def load(name: str | Path, device: str = "cpu") -> Task: ...
 def load(name: str | Path, device: str = "cpu") -> Task:
     """Load a model folder, or a shipped model by its name, ready to predict.
 
+    >>> import zoo
+    >>> zoo.load("tag/ewt-upos").predict("The cat sat")
+    [[('The', 'DET'), ('cat', 'NOUN'), ('sat', 'VERB')]]
+
     Raises InputError that names the broken file, or lists the shipped models.
     """
     saved = read_model(name)

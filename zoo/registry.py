@@ -36,6 +36,13 @@ def register(kind: AnyTask) -> AnyTask:
 
     Then `zoo.train("task=NAME")` trains it and `zoo.load` loads its models. Raises InputError for
     a name that another class has, and for a class that is abstract or no Task.
+
+    >>> import zoo
+    >>> @zoo.register
+    ... class Mood(zoo.Classify):
+    ...     why = "a mood is that of the whole text"
+    >>> Mood.task_name
+    'mood'
     """
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise InputError(f"zoo.register takes a subclass of Task, not {kind!r}")

@@ -46,15 +46,17 @@ def multitask(backbone: Backbone, heads: Mapping[str, Task]) -> Multitask:
 
     Raises ValueError when a head has another backbone or tokenizer.
 
-        backbone, tokenizer = language_model.backbone, language_model.tokenizer
-        mood = {"tokenizer": tokenizer, "labels": LabelEncoder(["bad", "good"])}
-        topic = {"tokenizer": tokenizer, "labels": LabelEncoder(["films", "food"])}
-        both = zoo.multitask(backbone, {
-            "sentiment": Classify(backbone, mood, ClassifyConfig(append_eos=True)),
-            "topic": Classify(backbone, topic, ClassifyConfig(append_eos=True)),
-        })
-        both.fit({"sentiment": (train_rows, valid_rows), "topic": (…, …)}, "train.epochs=3")
-        both.predict(["…"])    # {"sentiment": ["good"], "topic": ["films"]}
+    >>> import zoo
+    >>> from zoo.data.processors import LabelEncoder
+    >>> language_model = zoo.load("generate/pydoc")
+    >>> backbone, tokenizer = language_model.backbone, language_model.tokenizer
+    >>> config = zoo.Classify.config_class(append_eos=True)
+    >>> def head(*labels):
+    ...     processors = {"tokenizer": tokenizer, "labels": LabelEncoder([*labels])}
+    ...     return zoo.Classify(backbone, processors, config)
+    >>> both = zoo.multitask(backbone, {"mood": head("bad", "good"), "topic": head("art", "food")})
+    >>> sorted(both.predict(["A text"]))  # the untrained heads; both.fit trains them
+    ['mood', 'topic']
     """
     return Multitask(backbone, heads)
 

@@ -67,7 +67,17 @@ EXPLAINER = "zoo.explanation.answer"  # by name, too
 
 @checked_dataclass
 class TaskConfig:
-    """The options of a task. A subclass declares each with its default."""
+    """The options of a task. A subclass declares each with its default.
+
+    >>> import zoo
+    >>> from zoo.option_classes import Count, checked_dataclass
+    >>> @checked_dataclass
+    ... class TrendConfig(zoo.TaskConfig):
+    ...     horizon: Count = 2
+    >>> TrendConfig(horizon=0)
+    Traceback (most recent call last):
+    zoo.errors.InputError: task.horizon=0: Input should be greater than or equal to 1
+    """
 
     section: ClassVar[str] = "task"
 
@@ -183,7 +193,11 @@ class Task(Estimator, ABC):
     A subclass implements encode, read, forward, training_step, predict_batch, compute_metrics and
     format. Only `read` reads the result of the backbone. `reads` names the part that it reads,
     `why` says why. Nothing that belongs to one call is stored on the task. `Estimator` has what
-    users call.
+    users call. `tasks/README.md` has a whole task of 50 lines.
+
+    >>> import zoo
+    >>> zoo.Tag.reads, zoo.Tag.shape
+    ('output', 'batch, time, directions x hidden: one vector per step')
     """
 
     # Columns that a row needs for a prediction, and the further ones that it needs for training.
@@ -331,6 +345,7 @@ class Task(Estimator, ABC):
 
     @property
     def name(self) -> str:
+        """The name of the task, as in `task=NAME`."""
         return self.task_name
 
     @property
@@ -340,10 +355,12 @@ class Task(Estimator, ABC):
 
     @property
     def parameter_count(self) -> int:
+        """The number of weights."""
         return sum(p.numel() for p in self.parameters())
 
     @property
     def device(self) -> torch.device:
+        """Where the weights lie."""
         return next(self.parameters()).device
 
     def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
@@ -453,6 +470,14 @@ class Generative(Task):
     """A task that generates text. How it does so is an argument of each call.
 
     Without one it is `config.generation`, which a model folder keeps.
+
+    >>> import zoo
+    >>> model = zoo.load("generate/pydoc")
+    >>> isinstance(model, zoo.Generative)
+    True
+    >>> pieces = model.stream("The function", zoo.GenerationConfig(max_length=5, sample=True, seed=1))
+    >>> "".join(pieces).startswith("The function")
+    True
     """
 
     config: GenerativeConfig

@@ -16,6 +16,11 @@ class GenerationConfig:
     Hypotheses are ranked by log-probability / length ** length_penalty. The length counts the
     token that ends the text. Raises InputError, a ValueError, for a value of a wrong type or
     range, and when `n_best` exceeds the beam size in a beam search.
+
+    >>> import zoo
+    >>> model = zoo.load("translate/en-de")
+    >>> model.predict("Two dogs are playing.", zoo.GenerationConfig(beam_size=1))
+    ['Zwei Hunde spielen.']
     """
 
     section: ClassVar[str] = "generation"

@@ -58,7 +58,12 @@ class ModelTable(list[ShippedModel]):
 
 
 def list_models() -> ModelTable:
-    """Return the shipped models, in order of their names."""
+    """Return the shipped models, in order of their names. It prints as a table.
+
+    >>> import zoo
+    >>> [model.reads for model in zoo.list_models() if model.name == "classify/imdb"]
+    ['h_n']
+    """
     return ModelTable(_describe(name) for name in shipped())
 
 

@@ -19,7 +19,14 @@ from zoo.text.special_ids import PAD
 
 @dataclass(frozen=True)
 class Encoded:
-    """The results of an LSTM. Tasks differ in which of the three they use."""
+    """The results of an LSTM. Tasks differ in which of the three they use.
+
+    >>> import torch, zoo
+    >>> backbone = zoo.Backbone(zoo.BackboneConfig(vocabulary_size=100, hidden_size=16))
+    >>> encoded = backbone(torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([3, 2]))
+    >>> encoded.output.shape, encoded.h_n.shape  # both directions, at three steps and at the end
+    (torch.Size([2, 3, 32]), torch.Size([2, 2, 16]))
+    """
 
     output: Tensor  # (batch, time, directions * hidden): the top layer's h at every step
     h_n: Tensor  # (layers * directions, batch, hidden): h after each row's last step
@@ -32,7 +39,14 @@ class BackboneConfig:
     """The options of a backbone. Their defaults are those of `configs/backbone/default.yaml`.
 
     All dropout masks are drawn outside the fused kernel. `zoo.LSTM` describes the options of the
-    LSTM at length.
+    LSTM at length. Raises InputError, a ValueError, for a value of a wrong type or range.
+
+    >>> import zoo
+    >>> zoo.BackboneConfig(vocabulary_size=100, num_layers=2).bidirectional
+    True
+    >>> zoo.BackboneConfig(hidden_size=0)
+    Traceback (most recent call last):
+    zoo.errors.InputError: backbone.hidden_size=0: Input should be greater than or equal to 1
     """
 
     section: ClassVar[str] = "backbone"
@@ -101,7 +115,13 @@ def count_parameters(config: BackboneConfig) -> int:
 
 
 class Backbone(nn.Module):
-    """An embedding and an LSTM. It reads ids, or float features without an embedding."""
+    """An embedding and an LSTM. It reads ids, or float features without an embedding.
+
+    >>> import torch, zoo
+    >>> backbone = zoo.Backbone(zoo.BackboneConfig(input_size=3, hidden_size=16))
+    >>> backbone(torch.randn(2, 7, 3)).output.shape  # (batch, time, both directions)
+    torch.Size([2, 7, 32])
+    """
 
     def __init__(self, config: BackboneConfig) -> None:
         """Raises ValueError unless `config` has one of `vocabulary_size` and `input_size`."""

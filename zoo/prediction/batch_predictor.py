@@ -124,6 +124,11 @@ def batch_predictor(
     `threshold` are of classifiers, `generation` is of tasks that generate, `tokens` is of tasks that
     read words. Inputs that are too long are cut, with `strict` they raise RowError. Raises
     InputError when there is no such model.
+
+    >>> import zoo
+    >>> predictor = zoo.batch_predictor("tag/ewt-upos")
+    >>> predictor({"text": ["The cat sat"]})["labels"]
+    [['DET', 'NOUN', 'VERB']]
     """
     folder = locate(model)
     name = str(model) if not Path(model).exists() else str(folder.resolve())

@@ -20,6 +20,14 @@ from zoo.rnn.stack import State
 class LSTM(nn.LSTM):
     """A drop-in for `torch.nn.LSTM` that also takes the rows' `lengths`.
 
+    >>> import torch, zoo
+    >>> lstm = zoo.LSTM(10, 20, bidirectional=True, batch_first=True)
+    >>> output, (h_n, c_n) = lstm(torch.randn(2, 5, 10), lengths=[5, 3])
+    >>> output.shape, h_n.shape, c_n.shape
+    (torch.Size([2, 5, 40]), torch.Size([2, 2, 20]), torch.Size([2, 2, 20]))
+    >>> output[1, 3:].abs().max().item()  # padding
+    0.0
+
     Arguments, parameter names, shapes and gate order (i, f, g, o) are `torch.nn.LSTM`'s, so a
     state dict goes strictly from one to the other. By keyword only, and off unless asked for:
 
@@ -75,6 +83,11 @@ class LSTM(nn.LSTM):
         forget_bias: float | None = None,
         engine: stack.Engine = "auto",
     ) -> None:
+        """The arguments are described at the class, those of `torch.nn.LSTM` in torch's reference.
+
+        Raises ValueError for a share outside of [0, 1), for an unknown engine, and for layer norm
+        with the fused kernel, which has none.
+        """
         for name, share in (("weight_dropout", weight_dropout), ("output_dropout", output_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {share}")

@@ -1,0 +1,1 @@
+"""The site, made of the documents, the docstrings and the notebooks: `python -m zoo.docs`."""
