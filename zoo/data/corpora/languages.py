@@ -9,7 +9,8 @@ amounts of Unicode CLDR.
     cut("one two three four", 1, 2)       "two three": a piece, as a user types it
 
 A kind that is not trained on is held out as a whole: `data.train=[udhr] data.test=[django]` trains on
-declarations and tests on messages. Validation rows are always of the kinds that are trained on.
+declarations and tests on messages. Validation rows are of the kinds that are trained on, or of `valid`,
+and never test rows.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def sentences(
     path: str,
     train: list[str],
     test: list[str],
+    valid: list[str] | None = None,
     languages: list[str] | None = None,
     pieces: NotNegative = 4.0,
     documents: Count = 100,
@@ -65,14 +67,16 @@ def sentences(
 
     Raises InputError for unknown kinds, and RowError for rows without a column.
     """
-    if CLDR in test:
-        raise InputError(
-            "data.test=cldr: its rows have labels of their own: data=cldr tests on them"
-        )
+    chosen = [kind for kind in train if kind != CLDR] if valid is None else valid
+    for setting, kinds in (("test", test), ("valid", chosen)):
+        if CLDR in kinds:
+            cure = "its rows have labels of their own: data=cldr tests on them"
+            raise InputError(f"data.{setting}=cldr: {cure}")
     if words is not None and words[0] > words[1]:
         raise InputError(f"data.words={[*words]}: at least and at most are needed, as [1,3]")
     found = find(Path(path), "sentences")
-    corpus = _Corpus(found, tuple(train), tuple(test), tuple(languages or ()), seed)
+    of_splits = {"train": tuple(train), "valid": tuple(chosen), "test": tuple(test)}
+    corpus = _Corpus(found, of_splits, tuple(languages or ()), seed)
     return Splits(
         Rows(partial(corpus.training, pieces, documents), f"{found}: train"),
         Rows(partial(corpus.held_out, "valid", words), f"{found}: valid"),
@@ -123,14 +127,12 @@ class _Corpus:
     def __init__(
         self,
         path: Path,
-        train: tuple[str, ...],
-        test: tuple[str, ...],
+        kinds: dict[str, tuple[str, ...]],
         languages: tuple[str, ...],
         seed: int,
     ) -> None:
         self.path = path
-        self.train = train
-        self.test = test
+        self.kinds = kinds
         self.languages = languages
         self.seed = seed
         self.rows = cache(self._read)
@@ -164,7 +166,7 @@ class _Corpus:
 
     def _check(self, kinds: dict[str, list[Row]]) -> None:
         known = [*kinds, CLDR]
-        for setting, given in (("train", self.train), ("test", self.test)):
+        for setting, given in self.kinds.items():
             for kind in given:
                 if kind not in known:
                     raise InputError(
@@ -180,10 +182,10 @@ class _Corpus:
     def held_out(self, part: str, words: tuple[int, int] | None) -> Iterator[Row]:
         """Yield the validation or test rows, whole or cut to `words`."""
         rows = self.rows()
-        kinds = self.test if part == "test" else [kind for kind in self.train if kind != CLDR]
-        for kind in kinds:
+        for kind in self.kinds[part]:
+            own = (part, "train") if part == "test" and kind not in self.kinds["train"] else (part,)
             for row in rows[kind]:
-                if kind in self.train and part_of(row["text"]) != part:
+                if part_of(row["text"]) not in own:
                     continue
                 text = row["text"]
                 if words is not None:
@@ -199,13 +201,13 @@ class _Corpus:
         rows = self.rows()
         texts = [
             row
-            for kind in self.train
+            for kind in self.kinds["train"]
             if kind != CLDR
             for row in rows[kind]
             if part_of(row["text"]) == "train"
         ]
         more = [piece for row in texts for piece in self._pieces(row, pieces)]
-        if CLDR in self.train:
+        if CLDR in self.kinds["train"]:
             more += self._names(documents)
         draw = random.Random(self.seed)
         draw.shuffle(texts)
