@@ -8,8 +8,8 @@ from generate_cases import PROMPTS, asked, continuation, continued, language, st
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import LanguageModelStepModel
-from zoo.generation.prepared_step import PreparedStep
 from zoo.generation.texts import decode_stream
+from zoo.generation.writing.prepared_step import PreparedStep
 from zoo.nn.output_layer import at_least_float32
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 from zoo.text.tokenizers import TOKENIZERS

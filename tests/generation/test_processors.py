@@ -12,9 +12,9 @@ from search_cases import LIMITS, SEEDS, SIZE, TEXTS, RandomStepModel
 
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.prepared_step import PreparedStep
 from zoo.generation.processors import RepetitionPenalty, StopStrings, apply_processors
 from zoo.generation.texts import until_stop_string
+from zoo.generation.writing.prepared_step import PreparedStep
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 LIMIT = torch.tensor(LIMITS)

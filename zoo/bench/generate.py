@@ -24,7 +24,7 @@ from zoo.device import anonymous_memory, autocast, find_precision
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.language_model import LanguageModelStepModel
-from zoo.generation.prepared_step import ModelStep
+from zoo.generation.writing.prepared_step import ModelStep
 from zoo.nn.backbone import Backbone
 from zoo.text.special_ids import EOS, SPECIALS
 from zoo.text.tokenizers import Whitespace

@@ -13,11 +13,11 @@ from zoo.data.batch import Batch
 from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
-from zoo.generation.prepared_step import layers_of, prepare
 from zoo.generation.processors import apply_processors
 from zoo.generation.step_model import Hypothesis, Writer
 from zoo.generation.texts import decode_steps, until_stop_string
-from zoo.generation.writer import writer_of
+from zoo.generation.writing.prepared_step import layers_of, prepare
+from zoo.generation.writing.writer import writer_of
 from zoo.nn.backbone import Encoded
 
 
@@ -50,7 +50,7 @@ class LanguageModelStepModel:
         if vectors is None:
             vectors, self.layers = self.one.read(ids.flatten(), self.layers)
             vectors = vectors.view(*ids.shape, -1)
-        return self.one.log_probabilities(vectors)
+        return self.one.logits(vectors).log_softmax(-1)
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Keep only texts (kept,), and their prefixes (kept, width)."""

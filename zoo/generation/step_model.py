@@ -44,7 +44,7 @@ class StepModel(Protocol):
 
 
 class Writer(Protocol):
-    """Greedy search or sampling without a StepModel's steps; `zoo.generation.writer` has them.
+    """Greedy search or sampling without a StepModel's steps; `zoo.generation.writing.writer` has them.
 
     A row is one draw of a text; the draws of a text follow each other.
     """

@@ -71,6 +71,7 @@ FEW = {  # a rehearsal reads so much of the embedded corpora
     "tag": ["data.locales=[en,de]", "data.sentences=20"],
 }
 ROWS = 8192  # number of an embedded corpus's rows in a round
+TOKENS = 200  # tokens that a language model writes in a round
 # A rehearsal measures less of what the modules measure.
 COUNTS: list[tuple[Any, dict[str, int]]] = [
     (sides, {"ROWS": 16}),
@@ -83,7 +84,8 @@ COUNTS: list[tuple[Any, dict[str, int]]] = [
 
 def measurements(setting: Setting) -> list[Measurement]:
     """Return a measurement for each task."""
-    changed = COUNTS if setting.small else [(sides, {"ROWS": ROWS})]
+    large = [(sides, {"ROWS": ROWS}), (generate, {"WRITTEN": TOKENS})]
+    changed = COUNTS if setting.small else large
     for module, counts in changed:
         vars(module).update(counts)  # this process measures nothing else
     return [

@@ -16,9 +16,10 @@ from graph_cases import Tape
 
 from zoo.device import autocast
 from zoo.errors import InputError
-from zoo.generation import sampling, writer
+from zoo.generation import sampling
 from zoo.generation.config import GenerationConfig
-from zoo.generation.prepared_step import ModelStep, PreparedStep, obstacle, prepare
+from zoo.generation.writing import writer
+from zoo.generation.writing.prepared_step import ModelStep, PreparedStep, obstacle, prepare
 from zoo.rnn.cuda import cuda_graph
 from zoo.rnn.cuda.cuda_graph import GraphCache
 

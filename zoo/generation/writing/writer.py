@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
-from zoo.generation.prepared_step import Layers, PreparedStep, Step
 from zoo.generation.sampling import draw
+from zoo.generation.writing.choice import choose
+from zoo.generation.writing.prepared_step import Layers, PreparedStep, Step
 from zoo.rnn.cuda.cuda_graph import graphs, product_settings
 
 log = logging.getLogger("zoo")
@@ -39,6 +40,7 @@ def nothing() -> None:
 class Writer:
     """Write a token for each row at each step. A row is one draw of one text."""
 
+    captured = False
     most = 1  # steps of a call of `write`
 
     def __init__(self, step: Step, ids: Tensor, layers: Layers, config: GenerationConfig) -> None:
@@ -77,7 +79,10 @@ class Writer:
     ) -> tuple[Tensor, Tensor, Layers]:
         """Return the next tokens (rows,), their log-probabilities (rows,), and the states."""
         vectors, layers = self.step.read(ids, layers)
-        logs = self.step.log_probabilities(vectors)
+        logits = self.step.logits(vectors)
+        if logits.device.type == "cpu" and not self.captured:
+            return *choose(logits, self.config, number, barred), layers
+        logs = logits.log_softmax(-1)
         allowed = logs if barred is None else logs + barred
         ids = allowed.argmax(-1) if number is None else draw(allowed, self.config, number)
         return ids, logs.gather(-1, ids.unsqueeze(-1)).squeeze(-1), layers
@@ -86,6 +91,7 @@ class Writer:
 class CapturedWriter(Writer):
     """A writer whose step is a CUDA graph on buffers of its own."""
 
+    captured = True
     most = MOST_STEPS
 
     def __init__(
@@ -234,7 +240,10 @@ def writer_of(
     `step` is one of `model`. The other arguments are those of `CapturedWriter`. Why a graph cannot
     be captured is logged. `close` lets a captured writer wait for the next call.
     """
-    if not isinstance(step, PreparedStep) or count < LEAST_STEPS or graphs(ids.device) is None:
+    if not isinstance(step, PreparedStep) or count < LEAST_STEPS:
+        return Writer(step, ids, layers, config)
+    if graphs(ids.device) is None:
+        step.pack()
         return Writer(step, ids, layers, config)
     try:
         key = _kind(model, step, len(ids), config, barring)

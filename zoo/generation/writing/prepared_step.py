@@ -15,7 +15,7 @@ from zoo.data.batch import Batch
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.rnn import stack
-from zoo.rnn.matmul import compute_dtype
+from zoo.rnn.matmul import PackedWeight, compute_dtype
 from zoo.rnn.stack import State
 from zoo.text.special_ids import EOS
 
@@ -35,8 +35,11 @@ class Step(Protocol):
     def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
         """Read the last tokens (rows,); return the output layer's inputs (rows, size), and states."""
 
-    def log_probabilities(self, vectors: Tensor) -> Tensor:
-        """Return log-probabilities (…, vocabulary) of the next token from vectors (…, size)."""
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return new logits (…, vocabulary) of the next token from vectors (…, size).
+
+        They are in float32 or wider; those of PAD, UNK and BOS, which are never written, are -inf.
+        """
 
 
 class ModelStep:
@@ -54,9 +57,9 @@ class ModelStep:
         vectors, state, _ = self.model.next_token_vectors(batch, (h, c))
         return vectors.squeeze(1), layers_of(state)
 
-    def log_probabilities(self, vectors: Tensor) -> Tensor:
+    def logits(self, vectors: Tensor) -> Tensor:
         """See `Step`."""
-        return normalized(self.model.tokens(vectors, self.model.backbone))
+        return _written(self.model.tokens(vectors, self.model.backbone))
 
 
 class PreparedStep:
@@ -86,6 +89,7 @@ class PreparedStep:
             ]
         self.tokens = model.tokens
         self.vocabulary = len(model.tokens.bias)
+        self.products: list[PackedWeight] | None = None  # `parts`, once they are packed
         self.parts = [
             (weight.to(self.dtype), bias.to(self.dtype))
             for weight, bias in model.tokens.parts(model.backbone)
@@ -103,11 +107,23 @@ class PreparedStep:
                 x = F.linear(x.to(self.dtype), *self.project)
         return x, made
 
-    def log_probabilities(self, vectors: Tensor) -> Tensor:
+    def logits(self, vectors: Tensor) -> Tensor:
         """See `Step`."""
         with self._as_cast():
             vectors = vectors.to(self.dtype)
-            return normalized(self.tokens.join([F.linear(vectors, *part) for part in self.parts]))
+            if self.products is None:
+                made = [F.linear(vectors, *part) for part in self.parts]
+            else:
+                made = [
+                    product(vectors, bias)
+                    for product, (_, bias) in zip(self.products, self.parts, strict=True)
+                ]
+            return _written(self.tokens.join(made))
+
+    def pack(self) -> None:
+        """Reorder the output matrix for oneDNN on a CPU, which takes as long as some tens of steps."""
+        if self.embedding.device.type == "cpu" and self.dtype != torch.float64:
+            self.products = [PackedWeight(weight, self.dtype) for weight, _ in self.parts]
 
     def take(self, other: PreparedStep) -> None:
         """Copy the weights of another step of the same model, which may have been trained since."""
@@ -131,14 +147,11 @@ def _cells(lstm: Any) -> list[list[Tensor | None]]:
     return [[*stack.weights_of(lstm, suffix, read)[:4]] for suffix in lstm.suffixes]
 
 
-def normalized(logits: Tensor) -> Tensor:
-    """Return log-probabilities (…, vocabulary), in float32 or wider; it may overwrite the logits.
-
-    PAD, UNK and BOS are never generated.
-    """
+def _written(logits: Tensor) -> Tensor:
+    """Return logits (…, vocabulary) as a `Step` does; it may overwrite those given."""
     logits = at_least_float32(logits)
-    logits[..., :EOS] = -torch.inf  # the ids below EOS are PAD, UNK and BOS
-    return logits.log_softmax(-1)
+    logits[..., :EOS].fill_(-torch.inf)  # the ids below EOS are PAD, UNK and BOS
+    return logits
 
 
 def prepare(model: Any) -> Step:

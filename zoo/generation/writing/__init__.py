@@ -1,0 +1,1 @@
+"""Writing with a language model, token after token: the step, the choice, the loop."""
