@@ -1,4 +1,4 @@
-"""Occlusion and gradient x input: what both measure, on models where it is known."""
+"""Occlusion and integrated gradients: what both measure, on models where it is known."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ def test_both_methods_find_what_a_linear_model_adds_up():
         assert parts[1] == pytest.approx(added, abs=1e-5)
     assert found.occlusion == pytest.approx(found.part_occlusion.mean(0), abs=1e-5)
     assert found.gradient == pytest.approx(found.part_gradient.mean(0), abs=1e-5)
+
+
+class SquareQuestion(SumQuestion):
+    """The square of the sum, without tokens 0. At the input alone its gradient is twice as large."""
+
+    def hide(self, tokens):
+        values = self.example["inputs"].copy()
+        values[[*tokens]] = 0
+        return {"inputs": values}
+
+    def run(self, batch):
+        total = batch.inputs.sum((1, 2))
+        return torch.stack([total**2, total], 1)
+
+
+def test_gradients_add_up_to_what_all_tokens_add():
+    found = attribute(Sum(), SquareQuestion(torch.tensor([[1.0], [2.0], [6.0]]).numpy()))
+    assert found.part_gradient.tolist() == [pytest.approx([9, 18, 54]), pytest.approx([1, 2, 6])]
 
 
 def test_long_inputs_are_hidden_in_windows(monkeypatch):

@@ -1,9 +1,10 @@
 """Attribution: how much each token of an input mattered for an answer.
 
 Occlusion hides a token and measures how much the answer's log-probability falls (Zeiler and Fergus
-2014; Li et al. 2016). Gradient x input estimates the same fall to first order, from one backward
-pass: the gradient by what the LSTM reads, times the difference that hiding makes (Simonyan et al.
-2013; Shrikumar et al. 2016). The two share nothing but the question, so each checks the other.
+2014; Li et al. 2016). Integrated gradients estimate the same fall: the gradient by what the LSTM
+reads, times the difference that hiding makes, averaged over inputs of which a share is hidden, from
+all to none (Sundararajan et al. 2017). At the input alone the answer is often certain and its
+gradient small. The two share nothing but the question, so each checks the other.
 
 A `Question` says what the input and the answer are; each task asks its own, see `Task.question`.
 """
@@ -30,6 +31,9 @@ MOST_STEPS = 1 << 18  # steps that are read for an occlusion; of longer inputs, 
 MOST_PARTS = 100  # parts of an answer that have attributions of their own
 PART_STEPS = 1 << 16  # steps x parts whose gradients are held at once
 CONTEXT = 8  # tokens before a token that its text may depend on
+# Shares of the input at which gradients are taken. Of the gradient at the input alone, of log-odds,
+# and of two to sixteen shares, four agreed best with occlusion, on held-out rows of `ud_ewt`.
+SHARES = (0.125, 0.375, 0.625, 0.875)
 FEWEST = 3  # tokens that a rank correlation needs
 
 
@@ -153,6 +157,8 @@ def surfaces_of(decode: Callable[[Sequence[int]], str], ids: Sequence[int]) -> l
 
 def hidden(inputs: Any, steps: Sequence[int]) -> Any:
     """Return a copy of inputs without some steps: of ids they are UNK, of floats the row's mean."""
+    if not len(steps):
+        return inputs
     found = np.array(inputs)
     if found.dtype.kind == "f":
         found[[*steps]] = found.mean(0)
@@ -264,25 +270,34 @@ def _gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the gradients of the whole answer's score, then of the parts', by each float part.
 
-    Each is (scores, numbers): a copy of the row for each score, so one backward pass serves many.
+    They are means over SHARES of the input. Each is (scores, numbers): a copy of the row for each
+    score, so one backward pass serves many.
     """
     rows = max(1, min(ROWS_AT_ONCE, STEPS_AT_ONCE // steps))
+    nothing = question.hide(range(len(question.tokens)))
     starts = [None, *range(0, kept, rows)]
     for start in starts:
         chosen = [0] if start is None else [*range(start, min(kept, start + rows))]
         batch = task.collate([question.example] * len(chosen)).to(task.device)
         with torch.no_grad():
             parts = task._float_parts(batch)
-        leaves = {name: part.detach().requires_grad_() for name, part in parts.items()}
-        with torch.enable_grad():
-            found = question.run(_with(batch, leaves))
-            if start is None:
-                total = question.score_all(found).sum()
-            else:
-                total = question.score(found, torch.tensor(chosen).unsqueeze(1)).sum()
-            slopes = torch.autograd.grad(total, [*leaves.values()], materialize_grads=True)
-        named = zip(leaves, slopes, strict=True)
-        yield {name: _flat(slope, len(chosen)) for name, slope in named}
+            empty = task._float_parts(task.collate([nothing] * len(chosen)).to(task.device))
+        means = {name: torch.zeros(()) for name in parts}
+        for share in SHARES:
+            leaves = {
+                name: torch.lerp(empty[name], part, share).requires_grad_()
+                for name, part in parts.items()
+            }
+            with torch.enable_grad():
+                found = question.run(_with(batch, leaves))
+                if start is None:
+                    total = question.score_all(found).sum()
+                else:
+                    total = question.score(found, torch.tensor(chosen).unsqueeze(1)).sum()
+                slopes = torch.autograd.grad(total, [*leaves.values()], materialize_grads=True)
+            for name, slope in zip(leaves, slopes, strict=True):
+                means[name] = means[name].to(slope) + slope / len(SHARES)
+        yield {name: _flat(mean, len(chosen)) for name, mean in means.items()}
 
 
 def _by_token(found: Sequence[Tensor], sizes: np.ndarray, kept: int) -> np.ndarray:

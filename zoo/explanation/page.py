@@ -44,7 +44,7 @@ def page(found: Mapping[str, Any], answer: str, pictures: Sequence[Path]) -> str
         f"<p>{_text(found['task'])} reads {_text(found['reads'])}: {_text(found['why'])}.</p>",
         "<h2>What mattered: occlusion</h2>",
         _tokens(found["tokens"], found["occlusion"]),
-        "<h2>Gradient x input</h2>",
+        "<h2>Integrated gradients</h2>",
         _tokens(found["tokens"], found["gradient"]),
         "<p class=note>Blue speaks for the answer, red against it; the number of a token is the fall "
         f"of the answer's {_measure(found)} without it.{note}</p>",

@@ -43,7 +43,7 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
     top.set(
         ylabel="adds to the answer", title=plots.drawable(title, 80), xlim=(-0.6, len(tokens) - 0.4)
     )
-    names = ["occlusion", "gradient x input"]
+    names = ["occlusion", "integrated gradients"]
     figure.legend(bars, names, loc="outside upper right", ncols=2, frameon=False)
     for cell in found["lstm"]["cells"]:
         below = axes[1 + cell["layer"], 0]

@@ -68,7 +68,7 @@ def _heading(found: Mapping[str, Any]) -> str:
     if found["window"] > 1:
         line += f" ({found['window']} neighbours at a time)"
     if found["agreement"] is not None:
-        line += f"; gradient x input agrees: {found['agreement']:.2f}"
+        line += f"; integrated gradients agree: {found['agreement']:.2f}"
     return line
 
 
