@@ -21,6 +21,7 @@ CASES = (
     "classify",
     "crf",
     "generate",
+    "installed",
     "labels",
     "langid",
     "lstm",

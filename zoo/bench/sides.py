@@ -34,14 +34,17 @@ def start(settings: Settings) -> torch.device:
     return find_device(settings.device)
 
 
-def prepared(settings: Settings) -> tuple[list[Row], Task]:
-    """Return at most `ROWS` random rows of the corpus, in its order, and an untrained task."""
+def prepared(settings: Settings, most: int | None = None) -> tuple[list[Row], Task]:
+    """Return random rows of the corpus, in its order, and an untrained task.
+
+    There are at most `most` rows; None means `ROWS`.
+    """
     device = start(settings)
     options = options_of(settings)
     splits = open_rows(settings, options.kind)
     rows = list(splits.train)
     generator = np.random.default_rng(settings.seed)
-    chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[:ROWS])]
+    chosen = [rows[i] for i in sorted(generator.permutation(len(rows))[: most or ROWS])]
     task = build(options, settings, splits)
     return chosen, task.to(device)
 

@@ -112,7 +112,8 @@ def _words_are_better(texts: Sequence[str], labels: Sequence[str], otherwise: bo
     order = np.random.default_rng(0).permutation(len(texts))[:CHOOSING]
     size = np.cumsum([len(texts[row]) for row in order])
     order = order[: 1 + np.searchsorted(size, CHOOSING_CHARACTERS)]
-    held, learned = order[::HELD_OUT], np.delete(order, np.s_[::HELD_OUT])
+    held = order[::HELD_OUT].tolist()
+    learned = np.delete(order, np.s_[::HELD_OUT]).tolist()
     if len({labels[row] for row in learned}) < 2:
         return otherwise
     some = [texts[row] for row in learned]

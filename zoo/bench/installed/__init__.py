@@ -1,0 +1,32 @@
+"""Compare with installed packages that people take for the same task: flair, fastText, JoeyNMT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from zoo.config import check, compose
+from zoo.errors import InputError
+
+PEERS = {"classify": ("fasttext", "flair"), "tag": ("flair",), "translate": ("joeynmt",)}
+
+
+def installed(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Measure training, prediction, and the score after equally many seconds.
+
+    Each package that is installed reads the same rows, with the task's sizes where it has such.
+    Raises InputError for a task that no package here has, and where none is installed.
+    """
+    settings = check(compose([*arguments]))
+    task = settings.task["name"]
+    if task not in PEERS:
+        raise InputError(f"zoo.bench installed: task={task}: choose one of {', '.join(PEERS)}")
+    there = [name for name in PEERS[task] if find_spec(name)]
+    if not there:
+        raise InputError(
+            f"none of {', '.join(PEERS[task])} is here: pip install sequence-zoo[bench]"
+        )
+    for name in there:
+        yield from import_module(f"zoo.bench.installed.of_{name}").cases(settings, rounds)

@@ -1,0 +1,116 @@
+"""Our side of the comparisons with installed packages, and trainings of equal seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.bench.sides import collated, precisions, step_of
+from zoo.config import Settings
+from zoo.data.batch import Batch
+from zoo.data.dataset import ExampleList
+from zoo.data.readers import Row
+from zoo.device import find_precision
+from zoo.task import Task, predict_rows
+from zoo.training.options import options_of
+from zoo.training.rows import open_rows
+
+SECONDS = 60.0  # of the trainings whose scores are compared
+LEARNED = 20_000  # rows that such a training reads
+TIMED = 2_048  # rows of a round of training
+ASKED = 512  # rows of a round of prediction
+JUDGED = 2_000  # validation rows that are scored
+CLIP = 5.0  # flair's own bound of the gradient
+
+
+class Ours:
+    """An untrained task, and the rows that it learns from.
+
+    `words` is the number of words of the rows, however they are tokenized.
+    """
+
+    def __init__(self, settings: Settings, rows: Sequence[Row], task: Task, column: str) -> None:
+        self.settings, self.task, self.rows = settings, task, list(rows)
+        self.examples = ExampleList([task.encode(row) for row in rows])
+        self.words = sum(count_words(row[column]) for row in rows)
+
+    def batches(self, seed: int = 0) -> list[Batch]:
+        """Return all rows as the batches of an epoch."""
+        limits = self.settings.train.batch_tokens, self.settings.train.batch_rows
+        plan = self.examples.sampler(*limits, np.random.default_rng(seed))
+        return [collated(self.task, self.examples, numbers) for numbers in plan]
+
+    def trainings(self) -> dict[str, Callable[[], None]]:
+        """Return a function for each precision that takes a step for each batch of one epoch."""
+        planned = self.batches()
+        found: dict[str, Callable[[], None]] = {}
+        for precision in precisions(self.task.device):
+            step = step_of(self.task, self.settings.train.grad_clip, precision)
+
+            def epoch(step: Callable[[Batch], None] = step) -> None:
+                for batch in planned:
+                    step(batch)
+
+            found[f"ours, {precision}"] = epoch
+        return found
+
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """Yield training steps without end, in the precision that `auto` finds."""
+        step = step_of(
+            self.task, self.settings.train.grad_clip, find_precision("auto", self.task.device)
+        )
+        seed = 0
+        while True:
+            for batch in self.batches(seed):
+                yield partial(step, batch)
+            seed += 1
+
+    def answers(self, rows: Sequence[Row]) -> list[Any]:
+        """Return the task's answers to rows, in the precision that `auto` finds."""
+        self.task.eval()
+        return list(predict_rows(self.task, rows, find_precision("auto", self.task.device)))
+
+
+def count_words(value: Any) -> int:
+    """Return the number of words of a text, or of a list of words."""
+    return len(value.split()) if isinstance(value, str) else len(value)
+
+
+def judged(settings: Settings) -> list[Row]:
+    """Return at most `JUDGED` validation rows."""
+    splits = open_rows(settings, options_of(settings).kind)
+    return [row for row, _ in zip(splits.valid, range(JUDGED), strict=False)]
+
+
+def train_for(seconds: float, steps: Iterator[Callable[[], None]]) -> int:
+    """Take steps for so many seconds; return their number."""
+    end, taken = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        next(steps)()
+        taken += 1
+    return taken
+
+
+def score(name: str, ours: float, peer: float, unit: str = "accuracy") -> dict[str, Any]:
+    """Return a case of two scores: shares of right answers, or another unit."""
+    ratio = ours / max(peer, 1e-9)
+    return {"name": name, "unit": unit, "ours": ours, "peer": peer, "ratio": ratio}
+
+
+def shuffled(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """Yield random batches of `size` items without end."""
+    draw = np.random.default_rng(0)
+    while True:
+        order = draw.permutation(len(items))
+        for start in range(0, len(order), size):
+            yield [items[number] for number in order[start : start + size]]
+
+
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    """Return the optimizer of both sides: Adam with the rate of `zoo.bench.sides.step_of`."""
+    return torch.optim.Adam(parameters, lr=1e-3)
