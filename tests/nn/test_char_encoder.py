@@ -6,7 +6,8 @@ import torch
 from char_cases import ALPHABET, CASES, PLAIN, cases, spelt
 from torch import nn
 
-from zoo.nn.char_encoder import CharEncoder
+from zoo.nn.char_encoder import CharBatch, CharEncoder
+from zoo.text.special_ids import SPECIALS
 
 
 def speller(dropout=0.0):
@@ -64,3 +65,12 @@ def test_characters_are_only_lost_in_training():
     assert not torch.equal(model(spellings), model(spellings))
     unknown = speller()(spelt([["???", "?????"]]))
     torch.testing.assert_close(speller(0.9999).train()(spelt([["cat", "fruit"]])), unknown)
+
+
+@cases
+def test_all_words_in_one_block_are_read_as_in_several(name):
+    encoder = CharEncoder(len(ALPHABET.characters) + len(SPECIALS), 5, 6, 7, 0.1).double().eval()
+    several = spelt(CASES[name])
+    one = CharBatch((several.joined(),), several.word_index)
+    torch.testing.assert_close(encoder(one), encoder(several), rtol=0, atol=1e-12)
+    assert len(one.blocks[0][0]) == sum(len(ids) for ids, _ in several.blocks)

@@ -49,8 +49,12 @@ class CharEncoder(nn.Module):
         self.project = nn.Linear(self.backbone.output_size, size, bias=False)
 
     def forward(self, characters: CharBatch) -> Tensor:
-        """Return word vectors (batch, time, size). Their values on padding have no meaning."""
-        states = [self.backbone(ids, lengths).h_n for ids, lengths in characters.blocks]
+        """Return word vectors (batch, time, size). Their values on padding have no meaning.
+
+        A GPU reads all words as one block: there padding costs less than another block's launches.
+        """
+        blocks = (characters.joined(),) if characters.word_index.is_cuda else characters.blocks
+        states = [self.backbone(ids, lengths).h_n for ids, lengths in blocks]
         merged = torch.cat([torch.cat([*h_n], -1) for h_n in states])  # (words, 2 * hidden)
         return nn.functional.embedding(characters.word_index, self.project(merged))
 
@@ -84,6 +88,15 @@ class CharBatch:
         for row, numbers in enumerate(word_numbers):
             word_index[row, : len(numbers)] = rank[numbers]
         return cls(tuple(blocks), torch.from_numpy(word_index))
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Return all words as one block, as wide as the widest: ids and lengths, in their order."""
+        widest = max(ids.size(1) for ids, _ in self.blocks)
+        ids = [
+            nn.functional.pad(each, (0, widest - each.size(1)), value=PAD)
+            for each, _ in self.blocks
+        ]
+        return torch.cat(ids), torch.cat([lengths for _, lengths in self.blocks])
 
     def to(self, device: torch.device, non_blocking: bool = False) -> CharBatch:
         """Copy all but the lengths to a device."""
