@@ -15,13 +15,11 @@
 # `output` is which part of `h_n`, and what padding does to `h_n`. It ends with what each task of the zoo reads.
 
 # %% [markdown]
-# **日本語**: `output` の最後の時刻が `h_n[-1]` と等しく、しかも正しいのは、一方向でパディングがない場合だけです。
-# 双方向では、逆方向の最終状態は `output` の最初の時刻にあります。長さ (`lengths`) を渡さないと、
-# パディングまで読んでしまい `h_n` がずれて答えも変わりますが、`lengths` を渡せばずれはなくなります。
+# **日本語**：`output`の最後の時刻が`h_n[-1]`と等しく、しかも正しいのは、一方向でパディングがない場合だけです。双方向では、逆方向の最終状態は`output`の最初の時刻にあります。長さ（`lengths`）を渡さないと、パディングまで読んでしまい`h_n`がずれて答えも変わりますが、`lengths`を渡せばずれはなくなります。
 #
-# **繁體中文**：只有在單向而且沒有填充（padding）時，`output` 的最後一步才等於正確的 `h_n[-1]`。
-# 雙向時，反向的最終狀態位於 `output` 的第一步。若不提供長度（`lengths`），LSTM 會連填充一起讀，
-# 使 `h_n` 偏離正確值，答案也會改變；提供 `lengths` 之後，偏差就消失了。
+# **繁體中文**：只有在單向而且沒有填充（padding）時，`output`的最後一步才等於正確的`h_n[-1]`。雙向時，反向的最終狀態位於`output`的第一步。若不提供長度（`lengths`），LSTM會連填充一起讀，使`h_n`偏離正確值，答案也會改變；提供`lengths`之後，偏差就消失了。
+#
+# [日本語](ja/1_which_output.ipynb) | [繁體中文](zh-TW/1_which_output.ipynb)
 
 # %%
 import os

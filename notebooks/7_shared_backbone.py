@@ -16,13 +16,11 @@
 # can carry four heads at once. Both are measured here, also where they do not help.
 
 # %% [markdown]
-# **日本語**: 言語モデルはラベルなしで学べます。映画評の分類と品詞付けでは、その埋め込みと LSTM から始めると、ラベルが少ないとき
-# ほど正解率が大きく上がります。名前を並べただけの文章では、役に立ちませんでした。また、一つの LSTM を四つのタスクで同時に使う
-# 場合を、別々に学習した場合と比べます。重みは半分以下になりますが、同じ大きさでは翻訳とタグ付けの精度が下がりました。
+# **日本語**：言語モデルはラベルなしで学べます。映画評の分類と品詞付けでは、その埋め込みとLSTMから始めると、ラベルが少ないときほど正解率が大きく上がります。名前を並べただけの文章では、役に立ちませんでした。また、一つのLSTMを四つのタスクで同時に使う場合を、別々に学習した場合と比べます。重みは半分以下になりますが、同じ大きさでは翻訳とタグ付けの精度が下がりました。
 #
-# **繁體中文**：語言模型不需要標籤。在影評分類和詞性標註上，從它的詞向量和 LSTM 開始訓練，標籤越少，準確率提高得越多；
-# 但對於只是羅列名稱的文字則沒有幫助。這裡也讓四個任務共用同一個 LSTM，並與分別訓練的模型比較：
-# 參數不到一半，但在大小相同時，翻譯和標註的準確率下降。
+# **繁體中文**：語言模型不需要標籤。在影評分類和詞性標註上，從它的詞向量和LSTM開始訓練，標籤越少，準確率提高得越多；但對於只是羅列名稱的文字則沒有幫助。這裡也讓四個任務共用同一個LSTM，並與分別訓練的模型比較：參數不到一半，但在大小相同時，翻譯和標註的準確率下降。
+#
+# [日本語](ja/7_shared_backbone.ipynb) | [繁體中文](zh-TW/7_shared_backbone.ipynb)
 
 # %%
 import json
@@ -52,8 +50,9 @@ def curves(panel, title, shares, lines):
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+folder = Path() if Path("labels_imdb.json").exists() else Path("..")  # of this notebook, translated
 for panel, name in zip(panels, ["imdb", "ud_ewt"], strict=True):
-    cases = json.loads(Path(f"labels_{name}.json").read_text())["cases"]
+    cases = json.loads((folder / f"labels_{name}.json").read_text())["cases"]
     sides = {"nothing": "peer", "a language model": "ours"}
     lines = {side: [case["all"][key] for case in cases] for side, key in sides.items()}
     curves(panel, f"data={name}", [case["share"] for case in cases], lines)

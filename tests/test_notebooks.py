@@ -1,6 +1,8 @@
 """What can be said of notebooks without running them; nbmake runs them (notebooks/conftest.py)."""
 
 import base64
+import importlib.util
+import re
 import struct
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import jupytext
 import nbformat
 import pytest
 
+# A red square of 2 x 2 pixels, in true colour.
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP8z8DAwMDAxMDAwMDAAAANHQEDasKb6QAAAABJRU5ErkJggg=="
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = [
     "1_which_output",
@@ -19,7 +23,19 @@ NAMES = [
     "7_shared_backbone",
     "8_forecast",
 ]
+LANGUAGES = ["ja", "zh-TW"]
 CELLS, LINES = 15, 10
+LETTER = "[\u3001-\u3017\u3040-\u30ff\u3400-\u9fff\uff00-\uff60]"  # kana, Han and their punctuation
+BLANK = re.compile(rf"{LETTER}\s\S|\S\s{LETTER}")  # inside a paragraph
+
+
+@pytest.fixture(scope="module")
+def translate():
+    """The command that writes the translations."""
+    spec = importlib.util.spec_from_file_location("translate", FOLDER / "translate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def script(name):
@@ -99,3 +115,73 @@ def test_outputs_are_those_of_a_whole_run_without_warnings(name):
     text = (FOLDER / f"{name}.ipynb").read_text("utf-8")
     assert "/tmp" not in text
     assert "Warning" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_have_been_reduced(name, translate):
+    """Else the same pictures in three languages would be 4 MB: `python notebooks/translate.py`."""
+    assert translate.reduce(executed(name)) == executed(name)
+    assert [translate.smaller(translate.smaller(PICTURE))] == [translate.smaller(PICTURE)]
+    assert translate.smaller(PICTURE) != PICTURE
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_translation_is_up_to_date_with_its_text_and_with_the_english_notebook(
+    name, language, translate
+):
+    """If not: `python notebooks/translate.py`."""
+    text = FOLDER / language / f"{name}.md"
+    made = nbformat.read(text.with_suffix(".ipynb"), 4)
+    assert made == translate.translated(executed(name), translate.cells_of(text), text)
+    english = executed(name)
+    assert len(made.cells) == len(english.cells)
+    for ours, theirs in zip(made.cells, english.cells, strict=True):
+        if theirs.cell_type == "code":
+            assert (ours.source, ours.outputs) == (theirs.source, theirs.outputs)
+        else:
+            assert ours.source != theirs.source
+
+
+def paragraphs(text):
+    """The paragraphs of a cell, headings without their marks; a line of links is none."""
+    found = [part for part in text.split("\n\n") if not part.startswith("[")]
+    return [re.sub(r"^# (\d+\. )?", "", part) for part in found]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_blank_and_no_line_end_stands_inside_a_translated_sentence(name, language):
+    cells = nbformat.read(FOLDER / language / f"{name}.ipynb", 4).cells
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    found = [paragraph for text in texts for paragraph in paragraphs(text)]
+    assert not [paragraph for paragraph in found if BLANK.search(paragraph)]
+    bold = re.compile(r"\*\*[^*\n]+[：？。]\*\*\S")  # which CommonMark does not read as bold
+    assert not [paragraph for paragraph in found if bold.search(paragraph)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_blank_stands_inside_the_summaries(name):
+    assert not [text for text in paragraphs(script(name).cells[1].source) if BLANK.search(text)]
+
+
+@pytest.mark.parametrize("wrong", ["二つの 文", "`h_n` です", "文。 次", "一行\n二行", "を `h_n`"])
+def test_blanks_are_found(wrong):
+    assert BLANK.search(wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_translations_give_the_figures_of_the_english_text(name, translate):
+    """Every number with decimals or a % sign stands in each language."""
+    number = re.compile(r"\d+\.\d+|\d+(?= ?%)")
+    cells = [cell.source for cell in script(name).cells if cell.cell_type == "markdown"]
+    wanted = sorted(number.findall("\n".join(cells)))
+    for language in LANGUAGES:
+        cells = translate.cells_of(FOLDER / language / f"{name}.md")
+        assert sorted(number.findall("\n".join(cells))) == wanted
+
+
+def test_a_text_with_a_cell_too_few_is_refused(translate):
+    text = FOLDER / "ja" / f"{NAMES[0]}.md"
+    with pytest.raises(ValueError, match=r"5 text cells, the notebook has 6"):
+        translate.translated(executed(NAMES[0]), translate.cells_of(text)[1:], text)
