@@ -63,7 +63,7 @@ class Writer:
         Returns the tokens and their log-probabilities, (count, rows) each, on the CPU.
         """
         assert count == 1, count
-        number = None if numbers is None else numbers[0]
+        number = None if numbers is None else numbers[0].to(self.ids.device)
         self.ids, gained, self.layers = self._next(self.ids, self.layers, number, barred)
         return self.ids.unsqueeze(0).cpu(), gained.unsqueeze(0).cpu()
 
