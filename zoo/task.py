@@ -118,7 +118,9 @@ class Estimator(nn.Module):
         such tables, or a tuple of lists; without them a tenth of the rows is held out for each.
         `settings` are those of the command line: `out="DIR"` keeps the run folder, otherwise
         nothing stays on the disk; `{"train.epochs": 3}` is `train={"epochs": 3}`;
-        `data={"text": "body"}` names a column. What is not given follows from the rows. The log is
+        `data={"text": "body"}` names a column. `tune=60` tries settings for a minute first, and
+        `folds=5` cross-validates first: see `metadata["tuning"]` and `metadata["folds"]`. What is
+        not given follows from the rows. The log is
         shown in a notebook and on a terminal, unless a program has set up logging. Raises
         InputError with the place of a wrong value, `rows[3]: …`, or with the name of a setting.
         """

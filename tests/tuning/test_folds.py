@@ -12,6 +12,7 @@ from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.files import read_json
 from zoo.registry import find
+from zoo.training import pipeline
 from zoo.training.rows import open_rows
 from zoo.tuning import folds
 
@@ -96,6 +97,47 @@ def test_a_cross_validation_scores_every_fold_and_reads_no_test_row(tmp_path, ca
         assert word in printed
     assert all(len(line) <= 100 for line in printed.splitlines() if line[:1] in "┏┃│└")
     assert sorted(path.name for path in out.iterdir()) == [".zoo-run", "folds.json"]
+
+
+def test_python_gets_the_figures_of_the_command_and_a_model(tmp_path, capsys):
+    rows = lines(DATA / "classify.jsonl")
+    train = f"data.train={write(tmp_path / 'train.jsonl', rows)}"
+    folder = tmp_path / "run"
+    assert run.main([*WORDS, train, f"out={folder}", "folds=3"]) == 0
+    figures = _without_seconds(read_json(folder / "folds.json"))
+    plain = {"threads": 1, "from_data": False, "backbone.hidden_size": 8, "train.epochs": 2}
+    model = CLASSIFY.fit(rows, folds=3, out=tmp_path / "fit", **plain)
+    found = model.metadata["folds"]
+    assert "mean" in found.pop("table")
+    assert _without_seconds(found) == figures | {"data": "memory"}
+    assert _without_seconds(read_json(tmp_path / "fit" / "folds.json")) == figures | {
+        "data": "memory"
+    }
+    assert model.metadata["test"] == CLASSIFY.fit(rows, **plain).metadata["test"]
+    again, report = pipeline.train(*WORDS, train, "folds=3", "baseline=false")
+    assert report["folds"]["summary"] == figures["summary"]
+    assert report["test"] == model.metadata["test"] == again.metadata["test"]
+
+
+def _without_seconds(figures):
+    folds = [{n: v for n, v in fold.items() if n != "seconds"} for fold in figures["folds"]]
+    for fold in folds:
+        fold["baseline"] = fold["baseline"].get(figures["metric"])
+    return {n: v for n, v in figures.items() if n != "command"} | {"folds": folds}
+
+
+def test_given_rows_are_in_no_fold_of_python_either():
+    rows = [dict(row) for row in texts(40)]
+    model = CLASSIFY.fit(
+        rows,
+        valid=rows[:3],
+        test=rows[:4],
+        folds=2,
+        baseline=False,
+        **{"train.epochs": 1, "backbone.hidden_size": 8, "from_data": False},
+    )
+    assert [fold["rows"] for fold in model.metadata["folds"]["folds"]] == [20, 20]
+    assert model.metadata["rows"] == {"train": 40, "valid": 3, "test": 4}
 
 
 def test_describe_gives_the_sample_deviation():

@@ -8,12 +8,14 @@ import shlex
 import pytest
 from conftest import DATA, fails, lines, same, write
 
+import zoo
 from zoo import run
 from zoo.config import check, compose
 from zoo.errors import InputError
 from zoo.files.run_folder import TUNING
 from zoo.registry import find
 from zoo.training import pipeline
+from zoo.training.loop import Stopped
 from zoo.training.options import options_of
 from zoo.training.rows import open_rows
 from zoo.tuning import candidates, trial, tune
@@ -192,15 +194,65 @@ def test_several_processes_are_refused(capsys, monkeypatch):
         assert "in one process, not several" in fails(capsys, *WORDS, *words)
 
 
-@pytest.mark.parametrize("word", ["tune=5", "folds=3"])
-def test_python_is_told_where_to_tune(word):
-    with pytest.raises(InputError, match="is of the command line"):
-        pipeline.train(*WORDS, word)
-
-
 def test_a_chosen_default_is_typed_too():
     own = made([*WORDS, "tokenizer.kind=subwords", "tokenizer.size=300"])
-    words = tune._words(made(WORDS), own, {"tokenizer.kind": "words"}, f"{TYPED} tune=3 out=x")
+    chosen = tune._chosen(made(WORDS), own, {"tokenizer.kind": "words"})
+    words = tune._words(f"{TYPED} tune=3 out=x", chosen)
     assert words == [*WORDS, "tokenizer.kind=words", "tokenizer.size=300"]
-    start = tune._words(made(WORDS), own, {"init": "classify/imdb"}, TYPED)
+    start = tune._words(TYPED, tune._chosen(made(WORDS), own, {"init": "classify/imdb"}))
     assert start == [*WORDS, "init=classify/imdb"]
+
+
+PLAIN = {
+    "threads": 1,
+    "precision": "fp32",
+    "device": "cpu",
+    "baseline": False,
+    "from_data": False,
+    "backbone": {"hidden_size": 8, "embedding_size": 8},
+    "train": {"epochs": 2},
+}
+
+
+def test_python_tunes_as_the_command_does(tmp_path, brief):
+    rows = lines(DATA / "classify.jsonl")
+    model = zoo.Classify.fit(rows, tune=1, out=tmp_path / "fit", **PLAIN)
+    found = model.metadata["tuning"]
+    assert "candidates, " in found["table"]
+    assert found["settings"]["backbone.hidden_size"] == 8
+    assert not {"tune", "out"} & found["settings"].keys()
+    zoo.Classify.fit(rows, out=tmp_path / "again", **found["settings"])
+    assert same(tmp_path / "again", tmp_path / "fit")
+    assert model.metadata["command"].startswith("zoo.Classify.fit(…, **{")
+    trained, report = zoo.train(*WORDS, "tune=1", f"out={tmp_path / 'train'}")
+    assert trained.metadata["test"] == report["test"]
+    ours, theirs = (
+        {json.dumps(t["work"], sort_keys=True): (t["metric"], t["loss"]) for t in trials}
+        for trials in (found["trials"], report["tuning"]["trials"])
+    )
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) > 2
+    assert all(ours[work] == theirs[work] for work in shared)
+    assert not {*tmp_path.rglob(TUNING)}
+
+
+def test_python_goes_on_with_a_tuning_that_was_ended(tmp_path, monkeypatch, brief):
+    rows, out = lines(DATA / "classify.jsonl"), tmp_path / "run"
+    real, done = trial.train, []
+
+    def train(*given):
+        done.append(1)
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trial, "train", train)
+        with pytest.raises(Stopped, match=r"go on with Classify.fit\(…, resume="):
+            zoo.Classify.fit(rows, tune=1, out=out, **PLAIN)
+    before = (out / tune.TRIALS).read_text()
+    with pytest.raises(InputError, match="goes on with a tuning as it began: leave seed out"):
+        zoo.Classify.fit(rows, resume=out, seed=2)
+    model = zoo.Classify.fit(rows, resume=out, **PLAIN)
+    assert (out / tune.TRIALS).read_text().startswith(before)
+    assert len(model.metadata["tuning"]["trials"]) > 3

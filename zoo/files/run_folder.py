@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"  # of a model, so of a finished run
 SUFFIXES = ".json", ".model", ".npz"  # of the files of processors
 
 TUNING = "tuning.json"  # of an unfinished tuning: its settings
+FOLDS = "folds.json"  # of a cross-validation: its figures
 EVENTS = "tensorboard"  # folder of the events for TensorBoard
 
 PART = r"\.[^/]+\.part"  # a file that was being written

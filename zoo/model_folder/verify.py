@@ -12,7 +12,7 @@ from typing import Any
 from zoo.data.processors import PROCESSORS
 from zoo.errors import InputError
 from zoo.files import read_json
-from zoo.files.run_folder import MANIFEST
+from zoo.files.run_folder import FOLDS, MANIFEST, TUNING
 from zoo.generation.config import GenerationConfig
 from zoo.messages import _
 from zoo.model_folder import format_1
@@ -29,6 +29,7 @@ NAME = r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?"
 SUFFIXES = "|".join(sorted({re.escape(kind.suffix) for kind in PROCESSORS.values()}))
 # Names of files that a run writes beside its model, and suffixes of weights that could run code.
 BESIDE = {"report.json", "settings.json", "processors.json", "explain.json", "answers.json"}
+BESIDE |= {TUNING, FOLDS}
 PICKLED = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".safetensors"}
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # OWNER/NAME on the hub
 LARGEST = 1 << 25  # bytes of config.json and manifest.json

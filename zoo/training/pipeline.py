@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from zoo.files.run_folder import (
     MARKER,
     SETTINGS,
     STATE,
+    TUNING,
     check_free,
     create_next,
     has_checkpoint,
@@ -73,6 +75,7 @@ from zoo.training.state import accelerator_for, choosing_metric, host_kept
 log = logging.getLogger("zoo")
 
 THREADS_PER_CORE = 8
+COMPARED = "zoo.tuning.from_python"  # by name: tuning stands above the training
 BASELINE_LABELS = 1_000  # a baseline has weights for each pair of label and feature
 
 
@@ -177,15 +180,17 @@ def train_and_load(
 ) -> tuple[Task, dict[str, Any]]:
     """Run a training as `run` does; returns the best epoch's model and the report.
 
-    Without `out` nothing stays on the disk. Raises InputError for `tune` and `folds`.
+    With `tune`, settings are compared first, into `report["tuning"]`; with `folds`, the training
+    rows are cross-validated first, into `report["folds"]`. Without `out` nothing stays on the disk.
     """
-    if settings.tune or settings.folds:
-        name = "tune" if settings.tune else "folds"
-        raise InputError(f"{name}=…: is of the command line: type {command}")
+    unfinished = (Path(settings.resume or "") / TUNING).is_file()
+    train: Any = run
+    if settings.tune or settings.folds or unfinished:
+        train = import_module(COMPARED).run
     with tempfile.TemporaryDirectory() as folder:
         if settings.out is None:
             settings = settings.model_copy(update={"out": str(Path(folder) / "run")})
-        place, report = run(settings, command, time.time(), corpus, changes)
+        place, report = train(settings, command, time.time(), corpus, changes)
         return load(place), report
 
 

@@ -20,17 +20,19 @@ from zoo.config import Settings
 from zoo.data.corpora import Splits
 from zoo.errors import InputError
 from zoo.files import write_text
+from zoo.files.run_folder import FOLDS
 from zoo.training.defaults import from_data
 from zoo.training.loop import Stopped
 from zoo.training.options import Options, options_of
 from zoo.training.pipeline import claim, run_baseline
+from zoo.training.pipeline import run as training
 from zoo.training.rows import open_rows
+from zoo.training.state import host_kept
 from zoo.tuning import folds, trial
 from zoo.tuning.tables import drawn
 
 log = logging.getLogger("zoo")
 
-FILE = "folds.json"
 OTHERS = 2  # metrics in the table, beside the main one
 
 
@@ -50,6 +52,35 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
 
     Raises InputError for tasks whose rows cannot be divided, and when interrupted.
     """
+    with ExitStack() as lock:
+        folder, report = scored(settings, command, lock)
+    log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FOLDS)
+    return folder, report
+
+
+@host_kept()
+def run_and_train(
+    settings: Settings, command: str, began: float, corpus: Splits | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Score each fold as `run` does, then train on all training rows; what a program asks for.
+
+    Returns the folder and the report of the training, with the folds' figures in `folds`. `corpus`
+    holds rows in memory. Raises InputError as `run` and a training do, and Stopped when interrupted.
+    """
+    with ExitStack() as lock:
+        folder, figures = scored(settings, command, lock, corpus)
+        one = settings.model_copy(update={"folds": 0})
+        place, report = training(one, command, began, corpus, claimed=folder)
+    return place, report | {"folds": figures}
+
+
+def scored(
+    settings: Settings, command: str, lock: ExitStack, corpus: Splits | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Train and score once for each fold; returns the folder, which `lock` holds, and the figures.
+
+    The figures stand in `folds.json`, too. Raises InputError as `run` does.
+    """
     trial.refuse_several_processes("folds")
     options = options_of(settings)
     kind = options.kind
@@ -58,24 +89,23 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
             f"folds={settings.folds}: {kind.task_name} reads one long series, which has no rows to "
             "divide: leave it out"
         )
-    splits = open_rows(settings, kind)
+    splits = open_rows(settings, kind, corpus)
     splits = Splits(splits.train, splits.valid, folds.unread(splits.test.name))
     settings, options = from_data(settings, options, splits)
     done: list[Fold] = []
-    with ExitStack() as lock:
-        folder = claim(settings, lock)
-        try:
-            for fold in _each(settings, options, splits):
-                done.append(fold)
-        except (KeyboardInterrupt, Stopped):
-            raise InputError(
-                f"interrupted after {len(done)} of {settings.folds} folds: start it again"
-            ) from None
-        report = _report(done) | {"task": kind.task_name, "data": settings.data["name"]}
-        write_text(folder / FILE, json.dumps(report | {"command": command}, indent=1) + "\n")
-    log.info("%s", _table(report))
-    log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FILE)
-    return folder, report
+    folder = claim(settings, lock)
+    try:
+        for fold in _each(settings, options, splits):
+            done.append(fold)
+    except (KeyboardInterrupt, Stopped):
+        raise InputError(
+            f"interrupted after {len(done)} of {settings.folds} folds: start it again"
+        ) from None
+    report = _report(done) | {"task": kind.task_name, "data": settings.data["name"]}
+    write_text(folder / FOLDS, json.dumps(report | {"command": command}, indent=1) + "\n")
+    table = _table(report)
+    log.info("%s", table)
+    return folder, report | {"table": table}
 
 
 def _each(settings: Settings, options: Options, splits: Splits) -> Iterator[Fold]:

@@ -15,8 +15,8 @@ from itertools import chain
 from typing import Any
 
 from zoo.config import Settings
-from zoo.data.corpora import Splits
-from zoo.data.corpora.splits import complete
+from zoo.data.corpora import Splits, in_memory
+from zoo.data.corpora.splits import TENTH_OF, complete
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
 from zoo.task import Task
@@ -27,8 +27,10 @@ log = logging.getLogger("zoo")
 SHOWN = 5  # labels that a log line names
 
 
-def holds_out(settings: Settings) -> bool:
-    """Return whether the validation rows are a part of the user's training file."""
+def holds_out(settings: Settings, splits: Splits) -> bool:
+    """Return whether the validation rows are a part of the user's training rows."""
+    if settings.data["name"] == in_memory.NAME:
+        return splits.valid.name.endswith(TENTH_OF)
     return "valid" in settings.data and settings.data["valid"] is None
 
 
@@ -43,7 +45,7 @@ def unread(name: str) -> Rows:
 
 def pool(splits: Splits, settings: Settings) -> list[Row]:
     """Return the rows that folds are made of: training rows, and validation rows held out of them."""
-    if holds_out(settings):
+    if holds_out(settings, splits):
         return [*splits.train, *splits.valid]
     return list(splits.train)
 
@@ -100,7 +102,7 @@ def with_valid(
     The validation rows are the given ones, else a tenth of `outside`, held out by column `by`.
     """
     parts = {"train": _rows(outside, splits.train.name), "test": _rows(inside, "the fold")}
-    if not holds_out(settings):
+    if not holds_out(settings, splits):
         parts["valid"] = splits.valid
     return complete(parts, by)
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from zoo.config import SHAPE, Settings, check
-from zoo.data.corpora import Splits
+from zoo.data.corpora import Splits, in_memory
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
@@ -34,7 +34,9 @@ from zoo.training.defaults import ENOUGH, from_data, with_choices
 from zoo.training.loop import NotFinite, Stopped
 from zoo.training.options import Options, options_of
 from zoo.training.resume.cleaning import clean_held
+from zoo.training.resume.settings import changed
 from zoo.training.rows import open_rows
+from zoo.training.state import host_kept
 from zoo.tuning import folds, trial
 from zoo.tuning.candidates import Changes, Proposals, axes
 from zoo.tuning.halving import Halving, Result, Work
@@ -63,13 +65,28 @@ class Search:
     halving: Halving | None = None
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What a search has found."""
+
+    final: Settings  # of the training with the best settings
+    typed: str  # the command, or the call in Python, of that training
+    facts: dict[str, Any]  # for the report: `settings` to give again, and the `table` of trials
+
+
+@host_kept()
 def run(
-    settings: Settings, command: str, began: float, changes: Collection[str] = ()
+    settings: Settings,
+    command: str,
+    began: float,
+    changes: Collection[str] = (),
+    corpus: Splits | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Tune, then train with the best settings; returns the folder and the report of the training.
 
-    `changes` names the settings that a resumed training takes from `settings`. Raises InputError,
-    and Stopped when interrupted, with the command that goes on.
+    The report's `tuning` holds the chosen `settings`, the `table`, and all `trials`. `changes` names
+    the settings that a resumed training takes from `settings`; `corpus` holds rows in memory. Raises
+    InputError, and Stopped when interrupted, with the command that goes on.
     """
     trial.refuse_several_processes("tune")
     with ExitStack() as lock:
@@ -78,21 +95,23 @@ def run(
             if not (folder / TUNING).is_file():
                 raise InputError(f"resume={folder} tune=…: it holds no unfinished tuning")
             if has_checkpoint(folder / STATE):  # the final training goes on
-                found = pipeline.run(settings, command, began, changes=changes)
-                (folder / TUNING).unlink(missing_ok=True)
-                return found
-            if changes:
-                raise InputError(
-                    f"resume={folder} goes on with a tuning as it began: leave {min(changes)} out"
-                )
+                facts = read_json(folder / TUNING).get("result", {})
+                found = pipeline.run(settings, command, began, corpus, changes)
+                return _ended(*found, facts)
             lock.enter_context(locked(folder, "resume"))
             clean_held(folder)
+            wanted = settings
             settings, command = _kept(folder)
+            other = changed(settings, wanted, changes)
+            if other:
+                raise InputError(
+                    f"resume={folder} goes on with a tuning as it began: leave {min(other)} out"
+                )
         else:
             options_of(settings)  # raises before a folder is made
             folder = pipeline.claim(settings, lock)
         try:
-            final, words = _tuned(settings, command, folder)
+            tuned = _tuned(settings, command, folder, corpus)
         except KeyboardInterrupt:
             raise Stopped.at(folder) from None
         except Stopped:
@@ -101,12 +120,19 @@ def run(
             if not (folder / TRIALS).exists():
                 (folder / TUNING).unlink(missing_ok=True)
             raise
-        typed = shlex.join(["python", "-m", "zoo.run", *words])
         log.info("training with the best settings; to type them again:")
-        log.info("  %s", typed)
-        found = pipeline.run(final, typed, began, claimed=folder)
-        (folder / TUNING).unlink(missing_ok=True)
-        return found
+        log.info("  %s", tuned.typed)
+        found = pipeline.run(tuned.final, tuned.typed, began, corpus, claimed=folder)
+        return _ended(*found, tuned.facts)
+
+
+def _ended(
+    folder: Path, report: dict[str, Any], facts: dict[str, Any]
+) -> tuple[Path, dict[str, Any]]:
+    """Remove the mark of an unfinished tuning; returns the folder and the report with the trials."""
+    (folder / TUNING).unlink(missing_ok=True)
+    trials = [asdict(result) for result in _read_trials(folder)]
+    return folder, report | {"tuning": facts | {"trials": trials}}
 
 
 def _kept(folder: Path) -> tuple[Settings, str]:
@@ -120,10 +146,10 @@ def _kept(folder: Path) -> tuple[Settings, str]:
         raise InputError(f"{folder / TUNING}: {error}") from None
 
 
-def _tuned(settings: Settings, command: str, folder: Path) -> tuple[Settings, list[str]]:
-    """Search; returns the settings of the final training, and what to type for them."""
+def _tuned(settings: Settings, command: str, folder: Path, corpus: Splits | None) -> Tuned:
+    """Search among settings by trainings in this process."""
     options = options_of(settings)
-    opened = open_rows(settings, options.kind)
+    opened = open_rows(settings, options.kind, corpus)
     splits = Splits(opened.train, opened.valid, folds.unread(opened.test.name))
     kept = {"settings": settings.model_dump(), "command": command}
     kept |= {"given": sorted(settings.given or ()), "typed": sorted(settings.typed)}
@@ -147,14 +173,22 @@ def _tuned(settings: Settings, command: str, folder: Path) -> tuple[Settings, li
         known,
     )
     ranked = search.halving.run(Proposals(varied, lower, settings.seed))
-    log.info("%s", _table(search, ranked))
+    table = _table(search, ranked)
+    log.info("%s", table)
     if len(ranked) == 1:
         log.info("there was no time to compare anything with the run's own settings: tune longer")
     best = ranked[0]
     unused = {"tune": 0.0, "out": str(folder), "resume": None}
     final = _with_changes(own, best).model_copy(update=unused)
     final._given = None  # nothing else is chosen
-    return final, _words(settings, own, best, command)
+    chosen = _chosen(settings, own, best)
+    facts = {"settings": _to_give(settings, chosen), "table": table}
+    write_text(folder / TUNING, json.dumps(kept | {"result": facts}, indent=1))
+    if settings.data["name"] == in_memory.NAME:
+        typed = f"zoo.{options.kind.__name__}.fit(…, **{facts['settings']!r})"
+    else:
+        typed = shlex.join(["python", "-m", "zoo.run", *_words(command, chosen)])
+    return Tuned(final, typed, facts)
 
 
 def _lower_is_better(search: Search) -> bool:
@@ -173,7 +207,7 @@ def _views(search: Search) -> tuple[list[Splits], str]:
     settings, kind, splits = search.settings, search.options.kind, search.splits
     series = not kind.text_columns or kind.text_columns == kind.target_columns
     valid = sum(1 for _ in islice(splits.valid, ENOUGH))
-    if valid >= ENOUGH or series or not folds.holds_out(settings):
+    if valid >= ENOUGH or series or not folds.holds_out(settings, splits):
         return [splits], f"{valid:,}{' or more' * (valid >= ENOUGH)} validation rows"
     rows = folds.pool(splits, settings)
     views = []
@@ -325,15 +359,27 @@ def _table(search: Search, ranked: Sequence[Changes]) -> str:
     return drawn(title, [*names, "loss", "seconds"], lines, bold=0)
 
 
-def _words(typed: Settings, own: Settings, best: Changes, command: str) -> list[str]:
-    """Return the command line of the final training: what was typed, and all that was chosen.
+def _chosen(typed: Settings, own: Settings, best: Changes) -> Changes:
+    """Return all that was chosen: by the rules of the data, and by the trials.
 
     A chosen value stands there even if it is a default: the data may ask for another one.
     """
-    words = [w for w in shlex.split(command)[3:] if not w.startswith(("tune=", "out="))]
     before, after = (flat(each.model_dump()) for each in (typed, own))
     chosen = {name: value for name, value in after.items() if before.get(name) != value} | best
     if "init" in chosen:  # it brings backbone and tokenizer
         barred = ("tokenizer.", *(f"backbone.{name}" for name in SHAPE))
         chosen = {n: v for n, v in chosen.items() if not n.startswith(barred)}
+    return chosen
+
+
+def _to_give(settings: Settings, chosen: Changes) -> Changes:
+    """Return what gives the final training again: what was given, and what was chosen."""
+    before = flat(settings.model_dump())
+    kept = (settings.given or frozenset()) - {"task.name", "data.name", "tune", "out"}
+    return {name: before[name] for name in sorted(kept) if name in before} | chosen
+
+
+def _words(command: str, chosen: Changes) -> list[str]:
+    """Return the command line of the final training: what was typed, and what was chosen."""
+    words = [w for w in shlex.split(command)[3:] if not w.startswith(("tune=", "out="))]
     return [*words, *(f"{name}={as_text(value)}" for name, value in chosen.items())]

@@ -172,11 +172,9 @@ def test_an_interruption_without_a_folder_says_that_nothing_is_kept(monkeypatch)
         ({"data": {"txt": "a"}}, "data.txt: no such setting; there are: text, label"),
         ({"data": {"name": "imdb"}}, "data.name: no such setting"),
         ({"model": "x"}, "model: Classify.fit does not have this setting: leave it out"),
-        (
-            {"folds": 5},
-            "folds=5: Classify.fit trains once: write the rows to a file, then python -m zoo.run "
-            "task=classify data=files data.train=FILE folds=5",
-        ),
+        ({"folds": 1}, "folds=1: a fold is scored by a model of the others"),
+        ({"folds": 3, "tune": 1.0}, "tune=… folds=…: tune first"),
+        ({"tune": -1}, "tune=-1: "),
         ({"generation": {"beam_size": 2}}, "generation.…: classify does not generate"),
         ({"init": "nowhere"}, "nowhere: neither a model folder"),
         ({"init": "x", "backbone": {"hidden_size": 2}}, "init=… brings its backbone"),

@@ -30,7 +30,7 @@ log = logging.getLogger("zoo")
 
 # Settings of `fit` besides the sections; the others belong to the command line.
 SINGLE = {"out", "init", "directions", "resume", "seed", "device", "deterministic", "precision"}
-SINGLE |= {"threads", "baseline", "from_data", "strict"}
+SINGLE |= {"threads", "baseline", "from_data", "strict", "tune", "folds"}
 CLASSES = (EvaluationConfig, GenerationConfig, BackboneConfig)
 
 
@@ -59,6 +59,8 @@ def fit(
         except Stopped:
             raise Stopped(_interrupted(kind, settings)) from None
         _log_result(report, kind)
+    compared = {name: report[name] for name in ("tuning", "folds") if name in report}
+    task.metadata = (task.metadata or {}) | compared
     return task
 
 
@@ -115,11 +117,6 @@ def _plain(value: Any) -> Any:
 def _check_name(name: str, value: Any, kind: type[Task]) -> None:
     """Raise InputError for a setting that a training from Python does not have."""
     section, dot, _ = name.partition(".")
-    if name in ("tune", "folds"):
-        raise InputError(
-            f"{name}={value}: {kind.__name__}.fit trains once: write the rows to a file, then python "
-            f"-m zoo.run task={kind.task_name} data=files data.train=FILE {name}={value}"
-        )
     if section in {*Settings.model_fields} - {*SECTIONS} - SINGLE:
         raise InputError(f"{name}: {kind.__name__}.fit does not have this setting: leave it out")
     if name == "task.name":

@@ -9,14 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from zoo.errors import InputError
-from zoo.files.run_folder import KINDS, MARKER, SETTINGS, STATE, TUNING, locked
+from zoo.files.run_folder import FOLDS, KINDS, MARKER, SETTINGS, STATE, TUNING, locked
 from zoo.model_folder.verify import FILES, MANIFEST, PROCESSOR_FILE
 from zoo.training.resume.folder import FINISHED, KEPT, finish
 
 log = logging.getLogger("zoo")
 
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")  # as `zoo.files.atomic` names it
-NAMES = {*FILES, MANIFEST, KINDS, SETTINGS, TUNING, "report.json", "metrics.jsonl", "trials.jsonl"}
+NAMES = {*FILES, MANIFEST, KINDS, SETTINGS, TUNING, FOLDS}
+NAMES |= {"report.json", "metrics.jsonl", "trials.jsonl"}
 OURS = re.compile(
     rf"checkpoint\.[\w.]+|(?:next|previous)\.pt|rows-\w+\.bin|{PROCESSOR_FILE.pattern}"
     r"|[\w-]+\.png"

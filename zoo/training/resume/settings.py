@@ -39,9 +39,7 @@ def settings_to_resume(folder: Path, wanted: Settings, typed: Collection[str]) -
     state = state_of(folder)
     began = read_settings(state)
     settings = began.settings
-    before, after = flat(settings.model_dump()), flat(wanted.model_dump())
-    changes = {name: after[name] for name in after if _is_typed(name, typed)}
-    changes = {name: value for name, value in changes.items() if value != before.get(name)}
+    before, changes = flat(settings.model_dump()), changed(settings, wanted, typed)
     for name, value in changes.items():
         if name not in MAY_CHANGE:
             raise InputError(
@@ -51,15 +49,24 @@ def settings_to_resume(folder: Path, wanted: Settings, typed: Collection[str]) -
     finished = state.name == KEPT
     if finished or "train.epochs" in changes:
         progress = checkpoint.load(state, mmap=True)["progress"] if finished else {}
-        changed = _with(settings, changes)
         if finished:
-            _check_more(folder, changed, progress)
+            _check_more(folder, _with(settings, changes), progress)
     for name, value in changes.items():
         log.info("%s=%s instead of %s", name, value, before.get(name))
     settings = _with(settings, changes)
     if finished and settings.train.schedule != "constant":
         _say_rate(settings, progress["epoch"])
     return _found_from(Began(settings, began.command, began.folder))
+
+
+def changed(began: Settings, wanted: Settings, typed: Collection[str]) -> dict[str, Any]:
+    """Return the settings, of those that are typed, with other values than a run began with."""
+    before, after = flat(began.model_dump()), flat(wanted.model_dump())
+    return {
+        name: value
+        for name, value in after.items()
+        if _is_typed(name, typed) and value != before.get(name)
+    }
 
 
 def _is_typed(name: str, typed: Collection[str]) -> bool:
