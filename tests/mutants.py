@@ -10,18 +10,18 @@ that every bug still has its place. Each run is a fork of this process, which ha
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent / "cases"))
+from forked import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".git", "__pycache__", "*_cache", "runs", "shared", "*.egg-info")
@@ -46,7 +46,7 @@ def is_killed(mutant: Mutant, folder: Path) -> tuple[bool, str]:
     text = path.read_text("utf-8")
     path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
     try:
-        status, said = forked(mutant.tests, folder)
+        status, said = tested(mutant.tests, folder)
     finally:
         path.write_text(text, "utf-8")
     if status < 0:
@@ -57,35 +57,22 @@ def is_killed(mutant: Mutant, folder: Path) -> tuple[bool, str]:
     return status != 0, failed[0] if failed else ""
 
 
-def forked(tests: list[str], folder: Path) -> tuple[int, str]:
-    """Run tests of a copy of the project in a child; return its status, and what it printed.
+def _is_ours(path: str) -> bool:
+    """Return whether a path to import from lies in the project itself, not in its copy."""
+    return Path(path).resolve().is_relative_to(ROOT)
 
-    The status is negative if a signal has ended it.
-    """
-    with tempfile.TemporaryFile() as output:
-        child = os.fork()
-        if not child:
-            status = 3
-            try:
-                resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
-                signal.alarm(HANGS)
-                for stream in (1, 2):
-                    os.dup2(output.fileno(), stream)
-                os.chdir(folder)
-                os.environ["PYTHONPATH"] = str(folder)
-                sys.path[:] = [str(folder), *sys.path[1:]]
-                sys.dont_write_bytecode = True
-                options = ["-x", "-q", "-p", "no:cacheprovider"]
-                status = int(pytest.main([*options, *tests]))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        output.seek(0)
-        return status, output.read().decode("utf-8", "replace")
+
+def tested(tests: list[str], folder: Path) -> tuple[int, str]:
+    """Run tests of a copy of the project in a child; return its status, and what it printed."""
+
+    def work() -> int:
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = str(folder)
+        sys.path[:] = [str(folder), *(path for path in sys.path[1:] if not _is_ours(path))]
+        sys.dont_write_bytecode = True
+        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+
+    return forked(work, LIMIT, HANGS, raised=3)
 
 
 def main(words: list[str]) -> int:

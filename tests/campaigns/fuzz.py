@@ -16,18 +16,17 @@ import io
 import logging
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.extend([str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cases")])
 from conftest import DATA, SMALL
 from every_task import TASKS, untrained
+from forked import forked
 
 import zoo
 from zoo import memory, run
@@ -63,33 +62,6 @@ WORDS += ["a=b", "${oc.env:HOME}", "../..", "\udcff", "-", "\\", "'", '"', "9" *
 CHARACTERS = "aZ0 9.,:;/\\'\"|{}[]()<>=~#$%&*+-_?!\t\u3000日é\u0301\u200b\ufeff\udc80\ud83d\U0001f600\x00\x1b"
 
 
-def child(work: Callable[[], int]) -> tuple[int, str]:
-    """Do some work in a fork; return its exit status, negative for a signal, and what it printed."""
-    with tempfile.TemporaryFile() as output:
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                resource.setrlimit(resource.RLIMIT_CPU, (WORK, WORK + 5))
-                resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                nothing = os.open(os.devnull, os.O_RDONLY)
-                for stream, file in ((0, nothing), (1, output.fileno()), (2, output.fileno())):
-                    os.dup2(file, stream)
-                status = work()
-            except SystemExit as error:
-                status = error.code if isinstance(error.code, int) else 1
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        output.seek(0)
-        return status, output.read().decode("utf-8", "replace")
-
-
 def command(words: list[str], folder: Path) -> str:
     """Run a command line in a folder; return what is wrong with its end, or ""."""
 
@@ -98,7 +70,7 @@ def command(words: list[str], folder: Path) -> str:
         memory.free_memory = lambda device=None: FREE
         return run.main(words)
 
-    status, said = child(work)
+    status, said = forked(work, WORK, memory=LIMIT)
     ends = said.strip().splitlines()
     if "Traceback" in said:
         return f"traceback: {ends[-1][:200]}"

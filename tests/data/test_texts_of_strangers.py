@@ -184,40 +184,35 @@ def test_the_kernel_in_pieces_gives_the_bits_of_one_call(monkeypatch, both, leng
 SUBWORDS = ["task.words=subword", "tokenizer.kind=subwords", "tokenizer.size=60"]
 
 
+ONE_WAY = ["backbone.bidirectional=false"]
+SIZES = [(labelled_words, "LONGEST"), (tag, "PIECE"), (tag, "CONTEXT")]
+
+
 @pytest.mark.parametrize(
-    "options", [[], ["backbone.num_layers=2"], [*SUBWORDS, "task.append_eos=true"]], ids=len
+    ("options", "scale", "sizes", "near", "said"),
+    [
+        (ONE_WAY, 1.5, (200, 50, 1), 1e-6, "50: a label knows all words before"),
+        ([*ONE_WAY, "backbone.num_layers=2"], 1.5, (200, 50, 1), 1e-6, "50: a label knows all"),
+        ([*ONE_WAY, *SUBWORDS, "task.append_eos=true"], 1.5, (200, 50, 1), 1e-6, "50: a label"),
+        (["task.crf=true"], 0.2, (300, 150, 40), 1e-4, "150"),
+        (["task.crf=false"], 0.2, (300, 150, 40), 1e-4, "150"),
+    ],
+    ids=["one-way", "two-layers", "subwords", "both-ways-crf", "both-ways"],
 )
-def test_one_direction_reads_a_row_without_end_as_if_at_once(monkeypatch, caplog, options):
-    task = untrained("tag", "backbone.bidirectional=false", *options, scale=1.5)
+def test_a_row_without_end_is_tagged_in_pieces(
+    monkeypatch, caplog, options, scale, sizes, near, said
+):
+    task = untrained("tag", *options, scale=scale)
     words = [f"w{number % 7}{'Mo' * (number % 11)}" for number in range(407)]
     rows = [Row({"words": words}, "here:1"), Row({"words": ["sea"]}, "here:2")]
     whole = [*predict_rows(task, rows)]
-    monkeypatch.setattr(labelled_words, "LONGEST", 200)
-    monkeypatch.setattr(tag, "PIECE", 50)
-    monkeypatch.setattr(tag, "CONTEXT", 1)
+    for (owner, name), size in zip(SIZES, sizes, strict=True):
+        monkeypatch.setattr(owner, name, size)
     with caplog.at_level("INFO", "zoo"):
         pieces = [*predict_rows(task, rows)]
-    assert "are read in pieces of 50: a label knows all words before" in caplog.text
+    assert f"here:1: 407 words are read in pieces of {said}" in caplog.text
     for one, other in zip(pieces, whole, strict=True):
         assert (one["words"], one["labels"]) == (other["words"], other["labels"])
         found, wanted = (torch.tensor(each["probabilities"]) for each in (one, other))
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=near)
     assert [*predict_rows(task, rows[:1])] == pieces[:1]
-
-
-@pytest.mark.parametrize("crf", ["true", "false"])
-def test_a_row_without_end_is_tagged_in_pieces(monkeypatch, caplog, crf):
-    task = untrained("tag", f"task.crf={crf}", scale=0.2)
-    words = [f"w{number % 7}" for number in range(1003)]
-    rows = [Row({"words": words}, "here:1"), Row({"words": ["sea"]}, "here:2")]
-    whole = [*predict_rows(task, rows)]
-    monkeypatch.setattr(labelled_words, "LONGEST", 500)
-    monkeypatch.setattr(tag, "PIECE", 150)
-    monkeypatch.setattr(tag, "CONTEXT", 40)
-    with caplog.at_level("INFO", "zoo"):
-        pieces = [*predict_rows(task, rows)]
-    assert [answer["words"] for answer in pieces] == [words, ["sea"]]
-    assert pieces[0]["labels"] == whole[0]["labels"]
-    assert pieces[0]["probabilities"] == pytest.approx(whole[0]["probabilities"], abs=1e-4)
-    assert pieces[1] == whole[1]
-    assert "here:1: 1,003 words are read in pieces of 150" in caplog.text
