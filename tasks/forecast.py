@@ -401,7 +401,7 @@ class Forecast(Task):
         `share` works on blocks of series as `map` does, in one process or in several.
         """
         data = settings.data
-        plain = ("series", "fill", "sort", "decimal", "encoding")
+        plain = ("series", "fill", "sort", "decimal", "encoding", "date_format")
         chosen = {name: data[name] for name in plain if data.get(name) is not None}
         rows = asking.rows_of_table(Path(settings.input), self.scaler, **chosen)
         horizon = settings.task.get("horizon")

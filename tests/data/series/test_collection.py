@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -208,6 +209,66 @@ def test_filling_with_the_last_value_looks_at_no_later_one(tmp_path):
     text = "date,load\n2020-01-01,1\n2020-01-02,\n2020-01-03,9\n2020-01-04,9\n"
     *_, test = rows(table(tmp_path, text), fill="last")
     assert np.asarray(test[0]["past"])[:, 0].tolist() == [1, 1, 9]
+
+
+def days(form, count=12, first=5):
+    """A table of days from the 5th of January 2020, written in a form."""
+    dates = [date(2020, 1, first) + timedelta(days=n) for n in range(count)]
+    return "Tag,load\n" + "".join(f"{day.strftime(form)},{n}\n" for n, day in enumerate(dates))
+
+
+@pytest.mark.parametrize(
+    ("form", "settings", "said"),
+    [
+        ("%d/%m/%Y", {}, "dates are read as day/month/year: FILE:10 holds '13/01/2020'"),
+        ("%m/%d/%Y", {}, "dates are read as month/day/year: FILE:10 holds '01/13/2020'"),
+        ("%d.%m.%Y 7:00", {}, "dates are read as day/month/year: FILE:10 holds '13.01.2020 7:00'"),
+        ("%m-%d-%Y 7:00 am", {}, "dates are read as month/day/year: FILE:10 holds"),
+        ("%d/%m/%Y", {"date_format": "dmy"}, None),
+        ("%d.%m.%y", {"date_format": "%d.%m.%y"}, None),
+        ("%Y-%m-%d", {"date_format": "dmy"}, None),
+    ],
+)
+def test_a_day_above_12_tells_the_order_of_dates_with_the_year_last(
+    tmp_path, caplog, form, settings, said
+):
+    path = table(tmp_path, days(form))
+    with caplog.at_level(logging.INFO, "zoo"):
+        train, _, _ = rows(path, **settings)
+    hour = 7 if "7:00" in form else 0
+    found = np.int64(train[0]["time"]).view("datetime64[us]")
+    assert str(found).startswith(f"2020-01-05T{hour:02}:00:00")
+    assert train[0]["frequency"] == ["microseconds", 86_400_000_000]
+    told = [m.replace(str(path), "FILE") for m in caplog.messages if "are read as" in m]
+    assert [line.partition("FILE: ")[2][: len(said or "")] for line in told] == [said] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "said"),
+    [
+        (
+            days("%d/%m/%Y", 6),
+            {},
+            "FILE: column 'Tag' holds '05/01/2020', and no number above 12 in it tells day from month: "
+            "set data.date_format=dmy or data.date_format=mdy",
+        ),
+        (
+            days("%d/%m/%Y") + "01/30/2020,1\n",
+            {},
+            "FILE:14: column 'Tag' holds '01/30/2020', no time: dates are read as day/month/year",
+        ),
+        (
+            days("%d.%m.%y"),
+            {"time": "Tag"},
+            "FILE:2: column 'Tag' holds '05.01.20', no time: write 2016-07-01 13:00, the year first, "
+            "or numbers of steps; data.date_format=%d.%m.%y names another form",
+        ),
+        (days("%Y"), {"date_format": "ymd"}, "data.date_format=ymd: dmy (day/month/year), mdy"),
+        (days("%Y"), {"date_format": "%d.%q"}, "data.date_format=%d.%q: 'q' is a bad directive"),
+    ],
+)
+def test_dates_that_may_be_two_days_are_refused(tmp_path, text, settings, said):
+    assert fails(table(tmp_path, text), **settings).startswith(said)
 
 
 def test_the_embedded_series_needs_no_file_and_no_network():

@@ -14,6 +14,7 @@ from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
 from zoo.data.series.collection import Collection, Fill, cut_by_time, split_rows
 from zoo.data.series.tables import Columns, Table
+from zoo.data.series.times import check_format
 from zoo.errors import InputError
 
 log = logging.getLogger("zoo")
@@ -43,17 +44,20 @@ def series(
     sort: bool = False,
     decimal: Literal[".", ","] = ".",
     encoding: str | None = None,
+    date_format: str | None = None,
 ) -> Splits:
     """Open the time series of a table: .csv, .tsv, .jsonl, or .parquet with pyarrow.
 
     `target` are the columns that are forecast, by default all of numbers. `past` and `future`
     are covariates that are known up to now, or ahead. With the column `series` a table is long.
-    The splits follow each other in time. Raises InputError.
+    The splits follow each other in time. `date_format` is `dmy` or `mdy` of dates with the year
+    last, where no day above 12 tells, or a format of `strptime`. Raises InputError.
     """
     if abs(sum(split) - 1) > 1e-6:
         raise InputError(f"data.split={[*split]}: the three shares of the time must sum to 1")
     columns = chosen_columns(time, target, past, future, static, series)
-    table = Table(existing(path), columns, decimal, encoding)
+    check_format(date_format)
+    table = Table(existing(path), columns, decimal, encoding, date_format)
 
     def parts(found: Collection) -> dict[str, list[tuple[int, int]]]:
         return cut_by_time(found, dict(zip(PARTS, split, strict=True)))

@@ -17,7 +17,7 @@ from zoo.data.readers import Row
 from zoo.data.series.collection import Collection, Fill
 from zoo.data.series.learning import matrix
 from zoo.data.series.tables import NUMBERED, Columns, Table
-from zoo.data.series.times import parse, write
+from zoo.data.series.times import check_format, parse, write
 from zoo.errors import InputError, RowError
 
 log = logging.getLogger("zoo")
@@ -31,6 +31,7 @@ def rows_of_table(
     sort: bool = False,
     decimal: Literal[".", ","] = ".",
     encoding: str | None = None,
+    date_format: str | None = None,
     rows: Iterable[Row] | None = None,
 ) -> Iterator[Row]:
     """Yield each series of a table as a row: `past`, and `future` if covariates are known ahead.
@@ -45,10 +46,11 @@ def rows_of_table(
             yield first
             yield from stream
             return
+    check_format(date_format)
     names = scaler.columns
     roles = [tuple(names[role]) for role in ("target", "past", "future", "static")]
     time = names.get("time") or NUMBERED
-    table = Table(path, Columns(time, series, *roles), decimal, encoding)
+    table = Table(path, Columns(time, series, *roles), decimal, encoding, date_format)
     found = Collection(table, fill, sort, rows, ahead=bool(scaler.future))
     if found.frequency != scaler.frequency and any(one.length > 1 for one in found.series):
         raise InputError(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.data import readers
-from zoo.data.readers import Row
+from zoo.data.readers import Row, Rows
 from zoo.data.series import times
 from zoo.errors import InputError, RowError
 from zoo.text.decoding import Once, Say
@@ -68,6 +68,7 @@ class Table:
     columns: Columns
     decimal: Literal[".", ","] = "."
     encoding: str | None = None
+    date_format: str | None = None  # None: the year first, or what the column itself tells
     say: Say = field(default_factory=Once)
     dated: bool | None = None
     by_line: bool = True
@@ -77,16 +78,18 @@ class Table:
         if self.path.suffix.lower() in (".parquet", ".pq"):
             yield from self._parquet()
             return
-        rows = readers.read(self.path, self.encoding, self.say)
+        rows = Rows(lambda: readers.read(self.path, self.encoding, self.say), str(self.path))
         yield from self.of_rows(rows)
 
     def of_rows(self, rows: Iterable[Row]) -> Iterator[Chunk]:
-        """Turn rows into chunks of numbers."""
+        """Turn rows into chunks of numbers. `rows` may be read a second time."""
         stream = iter(rows)
         first = [*islice(stream, readers.PROBED)]
         if not first:
             raise InputError(f"{self.path}: holds no rows; needed: one at least")
-        self.columns = complete(self.columns, first, self.path)
+        self.columns = complete(self.columns, first, self.path, self.date_format)
+        if self.columns.time is not None and _has_year_last(first[0][self.columns.time]):
+            self._find_order(rows)
         stream = chain(first, stream)
         number = 0
         while some := list(islice(stream, ROWS)):
@@ -113,12 +116,41 @@ class Table:
             found[number] = [self._value(row, name) for name in names]
         return Chunk(series, stamps, lines, found)
 
+    def _find_order(self, rows: Iterable[Row]) -> None:
+        """Find whether dates with the year last begin with the day or the month; log it.
+
+        The first number above 12 tells. Raises InputError where there is none.
+        """
+        name = self.columns.time
+        if name is None or self.date_format is not None:
+            return
+        example = None
+        for row in rows:
+            order = times.order_of(row.get(name))
+            example = example if order is None else example or row[name]
+            if order:
+                self.date_format = order
+                told = f"{row.source} holds {row[name]!r}"
+                self.say(f"{self.path}: dates are read as {times.ORDERS[order]}: {told}")
+                return
+        if example is not None:
+            raise InputError(
+                f"{self.path}: column {name!r} holds {str(example).strip()!r}, and no number above "
+                "12 in it tells day from month: set data.date_format=dmy or data.date_format=mdy"
+            )
+
     def _time(self, row: Row) -> int:
         name = self.columns.time
         assert name is not None
-        parsed = times.parse(row.get(name))
+        parsed = times.parse(row.get(name), self.date_format)
         if parsed is None:
-            cure = "write 2016-07-01 13:00, the year first, or numbers of steps"
+            cure = (
+                "write 2016-07-01 13:00, the year first, or numbers of steps; "
+                "data.date_format=%d.%m.%y names another form"
+            )
+            if self.date_format is not None:
+                form = times.ORDERS.get(self.date_format, self.date_format)
+                cure = f"dates are read as {form}; data.date_format= changes that"
             raise RowError(row.source, f"column {name!r} holds {row.get(name)!r}, no time: {cure}")
         stamp, dated = parsed
         if self.dated is None:
@@ -162,8 +194,10 @@ class Table:
         if probe is None or not len(probe):
             raise InputError(f"{self.path}: holds no rows; needed: one at least")
         first = [Row(row, f"{self.path}:{n}") for n, row in enumerate(probe.to_pylist(), 1)]
-        self.columns = complete(self.columns, first, self.path)
+        self.columns = complete(self.columns, first, self.path, self.date_format)
         chosen = self.columns
+        if chosen.time is not None and _has_year_last(first[0][chosen.time]):
+            self._find_order(self._times_of(file, chosen.time))
         wanted = [c for c in (chosen.time, chosen.series, *chosen.values) if c is not None]
         before = 0
         for batch in file.iter_batches(ROWS, columns=[*dict.fromkeys(wanted)]):
@@ -190,6 +224,14 @@ class Table:
                 series = [names[code] for code in coded.indices.to_pylist()]
             yield Chunk(series, stamps, lines, values)
             before += len(batch)
+
+    def _times_of(self, file: Any, name: str) -> Iterator[Row]:
+        """Yield the column of times of a parquet file as rows."""
+        number = 0
+        for batch in file.iter_batches(ROWS, columns=[name]):
+            for cell in batch.column(name).to_pylist():
+                number += 1
+                yield Row({name: cell}, self.place(number))
 
     def _arrow_times(
         self, column: Any, lines: np.ndarray, compute: Any, pyarrow: Any
@@ -237,7 +279,9 @@ def number(cell: Any, decimal: str = ".") -> float | None:
         return None
 
 
-def complete(columns: Columns, rows: Sequence[Row], path: Path) -> Columns:
+def complete(
+    columns: Columns, rows: Sequence[Row], path: Path, date_format: str | None = None
+) -> Columns:
     """Return the columns with the time found, and with all other columns of numbers as targets.
 
     Raises InputError for a column that does not exist, and without a time or a target.
@@ -257,7 +301,7 @@ def complete(columns: Columns, rows: Sequence[Row], path: Path) -> Columns:
     elif time is None:
         free = [name for name in there if name not in (*columns.target, *chosen, columns.series)]
         named = [name for name in free if name.lower() in TIME_NAMES]
-        dated = [name for name in free if (times.parse(rows[0][name]) or (0, False))[1]]
+        dated = [name for name in free if _is_date(rows[0][name], date_format)]
         time = next(iter([*named, *dated]), None)
         if time is None:
             raise InputError(
@@ -279,6 +323,16 @@ def complete(columns: Columns, rows: Sequence[Row], path: Path) -> Columns:
             f"{path}: column {double!r} is named twice among the covariates: choose one"
         )
     return Columns(time, columns.series, target, columns.past, columns.future, columns.static)
+
+
+def _is_date(cell: Any, date_format: str | None) -> bool:
+    found = times.parse(cell, date_format)
+    return found[1] if found is not None else _has_year_last(cell)
+
+
+def _has_year_last(cell: Any) -> bool:
+    """Return whether a cell is a date whose year stands last."""
+    return times.order_of(cell) is not None
 
 
 def _is_numeric(rows: Sequence[Row], name: str) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from zoo.errors import InputError
+
 Unit = Literal["microseconds", "months", "steps"]
 
 DAY = 86_400 * 1_000_000
@@ -20,6 +22,9 @@ WORDS = {7 * DAY: "week", DAY: "day", 3_600_000_000: "hour", 60_000_000: "minute
 WORDS |= {1_000_000: "second", 1: "microsecond"}
 START = datetime(1970, 1, 1)
 FEWEST_MONTH_DAYS = 28
+ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year"}  # of dates with the year last
+YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(|(?:T|,? +)\S.*)")
+CLOCK = re.compile(r"(\d{1,2})(:\d{2}(?:[:.].*)?|)\s*([AaPp])\.?[Mm]\.?")  # 1:30 PM
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,48 @@ def _months(times: np.ndarray) -> np.ndarray:
     return times.view("datetime64[us]").astype("datetime64[M]").astype(np.int64)
 
 
-def parse(cell: Any) -> tuple[int, bool] | None:
+def check_format(form: str | None) -> None:
+    """Raise InputError for a `data.date_format` that is no order of a date and no format."""
+    if form is None or form in ORDERS:
+        return
+    cure = "dmy (day/month/year), mdy (month/day/year), or a format such as %d.%m.%y %H:%M"
+    try:
+        known = "%" in form and datetime.strptime(START.strftime(form), form) == START
+    except ValueError as error:
+        cure = f"{error}; {cure}"
+        known = False
+    if not known:
+        raise InputError(f"data.date_format={form}: {cure}")
+
+
+def order_of(cell: Any) -> str | None:
+    """Return the order that a date with the year last must have; "" if it may have both.
+
+    A number above 12 is a day: 13/04/2016 is `dmy`, 04/13/2016 is `mdy`. None for anything else.
+    """
+    found = YEAR_LAST.fullmatch(str(cell).strip())
+    if found is None:
+        return None
+    first, second = int(found[1]), int(found[3])
+    return "dmy" if first > 12 else "mdy" if second > 12 else ""
+
+
+def parse(cell: Any, form: str | None = None) -> tuple[int, bool] | None:
     """Return a stamp, and whether it is a date; None for what is neither a date nor a number.
 
     Dates are written with the year first: 2016-07-01 13:00, 2016/07/01, 20160701, 2016-07. A number
-    is the number of a step.
+    is the number of a step. `form` is `dmy` or `mdy` for dates with the year last, or a format of
+    `strptime`, which all dates have then.
     """
+    if form is not None and form not in ORDERS and isinstance(cell, str):
+        try:
+            return _microseconds(datetime.strptime(cell.strip(), form)), True
+        except ValueError:
+            return None
+    last = None if form is None else YEAR_LAST.fullmatch(str(cell).strip())
+    if last is not None:
+        day, month = (last[1], last[3]) if form == "dmy" else (last[3], last[1])
+        cell = f"{last[4]}-{int(month):02}-{int(day):02}{_clock(last[5])}"
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, datetime):
@@ -113,6 +154,18 @@ def parse(cell: Any) -> tuple[int, bool] | None:
         return _microseconds(datetime.fromisoformat(text)), True
     except ValueError:
         return None
+
+
+def _clock(text: str) -> str:
+    """Return the time behind a date as ISO 8601 writes it: ` 13:30` of `, 1:30 PM`."""
+    text = text.lstrip("T, ")
+    found = CLOCK.fullmatch(text)
+    if found is not None and 1 <= int(found[1]) <= 12:
+        hour = int(found[1]) % 12 + 12 * (found[3] in "Pp")
+        text = f"{hour:02}{found[2] or ':00'}"
+    elif re.match(r"\d:", text):
+        text = f"0{text}"
+    return f" {text}" if text else ""
 
 
 def _microseconds(date: datetime) -> int:
