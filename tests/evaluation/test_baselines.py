@@ -79,7 +79,7 @@ def test_tfidf_chooses_its_units_by_a_part_of_long_texts(monkeypatch):
     monkeypatch.setattr(baselines, "_ngrams", lambda some, words: read.append(len(some)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         baselines._words_are_better(texts, ["fruit", "car"] * 10, True)
-    assert read == [2]
+    assert read == [2]  # of three rows one is held out
 
 
 def test_tfidf_of_many_labels_learns_them_too():

@@ -26,7 +26,8 @@ from zoo.text.scripts import MOSTLY_UNSPACED, unspaced_share
 SCRIPT_ROWS = 2000  # rows that tell the script
 CHOOSING = 2000  # training rows that tell whether words or characters are better features
 CHOOSING_CHARACTERS = 1_000_000  # of these rows
-HELD_OUT = 5  # one of them in so many is held out
+FOLDS = 5  # parts of them; one is held out
+ENOUGH = 1000  # rows from which on one part tells enough
 VALID = 10  # one training row in so many chooses thresholds
 CHUNK = 1_000  # test rows whose probabilities are in memory
 MOST_ROWS = 50_000  # training rows that a baseline reads: it keeps its texts in memory
@@ -105,26 +106,25 @@ def _regression(labels: Sequence[str]) -> Any:
 def _words_are_better(texts: Sequence[str], labels: Sequence[str], otherwise: bool) -> bool:
     """Return whether words classify held-out rows better than characters; `otherwise` in a tie.
 
-    Random rows are read: at most CHOOSING, of CHOOSING_CHARACTERS. One in HELD_OUT is held out.
+    Random rows are read: at most CHOOSING, of CHOOSING_CHARACTERS. They are cut into FOLDS, and
+    each part is held out once; of ENOUGH rows or more the first part only.
     """
     from sklearn.pipeline import make_pipeline
 
     order = np.random.default_rng(0).permutation(len(texts))[:CHOOSING]
     size = np.cumsum([len(texts[row]) for row in order])
     order = order[: 1 + np.searchsorted(size, CHOOSING_CHARACTERS)]
-    held = order[::HELD_OUT].tolist()
-    learned = np.delete(order, np.s_[::HELD_OUT]).tolist()
-    if len({labels[row] for row in learned}) < 2:
-        return otherwise
-    some = [texts[row] for row in learned]
-    if not _repeats_words(some):
-        return otherwise
-    right = {}
-    for words in (otherwise, not otherwise):
-        model = make_pipeline(_ngrams(some, words), _regression(labels))
-        model.fit(some, [labels[row] for row in learned])
-        found = model.predict([texts[row] for row in held])
-        right[words] = sum(one == labels[row] for one, row in zip(found, held, strict=True))
+    right = Counter[bool]()
+    for fold in range(FOLDS if len(order) < ENOUGH else 1):
+        held = order[fold::FOLDS].tolist()
+        learned = np.delete(order, np.s_[fold::FOLDS]).tolist()
+        some, own = [texts[row] for row in learned], [labels[row] for row in learned]
+        if not held or len({*own}) < 2 or not _repeats_words(some):
+            continue
+        for words in (True, False):
+            model = make_pipeline(_ngrams(some, words), _regression(own)).fit(some, own)
+            found = model.predict([texts[row] for row in held])
+            right[words] += sum(a == labels[row] for a, row in zip(found, held, strict=True))
     return otherwise if right[True] == right[False] else right[True] > right[False]
 
 
