@@ -6,12 +6,14 @@ carries each cell over the padding, and its `c_n` is correct.
 
 Without a gradient a batch is cut into pieces along time where much of it is padding: the rows that
 have ended are left out of the pieces behind. On a CPU the time of a step grows with its rows.
+Times are rounded up, so that few shapes occur: oneDNN makes and keeps a kernel for each.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
@@ -31,8 +33,14 @@ def run(
     from_zero: bool,  # whether the state is all zeros
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer and direction: output (time, batch, size) and the last h and c."""
-    if padding is not None and _cuts(x) and padding.pieces:
-        return _run_pieces(x, state, weights, padding, reverse)
+    if padding is not None and _cuts(x):
+        if padding.pieces:
+            return _run_pieces(x, state, weights, padding, reverse)
+        if padding.rounded is not padding:
+            time = len(x)
+            x = F.pad(x, (0, 0, 0, 0, 0, len(padding.rounded.mask) - time))
+            output, h_n, c_n = run(x, state, weights, padding.rounded, reverse, from_zero)
+            return output[:time], h_n, c_n
     # Reversed as a whole, a row has its padding first. From a zero state that does no harm: the
     # held cell stays 0, and so does h = o * tanh(0). From any other state the padding would
     # overwrite h, so each row is reversed within its own length, at the price of a gather.
@@ -53,7 +61,7 @@ def run(
 
 
 def _cuts(x: Tensor) -> bool:
-    """Whether a batch may be cut: in float32 on a CPU, where a state is carried without rounding."""
+    """Whether a batch may be cut, and its time rounded: in float32 on a CPU, where a state is carried without rounding."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     rounded = torch.is_autocast_enabled("cpu")

@@ -28,7 +28,7 @@ INTEGERS = {
 # What a batch costs, in steps of one row: each step reads the weights, each call prepares them.
 STEP = 2.0
 CALL = 150.0
-ROUND = 16  # pieces are multiples of so many steps, so that few shapes occur
+ROUND = 16  # without a gradient, times are multiples of it: oneDNN makes a kernel for each shape
 MOST_CUTS = 24  # places where a cut is weighed
 LEAST_SAVED = 0.05  # share of the cost; for less, a batch stays whole
 
@@ -61,6 +61,12 @@ class Padding:
     def pieces(self) -> list[Piece]:
         """The pieces in which a batch costs least; empty where it stays whole."""
         return pieces_of(self.lengths.cpu().numpy())
+
+    @cached_property
+    def rounded(self) -> Padding:
+        """The padding of the same rows in a block whose time is a multiple of ROUND."""
+        time = len(self.mask)
+        return self if time % ROUND == 0 else Padding(self.lengths, time + -time % ROUND)
 
     def reverse(self, x: Tensor) -> Tensor:
         """Reverse each row's real steps of x (time, batch, size); its padding stays in place."""
