@@ -6,9 +6,11 @@ import json
 import math
 import threading
 
+import numpy as np
 import pytest
 import torch
 from every_task import TASKS, toys, untrained, untrained_heads
+from forecast_cases import WAVE, build, rows_of
 
 from zoo.data.readers import Row
 from zoo.errors import InputError
@@ -192,6 +194,17 @@ def test_a_linear_forecast_has_equal_attributions_by_both_methods():
     found = task.explain(asked(task))
     assert any(abs(value) > 1e-3 for value in found["occlusion"])
     assert found["gradient"] == pytest.approx(found["occlusion"], rel=1e-3, abs=1e-4)
+
+
+def test_a_forecast_with_covariates_is_explained():
+    names = {"target": ["load"], "past": [], "future": ["holiday"], "static": ["size"]}
+    values = np.stack([WAVE, np.arange(120) % 3], 1)
+    task = build([rows_of(values, columns=names, static=[size]) for size in (1.0, 3.0)])
+    asked = {"past": values[:40], "future": values[40:44], "static": [1.0]}
+    found = task.explain(asked)
+    assert found["answer"]["forecast"] == task.predict(asked)[0]["forecast"]
+    assert len(found["tokens"]) == len(found["occlusion"]) == task.config.input
+    assert any(found["gradient"])
 
 
 def test_every_head_explains_its_own_answer():

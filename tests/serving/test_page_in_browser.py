@@ -16,10 +16,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import uvicorn
 from conftest import ROOT
 from every_task import untrained
+from forecast_cases import WAVE, build, rows_of
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Keys
@@ -58,10 +60,19 @@ def chromium() -> tuple[str, str]:
     return program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
 
 
+def of_columns():
+    """A forecast of two targets, with a covariate that is known ahead."""
+    steps = np.arange(120)
+    names = {"target": ["load", "heat"], "past": [], "future": ["holiday"], "static": ["size"]}
+    values = np.stack([WAVE, 3 * WAVE[::-1], steps % 3], 1)
+    return build([rows_of(values, columns=names, static=[size]) for size in (1.0, 3.0)])
+
+
 @pytest.fixture(scope="module")
 def server(chromium):
-    """The address of a server of four shipped models and a small forecast."""
+    """The address of a server of four shipped models and two small forecasts."""
     models = {name: zoo.load(name) for name in SHIPPED} | {"forecast": untrained("forecast")}
+    models["columns"] = of_columns()
     app = create_app(models, ServeConfig(input_length=LONGEST), examples=EXAMPLES, threads=1)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
@@ -299,6 +310,31 @@ def test_a_forecast_is_drawn_with_its_band_from_pasted_numbers(page):
     page.ask("1 2 many 4")
     assert "“many”" in page.text(".columns")
     assert len(page.all("#answer tbody tr")) == asked  # nothing was asked of the server
+
+
+def test_a_forecast_reads_all_columns_of_a_table(page):
+    page.click('[data-model="columns"]')
+    assert "load, heat, holiday, size" in page.text("form label")
+    told = [f"{n},{20 + n % 7},{n % 4},{n % 3},2" for n in range(20)]
+    ahead = [f"{n},,,{n % 3},2" for n in range(20, 24)]
+    table = "\n".join(["day,Load,warmth,holiday,size", *told, *ahead])
+    page.run("document.querySelector('#input').value = arguments[0]", table)
+    page.one("#input").send_keys(" ")
+    assert "heat" in page.text(".columns .error")  # the one that is not in the table by its name
+    page.click("#ask")
+    assert page.all("#answer .forecast") == []
+    page.click('#column-1 [value="warmth"]')
+    shown = page.text(".columns")
+    assert "20 values" in shown
+    assert "4 rows known ahead" in shown
+    page.click("#ask")
+    page.wait(lambda: page.run("document.querySelector('#panel').ariaBusy") == "false")
+    assert page.text("#error") == ""
+    load = page.one("#answer .forecast").get_attribute("d")
+    assert load.count("L") == 4
+    page.one("#explorer .cell")
+    page.click('#shown [value="1"]')
+    assert page.one("#answer .forecast").get_attribute("d") != load
 
 
 @pytest.mark.parametrize("language", ["ja", "zh-TW"])

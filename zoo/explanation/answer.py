@@ -53,7 +53,7 @@ def explain_answer(
     if task.training:
         task.eval()
     given = _single(task, input)
-    answer = next(predict_rows(task, [input_row(task, given, splitter)], config=config))
+    answer = next(predict_rows(task, [_read(task, given, splitter)], config=config))
     return explain_given(task, given, answer, target, splitter, full)
 
 
@@ -66,7 +66,7 @@ def explain_given(
     full: bool = False,
 ) -> dict[str, Any]:
     """Return what `explain_answer` does, of an answer that `predict_rows` gave to a row."""
-    row = input_row(task, given, splitter)
+    row = _read(task, given, splitter)
     question = task.question(row, answer, target)
     if "words" in task.input_columns and isinstance(given.get("text"), str):
         question.tokens = cut_at(answer["words"], given["text"]) or question.tokens
@@ -92,6 +92,11 @@ def explain_given(
         "written": _written(question, found),
         "lstm": states(task, question, full),
     }
+
+
+def _read(task: Task, given: Row, splitter: str) -> Row:
+    """Return what a task reads of a row; of a series also its covariates, which have no column."""
+    return given if "past" in task.input_columns else input_row(task, given, splitter)
 
 
 def _single(task: Task, input: Any) -> Row:

@@ -23,7 +23,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from zoo.config import ServeConfig
-from zoo.data.processors import LabelEncoder, LabelSetEncoder
+from zoo.data.processors import LabelEncoder, LabelSetEncoder, SeriesScaler
 from zoo.errors import InputError
 from zoo.explanation.answer import explain_answer
 from zoo.prediction.answer_rows import AnswerColumns
@@ -364,7 +364,7 @@ def describe(name: str, task: Task, example: Any = None) -> dict[str, Any]:
     """Return what GET /models shows of a model."""
     metadata = task.metadata or {}
     test = metadata.get("test")
-    encoder = task.processors.get("labels")
+    encoder, scaler = (task.processors.get(name) for name in ("labels", "scaler"))
     labels = encoder.labels if isinstance(encoder, (LabelEncoder, LabelSetEncoder)) else None
     config = task.config.generation if isinstance(task, Generative) else None
     return {
@@ -376,6 +376,7 @@ def describe(name: str, task: Task, example: Any = None) -> dict[str, Any]:
         "metric": task.metric,
         "score": test.get(task.metric) if isinstance(test, Mapping) else None,
         "input_columns": [*task.input_columns],
+        "columns": scaler.columns if isinstance(scaler, SeriesScaler) else None,
         "example": task.example if example is None else example,
         "labels": labels if labels is None else [str(label) for label in labels[:LABELS]],
         "generation": None if config is None else asdict(config),

@@ -114,7 +114,7 @@ function continued(model, { answer }) {
 
 /** Return the forecast as a drawing, and as a table. */
 function future(model, state) {
-  const series = seriesOf(state.past, state.answer);
+  const series = seriesOf(state.past, state.answer, state.shown);
   const label = text("chart.label", { past: series.past.length, steps: series.forecast.length });
   const levels = series.levels
     ? text("chart.levels", { low: percent(series.levels[0]), high: percent(series.levels[1]) })

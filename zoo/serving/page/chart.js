@@ -38,20 +38,21 @@ export function chart(series, { weights = null, label, onstep = () => {} }) {
   return figure;
 }
 
-/** Return the first column of values that may be lists. */
-export const firstOf = (values) => values.map((value) => (Array.isArray(value) ? value[0] : value));
+/** Return a column of values that may be lists. */
+const columnOf = (values, n) => values.map((value) => (Array.isArray(value) ? value[n] : value));
 
-/** Return the drawing's series of an answer: the middle, and the band between its outer quantiles. */
-export function seriesOf(past, answer) {
+/** Return the drawing's series of an answer's target: the middle, and the band of its outer quantiles. */
+export function seriesOf(all, answer, target = 0) {
+  const past = columnOf(all, target);
   const levels = Object.keys(answer.quantiles ?? {}).sort((a, b) => Number(a) - Number(b));
-  const forecast = firstOf(answer.forecast);
+  const forecast = columnOf(answer.forecast, target);
   const shown = Math.max(4 * forecast.length, 60);
   return {
     past: past.slice(-shown),
     hidden: Math.max(0, past.length - shown),
     forecast,
-    low: levels.length > 1 ? firstOf(answer.quantiles[levels[0]]) : null,
-    high: levels.length > 1 ? firstOf(answer.quantiles[levels.at(-1)]) : null,
+    low: levels.length > 1 ? columnOf(answer.quantiles[levels[0]], target) : null,
+    high: levels.length > 1 ? columnOf(answer.quantiles[levels.at(-1)], target) : null,
     levels: levels.length > 1 ? [Number(levels[0]), Number(levels.at(-1))] : null,
     times: answer.times ?? null,
   };

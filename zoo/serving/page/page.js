@@ -3,7 +3,7 @@
 import { view } from "./answers.js";
 import { choice, element, prose } from "./dom.js";
 import { codeLine, empty, explorer } from "./explorer.js";
-import { parse } from "./series.js";
+import { inputOf, parse, places, rolesOf, tableOf } from "./series.js";
 import * as server from "./server.js";
 import { choose, count, current, has, languages, load, number, text } from "./texts.js";
 import { why } from "./why.js";
@@ -90,6 +90,8 @@ function stateOf(model) {
     states.set(model.name, {
       input: Array.isArray(model.example) ? model.example.join("\n") : model.example ?? "",
       column: null,
+      chosen: {}, // columns of the table by those that the model reads
+      shown: 0, // the target that is drawn
       temperature: 0.7,
       answer: null,
       explanation: null,
@@ -99,7 +101,7 @@ function stateOf(model) {
       method: null,
       target: null,
       word: null,
-      values: null, // the numbers that are read from the input
+      values: null, // the numbers that are read from the input, or a row of several columns
       past: null, // those that were answered
       abort: null,
       stop: null,
@@ -180,7 +182,7 @@ function form(model, state) {
     ask(model);
   } });
   filled.append(
-    element("label", { for: "input" }, text(numbers ? "input.numbers" : "input.text")),
+    element("label", { for: "input" }, inputName(model)),
     box,
     ...(numbers ? [parts.columns, file(model, state)] : []),
     ...(model.task === "generate" ? [temperature(state)] : []),
@@ -203,6 +205,15 @@ function example(model, state) {
   state.abort?.abort();
   writePanel();
   ask(model);
+}
+
+/** Return whether a forecast reads more than one column of numbers. */
+const readsTable = (model) => model.columns !== null && rolesOf(model.columns).length > 1;
+
+function inputName(model) {
+  if (model.task !== "forecast") return text("input.text");
+  if (!readsTable(model)) return text("input.numbers");
+  return text("input.table", { names: rolesOf(model.columns).map(([name]) => name).join(", ") });
 }
 
 /** Return the slider of the temperature: 0 is the likeliest token, always. */
@@ -245,6 +256,10 @@ function file(model, state) {
 
 /** Say how many numbers are read, and of which column. */
 function columns(model, state) {
+  if (readsTable(model)) {
+    tableColumns(model, state);
+    return;
+  }
   const found = parse(state.input);
   state.values = null;
   if (found.wrong) {
@@ -263,12 +278,59 @@ function columns(model, state) {
   parts.columns.replaceChildren(...(names.length > 1 ? [element("label", { for: "column" }, text("input.column")), choose] : []), said);
 }
 
+/** Let the columns of a table be chosen, and say what of it is read. */
+function tableColumns(model, state) {
+  const table = tableOf(state.input);
+  state.values = null;
+  const shown = [];
+  const say = (kind, name, values) => shown.push(element("p", { class: kind }, text(name, values)));
+  if (table === null) {
+    if (state.input.trim()) say("error", "input.none", {});
+    parts.columns.replaceChildren(...shown);
+    return;
+  }
+  const found = places(table, model.columns, state.chosen);
+  rolesOf(model.columns).forEach(([name, role], n) => {
+    const id = `column-${n}`;
+    const options = [element("option", { value: "", selected: found[name] === null }, "–")];
+    options.push(...table.names.map((each) => element("option", { value: each, selected: each === found[name] }, each)));
+    const change = (event) => {
+      state.chosen[name] = event.target.value;
+      columns(model, state);
+    };
+    shown.push(element("label", { for: id }, `${name} (${text(`role.${role}`)})`), element("select", { id, onchange: change }, options));
+  });
+  const missing = Object.keys(found).find((name) => found[name] === null);
+  if (missing !== undefined) say("error", "input.choose", { name: missing });
+  else {
+    const read = inputOf(table, model.columns, state.chosen);
+    if (read.wrong) say("error", "error.number", read.wrong);
+    else {
+      state.values = read.input;
+      say("counted", "input.count", { number: count(read.input.past.length) });
+      if (read.input.future) say("counted", "input.ahead", { number: count(read.input.future.length) });
+    }
+  }
+  if (model.columns.target.length > 1) shown.push(...targets(model, state));
+  parts.columns.replaceChildren(...shown);
+}
+
+/** Return the choice of the target that is drawn. */
+function targets(model, state) {
+  const change = (event) => {
+    state.shown = Number(event.target.value);
+    update(model);
+  };
+  const options = model.columns.target.map((name, n) => element("option", { value: n, selected: n === state.shown }, name));
+  return [element("label", { for: "shown" }, text("input.shown")), element("select", { id: "shown", onchange: change }, options)];
+}
+
 /** Ask for the answer, then for why; show each as it arrives. What was asked before is dropped. */
 async function ask(model, target = null) {
   const state = stateOf(model);
   if (model.task === "forecast" && state.values === null) {
-    if (parse(state.input).wrong) return;
     if (model === open) columns(model, state);
+    if (state.values === null) return;
   }
   const input = model.task === "forecast" ? state.values : state.input;
   state.abort?.abort();
@@ -282,7 +344,7 @@ async function ask(model, target = null) {
       await generate(model, state, abort.signal);
     } else if (!again) {
       state.answer = await server.predict({ model: model.name, input, ...(model.task === "classify" ? { top: TOP } : {}) }, abort.signal);
-      state.past = input;
+      state.past = model.task === "forecast" ? (input.past ?? input) : null;
       update(model);
     }
     try {

@@ -119,7 +119,7 @@ function mean(written, method) {
 /** Draw the past with a column behind each value, for the whole forecast or for one step of it. */
 function past(state) {
   const { explanation, method } = state;
-  const series = seriesOf(state.past, explanation.answer);
+  const series = seriesOf(state.past, explanation.answer, state.shown);
   const of = (step) => (step === null ? explanation[method] : explanation.written[step]?.[method]) ?? explanation[method];
   const figure = chart(series, {
     weights: of(null),
