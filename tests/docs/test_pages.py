@@ -49,7 +49,7 @@ def test_a_translation_leads_to_the_translation_or_to_the_english_page_that_it_n
 
 def test_a_translation_has_the_anchors_of_the_english_document():
     text = pages.with_places("# 甲\n\n```bash\n# no heading\n```\n", "# A\n\n## B: c d\n")
-    assert text.startswith('<a id="a"></a>\n\n# 甲')
+    assert text.startswith('# 甲\n\n<a id="a"></a>')
     assert text.rstrip().endswith('<a id="b-c-d"></a>')
 
 

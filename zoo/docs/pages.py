@@ -72,7 +72,7 @@ def with_places(text: str, english: str) -> str:
     parts = CODE.split(text)
     for number in range(0, len(parts), 2):
         parts[number] = HEADING.sub(
-            lambda each: f'<a id="{wanted.pop(0)}"></a>\n\n{each[0]}' if wanted else each[0],
+            lambda each: f'{each[0]}\n\n<a id="{wanted.pop(0)}"></a>' if wanted else each[0],
             parts[number],
         )
     return "".join([*parts, *(f'\n<a id="{each}"></a>\n' for each in wanted)])

@@ -11,18 +11,23 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import inspect
+import json
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 
 from zoo.docs import links, pages
 from zoo.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("mkdocs.yml")
+KANJI, KANA = "[\u3400-\u9fff]", "[\u3041-\u30ff]"
+SEAM = re.compile(f"(?<={KANJI})(?={KANA})|(?<={KANA})(?={KANJI})")
 MODULES = ("mkdocs", "material", "mkdocstrings", "mkdocs_static_i18n", "nbconvert")
 
 
@@ -58,7 +63,9 @@ def build(folder: Path) -> int:
         except FileNotFoundError as error:
             raise InputError(str(error)) from None
         (Path(work) / "api.md").write_text(pages.reference(public_names()), "utf-8")
+        copyfile(CONFIG.with_name("search.js"), Path(work) / "search.js")
         _run_mkdocs(Path(work), folder.resolve())
+    _cut_japanese(folder / "search" / "search_index.json")
     if wrong := links.broken(folder):
         raise InputError("links that lead nowhere:\n" + "\n".join(wrong))
     return sum(1 for _ in folder.rglob("*.html"))
@@ -83,6 +90,15 @@ def _convert(notebook: Path, page: Path) -> None:
         place = page.parent / file
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(content)
+
+
+def _cut_japanese(index: Path) -> None:
+    """Cut the words of the search index where kanji and kana meet; `search.js` cuts queries so."""
+    content = json.loads(index.read_text("utf-8"))
+    for document in content["docs"]:
+        for part in ("title", "text"):
+            document[part] = SEAM.sub("\u200b", document[part])
+    index.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
 
 def _run_mkdocs(documents: Path, folder: Path) -> None:
