@@ -38,6 +38,40 @@ def onednn_weight(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
+@cache
+def has_onednn_int8() -> bool:
+    """Whether `onednn_int8_linear` can be called, on a CPU with instructions for it (VNNI)."""
+    names = ("_is_avx512_vnni_supported", "_is_vnni_supported")
+    fast = any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    calls = all(
+        hasattr(torch.ops.onednn, name) for name in ("qlinear_prepack", "qlinear_pointwise")
+    )
+    return fast and calls and torch.backends.mkldnn.is_available()
+
+
+def onednn_int8_weight(weight: Tensor) -> Tensor:
+    """Reorder a weight (rows, size) int8 for `onednn_int8_linear`, to be called with one row."""
+    return torch.ops.onednn.qlinear_prepack(weight, [1, weight.size(1)])
+
+
+def onednn_int8_linear(
+    row: Tensor,
+    scale: float,
+    zero: int,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor,
+    bias: Tensor | None,
+) -> Tensor:
+    """Return (row - zero) * scale @ (scales * (weight - zeros)).T + bias, float32.
+
+    row: (1, size) uint8; weight: a reordered one; scales: (rows,) float32; zeros: (rows,) int64.
+    """
+    given = (row, scale, zero, weight, scales, zeros, bias)
+    kind = (1.0, 0, torch.float32, "none", [], "")
+    return torch.ops.onednn.qlinear_pointwise(*given, *kind)
+
+
 def lstm_weights(lstm: Any) -> dict[str, Tensor]:
     """Read all weights of a `torch.nn.LSTM` by name, as its forward reads them.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from zoo import torch_private
 from zoo.rnn import matmul
-from zoo.rnn.matmul import PackedWeight, compute_dtype
+from zoo.rnn.matmul import PackedWeight, QuantizedWeight, compute_dtype
 
 ROWS = torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
 WEIGHT = torch.randn(3, 7, generator=torch.Generator().manual_seed(2))
@@ -45,3 +46,28 @@ def test_a_product_of_no_rows_is_empty_and_one_of_no_features_is_zero():
     assert PackedWeight(WEIGHT, torch.float32)(ROWS[:0]).shape == (0, 3)
     found = matmul.matmul(ROWS[:, :0], WEIGHT[:, :0], torch.float32)
     assert torch.equal(found, torch.zeros(5, 3))
+
+
+needs_int8 = pytest.mark.skipif(not torch_private.has_onednn_int8(), reason="no int8 products")
+
+
+@needs_int8
+def test_an_int8_weight_gives_the_product_of_its_rounded_numbers():
+    torch.manual_seed(1)
+    weight, bias = torch.randn(300, 70), torch.randn(300)
+    weight[5] = 0
+    weight[7] *= 1e4  # each row has its scale
+    quantized = QuantizedWeight(weight)
+    for row in (torch.randn(1, 70), torch.zeros(1, 70), 1e-3 * torch.randn(70)):
+        wanted = (row.view(1, -1) @ weight.t())[0]
+        found = quantized(row, bias)
+        assert found.shape == (*row.shape[:-1], 300)
+        error = (found.view(-1) - bias - wanted).abs() / weight.norm(dim=1).clamp(min=1e-9)
+        assert float(error.max()) <= 0.02 * float(row.norm())
+    torch.testing.assert_close(quantized(torch.zeros(1, 70))[0], torch.zeros(300))
+
+
+def test_a_processor_without_int8_products_says_so(monkeypatch):
+    monkeypatch.setattr(torch_private, "has_onednn_int8", lambda: False)
+    with pytest.raises(RuntimeError, match="no int8 products"):
+        QuantizedWeight(torch.ones(2, 3))

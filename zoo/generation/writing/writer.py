@@ -243,7 +243,7 @@ def writer_of(
     if not isinstance(step, PreparedStep) or count < LEAST_STEPS:
         return Writer(step, ids, layers, config)
     if graphs(ids.device) is None:
-        step.pack()
+        step.pack(model, len(ids))
         return Writer(step, ids, layers, config)
     try:
         key = _kind(model, step, len(ids), config, barring)
