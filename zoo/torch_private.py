@@ -68,7 +68,7 @@ def onednn_int8_linear(
     row: (1, size) uint8; weight: a reordered one; scales: (rows,) float32; zeros: (rows,) int64.
     """
     given = (row, scale, zero, weight, scales, zeros, bias)
-    kind = (1.0, 0, torch.float32, "none", [], "")
+    kind: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
     return torch.ops.onednn.qlinear_pointwise(*given, *kind)
 
 

@@ -152,7 +152,7 @@ class PreparedStep:
             kept = _packed.get(model)
         if kept is None or kept[0] != key:
             with torch.inference_mode(False), torch.no_grad():
-                kept = key, [self._pack(*part, int8) for part in self.whole]
+                kept = key, [self._pack(w, bias, int8) for w, bias in self.whole]
             with _lock:
                 _packed[model] = kept
         self.products = kept[1]
