@@ -189,7 +189,7 @@ class Forecast(Task):
         longer = 2 * int(given.get("input", ForecastConfig.input))
         yield f"task.input={longer}", _("a longer past")
         why = _("one series is little")
-        yield "more series, or covariates that are known ahead (data.future=…)", why
+        yield _("more series, or covariates that are known ahead (data.future=…)"), why
 
     def encode(self, row: Row) -> Example:
         """Return "inputs" and, if there are any, "targets": scaled past and future (time, columns).

@@ -14,7 +14,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from zoo.errors import InputError
-from zoo.messages import _
+from zoo.messages import Message, _
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -84,11 +84,12 @@ def _option_error(cls: type, error: ValidationError) -> str:
     if first["type"] == "unexpected_keyword_argument":
         return unknown(where, {f"{section}.{name}" for name in option_names(owner)})
     if first["type"] == "missing":
-        return f"{where} is missing: add {where}=…"
+        return _("{place} is missing: add {place}=…", place=where)
     message = _message(first)
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
-    return f"{where}={first['input']}: {message}" if place else f"{where}: {message}"
+    values = {"where": where, "value": first["input"], "message": message}
+    return Message("{where}={value}: {message}" if place else "{where}: {message}", values)
 
 
 def _option_class(cls: type, name: str) -> type | None:
@@ -253,12 +254,41 @@ def validated(
                 raise InputError(unknown(place, known)) from None
             own = ", ".join(model.model_fields)
             raise InputError(f"{place}: no such setting; there are: {own}") from None
-        raise InputError(f"{place}={first['input']}: {_message(first)}") from None
+        values = {"place": place, "value": first["input"], "message": _message(first)}
+        raise InputError(Message("{place}={value}: {message}", values)) from None
 
 
 def _message(error: Any) -> str:
     """What pydantic says of a wrong value; of a misspelt choice, also the most similar one."""
+    known = _known(error["type"], error.get("ctx", {}))
+    said = known if known == error["msg"] else error["msg"]
     if error["type"] != "literal_error":
-        return error["msg"]
+        return said
     choices = re.findall("'([^']*)'", error["ctx"]["expected"])
-    return error["msg"] + did_you_mean(str(error["input"]), choices)
+    near = did_you_mean(str(error["input"]), choices)
+    return Message("{said}{near}", {"said": said, "near": near})
+
+
+def _known(kind: str, context: Mapping[str, Any]) -> str:
+    """Return what pydantic says of the commonest mistakes, as messages; "" for others."""
+    if kind == "int_parsing":
+        return _("Input should be a valid integer, unable to parse string as an integer")
+    if kind == "float_parsing":
+        return _("Input should be a valid number, unable to parse string as a number")
+    if kind == "bool_parsing":
+        return _("Input should be a valid boolean, unable to interpret input")
+    if kind == "greater_than":
+        return _("Input should be greater than {limit}", limit=context["gt"])
+    if kind == "greater_than_equal":
+        return _("Input should be greater than or equal to {limit}", limit=context["ge"])
+    if kind == "less_than":
+        return _("Input should be less than {limit}", limit=context["lt"])
+    if kind == "less_than_equal":
+        return _("Input should be less than or equal to {limit}", limit=context["le"])
+    if kind == "literal_error":
+        expected = context["expected"].rpartition(" or ")
+        first = _("Input should be {last}", last=expected[2])
+        if not expected[0]:
+            return first
+        return _("Input should be {others} or {last}", others=expected[0], last=expected[2])
+    return ""

@@ -14,6 +14,7 @@ from typing import IO
 from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _, message_of, translated
 from zoo.task import Generative, Task, input_row, predict_rows
 
 LINES_KEPT = 1000  # of earlier chats
@@ -52,7 +53,8 @@ class Chat:
                 elif line.strip():
                     self.answer(line, out)
             except InputError as error:
-                print(f"error: {error}", file=out)
+                said = _("error: {line}", line=message_of(error))
+                print(translated(said), file=out)
             out.flush()
 
     def answer(self, line: str, out: IO[str]) -> None:

@@ -28,6 +28,7 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.files.output import check_output, opened_output
 from zoo.files.own_files import check_new_in
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.prediction import answer_rows, processes
 from zoo.prediction.answer_rows import ROWS, AnswerColumns, RowFormat
 from zoo.prediction.processes import Processes
@@ -205,7 +206,13 @@ class _Answering:
                 self.first_cut,
             )
         for name, new in self.format.renamed.items():
-            log.info("the rows have a column %r: the answer is the column %r", name, new)
+            log.info(
+                _(
+                    "the rows have a column {name!r}: the answer is the column {new!r}",
+                    name=name,
+                    new=new,
+                )
+            )
         if self.blanked:
             log.info("tabs and line ends in %d cells are blanks: .csv keeps them", self.blanked)
 

@@ -198,15 +198,17 @@ def learn_labels(rows: Iterable[Row]) -> LabelEncoder:
         _hint_at_separator(counts)
         return LabelEncoder(labels, own_counts)
     if not labels:
-        raise InputError("no training row has a label")
+        raise InputError(_("no training row has a label"))
     if all(count == number for count in own_counts):
         raise InputError(f"all training rows have the labels {labels}: there is nothing to decide")
     log.info(
-        "multi-label: %s labels, %.2f a row, %s of %s rows have none",
-        f"{len(labels):,}",
-        counts.total() / number,
-        f"{bare:,}",
-        f"{number:,}",
+        _(
+            "multi-label: {labels:,} labels, {mean:.2f} a row, {bare:,} of {rows:,} rows have none",
+            labels=len(labels),
+            mean=counts.total() / number,
+            bare=bare,
+            rows=number,
+        )
     )
     if lists < number:
         plain = number - lists
@@ -224,9 +226,12 @@ def _hint_at_separator(counts: Mapping[str, int]) -> None:
         ]
         if joined:
             log.info(
-                "labels such as %r look like several in one: data.separator=%r reads them so",
-                max(joined, key=lambda label: counts[label]),
-                separator,
+                _(
+                    "labels such as {label!r} look like several in one: "
+                    "data.separator={separator!r} reads them so",
+                    label=max(joined, key=lambda label: counts[label]),
+                    separator=separator,
+                )
             )
             return
 

@@ -260,7 +260,12 @@ class Dialect(NamedTuple):
         )
 
 
-SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+SEPARATORS = {
+    ",": _("commas"),
+    "\t": _("tabs"),
+    ";": _("semicolons"),
+    "|": _("vertical bars"),
+}
 
 
 def _table(usual: str, file: File) -> Iterator[Row]:
@@ -271,7 +276,7 @@ def _table(usual: str, file: File) -> Iterator[Row]:
     dialect = _dialect(probe, told or usual, usual)
     if dialect.separator != usual:
         named = SEPARATORS.get(dialect.separator, repr(dialect.separator))
-        file.say(f"{file}: {named} separate its columns")
+        file.say(_("{file}: {separators} separate its columns", file=file, separators=named))
     if dialect.quoted and usual == dialect.separator == "\t":
         file.say(f"{file}: quotation marks enclose its cells, as in its header")
     if told is not None:  # an empty line in its place keeps the numbers of the lines

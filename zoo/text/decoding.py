@@ -17,6 +17,7 @@ from itertools import count
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 
 if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
@@ -142,7 +143,7 @@ def _prepared(
     if encoding is None:
         encoding = _wide(head)
         if encoding is not None:
-            say(f"{name}: is read as {encoding}")
+            say(_("{name}: is read as {encoding}", name=name, encoding=encoding))
     if encoding is not None and "\n".encode(encoding) != b"\n":  # a byte is no character
         return _recoded(source, encoding, "utf-8"), None
     if b"\r" in head[:-1] and b"\n" not in head:
@@ -268,7 +269,12 @@ def _legacy(raw: bytes, source: IO[bytes], name: str, place: str, say: Say) -> s
     if not any(_utf8_error(line) is None for line in sample):  # else it is UTF-8 with a mistake
         found = _fitting(b"\n".join(sample))
     if len(found) == 1:
-        say(f"{name}: is read as {found[0]}, which is not UTF-8; data.encoding names another")
+        said = _(
+            "{name}: is read as {encoding}, which is not UTF-8; data.encoding names another",
+            name=name,
+            encoding=found[0],
+        )
+        say(said)
         return found[0]
     byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
     likely = f", here perhaps {' or '.join(found[:3])}" if found else ""

@@ -221,7 +221,12 @@ def renamed(
         if isinstance(label, str) and label.strip() and label != label.strip():
             chosen["label"] = label.strip()
             if say is not None and is_first:
-                say(f"{row.source}: blanks around labels, such as {label!r}, are left out")
+                said = _(
+                    "{place}: blanks around labels, such as {label!r}, are left out",
+                    place=row.source,
+                    label=label,
+                )
+                say(said)
             is_first = False
         rest = {name: value for name, value in row.items() if name not in names.values()}
         shown = names

@@ -16,6 +16,7 @@ from zoo.data.series.collection import Collection, Fill, cut_by_time, split_rows
 from zoo.data.series.tables import Columns, Table
 from zoo.data.series.times import check_format
 from zoo.errors import InputError
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -99,14 +100,18 @@ def _splits(
     def read() -> dict[str, Rows]:
         found = Collection(table, fill, sort)
         lengths = [one.length for one in found.series]
-        span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if len(lengths) > 1 else "")
+        span = f"{min(lengths):,}"
+        if len(lengths) > 1:
+            span = _("{least:,} to {most:,}", least=min(lengths), most=max(lengths))
         log.info(
-            "%s: %s series of %s steps of %s, %s columns",
-            table.path,
-            f"{len(lengths):,}",
-            span,
-            found.frequency,
-            len(found.columns.values),
+            _(
+                "{path}: {count:,} series of {steps} steps of {frequency}, {columns} columns",
+                path=table.path,
+                count=len(lengths),
+                steps=span,
+                frequency=found.frequency,
+                columns=len(found.columns.values),
+            )
         )
         for what, count in found.notes.items():
             log.info("%s: %s %s", table.path, f"{count:,}", what)

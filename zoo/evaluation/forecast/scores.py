@@ -19,6 +19,7 @@ from zoo.data.series.framing import full
 from zoo.data.series.learning import Sizes, learn_linear, matrix
 from zoo.data.series.linear import LinearForecast, seasonal_naive
 from zoo.data.series.windows import evenly
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -48,8 +49,14 @@ def say_who_is_ahead(found: Mapping[str, float]) -> None:
     """Log whether the LSTM or the linear forecast that it starts from is ahead on the test."""
     if "mae_linear" in found:
         own, linear = found["mae"], found["mae_linear"]
-        ahead = "the LSTM is ahead" if own < linear else "the linear forecast is ahead"
-        log.info("test: mae %.4f, of the linear forecast alone %.4f: %s", own, linear, ahead)
+        log.info(
+            _(
+                "test: mae {own:.4f}, of the linear forecast alone {linear:.4f}: {ahead}",
+                own=own,
+                linear=linear,
+                ahead=_("the LSTM is ahead") if own < linear else _("the linear forecast is ahead"),
+            )
+        )
 
 
 def targets_of(answer: Answer, row: Row, scaler: SeriesScaler) -> np.ndarray:
@@ -265,7 +272,14 @@ def best_yardstick(
 
     found = yardsticks(test, scaler, linear, chosen)
     for name, values in found.items():
-        log.info("yardstick %s: mae %.4f, mse %.4f", name, values["mae"], values["mse"])
+        log.info(
+            _(
+                "yardstick {name}: mae {mae:.4f}, mse {mse:.4f}",
+                name=name,
+                mae=values["mae"],
+                mse=values["mse"],
+            )
+        )
     best = min(found, key=lambda name: found[name]["mae"])
     passed = round(time.perf_counter() - start, 1)
     return {"method": best, **found[best], **asked, "rows": len(train), "seconds": passed}

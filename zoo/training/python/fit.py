@@ -17,6 +17,7 @@ from zoo.errors import InputError
 from zoo.evaluation import advice
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.nn.backbone import BackboneConfig
 from zoo.option_classes import as_text, did_you_mean, option_names
 from zoo.registry import find
@@ -156,12 +157,22 @@ def _log_result(report: Mapping[str, Any], kind: type[Task]) -> None:
     name, baseline = report["metric"], report["baseline"] or {}
     if name not in report["test"]:
         return
-    line = f"{report['rows']['test']:,} test rows: {name} {report['test'][name]:.4f}"
-    interval = report["intervals"].get(name)
-    if interval:
-        line += f" (95 % interval {interval['low']:.4f}–{interval['high']:.4f})"
+    found = report["intervals"].get(name)
+    interval: str = ""
+    if found:
+        interval = _(" (95 % interval {low:.4f}–{high:.4f})", low=found["low"], high=found["high"])
+    beside = ""
     if name in baseline:
-        line += f"; {baseline['method']}: {baseline[name]:.4f}"
-    log.info("%s", line)
+        beside = f"; {baseline['method']}: {baseline[name]:.4f}"
+    log.info(
+        _(
+            "{rows:,} test rows: {name} {value:.4f}{interval}{beside}",
+            rows=report["rows"]["test"],
+            name=name,
+            value=report["test"][name],
+            interval=interval,
+            beside=beside,
+        )
+    )
     for line in advice.verdict(report, kind._advise(report)):
         log.info(line)
