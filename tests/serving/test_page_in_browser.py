@@ -60,6 +60,14 @@ def chromium() -> tuple[str, str]:
     return program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
 
 
+DROP = """(() => {
+  const data = new DataTransfer();
+  data.items.add(new File([arguments[0]], "load.csv", { type: "text/csv" }));
+  const options = { dataTransfer: data, bubbles: true, cancelable: true };
+  document.querySelector("#input").dispatchEvent(new DragEvent("drop", options));
+}).apply(null, arguments)"""
+
+
 def of_columns():
     """A forecast of two targets, with a covariate that is known ahead."""
     steps = np.arange(120)
@@ -318,8 +326,9 @@ def test_a_forecast_reads_all_columns_of_a_table(page):
     told = [f"{n},{20 + n % 7},{n % 4},{n % 3},2" for n in range(20)]
     ahead = [f"{n},,,{n % 3},2" for n in range(20, 24)]
     table = "\n".join(["day,Load,warmth,holiday,size", *told, *ahead])
-    page.run("document.querySelector('#input').value = arguments[0]", table)
-    page.one("#input").send_keys(" ")
+    page.run(DROP, table)
+    page.one(".columns .error")
+    assert page.text(".file-name") == "load.csv"
     assert "heat" in page.text(".columns .error")  # the one that is not in the table by its name
     page.click("#ask")
     assert page.all("#answer .forecast") == []

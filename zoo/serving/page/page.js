@@ -238,11 +238,10 @@ function temperature(state) {
   return element("div", { class: "slider" }, element("label", { for: "temperature" }, text("temperature")), slider, shown);
 }
 
-/** Return the button that reads a csv here in the browser; only its numbers are sent. */
+/** Return the button that reads a csv here in the browser; only its numbers are sent. It may be dropped, too. */
 function file(model, state) {
   const named = element("span", { class: "file-name" });
-  const read = async (event) => {
-    const [chosen] = event.target.files;
+  const read = async ([chosen]) => {
     if (!chosen) return;
     named.textContent = chosen.name;
     parts.box.value = await chosen.text();
@@ -250,7 +249,14 @@ function file(model, state) {
     state.column = null;
     columns(model, state);
   };
-  const input = element("input", { id: "file", type: "file", accept: ".csv,.tsv,.txt,text/csv,text/plain", onchange: read });
+  const change = (event) => read(event.target.files);
+  const input = element("input", { id: "file", type: "file", accept: ".csv,.tsv,.txt,text/csv,text/plain", onchange: change });
+  parts.box.addEventListener("dragover", (event) => event.preventDefault());
+  parts.box.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    read(event.dataTransfer.files);
+  });
   return element("div", { class: "file" }, input, element("label", { for: "file", class: "plain" }, text("input.file")), named);
 }
 
@@ -298,7 +304,8 @@ function tableColumns(model, state) {
       state.chosen[name] = event.target.value;
       columns(model, state);
     };
-    shown.push(element("label", { for: id }, `${name} (${text(`role.${role}`)})`), element("select", { id, onchange: change }, options));
+    const label = element("label", { for: id }, `${name} (${text(`role.${role}`)})`);
+    shown.push(element("span", { class: "chosen" }, label, element("select", { id, onchange: change }, options)));
   });
   const missing = Object.keys(found).find((name) => found[name] === null);
   if (missing !== undefined) say("error", "input.choose", { name: missing });
@@ -311,7 +318,7 @@ function tableColumns(model, state) {
       if (read.input.future) say("counted", "input.ahead", { number: count(read.input.future.length) });
     }
   }
-  if (model.columns.target.length > 1) shown.push(...targets(model, state));
+  if (model.columns.target.length > 1) shown.push(targets(model, state));
   parts.columns.replaceChildren(...shown);
 }
 
@@ -322,7 +329,8 @@ function targets(model, state) {
     update(model);
   };
   const options = model.columns.target.map((name, n) => element("option", { value: n, selected: n === state.shown }, name));
-  return [element("label", { for: "shown" }, text("input.shown")), element("select", { id: "shown", onchange: change }, options)];
+  const label = element("label", { for: "shown" }, text("input.shown"));
+  return element("span", { class: "chosen" }, label, element("select", { id: "shown", onchange: change }, options));
 }
 
 /** Ask for the answer, then for why; show each as it arrives. What was asked before is dropped. */
