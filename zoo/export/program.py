@@ -194,8 +194,8 @@ def _check_inputs(task: Task, whole: bool) -> None:
                 task(batch, encoded=encoded)
     except KeyError as missing:  # of Batch.extras
         raise InputError(
-            f"{task.name} reads more of a text than its ids: {missing.args[0]}; ids and lengths "
-            "are not enough for it"
+            f"{task.name} reads more than its inputs and lengths: {missing.args[0]}; a FOLDER holds "
+            "the whole task"
         ) from None
 
 
