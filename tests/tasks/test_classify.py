@@ -292,7 +292,9 @@ def test_a_bag_of_n_grams_in_other_dtypes(dtype):
 
 
 def test_a_model_with_n_grams_has_an_onnx_backbone_but_no_program(tmp_path):
-    with pytest.raises(InputError, match=r"classify reads more than its inputs and lengths: ngrams"):
+    with pytest.raises(
+        InputError, match=r"classify reads more than its inputs and lengths: ngrams"
+    ):
         program.save(wide(), tmp_path / "task.pt2")
 
 
