@@ -111,7 +111,7 @@ def measurements(setting: Setting) -> list[Measurement]:
         Measurement(f"last layer against float64, {p}", partial(layer, p, setting)) for p in BOUNDS
     ]
     return [
-        Measurement("tests marked gpu", partial(marked, setting), 0.7),
+        Measurement("tests marked gpu", partial(marked, setting), 0.6),
         *checks,
         Measurement("padding", partial(padding, setting)),
         *norms,
@@ -160,7 +160,7 @@ def marked(setting: Setting, root: Path = ROOT) -> Iterator[dict[str, Any]]:
         )
         plain = "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "HYPOTHESIS_NO_PLUGINS", "PYTHONUNBUFFERED"
         own = {"PYTHONPATH": paths, **dict.fromkeys(plain, "1")}
-        text, code = _run(command, root, os.environ | own, max(5.0, 0.65 * setting.seconds))
+        text, code = _run(command, root, os.environ | own, max(5.0, 0.5 * setting.seconds))
     yield {
         "files": [path.name for path in files],
         "code": code,
