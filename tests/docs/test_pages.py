@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import PurePosixPath
 
 import pytest
 from conftest import ROOT
@@ -44,7 +45,11 @@ def test_links_lead_from_page_to_page():
 
 def test_a_translation_leads_to_the_translation_or_to_the_english_page_that_it_names():
     text, _ = pages.relink("[a](README.ja.md), [b](README.md#c)", "tasks/README.ja.md", ROOT)
-    assert text == "[a](index.md), [b](../../tasks/index.html#c)"
+    assert text == "[a](index.md), [b](site:/tasks/index.html#c)"
+    text, _ = pages.relink("[a](ja/5_tag.ipynb)", "notebooks/README.md", ROOT)
+    assert text == "[a](site:/ja/notebooks/5_tag.html)"
+    page = PurePosixPath("zh-TW/notebooks/index.html")
+    assert pages.place_links('<a href="site:/ja/a.html">', page) == '<a href="../../ja/a.html">'
 
 
 def test_a_translation_has_the_anchors_of_the_english_document():

@@ -21,6 +21,8 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # The line of a document that leads to its siblings: the site has a menu of languages instead.
 SIBLINGS = re.compile(r"^(?:\S+ · )+\S+$\n*", re.MULTILINE)
 
+FROM_ROOT = "site:/"  # begins a link to a page of a language that is not the reader's
+
 Convert = Callable[[Path, Path], None]  # a notebook, and the page that is written
 
 
@@ -48,6 +50,20 @@ def language_of(page: str) -> str | None:
     """Return the language in the name of a page, None for English."""
     found = re.search(rf"\.({'|'.join(LANGUAGES)})\.md$", page)
     return found and found[1]
+
+
+def english(name: str) -> str:
+    """Return the English document of which a file is a translation, or the file itself."""
+    path = PurePosixPath(name)
+    if path.suffix == ".ipynb" and path.parent.name in LANGUAGES:
+        return str(path.parents[1] / path.name)
+    return without_language(name)
+
+
+def place_links(html: str, page: PurePosixPath) -> str:
+    """Turn the links from the root of the site into links from a built page."""
+    up = "../" * (len(page.parts) - 1)
+    return html.replace(f'href="{FROM_ROOT}', f'href="{up}')
 
 
 def without_language(page: str) -> str:
@@ -160,17 +176,16 @@ def relink(text: str, name: str, root: Path) -> tuple[str, list[str]]:
                 return match[0]  # a picture beside the page, written by the converter
             raise FileNotFoundError(f"{name}: leads to {target}, which is not there")
         found.append(file)
-        page = page_of(file)
-        up = relative(without_language(page), own)
+        page, wanted = page_of(file), language_of(page_of(file))
+        leads = relative(without_language(page), own)  # the plugin leads to the reader's language
         if (
-            language
-            and page.endswith(".md")
-            and not language_of(page)
-            and len(with_siblings(root, file)) > 1
+            page.endswith(".md")
+            and wanted != language
+            and len(with_siblings(root, english(file))) > 1
         ):
-            # The English page itself, where the plugin would lead to its translation.
-            up = "../" * (len(own.parts) + 1) + page.removesuffix(".md") + ".html"
-        return f"{match[1]}({up}" + (f"#{anchor})" if anchor else ")")
+            place = without_language(page).removesuffix(".md") + ".html"
+            leads = FROM_ROOT + (f"{wanted}/" if wanted else "") + place
+        return f"{match[1]}({leads}" + (f"#{anchor})" if anchor else ")")
 
     parts = CODE.split(text)
     parts[::2] = [LINK.sub(turned, part) for part in parts[::2]]

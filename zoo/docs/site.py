@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import copyfile
 
 from zoo.docs import links, pages
@@ -65,6 +65,9 @@ def build(folder: Path) -> int:
         (Path(work) / "api.md").write_text(pages.reference(public_names()), "utf-8")
         copyfile(CONFIG.with_name("search.js"), Path(work) / "search.js")
         _run_mkdocs(Path(work), folder.resolve())
+    for path in folder.rglob("*.html"):
+        page = PurePosixPath(path.relative_to(folder).as_posix())
+        path.write_text(pages.place_links(path.read_text("utf-8"), page), "utf-8")
     _cut_japanese(folder / "search" / "search_index.json")
     if wrong := links.broken(folder):
         raise InputError("links that lead nowhere:\n" + "\n".join(wrong))
