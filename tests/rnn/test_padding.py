@@ -120,3 +120,13 @@ def test_rows_of_like_length_stay_whole():
     assert pieces_of(np.array([300, 299, 290, 300])) == []
     assert pieces_of(np.array([20, 1, 3])) == []
     assert pieces_of(np.array([0, 0])) == []
+
+
+def test_times_are_rounded_by_a_sixteenth_at_most():
+    one = torch.tensor([1])
+    rounded = {time: len(Padding(one, time).rounded.mask) for time in range(1, 2000)}
+    assert {time: rounded[time] for time in (5, 31, 33, 64, 65, 300)} == dict(
+        zip((5, 31, 33, 64, 65, 300), (5, 31, 34, 64, 68, 304), strict=True)
+    )
+    assert all(time <= found <= time * 17 / 16 for time, found in rounded.items())
+    assert len({*rounded.values()}) < 150

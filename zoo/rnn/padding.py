@@ -28,7 +28,7 @@ INTEGERS = {
 # What a batch costs, in steps of one row: each step reads the weights, each call prepares them.
 STEP = 2.0
 CALL = 150.0
-ROUND = 16  # without a gradient, times are multiples of it: oneDNN makes a kernel for each shape
+ROUND = 16  # pieces are multiples of so many steps: oneDNN makes a kernel for each shape
 MOST_CUTS = 24  # places where a cut is weighed
 LEAST_SAVED = 0.05  # share of the cost; for less, a batch stays whole
 
@@ -64,9 +64,10 @@ class Padding:
 
     @cached_property
     def rounded(self) -> Padding:
-        """The padding of the same rows in a block whose time is a multiple of ROUND."""
+        """The padding of the same rows in a block whose time is rounded up, by a sixteenth at most."""
         time = len(self.mask)
-        return self if time % ROUND == 0 else Padding(self.lengths, time + -time % ROUND)
+        grid = 1 << max(0, time.bit_length() - 5)  # 1 below 32 steps, 2 below 64, 4 below 128
+        return self if time % grid == 0 else Padding(self.lengths, time + -time % grid)
 
     def reverse(self, x: Tensor) -> Tensor:
         """Reverse each row's real steps of x (time, batch, size); its padding stays in place."""
