@@ -154,7 +154,7 @@ def test_errors_stay_english_and_are_translated_when_they_are_printed(speak, cap
     assert str(error) == "a{b}.csv:3: no column 'x'; there are: y"
     assert run.main(["mode=predict"]) == 2
     said = capsys.readouterr().err
-    assert said == "エラー: mode=predictにはmodel=DIR（学習で作られたフォルダー）が必要です\n"
+    assert said == "エラー: mode=predictにはmodel=DIR（学習で作られたフォルダ）が必要です\n"
     speak(LANGUAGE="zh_TW")
     assert run.main(["task=clasify"]) == 2
     assert capsys.readouterr().err.startswith(
