@@ -179,3 +179,23 @@ def test_steps_without_sampling_are_those_of_greedy_search(least):
         greedy = [each[0] for each in generate(RandomStepModel(TEXTS, seed), LIMIT, config)]
         assert ids == [[*each.ids, EOS] for each in greedy]
         assert totals == pytest.approx([each.log_probability for each in greedy], abs=1e-12)
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.6, 0.95, 0.9999])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+def test_a_nucleus_among_the_first_tokens_is_that_of_a_full_sort(monkeypatch, top_p, temperature):
+    torch.manual_seed(1)
+    logs = 3 * torch.randn(6, 300, dtype=torch.float64)
+    config = GenerationConfig(sample=True, top_p=top_p, temperature=temperature)
+    numbers = torch.rand(6, dtype=torch.float64)
+    wanted = sampling.top_k_top_p(logs, config)
+    drawn = sampling.draw(logs, config, numbers)
+    monkeypatch.setattr(sampling, "FIRST", 40)
+    values, ids = sampling.top_k_top_p(logs, config)
+    size = values.size(-1)
+    assert size == (40 if sampling._nucleus(logs, config) else 300)
+    assert size == 40 or top_p > 0.5
+    assert torch.equal(ids, wanted[1][:, :size])
+    torch.testing.assert_close(values, wanted[0][:, :size])
+    assert not wanted[0][:, size:].isfinite().any()
+    assert torch.equal(sampling.draw(logs, config, numbers), drawn)

@@ -17,7 +17,7 @@ from zoo.generation.processors import apply_processors
 from zoo.generation.step_model import Hypothesis, Writer
 from zoo.generation.texts import decode_steps, until_stop_string
 from zoo.generation.writing.prepared_step import layers_of, prepare
-from zoo.generation.writing.writer import writer_of
+from zoo.generation.writing.writer import LEAST_STEPS, writer_of
 from zoo.nn.backbone import Encoded
 
 
@@ -72,9 +72,11 @@ def continue_prompts(
     result for the batch, if it is known.
     """
     limits = torch.full((len(batch),), config.max_length, device=model.device)
-    step_model = apply_processors(
-        LanguageModelStepModel(model, batch, encoded), config, model.decode, prompt_ids(batch)
-    )
+    steps = LanguageModelStepModel(model, batch, encoded)
+    step_model = apply_processors(steps, config, model.decode, prompt_ids(batch))
+    if config.max_length > LEAST_STEPS and (step_model is not steps or config.beam_size > 1):
+        width = config.n_best if config.sample else config.beam_size
+        steps.one.pack(model, width * len(batch))  # a writer does so itself
     return generate(step_model, limits, config, model.stop_ids)
 
 

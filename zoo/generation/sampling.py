@@ -23,6 +23,8 @@ from zoo.generation.step_model import (
 )
 from zoo.text.special_ids import BOS, EOS, PAD
 
+FIRST = 1024  # tokens in which a nucleus is looked for before all are sorted
+
 Step = tuple[Tensor, Tensor, Tensor]  # yielded by `sample_steps`: texts, tokens, log-probabilities
 
 
@@ -245,12 +247,31 @@ def top_k_top_p(log_probabilities: Tensor, config: GenerationConfig) -> tuple[Te
     values = log_probabilities
     size = log_probabilities.size(-1)
     ids = torch.arange(size, device=values.device).expand(values.shape)
-    if config.top_k or config.top_p < 1:  # most probable first
-        values, ids = values.topk(min(config.top_k or size, size), -1)
-    values = (values.double() / config.temperature).log_softmax(-1)
+    found = _nucleus(log_probabilities, config)
+    if found is not None:
+        values, ids = found
+    else:
+        if config.top_k or config.top_p < 1:  # most probable first
+            values, ids = values.topk(min(config.top_k or size, size), -1)
+        values = (values.double() / config.temperature).log_softmax(-1)
     if config.top_p < 1:
         probabilities = values.exp()
         # Drop a token if those before it already reach `top_p`.
         beyond = probabilities.cumsum(-1) - probabilities >= config.top_p
         values = values.masked_fill(beyond, -torch.inf).log_softmax(-1)
     return values, ids
+
+
+def _nucleus(values: Tensor, config: GenerationConfig) -> tuple[Tensor, Tensor] | None:
+    """Return the FIRST most probable tokens of `top_p`, if they hold the whole nucleus of each row.
+
+    The results are float64 log-probabilities (…, FIRST), of all tokens, and ids. Sorting a large
+    vocabulary takes longer than all else. On a GPU nothing waits for an answer: the result is None.
+    """
+    wanted = config.top_p < 1 and not config.top_k and values.size(-1) > FIRST
+    if not wanted or values.device.type != "cpu":
+        return None
+    total = (values.double() / config.temperature).logsumexp(-1, keepdim=True)
+    first, ids = values.topk(FIRST, -1)
+    first = first.double() / config.temperature - total
+    return (first, ids) if bool((first.exp().sum(-1) >= config.top_p).all()) else None

@@ -39,6 +39,9 @@ class Step(Protocol):
 
     vocabulary: int  # the number of ids
 
+    def pack(self, model: Any, rows: int) -> None:
+        """Prepare for many steps of `rows` rows, if that makes them faster."""
+
     def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
         """Read the last tokens (rows,); return the output layer's inputs (rows, size), and states."""
 
@@ -56,6 +59,9 @@ class ModelStep:
         """`model` has `next_token_vectors`, `tokens` and `backbone`, as `tasks.generate.Generate`."""
         self.model = model
         self.vocabulary = len(model.tokens.bias)
+
+    def pack(self, model: Any, rows: int) -> None:
+        """See `Step`: here nothing is prepared."""
 
     def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
         """See `Step`."""
@@ -128,7 +134,9 @@ class PreparedStep:
     def _products(self, vectors: Tensor) -> list[Tensor]:
         """Return the product (…, rows) with each part of the output matrix."""
         if self.products is not None:
-            return [product(vectors, bias) for product, bias in self.products]
+            rows = vectors.flatten(0, -2)
+            made = (product(rows, bias) for product, bias in self.products)
+            return [each.unflatten(0, vectors.shape[:-1]) for each in made]
         if self.first and self.parts is None:  # casting takes longer than one product
             self.first = False
             return [F.linear(vectors.to(part[0]), *part) for part in self.whole]

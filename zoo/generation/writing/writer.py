@@ -240,9 +240,9 @@ def writer_of(
     `step` is one of `model`. The other arguments are those of `CapturedWriter`. Why a graph cannot
     be captured is logged. `close` lets a captured writer wait for the next call.
     """
-    if not isinstance(step, PreparedStep) or count < LEAST_STEPS:
+    if count < LEAST_STEPS:
         return Writer(step, ids, layers, config)
-    if graphs(ids.device) is None:
+    if not isinstance(step, PreparedStep) or graphs(ids.device) is None:
         step.pack(model, len(ids))
         return Writer(step, ids, layers, config)
     try:
