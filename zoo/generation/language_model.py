@@ -74,9 +74,10 @@ def continue_prompts(
     limits = torch.full((len(batch),), config.max_length, device=model.device)
     steps = LanguageModelStepModel(model, batch, encoded)
     step_model = apply_processors(steps, config, model.decode, prompt_ids(batch))
-    if config.max_length > LEAST_STEPS and (step_model is not steps or config.beam_size > 1):
+    writes = step_model is steps and (config.sample or config.beam_size == 1)
+    if config.max_length > LEAST_STEPS and not writes:  # a writer does so itself
         width = config.n_best if config.sample else config.beam_size
-        steps.one.pack(model, width * len(batch))  # a writer does so itself
+        steps.one.pack(model, width * len(batch))
     return generate(step_model, limits, config, model.stop_ids)
 
 
