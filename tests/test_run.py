@@ -269,6 +269,16 @@ def test_version_is_that_of_the_package(capsys):
     assert project["scripts"] == {"zoo": "zoo.run:main"}
 
 
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_wait_shortly_unless_it_is_said_how(monkeypatch, given, waits):
+    monkeypatch.setattr(os, "environ", dict(given))
+    assert run.main(["--version"]) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == waits
+
+
 def test_the_first_line_says_what_begins_and_needs_no_torch(tmp_path):
     """Something that breaks the import of torch breaks the training, not its first line."""
     (tmp_path / "torch.py").write_text("raise SystemExit(7)")

@@ -47,6 +47,20 @@ def test_an_encoding_that_can_be_told_is_read_and_said_once(text, encoding):
     assert said[0].startswith(f"a.txt: is read as {encoding}")
 
 
+@pytest.mark.parametrize(("encoding", "told"), [("koi8_r", "koi8_r"), ("cp866", None)])
+def test_cyrillic_letters_are_never_read_as_katakana_or_thai(encoding, told):
+    text = "".join(
+        f"этот {'фильм очень хороший' if n % 2 else 'ужин ужасно плохой'} отзыв {n},a\n"
+        for n in range(40)
+    )
+    data = ("text,label\n" + text).encode(encoding)
+    if told is None:
+        with pytest.raises(RowError, match=r"^a\.txt:2: not UTF-8"):
+            read(data)
+    else:
+        assert read(data)[0][1:] == text.splitlines()
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
 @pytest.mark.parametrize("given", [True, False])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from conftest import DATA, build_task, lines, settings
 
 from zoo.data.corpora import Splits
+from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
 from zoo.registry import find
 from zoo.training import rows as run_rows
+from zoo.training.resume.rows import RowHashes
 
 TOYS = lines(DATA / "translate.jsonl")
 GAPS = [
@@ -168,3 +171,56 @@ def test_a_held_out_part_without_rows_names_the_cure():
         with pytest.raises(InputError) as caught:
             list(rows)
         assert str(caught.value) == f"{name}: holds no rows that can be used{cure}"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"Pos": 9, "neg": 9, "pos": 3}, ["'Pos' (9) / 'pos' (3)"]),
+        ({"1": 9, "1.0": 2, "0": 9, "2e0": 9}, ["'1' (9) / '1.0' (2)"]),
+        ({"not good": 9, "not_good": 2, "good": 9}, ["'not good' (9) / 'not_good' (2)"]),
+        ({"ａ": 9, "b": 2, "a": 9}, ["'ａ' (9) / 'a' (9)"]),
+        ({"1_0": 9, "10": 2}, []),
+        ({f"id{n}": 1 for n in range(20)}, ["20 labels of 20 training rows: is data.label=COLUMN"]),
+        ({f"{n / 7:.3f}": 1 for n in range(20)}, ["numbers that are measured are no classes"]),
+        ({f"id{n}": 2 for n in range(20)}, []),
+        ({f"id{n}": 1 for n in range(9)}, []),
+    ],
+)
+def test_labels_that_look_like_a_mistake_are_said(caplog, labels, said):
+    class Fake:
+        target_columns = ("label",)
+        processors = MappingProxyType(
+            {"labels": LabelEncoder([*labels], [*labels.values()])},
+        )
+
+    run_rows.say_labels(Fake())
+    assert len(caplog.messages) == len(said)
+    assert all(part in line for part, line in zip(said, caplog.messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"), [(["t1", "t2", "new", "t1"], "3 of 4 texts"), (["new"] * 20 + ["t1"], "")]
+)
+def test_texts_that_stand_in_the_training_rows_are_counted(caplog, texts, said):
+    kind = find("classify")
+    train = [Row({"text": f"t{n}", "label": "a"}, f"x:{n}") for n in range(40)]
+    known = RowHashes.of(train, kind)
+    rows = [Row({"text": text, "label": "b"}, "y:1") for text in texts]
+    run_rows.say_known(Rows(lambda: rows, "y.csv"), RowHashes.of(rows, kind), known)
+    assert [line.startswith(f"y.csv: {said}") for line in caplog.messages] == [True] * bool(said)
+    caplog.clear()
+    run_rows.say_known(Rows(lambda: train, "x.csv"), known, known)
+    of_text = RowHashes.of(train, find("generate"))
+    assert of_text.known(of_text) == 0  # lines may be equal
+    assert not caplog.messages
+
+
+def test_a_file_without_a_header_is_told_that_it_needs_one():
+    rows = [Row({"the room was great": "the film was bad", "pos": "neg"}, "x.csv:2")]
+    with pytest.raises(RowError, match=r"; a file without a header needs one: text,label$"):
+        list(
+            run_rows.ValidRows(
+                Rows(lambda: rows, "x.csv"), find("classify"), False, ["text", "label"]
+            )
+        )

@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from zoo.messages import _
 from zoo.text.canonical import encodable
 from zoo.text.decoding import LONGEST_LINE, Once, Say, decoded
 
+INVISIBLE = string.whitespace + "\u00a0\u3000\u200b\ufeff"  # around the name of a column
 LONGEST_NAMES = 300  # characters of names in a message
 PROBED = 20  # lines of a table from which its separator is told
 
@@ -378,18 +380,20 @@ def _table_rows(file: File, reader: Any) -> Iterator[Row]:
         if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
             cells = cells[: len(header)]
         if len(cells) != len(header):
-            said = _(
+            said: str = _(
                 "{cells} cells, the header has {columns}: every row needs a cell for each column",
                 cells=len(cells),
                 columns=len(header),
             )
+            if len(cells) > len(header):
+                said += _("; a text that holds the separator stands in double quotes")
             raise RowError(source, said)
         yield Row(dict(zip(header, cells, strict=True)), source)
 
 
 def _header(cells: list[str], source: str) -> list[str]:
     """Return the names of the columns without blanks around them. Raises RowError."""
-    header = [name.strip() for name in cells]
+    header = [name.strip(INVISIBLE) for name in cells]
     while len(header) > 1 and not header[-1]:
         header.pop()
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)

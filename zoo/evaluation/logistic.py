@@ -25,6 +25,7 @@ MOST_CHOOSING = 4_000  # rows from which on nothing is chosen, because the fits 
 FEW_OF_A_LABEL = 200  # rows of a label below which such a corpus gets the middle strength
 MOST_STEPS = 60  # of L-BFGS
 TOLERANCE = 1e-3  # of the gradient
+MANY_LABELS = "The number of unique classes"  # a warning of scikit-learn
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
 MOST_ROWS = 50_000  # training rows that are read, as of a baseline
 
@@ -115,5 +116,6 @@ def _regression(
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=TOLERANCE, class_weight=weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is enough
+        warnings.filterwarnings("ignore", MANY_LABELS)  # a training says so itself
         model.fit(features, targets)
     return model.coef_, model.intercept_

@@ -10,6 +10,7 @@ import codecs
 import gzip
 import io
 import logging
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -33,6 +34,9 @@ MOST_UNPACKED = (
 MOST_GROWTH = 200
 SAMPLE = 1 << 16  # bytes from which an encoding is told
 CERTAIN = 30  # letters outside ASCII that it takes to tell an encoding
+MOST_NARROW = 0.5  # share of half-width katakana among the letters outside ASCII
+MOST_MARKS = 0.05  # share of words that begin or end with a sign that no word begins or ends with
+BEHIND, BEFORE = "ะาำ", "เแโใไ"  # vowels of Thai behind their consonant, and before it
 MARGIN = 0.05  # encodings whose coherence is that close cannot be told apart
 
 BYTE_ORDER_MARKS = {  # UTF-32 begins like UTF-16, so it comes first
@@ -312,10 +316,11 @@ def _fitting(sample: bytes) -> tuple[str, ...]:
     """
     from charset_normalizer import from_bytes  # not needed to read UTF-8
 
-    matches = from_bytes(sample, cp_isolation=[*LEGACY], preemptive_behaviour=False)
-    best = matches.best()
-    if best is None:
+    matches = [*from_bytes(sample, cp_isolation=[*LEGACY], preemptive_behaviour=False)]
+    matches = [match for match in matches if _is_plausible(str(match))]  # the best one first
+    if not matches:
         return ()
+    best = matches[0]
     certain = sum(byte > 127 for byte in sample) >= CERTAIN
     if certain and best.encoding not in LATIN:
         return (best.encoding,)
@@ -325,6 +330,21 @@ def _fitting(sample: bytes) -> tuple[str, ...]:
     if certain or len(names) > 1:
         return tuple(names)
     return (*names, *[name for name in LEGACY[:3] if name not in names])
+
+
+def _is_plausible(text: str) -> bool:
+    """Return whether a text may be one: Cyrillic bytes read as others are not.
+
+    As Shift-JIS they are half-width katakana, as Thai their words begin or end with wrong vowels.
+    """
+    others = [c for c in text if c > "\x7f"]
+    narrow = sum("\uff61" <= c <= "\uff9f" for c in others)
+    words = [word for word in text.split() if not word.isascii()]
+    marks = sum(
+        unicodedata.category(word[0]) == "Mn" or word[0] in BEHIND or word[-1] in BEFORE
+        for word in words
+    )
+    return narrow <= MOST_NARROW * len(others) and marks <= MOST_MARKS * len(words)
 
 
 def _first(matches: Iterable[CharsetMatch]) -> str:

@@ -8,6 +8,7 @@ import os
 import shlex
 import tempfile
 import time
+import warnings
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from zoo.device import describe, find_device, find_precision, set_deterministic,
 from zoo.errors import InputError
 from zoo.evaluation import label_sets, plots, time_limit
 from zoo.evaluation.config import EvaluationConfig
+from zoo.evaluation.logistic import MANY_LABELS
 from zoo.evaluation.metrics import intervals, macro_f1, translation_intervals
 from zoo.files import write_text
 from zoo.files.run_folder import (
@@ -69,7 +71,7 @@ from zoo.training.resume.folder import (
 )
 from zoo.training.resume.rows import RowHashes, check_rows, file_of
 from zoo.training.resume.settings import settings_to_resume
-from zoo.training.rows import encode_rows, open_rows
+from zoo.training.rows import encode_rows, open_rows, say_known, say_labels
 from zoo.training.state import accelerator_for, choosing_metric, host_kept
 
 log = logging.getLogger("zoo")
@@ -279,6 +281,8 @@ def _prepare(
     """Build the processors and the task, and encode every split; each process has its own files."""
     kept = load_learned(folder / STATE) if resume else {}
     task = build(options, settings, splits, kept)
+    if not resume:
+        say_labels(task)
     if accelerator.is_main_process and not resume:
         save_learned(task.processors, folder / STATE)
     encoded = folder / STATE / f"encoded-{accelerator.process_index}"
@@ -286,13 +290,15 @@ def _prepare(
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     digests = _check_kept(folder / STATE, parts, options.kind) if resume else {}
     datasets = {}
+    hashes: dict[str, RowHashes] = {}
     for name, rows in parts.items():
-        hashes = RowHashes(options.kind)
-        datasets[name] = encode_rows(task, rows, encoded / name, hashes)
+        hashes[name] = RowHashes(options.kind)
+        datasets[name] = encode_rows(task, rows, encoded / name, hashes[name])
         if not resume:
-            digests[name] = hashes.digest()
+            say_known(rows, hashes[name], hashes["train"])
+            digests[name] = hashes[name].digest()
             if accelerator.is_main_process:
-                hashes.save(folder / STATE / file_of(name))
+                hashes[name].save(folder / STATE / file_of(name))
     facts = {"rows": digests, "settings": (folder / STATE / SETTINGS).read_text("utf-8")}
     if not resume:
         initialize_embedding(task, datasets["train"], settings)
@@ -520,7 +526,9 @@ def run_baseline(
     method: Any = task.baseline
     if evaluation is not None and evaluation.origins is not None:
         method = partial(method, origins=evaluation.origins)
-    return time_limit.within(method, splits.train, splits.test, kind, rows, seconds)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MANY_LABELS)  # `say_labels` says so
+        return time_limit.within(method, splits.train, splits.test, kind, rows, seconds)
 
 
 def evaluate_saved(settings: Settings) -> tuple[Task, dict[str, float]]:

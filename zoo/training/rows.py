@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +30,9 @@ from zoo.training.resume.rows import RowHashes
 log = logging.getLogger("zoo")
 
 SHOWN = 5  # labels that a log line names
+MOST_KNOWN = 0.05  # share of texts that may stand in the training rows without a word
+FEW_LABELS = 10  # that rows may have without a word, however few the rows are
+LONGEST_NAME = 3  # words of a column's name; more are a text, so the header is missing
 FEW = 3  # tokens: a text with fewer is hardly a text
 MOST_TOKENS = 1_000_000  # tokens that are looked at for a warning
 
@@ -104,7 +111,11 @@ class ValidRows(Rows):
         ):
             return _("{what}; see data=files", what=what)
         given = " ".join(f"data.{setting}=COLUMN" for setting in settings)
-        return _("{what}: set {settings}", what=what, settings=given)
+        said: str = _("{what}: set {settings}", what=what, settings=given)
+        if any(len(name.split()) > LONGEST_NAME for name in row):
+            header = ",".join(self.kind.training_columns)
+            said += _("; a file without a header needs one: {header}", header=header)
+        return said
 
     def note(self) -> str:
         """Return the rows skipped in the last pass and why, "" for none."""
@@ -115,6 +126,58 @@ class ValidRows(Rows):
             for reason, count in self.skipped.items()
         )
         return _("; skipped are {counts}", counts=counts)
+
+
+def say_labels(task: Task) -> None:
+    """Log labels that differ in their spelling alone, and that nearly each row has a label of its own."""
+    encoder = task.processors.get("labels")
+    if not isinstance(encoder, LabelEncoder) or encoder.counts is None:
+        return
+    groups: dict[Any, list[str]] = {}
+    for label, count in zip(encoder.labels, encoder.counts, strict=True):
+        groups.setdefault(_spelling(label), []).append(f"{label!r} ({count})")
+    alike = [" / ".join(found) for found in groups.values() if len(found) > 1]
+    if alike:
+        shown = listed(alike[:SHOWN]) + " …" * (len(alike) > SHOWN)
+        log.warning(
+            _(
+                "labels that differ in their spelling alone are different ones: {labels}",
+                labels=shown,
+            )
+        )
+    rows = sum(encoder.counts)
+    if "label" in task.target_columns and len(encoder) > max(FEW_LABELS, rows / 2):
+        said: str = _(
+            "{labels} labels of {rows} training rows: is data.label=COLUMN the right one?",
+            labels=len(encoder),
+            rows=rows,
+        )
+        if all(isinstance(spelling, float) for spelling in groups):
+            said += " " + _("numbers that are measured are no classes")
+        log.warning(said)
+
+
+def say_known(rows: Rows, hashes: RowHashes, train: RowHashes) -> None:
+    """Log how many rows of a split stand in the training rows, too, if they are more than a few."""
+    count = 0 if hashes is train else hashes.known(train)
+    if count > MOST_KNOWN * len(hashes):
+        log.warning(
+            _(
+                "{name}: {count:,} of {rows:,} texts stand in the training rows, too: its figures "
+                "flatter",
+                name=rows.name,
+                count=count,
+                rows=len(hashes),
+            )
+        )
+
+
+def _spelling(label: str) -> str | float:
+    """Return what equal labels share: their number, or their letters without capitals and blanks."""
+    with suppress(ValueError):
+        if "_" not in label:
+            return float(label)
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 
 def open_rows(settings: Settings, kind: type[Task], corpus: Splits | None = None) -> Splits:

@@ -318,3 +318,41 @@ def test_a_training_on_tokens_between_blanks(tmp_path):
     assert report["test"]["perplexity"] > 1
     vocabulary = (tmp_path / "run" / "tokenizer.json").read_text("utf-8")
     assert all(f'"{token}"' in vocabulary for token in ("The", "the", ",", "U.S.", "@-@"))
+
+
+OWN = {"name": "files", "valid": None, "test": None, "text": "text", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("Text,LABEL", ["FILE: columns are found whatever their capitals: Text, LABEL"]),
+        ("\ufeff\ufefftext\u200b,\u00a0label", []),
+        ("Text,label,Source", ["FILE: columns are found whatever their capitals: Text"]),
+    ],
+)
+def test_columns_are_found_whatever_their_capitals(tmp_path, caplog, header, said):
+    path = tmp_path / "own.csv"
+    more = ",x" * (header.count(",") - 1)
+    path.write_text(
+        header + "\n" + "".join(f"t{n},{'ab'[n % 2]}{more}\n" for n in range(20)), "utf-8"
+    )
+    with caplog.at_level("INFO", "zoo"):
+        row = next(iter(open_corpus(OWN | {"train": str(path)}).train))
+    assert (row["text"][0], row["label"] in "ab") == ("t", True)
+    assert "source" not in row
+    told = [m.replace(str(path), "FILE") for m in caplog.messages if "capitals" in m]
+    assert told == said
+
+
+def test_two_columns_that_differ_in_capitals_are_not_guessed(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("Text,TEXT,label\n" + "".join(f"t{n},u{n},a\n" for n in range(20)), "utf-8")
+    assert "text" not in next(iter(open_corpus(OWN | {"train": str(path)}).train))
+
+
+def test_a_row_with_too_many_cells_is_told_of_quotes(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\nwell, yes,a\n", "utf-8")
+    with pytest.raises(RowError, match=r":2: 3 cells, .*the separator stands in double quotes$"):
+        next(iter(open_corpus(OWN | {"train": str(path)}).train))

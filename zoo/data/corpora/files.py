@@ -203,11 +203,15 @@ def renamed(
     unless `names` maps its name to itself.
     """
     is_first = True
+    spelt: dict[str, str] | None = None
     for row in read():
+        if spelt is None:
+            spelt = _as_spelt(row, names, say)
+            names = {**names, **spelt}
         chosen = {}
         for wanted, name in names.items():
             found = _lookup(row, name)
-            if found is None and name != wanted:
+            if found is None and name != wanted and wanted not in spelt:
                 said = _(
                     "no column {name!r}, there are: {columns}; set data.{setting}=COLUMN",
                     name=name,
@@ -233,6 +237,30 @@ def renamed(
         if "label" in names and "text" in chosen:
             shown = _with_label_list(chosen, row.source, names, separator)
         yield Row(rest | chosen, row.source, shown)
+
+
+def _as_spelt(row: Row, names: dict[str, str], say: Say | None) -> dict[str, str]:
+    """Return the columns that are named in other capitals, `Text` for `text`; log them.
+
+    Two columns that a task needs together are found together. A name that is given is exact.
+    """
+    found: dict[str, str] = {}
+    for together in (("text",), ("label",), ("source", "target"), ("words", "labels")):
+        chosen: dict[str, str] = {}
+        for wanted in together:
+            alike = [name for name in row if name.casefold() == wanted]
+            if len(alike) == 1 and wanted not in row and names.get(wanted) == wanted:
+                chosen[wanted] = alike[0]
+        if len(chosen) == len(together):
+            found |= chosen
+    if found and say is not None:
+        said = _(
+            "{file}: columns are found whatever their capitals: {columns}",
+            file=row.source.rpartition(":")[0],
+            columns=", ".join(found.values()),
+        )
+        say(said)
+    return found
 
 
 def _with_label_list(

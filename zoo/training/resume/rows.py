@@ -52,6 +52,13 @@ class RowHashes:
         """Return one hash of all rows in their order."""
         return hashlib.sha256(self.inputs.tobytes() + self.targets.tobytes()).hexdigest()
 
+    def known(self, others: RowHashes) -> int:
+        """Return how many of these rows have an input that is one of `others`, too."""
+        if not self.input_columns:
+            return 0
+        known = {*others.inputs}
+        return sum(each in known for each in self.inputs)
+
     def save(self, path: Path) -> None:
         """Write the hashes to a file."""
         with atomic(path) as file:
