@@ -165,6 +165,23 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
             "FILE:2: column 'date' holds 'yesterday', no time: write 2016-07-01 13:00, the year first, "
             "or numbers of steps",
         ),
+        (
+            'date,load\n2020-01-01,"1,200"\n',
+            {},
+            "FILE:2: column 'load' holds '1,200', no number: remove the commas between thousands",
+        ),
+        (
+            "date,load\n2020-01-01,$10\n",
+            {},
+            "FILE: no column of numbers to forecast; 'load' holds '$10': remove what stands beside the "
+            "digits: set data.target=COLUMN",
+        ),
+        (
+            "time,load\n" + "".join(f"{1577836800 + 3600 * hour},1\n" for hour in range(20)),
+            {},
+            "FILE:3: the times are numbers that rise by 3600, and numbers of steps rise by 1: write "
+            "dates, or set data.time=none",
+        ),
         ("date,load\n", {}, "FILE: holds no rows; needed: one at least"),
         (
             "date,load\n2020-01-01,1\n",

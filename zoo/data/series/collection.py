@@ -200,6 +200,12 @@ class _One:
         """Raise RowError if the distances from a line on, in steps, are those of another frequency."""
         other = steps == steps[0]
         if len(steps) >= REGULAR and other[:REGULAR].all():
+            if frequency == STEPS:
+                raise RowError(
+                    where,
+                    f"{self.named}the times are numbers that rise by {int(steps[0])}, and numbers of "
+                    "steps rise by 1: write dates, or set data.time=none",
+                )
             second = Frequency(frequency.unit, frequency.count * int(steps[0]))
             raise RowError(
                 where,

@@ -166,9 +166,7 @@ class Table:
             raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
         found = number(cell, self.decimal)
         if found is None:
-            cure = ""
-            if isinstance(cell, str) and re.fullmatch(r"-?\d+,\d+", cell.strip()):
-                cure = ": a decimal comma needs data.decimal=,"
+            cure = _cure(str(cell).strip())
             raise RowError(row.source, f"column {name!r} holds {cell!r}, no number{cure}")
         if math.isinf(found):
             raise RowError(row.source, f"column {name!r} holds {cell!r}, no finite number")
@@ -254,6 +252,17 @@ class Table:
         return np.array(found, np.int64)
 
 
+def _cure(cell: str) -> str:
+    """Return how a cell becomes a number, as the end of a message; "" if that is not known."""
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", cell):
+        return ": remove the commas between thousands; a decimal comma needs data.decimal=,"
+    if re.fullmatch(r"-?\d+,\d+", cell):
+        return ": a decimal comma needs data.decimal=,"
+    if re.search(r"\d", cell):
+        return ": remove what stands beside the digits"
+    return ""
+
+
 def _series(row: Row, name: str) -> str:
     if row.get(name) is None or not str(row[name]).strip():
         raise RowError(row.source, f"column {name!r} is empty: which series is it of?")
@@ -313,7 +322,9 @@ def complete(
         taken = {time, columns.series, *chosen}
         target = tuple(n for n in there if n not in taken and _is_numeric(rows, n))
     if not target:
-        raise InputError(f"{path}: no column of numbers to forecast: set data.target=COLUMN")
+        others = (n for n in there if n not in (time, columns.series, *chosen))
+        first = next((f"; {n!r} holds {rows[0][n]!r}{_cure(str(rows[0][n]))}" for n in others), "")
+        raise InputError(f"{path}: no column of numbers to forecast{first}: set data.target=COLUMN")
     twice = [name for name in target if name in chosen]
     if twice:
         raise InputError(f"{path}: column {twice[0]!r} is a target and a covariate: choose one")
