@@ -156,3 +156,36 @@ def test_a_training_says_what_it_takes(tmp_path, caplog):
     train(tmp_path / "run", "train.epochs=1")
     (line,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: ")]
     assert "for the weights and their training" in line
+
+
+def test_freed_memory_is_given_back_now_and_then(monkeypatch):
+    given = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: given.append)
+    monkeypatch.setattr(memory.time, "monotonic", lambda: 100.0)
+    assert memory.release_memory(95.0) == 95.0
+    assert not given
+    assert memory.release_memory(80.0) == 100.0
+    assert given == [0]
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: None)  # another C library
+    assert memory.release_memory(80.0) == 80.0
+
+
+GAPS = """
+import re, torch
+from zoo import memory
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+made = [torch.ones(25_000) for _ in range(4_000)]  # below the size that the system maps
+del made[::2], made[1:-1]
+before = resident()
+assert memory.release_memory(memory.time.monotonic() - 60) > 0
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_gaps_between_what_is_in_use_are_given_back():
+    done = subprocess.run([sys.executable, "-c", GAPS], cwd=ROOT, capture_output=True, text=True)
+    assert float(done.stdout) > 100, done.stderr  # MB, of 400 that were freed

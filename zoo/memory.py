@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -24,6 +28,7 @@ LIMITS = (
 # takes about a millisecond.
 KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 MOST_KERNELS = 256
+RELEASE_SECONDS = 10.0  # a release and the pages that are taken anew cost up to 0.1 s
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -33,6 +38,28 @@ def limit_kernels() -> None:
     oneDNN reads it once, at its first use: without it, memory grows with the shapes of the batches.
     """
     os.environ.setdefault(KERNELS, str(MOST_KERNELS))
+
+
+def release_memory(since: float) -> float:
+    """Give freed memory back to the system; return when that was last done, in monotonic seconds.
+
+    Nothing is done within RELEASE_SECONDS of `since`, or without glibc. Batches of many shapes
+    leave gaps between what is in use, and glibc keeps them. FIGURES
+    """
+    now = time.monotonic()
+    trim = _malloc_trim()
+    if trim is None or now - since < RELEASE_SECONDS:
+        return since
+    trim(0)
+    return now
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return glibc's function of this name, None with another C library."""
+    with suppress(AttributeError, OSError, TypeError):
+        return ctypes.CDLL(None).malloc_trim
+    return None
 
 
 def free_memory(device: torch.device | None = None) -> int | None:

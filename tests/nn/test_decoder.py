@@ -15,7 +15,9 @@ from tasks.translate import Translate
 from zoo.data.batch import IGNORE_INDEX, Batch
 from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
+from zoo.device import runs_bf16
 from zoo.generation.config import GenerationConfig
+from zoo.nn import decoder as decoders
 from zoo.nn.decoder import DecoderStepModel
 from zoo.task import GREEDY, input_row, predict_dataset, predict_rows
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
@@ -221,3 +223,36 @@ def test_input_dropout_zeroes_the_same_features_at_every_step():
     steps = torch.cat(read, 1)[0, 1:] == 0  # (written, size)
     assert bool((steps == steps[0]).all())
     assert 0 < int(steps[0].sum()) < steps.size(1)
+
+
+@pytest.mark.skipif(not runs_bf16(), reason="the LSTM does not run in bf16 here")
+@ATTENTIONS
+@FEEDINGS
+@torch.no_grad()
+def test_in_bf16_the_texts_that_are_computed_in_vain_change_no_probability(
+    attention, input_feeding, monkeypatch
+):
+    task = translate(attention=attention, input_feeding=input_feeding, scale=2.0)
+    kept = [0, 1, 2, 3], [0, 2, 3], [1, 2], [0, 1], [1]  # of the texts so far
+    steps = []
+    step = task.decoder.step
+    monkeypatch.setattr(
+        task.decoder, "step", lambda x, *rest: (steps.append(len(x)), step(x, *rest))[1]
+    )
+
+    def written(rounded):
+        monkeypatch.setattr(decoders, "ROUNDED", rounded)
+        with torch.autocast("cpu", torch.bfloat16):
+            model = writing(task, batch(task))
+            found = [model.step(torch.full((4, 1), BOS))]
+            for number, texts in enumerate(kept):
+                prefixes = torch.tensor([[0, 0] if number == 0 else [1, 0]]).expand(len(texts), 2)
+                model.reorder(torch.tensor(texts), prefixes)
+                ids = torch.arange(2 * len(texts)).view(-1, 2) + EOS + number
+                found.append(model.step(ids))
+        return found
+
+    plain, rounded = written(1), written(3)
+    assert steps == [4, 4, 3, 2, 2, 1, 4, 4, 3, 3, 3, 3]
+    for mine, wanted in zip(rounded, plain, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-3, atol=1e-3)

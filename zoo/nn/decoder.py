@@ -12,7 +12,10 @@ from zoo.nn.attention import Attention, AttentionKind, Memory
 from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.rnn.dropout import dropout as apply_dropout
+from zoo.rnn.matmul import compute_dtype
 from zoo.text.special_ids import BOS, PAD, UNK
+
+ROUNDED = 16  # see `DecoderStepModel._spare`
 
 
 class DecoderState(NamedTuple):
@@ -146,18 +149,43 @@ class DecoderStepModel:
         self.tokens = tokens
         self.encoder = encoder
         self.width = 1  # the number of prefixes of each text
+        self.texts = state.h.size(1)
+        self.spare = 0  # texts behind them that are computed in vain, see `_spare`
 
     def step(self, ids: Tensor) -> Tensor:
         """Return log-probabilities (texts, prefixes, vocabulary) after ids (texts, prefixes)."""
         self.width = ids.size(1)
+        if self.spare:
+            ids = _with_spare(ids, self.spare)
         embedded = self.tokens.embed(ids, self.encoder)
         vectors, _, self.state = self.decoder.step(embedded, self.state, self.memory)
         found = at_least_float32(self.tokens(vectors, self.encoder)).log_softmax(-1)
         found[..., [PAD, UNK, BOS]] = -torch.inf  # never written; the others are not renormalised
-        return found
+        return found[: self.texts]
 
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Continue with these texts, and with these prefixes of each."""
-        if self.memory is not None and len(texts) < len(self.memory.values):
+        fewer = len(texts) < self.texts
+        self.spare = self._spare(len(texts))
+        self.texts = len(texts)
+        if self.spare:
+            texts, prefixes = (_with_spare(each, self.spare) for each in (texts, prefixes))
+        if self.memory is not None and fewer:
             self.memory = self.memory.select(texts)
         self.state = self.state.select((texts.unsqueeze(1) * self.width + prefixes).flatten())
+
+    def _spare(self, texts: int) -> int:
+        """Return how many texts to compute in vain, so that `texts` is a multiple of ROUNDED.
+
+        In bf16 on a CPU oneDNN makes kernels for each number of rows, and keeps their code: every
+        validation of a translator took 20 to 50 MB more, as texts end in ever other numbers.
+        """
+        h = self.state.h
+        if not texts or h.device.type != "cpu" or compute_dtype(h) != torch.bfloat16:
+            return 0
+        return min(-texts % ROUNDED, self.texts + self.spare - texts)
+
+
+def _with_spare(rows: Tensor, count: int) -> Tensor:
+    """Return rows (n, …), with the last one `count` times more."""
+    return torch.cat((rows, rows[-1:].expand(count, *rows.shape[1:])))

@@ -40,6 +40,7 @@ from zoo.evaluation.config import EvaluationConfig
 from zoo.files import write_text
 from zoo.files.run_folder import EVENTS
 from zoo.generation.config import GenerationConfig
+from zoo.memory import release_memory
 from zoo.messages import _
 from zoo.option_classes import did_you_mean
 from zoo.task import Generative, Stage, Task, predict_dataset
@@ -112,9 +113,11 @@ def epochs(
         shown = accelerator.is_main_process
         events = folder / EVENTS if settings.tensorboard else None
         with interruptions() as interrupted, Bar(settings.epochs, count, shown, events) as bar:
+            released = time.monotonic()
             while progress.epoch < settings.epochs and not _stale(training):
                 _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder, checkpoints)
+                released = release_memory(released)
                 yield progress.history[-1]
                 if interrupted and accelerator.num_processes == 1:  # several agree within a step
                     raise Stopped.at(folder)
