@@ -22,7 +22,7 @@ RUN pip install "sequence-zoo[serve] @ file://$PWD"
 
 USER zoo
 WORKDIR /home/zoo
-ENV MODELS=classify/imdb,classify/langid,generate/pydoc,generate/wikitext2,tag/ewt-upos,tag/fields,translate/en-de,translate/localise-en-ja
+ENV MODELS=classify/imdb,classify/langid,classify/locale,generate/pydoc,generate/wikitext2,tag/ewt-upos,tag/fields,translate/en-de,translate/localise-en-ja
 ENV PORT=8000
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -21,7 +21,9 @@ CURE = "register it first with zoo.register(MyTask), or name its file with task=
 
 
 @overload
-def load(name: Literal["classify/imdb", "classify/langid"], device: str = "cpu") -> Classify: ...
+def load(
+    name: Literal["classify/imdb", "classify/langid", "classify/locale"], device: str = "cpu"
+) -> Classify: ...
 @overload
 def load(
     name: Literal["generate/pydoc", "generate/wikitext2"], device: str = "cpu"

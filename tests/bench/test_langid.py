@@ -35,8 +35,9 @@ def test_each_peer_answers_the_rows_of_its_own_languages(monkeypatch):
         for text, label in texts.items()
     ]
     wrong = [SHARES] * len(rows)  # Chinese in any case
-    *_, case = identifiers._beside("all", rows, wrong, train)
+    first, case = identifiers._beside("all", rows, wrong, train, ["tfidf", "json", "not_installed"])
     assert asked == [{"de", "nb", "zh"}]
+    assert first["name"] == "all, TF-IDF: 5 rows of 5 languages"
     assert case["name"] == "all, json: 3 rows of 2 languages"
     assert case["ours"] == pytest.approx(2 / 3)
     assert case["peer"] == 1
@@ -47,3 +48,7 @@ def test_each_peer_answers_the_rows_of_its_own_languages(monkeypatch):
 def test_a_model_is_needed():
     with pytest.raises(InputError, match=r"needs model=DIR"):
         identifiers.langid(["data.path=x"], 1)
+    with pytest.raises(
+        InputError, match=r"^peers=cld3: no such identifier; there are: tfidf, lang"
+    ):
+        identifiers.langid(["model=x", "peers=cld3"], 1)

@@ -82,7 +82,7 @@ def in_shell(shell, text, tmp_path):
     [
         ("zoo predi", "predict |"),
         ("zoo predict mod", "model=|mode=|"),
-        ("zoo predict model=classify/l", "classify/langid |"),
+        ("zoo predict model=classify/la", "classify/langid |"),
         ("zoo train.freeze=g", "gradual |"),
         ("zoo task=tag task.cr", "task.crf=|"),
         ("zoo data.train=ro", "rows.csv|"),

@@ -26,6 +26,7 @@ LENGTHS = {"whole texts": None, "4 to 10 words": [4, 10], "1 to 3 words": [1, 3]
 NAMES = {"zh_Hans": "zh", "zh_Hant": "zh", "zh-cn": "zh", "zh-tw": "zh", "no": "nb"}
 LEFT_OUT = ("sr_Latn",)
 UNIT = "of the rows right"
+TFIDF = "tfidf"
 
 Answer = Callable[[str], str]  # a text's language
 
@@ -33,34 +34,47 @@ Answer = Callable[[str], str]  # a text's language
 def langid(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Compare `model=DIR` with its peers on the test rows of `data.path=FOLDER data.test=[…]`.
 
-    Peers that are not installed are left out, with a log line. `rounds` is not used: a model's
-    answers are the same each time. Raises InputError without a model.
+    `peers=tfidf,lingua` asks these alone. Peers that are not installed are left out, with a log
+    line. `rounds` is not used: a model's answers are the same each time. Raises InputError without a
+    model, and for an unknown peer.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if "model" not in given:
         raise InputError("zoo.bench langid needs model=DIR, a classifier of languages")
+    peers = given.get("peers", ",".join((TFIDF, *PEERS))).split(",")
+    if unknown := sorted({*peers} - {TFIDF, *PEERS}):
+        there = ", ".join((TFIDF, *PEERS))
+        raise InputError(f"peers={unknown[0]}: no such identifier; there are: {there}")
     model = load(given["model"])
-    rest = [argument for argument in arguments if not argument.startswith("model=")]
+    rest = [a for a in arguments if not a.startswith(("model=", "peers="))]
     data = check(compose(["task=classify", "data=sentences", *rest])).data
     found = []
     for length, words in LENGTHS.items():
         splits = open_corpus({**data, "words": words})
         rows = list(splits.test)
         answers = [answer["probabilities"] for answer in predict_rows(model, rows)]
-        found += _beside(length, rows, answers, splits.train)
+        found += _beside(length, rows, answers, splits.train, peers)
     return found
 
 
 def _beside(
-    length: str, rows: list[Row], answers: list[dict[str, float]], train: Iterable[Row]
+    length: str,
+    rows: list[Row],
+    answers: list[dict[str, float]],
+    train: Iterable[Row],
+    peers: Collection[str],
 ) -> list[dict[str, Any]]:
-    """Return a case for each peer."""
+    """Return a case for each of the peers."""
     labels = {row["label"] for row in rows}
-    right = [max(known, key=known.__getitem__) for known in answers]
-    score = _share([row["label"] for row in rows], right)
-    tfidf = baselines.tfidf(train, rows, "subwords")["accuracy"]
-    found = [_case(f"{length}, TF-IDF", score, tfidf, len(rows), len(labels))]
+    found = []
+    if TFIDF in peers:
+        right = [max(known, key=known.__getitem__) for known in answers]
+        score = _share([row["label"] for row in rows], right)
+        other = baselines.tfidf(train, rows, "subwords")["accuracy"]
+        found.append(_case(f"{length}, TF-IDF", score, other, len(rows), len(labels)))
     for name, build in PEERS.items():
+        if name not in peers:
+            continue
         if find_spec(name) is None:
             log.warning("%s is not installed: left out", name)
             continue

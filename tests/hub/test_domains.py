@@ -1,0 +1,33 @@
+"""What the cards of shipped models say of their domains."""
+
+from __future__ import annotations
+
+import zoo
+
+GREETINGS = {
+    "en": "Good morning, how are you?",
+    "de": "Guten Tag, wie geht es Ihnen?",
+    "fr": "Bonjour, comment allez-vous ?",
+    "es": "¡Buenos días! ¿Cómo estás?",
+    "it": "Buongiorno, come stai?",
+    "pt": "Bom dia, como você está?",
+    "nl": "Goedemorgen, hoe gaat het met je?",
+    "sv": "God morgon, hur mår du?",
+    "pl": "Dzień dobry, jak się masz?",
+    "cs": "Dobrý den, jak se máte?",
+    "fi": "Hyvää huomenta, mitä kuuluu?",
+    "hu": "Jó reggelt, hogy vagy?",
+    "tr": "Günaydın, nasılsın?",
+    "ru": "Доброе утро, как дела?",
+    "el": "Καλημέρα, τι κάνεις;",
+    "ja": "おはようございます、お元気ですか？",
+    "ko": "안녕하세요, 잘 지내세요?",
+    "zh_Hans": "早上好，你好吗？",
+    "ar": "صباح الخير، كيف حالك؟",
+    "vi": "Chào buổi sáng, bạn khỏe không?",
+}
+
+
+def test_the_language_of_greetings_is_found():
+    found = zoo.load("classify/langid").predict([*GREETINGS.values()])
+    assert sum(map(str.__eq__, found, GREETINGS)) >= 15, found  # its card says so
