@@ -11,6 +11,7 @@ import tracemalloc
 
 import pytest
 from conftest import fails, lines, train, write
+from every_task import untrained
 from run_cases import in_files
 
 import zoo
@@ -50,6 +51,21 @@ def read_csv(path, **options):
 
 def asked(model, *words):
     assert run.main(["mode=predict", f"model={model}", "device=cpu", "precision=fp32", *words]) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "named", "found"),
+    [
+        ({"Text": "x"}, {}, "x"),
+        ({"REVIEW": "x", "n": 1}, {"text": "review"}, "x"),
+        ({"review": "x", "Review": "y"}, {"text": "review"}, "x"),
+        ({"Text": "x", "TEXT": "y"}, {}, None),
+        ({"text": "x", "Text": "y"}, {}, "x"),
+    ],
+)
+def test_columns_are_found_whatever_their_capitals(row, named, found):
+    own = answer_rows.with_own_columns(untrained("classify"), readers.Row(row, "x:1"), named)
+    assert own.get("text") == found
 
 
 def test_rows_come_back_with_label_and_probability(capsys, tmp_path, model):

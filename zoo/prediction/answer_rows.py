@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.data.corpora.files import renamed
+from zoo.data.corpora.files import in_other_capitals, renamed
 from zoo.data.corpora.sequences import steps_of
 from zoo.data.processors import LabelSetEncoder, decide
 from zoo.data.readers import Row, is_empty
@@ -53,10 +53,18 @@ def with_own_columns(task: Task, row: Row, settings: Mapping[str, Any]) -> Row:
     columns = task.input_columns if "words" in task.input_columns else ("text", *task.input_columns)
     wanted = {name: settings.get(name) for name in columns}
     names = {name: str(own) for name, own in wanted.items() if own and own != name}
+    names |= {name: in_other_capitals(row, [own]).get(own, own) for name, own in names.items()}
     there = any(own in row or own.partition(".")[0] in row for own in names.values())
-    if not names or (not there and ("text" in row or {*task.input_columns} <= row.keys())):
-        return row
+    complete = "text" in row or {*task.input_columns} <= row.keys()
+    if not names or (not there and complete):
+        return row if complete else _with_other_capitals(row, {*columns, "text"})
     return next(renamed(lambda: iter([row]), names))
+
+
+def _with_other_capitals(row: Row, columns: Iterable[str]) -> Row:
+    """Return a row with the columns that it has in other capitals, `Text` for `text`."""
+    found = in_other_capitals(row, columns)
+    return Row({**row, **{name: row[other] for name, other in found.items()}}, row.source)
 
 
 def _with_features(column: str, row: Row, settings: Mapping[str, Any]) -> Row:

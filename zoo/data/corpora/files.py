@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,16 @@ def renamed(
         yield Row(rest | chosen, row.source, shown)
 
 
+def in_other_capitals(row: Row, wanted: Iterable[str]) -> dict[str, str]:
+    """Return, for each wanted column that a row lacks, the only one that differs in capitals."""
+    found = {}
+    for each in wanted:
+        alike = [name for name in row if name.casefold() == each.casefold()]
+        if len(alike) == 1 and each not in row:
+            found[each] = alike[0]
+    return found
+
+
 def _as_spelt(row: Row, names: dict[str, str], say: Say | None) -> dict[str, str]:
     """Return the columns that are named in other capitals, `Text` for `text`; log them.
 
@@ -246,11 +256,7 @@ def _as_spelt(row: Row, names: dict[str, str], say: Say | None) -> dict[str, str
     """
     found: dict[str, str] = {}
     for together in (("text",), ("label",), ("source", "target"), ("words", "labels")):
-        chosen: dict[str, str] = {}
-        for wanted in together:
-            alike = [name for name in row if name.casefold() == wanted]
-            if len(alike) == 1 and wanted not in row and names.get(wanted) == wanted:
-                chosen[wanted] = alike[0]
+        chosen = in_other_capitals(row, [name for name in together if names.get(name) == name])
         if len(chosen) == len(together):
             found |= chosen
     if found and say is not None:
