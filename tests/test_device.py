@@ -185,6 +185,26 @@ def test_cublas_is_set_once_for_cuda(unset, given, started, kept):
     assert torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_second_training_of_a_process_repeats_if_the_first_one_did(unset, wanted):
+    """CUDA starts within the first one, and the variable is taken back behind it."""
+    unset.setattr(machine, "_started_repeating", False)
+    unset.setattr(torch.cuda, "is_initialized", lambda: bool(started))
+    unset.setattr(torch.cuda, "get_rng_state_all", list)
+    started = []
+    with machine.process_kept():
+        machine.set_deterministic(CUDA, wanted)
+        started.append(True)
+    assert machine.WORKSPACE not in os.environ
+    with machine.process_kept():
+        if wanted:
+            machine.set_deterministic(CUDA, True)
+            assert os.environ[machine.WORKSPACE] == machine.REPEATING[0]
+        else:
+            with pytest.raises(InputError, match="CUDA has started already"):
+                machine.set_deterministic(CUDA, True)
+
+
 @pytest.mark.parametrize(
     ("given", "started", "line"),
     [

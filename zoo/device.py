@@ -25,6 +25,7 @@ log = logging.getLogger("zoo")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 REPEATING = (":16:8", ":4096:8")  # its values for which cuBLAS is deterministic
+_started_repeating = False  # whether CUDA started with one of them, in an earlier training
 PACKAGES = (
     "torch",
     "torchtext",
@@ -110,7 +111,7 @@ def set_deterministic(device: torch.device, wanted: bool) -> None:
             raise InputError(
                 f"deterministic=true: {WORKSPACE}={given} does not repeat; set it to {REPEATING[0]}"
             )
-        if given is None and torch.cuda.is_initialized():
+        if given is None and torch.cuda.is_initialized() and not _started_repeating:
             raise InputError(
                 f"deterministic=true: CUDA has started already; set {WORKSPACE}="
                 f"{REPEATING[0]} before Python starts"
@@ -129,11 +130,13 @@ def process_kept() -> Iterator[None]:
     These are threads, algorithms and random states of torch, numpy and Python, and the largest cell
     of a csv file.
     """
+    global _started_repeating
     threads = torch.get_num_threads()
     strict = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     workspace = os.environ.get(WORKSPACE)
+    started = torch.cuda.is_initialized()
     cell = csv.field_size_limit()
     of_python, of_torch = random.getstate(), torch.get_rng_state()
     of_numpy = np.random.get_state()  # noqa: NPY002  # the global one, of others
@@ -149,6 +152,8 @@ def process_kept() -> Iterator[None]:
         csv.field_size_limit(cell)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
         torch.use_deterministic_algorithms(strict, warn_only=warns)
+        if not started and torch.cuda.is_initialized():
+            _started_repeating = os.environ.get(WORKSPACE) in REPEATING
         if workspace is None:
             os.environ.pop(WORKSPACE, None)
         else:

@@ -254,7 +254,10 @@ def test_a_gpu_writes_captured_what_it_writes_singly(
                     patch.setattr(writer, "LEAST_STEPS", 1 << 30)
                     assert_same(captured, found(task, config), bound)
             if not half:  # in half precision another order of sums draws other tokens
-                assert_same(captured, by_steps(task, config), bound)
+                # On a processor, too, sums of forty fp32 logarithms are up to 2e-3 apart.
+                assert_same(
+                    captured, by_steps(task, config), bound if precision == "fp64" else 1e-2
+                )
 
 
 @needs_gpu
