@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
+import yaml
 from conftest import DATA, ROOT, SMALL
+
+import zoo
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,13 @@ def test_the_installed_package_runs_from_another_folder(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "classify-files" / "manifest.json").is_file()
+
+
+def test_version_and_pythons_are_the_same_wherever_they_stand():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {zoo.__version__, project["version"], citation["version"]} == {zoo.__version__}
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    pythons = workflow["jobs"]["checks"]["strategy"]["matrix"]["python"]
+    kinds = [text.rpartition(" :: ")[2] for text in project["classifiers"]]
+    assert [text for text in kinds if text.startswith("3.")] == pythons
