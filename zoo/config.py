@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from zoo.errors import InputError
-from zoo.messages import Message, _
+from zoo.messages import _
 from zoo.option_classes import (
     FORBID,
     Count,
@@ -352,8 +352,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         known = ", ".join(error.options or ())
         cure = did_you_mean(choice, error.options or ())
         if group == "task" and not choice.endswith(".py"):
-            own = _("; one of your own: task=FILE.py, or zoo.register(MyTask)")
-            cure = Message("{cure}{own}", {"cure": cure, "own": own})
+            cure += _("; one of your own: task=FILE.py, or zoo.register(MyTask)")
         raise InputError(
             _(
                 "{group}={choice}: no such {group}; there are: {known}{cure}",

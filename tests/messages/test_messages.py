@@ -144,6 +144,9 @@ def test_a_message_is_its_english_text_until_it_is_shown(speak):
     assert translated(f"{message}") == message, "a text that was made of it is no message"
     assert translated(listed([reason, "{x}"])) == "1,200行, {x}"
     assert listed([]) == ""
+    longer = message + "; " + reason
+    assert translated("a: " + reason) == "a: 1,200行"
+    assert (longer, translated(longer)[-8:]) == (f"{message}; 1,200 rows", "; 1,200行")
 
 
 def test_errors_stay_english_and_are_translated_when_they_are_printed(speak, capsys):

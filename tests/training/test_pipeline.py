@@ -246,7 +246,8 @@ def test_two_processes_compute_what_one_does(tmp_path):
     assert done.stdout.count(", 96 test rows") == 1
     place = f"{tmp_path / 'bad.csv'}:1502: 4 cells, the header has 3"
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
-        f"error: {place}: every row needs a cell for each column"
+        f"error: {place}: every row needs a cell for each column; "
+        "a text that holds the separator stands in double quotes"
     ]
     assert not [path for path in tmp_path.iterdir() if "3.csv" in path.name]
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")

@@ -35,6 +35,14 @@ class Message(str):
         made.template, made.values = template, values
         return made
 
+    def __add__(self, other: str) -> Message:
+        """Return a message with another text, or message, behind it."""
+        return Message("{first}{second}", {"first": self, "second": other})
+
+    def __radd__(self, other: str) -> Message:
+        """Return a message with another text in front of it."""
+        return Message("{first}{second}", {"first": other, "second": self})
+
     def __getnewargs__(self) -> tuple[str, Mapping[str, Any]]:  # type: ignore[override]
         """Return what a copy or a pickle is made of."""
         return self.template, dict(self.values)
