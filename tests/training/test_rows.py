@@ -224,3 +224,15 @@ def test_a_file_without_a_header_is_told_that_it_needs_one():
                 Rows(lambda: rows, "x.csv"), find("classify"), False, ["text", "label"]
             )
         )
+
+
+def test_a_file_of_plain_lines_is_told_from_a_table():
+    rows = [Row({"text": "Oslo B-LOC"}, "names.txt:2")]
+    with pytest.raises(
+        RowError, match=r"^names.txt:2: no 'words' .*: call a table \.csv, a column f"
+    ):
+        list(
+            run_rows.ValidRows(
+                Rows(lambda: rows, "names.txt"), find("tag"), False, ["text", "label", "column"]
+            )
+        )

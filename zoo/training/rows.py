@@ -105,6 +105,11 @@ class ValidRows(Rows):
         settings = [SETTINGS.get(name, name) for name in lacks]
         if "future" in self.kind.target_columns:
             return _("{what}; data=series data.path=FILE reads a table of time series", what=what)
+        if re.search(r"\.txt(\.gz)?:\d+$", row.source, re.IGNORECASE):
+            cure = _(
+                "a .txt file holds lines of text alone: call a table .csv, a column file .conll"
+            )
+            return f"{what}: {cure}"
         if any(
             setting != "column" and not {"text", "label", setting} <= {*self.settings}
             for setting in settings
