@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import resume, train
 
 from zoo.errors import InputError
-from zoo.training import checkpoint
+from zoo.files.run_folder import has_checkpoint
 from zoo.training.resume.cleaning import clean
 
 SUBWORDS = ["tokenizer.kind=subwords", "tokenizer.size=80"]
@@ -93,7 +93,7 @@ def go_on(folder: Path, task: str) -> None:
     """What a user does next: resume the run if it has a checkpoint, else begin again."""
     if folder.is_dir():
         clean(folder)
-    if checkpoint.exists(folder / "checkpoint"):
+    if has_checkpoint(folder / "checkpoint"):
         resume(folder)
     else:
         train(folder, *SETTINGS[task], *SHORT, task=task)

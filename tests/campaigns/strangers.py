@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.extend([str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cases")])
 from conftest import resume, same, train
@@ -115,7 +116,7 @@ def interrupted(folder: Path) -> None:
     logging.disable(logging.CRITICAL)
     save = checkpoint.save
 
-    def count_and_stop(*given, **options):
+    def count_and_stop(*given: Any, **options: Any) -> None:
         save(*given, **options)
         if (folder / "checkpoint" / checkpoint.PREVIOUS).exists():
             os.kill(os.getpid(), signal.SIGKILL)
@@ -129,7 +130,7 @@ def interrupted(folder: Path) -> None:
         os._exit(1)
 
 
-def numbers(value, path=()) -> Iterator[tuple]:
+def numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the paths of the single values inside nested objects."""
     if isinstance(value, dict):
         for key, each in value.items():
