@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import zoo
 
 GREETINGS = {
@@ -31,3 +33,18 @@ GREETINGS = {
 def test_the_language_of_greetings_is_found():
     found = zoo.load("classify/langid").predict([*GREETINGS.values()])
     assert sum(map(str.__eq__, found, GREETINGS)) >= 15, found  # its card says so
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u202f"])
+def test_dates_times_and_amounts_of_any_size_are_localised(blank):
+    said = {
+        "Monday, January 1, 1": "1年1月1日月曜日",
+        "October 26, 1899": "1899年10月26日",
+        "Tuesday, December 31, 2999": "2999年12月31日火曜日",
+        "7:45:03 PM": "19:45:03",
+        "12:05 AM": "0:05",
+        "285,151,210,013.50 US dollars": "285,151,210,013.50米ドル",
+        "-12,345.07 euros": "-12,345.07ユーロ",
+    }
+    asked = [text.replace(" ", blank) for text in said]
+    assert zoo.load("translate/localise-en-ja").predict(asked) == [*said.values()]
