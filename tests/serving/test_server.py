@@ -112,7 +112,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def test_it_answers_without_the_folders_of_its_models(server):
-    text = "Schweden; 17. Mai 2031"
+    text = "Jeder Mensch hat die gleichen Rechte."
     status, found = server.ask("/predict", {"model": server.classify, "input": text})
     assert (status, found["answers"][0]["label"]) == (200, "de")
     assert server.ask("/models")[0] == server.ask("/")[0] == 200

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
+from zoo.generation.interrupt import may_go_on
 from zoo.generation.results import collect_samples
 from zoo.generation.step_model import (
     Hypothesis,
@@ -144,6 +145,7 @@ def _write(
         if config.sample:
             each = [_numbers(shape, generator, config) for _ in range(count)]
             numbers = torch.stack(each).flatten(1)
+        may_go_on()
         now = barred["full" if length >= limit else "early" if length < config.min_length else ""]
         tokens, gained = (
             part.unflatten(1, shape)[:, places] for part in writer.write(numbers, now, count)

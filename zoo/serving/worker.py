@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from zoo.config import ServeConfig
@@ -26,6 +25,7 @@ from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
+from zoo.generation.interrupt import interruptible
 from zoo.model_folder.verify import line_of
 from zoo.task import Generative, Task, predict_rows
 
@@ -143,7 +143,7 @@ class Worker:
             threading.Thread(target=self._run, name=f"zoo {name} {number}", daemon=True)
             for number in range(threads)
         ]
-        self._hook = register_module_forward_pre_hook(self._check)
+        self._hook = register_module_forward_pre_hook(lambda *_: self._check())
 
     def submit(self, job: Job) -> None:
         """Let a job wait for its turn. Raises Full when too many do already."""
@@ -166,17 +166,18 @@ class Worker:
                 thread.join()
         self._hook.remove()
 
-    def _check(self, module: nn.Module, given: Any) -> None:
+    def _check(self) -> None:
         """Raise Gone inside of the model when nobody waits for what it computes."""
         if self._own.running and all(job.gone for job in self._own.running):
             raise Gone
 
     def _run(self) -> None:
         torch.set_num_threads(1)
-        while (jobs := self._collect()) is not None:
-            for group in _groups(jobs):
-                self._do(group)
-            self._advance()
+        with interruptible(self._check):
+            while (jobs := self._collect()) is not None:
+                for group in _groups(jobs):
+                    self._do(group)
+                self._advance()
 
     def _collect(self) -> list[Job] | None:
         """Return the jobs that arrived, and those that arrive within `batch_wait` of the first.
