@@ -24,6 +24,7 @@ from zoo.config import (
     find_configs,
     recipes,
     sources,
+    values_of,
 )
 from zoo.data import corpora
 from zoo.errors import InputError
@@ -231,3 +232,12 @@ def test_all_settings_of_a_section_come_from_one_given_dict():
     assert composed["backbone"]["hidden_size"] == 7
     assert composed["backbone"]["word_dropout"] == 0.3  # of the recipe
     assert flat({"a": {"b": 1, "c": {}}}) == {"a.b": 1, "a.c": {}}
+
+
+@pytest.mark.parametrize("words", ["seed={}", "data.locales=[{}]", "generation.min_length={}"])
+def test_a_number_of_too_many_digits_is_one_line(words):
+    name, _, _ = words.partition("=")
+    with pytest.raises(InputError, match=f"{name}: Exceeds the limit") as error:
+        compose(["task=classify", words.format("9" * 5000)])
+    assert len(str(error.value)) < 200
+    assert values_of(words.format("9" * 5000)) == [words.format("9" * 5000)]

@@ -364,6 +364,17 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explained(error, overrides)) from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(_unreadable(overrides, error)) from None
+
+
+def _unreadable(overrides: Sequence[str], error: ValueError) -> str:
+    """Return what is said of a number that Python does not read: it has too many digits."""
+    runs = {text: max(map(len, re.findall(r"[\d_]+", text)), default=0) for text in overrides}
+    longest = max(runs, key=lambda text: runs[text], default="")
+    return f"{_key(longest)}: {str(error).partition(';')[0]}"
 
 
 @contextmanager
@@ -417,7 +428,7 @@ def values_of(override: str) -> list[str]:
     key, _, _ = override.partition("=")
     try:
         parsed = OverridesParser.create().parse_override(_quoted(override))
-    except HydraException:  # the run says what is wrong
+    except (HydraException, ValueError):  # the run says what is wrong
         return [override]
     if not parsed.is_sweep_override():
         return [override]
