@@ -271,7 +271,7 @@ def test_version_is_that_of_the_package(capsys):
 
 @pytest.mark.parametrize(
     ("given", "waits"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_threads_wait_shortly_unless_it_is_said_how(monkeypatch, given, waits):
     monkeypatch.setattr(os, "environ", dict(given))

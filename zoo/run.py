@@ -31,11 +31,15 @@ log = logging.getLogger("zoo")
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
 
 # Set before torch is imported: the rounds in which a thread of OpenMP waits for another one before it
-# sleeps. By default they take milliseconds, which other programs could work in: on two cores with a
-# load of 11, four epochs of 240 short texts took 107 to 131 s, and 2 to 3 s with 0 rounds. A step of
-# an LSTM (16 rows, 20 steps, 128 units) took 579 to 4,548 ms by default, 12 to 63 ms with 1,000, 6 to
-# 28 ms with 0, 14 to 18 ms in one thread (least of three runs each). The results have the same bits.
-SHORT_WAITS = "GOMP_SPINCOUNT", "1000"
+# sleeps. By default they take milliseconds, which other programs could work in. A step of an LSTM
+# (16 rows, 20 steps, 128 units, two threads on two cores; median, ms):
+#
+#     rounds                   300,000 (default)  10,000   1,000     0
+#     nothing else runs                      4.2     4.4     5.6    20
+#     five other programs                  4,500     190
+#
+# 256 units take 82, 81, 85 and 111 ms. The results have the same bits.
+SHORT_WAITS = "GOMP_SPINCOUNT", "10000"
 
 MODES = ("train", "evaluate", "predict", "chat", "explain", "serve")  # as in Settings
 SHORT = {"host": "serve.host", "port": "serve.port"}  # settings with a short name

@@ -38,7 +38,7 @@ def test_a_training_skips_what_cannot_be_used_and_says_so_once(capsys, tmp_path)
         f"data.test={write(tmp_path / 'test.jsonl', TOYS[:6])}",
     ]
     assert run.main(training(rows, tmp_path / "out", *given)) == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if ".jsonl: " in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "skipped are" in line]
     assert [line.split(":")[0] for line in said] == [str(rows), str(tmp_path / "valid.jsonl")]
     counts = r"1 with an empty source, 2 with an empty target, 1 with an empty source and target$"
     assert re.search(rf": 60 rows; skipped are {counts}", said[0])

@@ -19,6 +19,7 @@ from zoo.config import ServeConfig, Settings
 from zoo.device import find_device, find_precision
 from zoo.errors import InputError
 from zoo.loading import load
+from zoo.memory import limit_kernels
 from zoo.model_folder.verify import read_expected
 from zoo.serving.app import create_app
 from zoo.serving.connections import Connection, Limits
@@ -30,10 +31,12 @@ log = logging.getLogger("zoo")
 GRACE = 0.3  # seconds at the end in which requests on open connections are still answered
 FILES = 100  # open files beside the connections
 AT_THE_END = 5  # seconds beyond `timeout` for what was accepted
+KERNELS = 256  # that oneDNN keeps: the batches of clients have ever new shapes
 
 
 def serve(settings: Settings) -> None:
     """Serve the models of the settings until SIGTERM or Ctrl-C. Raises InputError."""
+    limit_kernels(KERNELS)
     options = settings.serve
     chosen = names(str(settings.model))
     place = find_device(settings.device)
