@@ -184,7 +184,7 @@ def test_a_lock_ends_with_its_process_however_that_ends(tmp_path):
 
 
 def test_two_trainings_into_one_folder(tmp_path):
-    words = [sys.executable, "-m", "zoo.run", *arguments(tmp_path / "run", "train.epochs=100")]
+    words = [sys.executable, "-m", "zoo.run", *arguments(tmp_path / "run", "train.epochs=40")]
     words += ["train.patience=0"]
     both = []
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_two_trainings_into_one_folder(tmp_path):
     done = [process.communicate(timeout=200)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2]
     assert sorted(done)[1].startswith(f"error: out={tmp_path / 'run'} is in use")
-    assert report(tmp_path / "run")["epochs"] == 100
+    assert report(tmp_path / "run")["epochs"] == 40
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json", "checkpoint/mine"])
