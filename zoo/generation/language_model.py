@@ -27,13 +27,18 @@ class LanguageModelStepModel:
     The prompt is read once. After it only the LSTM state is kept.
     """
 
-    def __init__(self, model: Any, batch: Batch, encoded: Encoded | None = None) -> None:
+    def __init__(
+        self, model: Any, batch: Batch, encoded: Encoded | None = None, alone: bool = False
+    ) -> None:
         """Read the prompts. Each row of `batch` begins with EOS, so it has at least one token.
+
+        `alone` says that the text need not be the same beside others: see `PreparedStep.pack`.
 
         `model` has `next_token_vectors`, `tokens` and `backbone`, as `tasks.generate.Generate`.
         """
         self.model = model
         self.one = prepare(model)
+        self.one.alone = alone
         self.vocabulary = self.one.vocabulary
         vectors, state, _ = model.next_token_vectors(batch, encoded=encoded)
         self.layers = layers_of(state)  # h and c of each, (texts * prefixes, hidden)
@@ -95,7 +100,8 @@ def stream_text(model: Any, batch: Batch, config: GenerationConfig) -> Iterator[
     """
     config = replace(config, n_best=1, beam_size=1)
     ids = prompt_ids(batch)[0]
-    step_model = apply_processors(LanguageModelStepModel(model, batch), config, model.decode, [ids])
+    steps_alone = LanguageModelStepModel(model, batch, alone=True)
+    step_model = apply_processors(steps_alone, config, model.decode, [ids])
     limits = torch.tensor([config.max_length], device=model.device)
     steps = sampling.sample_steps(step_model, limits, config, model.stop_ids)
     tokens = (int(token) for _, token, _ in steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ def logits_of(task, ids=(4, 7, 9), pack=0, steps=2):
     with torch.no_grad():
         step = PreparedStep(task) if pack is not None else ModelStep(task)
         if pack:
+            step.alone = pack == 1
             step.pack(task, pack)
         layers = [(torch.zeros(len(ids), 16), torch.zeros(len(ids), 16)) for _ in range(2)]
         found = []
@@ -73,7 +75,7 @@ def test_a_matrix_is_packed_once_and_again_when_it_has_changed(monkeypatch):
 
 
 @pytest.mark.skipif(not torch_private.has_onednn_int8(), reason="no int8 products")
-def test_a_long_text_in_bf16_is_written_with_an_int8_matrix(monkeypatch):
+def test_a_long_text_that_is_streamed_in_bf16_is_written_with_an_int8_matrix(monkeypatch):
     task = language().float()
     used = []
     call = prepared_step.QuantizedWeight.__call__
@@ -83,14 +85,18 @@ def test_a_long_text_in_bf16_is_written_with_an_int8_matrix(monkeypatch):
         lambda *given: used.append(1) or call(*given),
     )
     config = GenerationConfig(sample=True, seed=1, max_length=40)
-    task.generate(asked(task, ["the"]), config)
+    assert "".join(task.stream("the", config)) == task.predict("the", config)[0]
     assert not used
     with autocast(CPU, "bf16"):
         task.generate(asked(task), config)  # several
-        task.generate(asked(task, ["the"]), GenerationConfig(sample=True, seed=1, max_length=20))
+        one, beside = (
+            task.generate(asked(task, texts), config)[0] for texts in (["the"], ["the", "a"])
+        )
+        assert one[0].ids == beside[0].ids
+        "".join(task.stream("the", replace(config, max_length=20)))
         assert not used
-        task.generate(asked(task, ["the"]), config)
-    assert len(used) == 39
+        "".join(task.stream("the", config))
+    assert used
 
 
 def test_layers_are_those_of_the_state():

@@ -38,6 +38,7 @@ class Step(Protocol):
     """One step of a language model for rows that do not depend on each other."""
 
     vocabulary: int  # the number of ids
+    alone: bool  # whether the text is never written beside others, as one that is streamed
 
     def pack(self, model: Any, rows: int) -> None:
         """Prepare for many steps of `rows` rows, if that makes them faster."""
@@ -58,6 +59,7 @@ class ModelStep:
     def __init__(self, model: Any) -> None:
         """`model` has `next_token_vectors`, `tokens` and `backbone`, as `tasks.generate.Generate`."""
         self.model = model
+        self.alone = False
         self.vocabulary = len(model.tokens.bias)
 
     def pack(self, model: Any, rows: int) -> None:
@@ -101,6 +103,7 @@ class PreparedStep:
                 part.to(self.dtype) for part in (model.project.weight, model.project.bias)
             ]
         self.tokens = model.tokens
+        self.alone = False
         self.first = True  # whether no logits have been computed yet
         self.vocabulary = len(model.tokens.bias)
         self.whole = model.tokens.parts(model.backbone)  # weight and bias of each product
@@ -147,14 +150,16 @@ class PreparedStep:
         """Prepare the output matrix of `model` for many steps of `rows` rows on a CPU.
 
         It takes as long as some tens of steps; the next call for the same weights finds it. oneDNN
-        would otherwise reorder the matrix at each step. One row in bf16 gets it in int8, half the
-        bytes: bytes are all that such a step costs. Of two shipped models this moves the
-        probabilities as much as bf16 does, by 2e-5 and 2e-4 nats (Kullback-Leibler divergence
-        from float32; bf16: 4e-5 and 1e-4).
+        would otherwise reorder the matrix at each step. A text that is `alone`, one row in bf16,
+        gets it in int8, half the bytes: bytes are all that such a step costs. Other texts do not,
+        because their words must not depend on the rows beside them. Of two shipped models int8
+        moves the probabilities as much as bf16 does, by 2e-5 and 2e-4 nats (Kullback-Leibler
+        divergence from float32; bf16: 4e-5 and 1e-4).
         """
         if self.embedding.device.type != "cpu" or self.dtype == torch.float64:
             return
-        int8 = rows == 1 and self.dtype == torch.bfloat16 and torch_private.has_onednn_int8()
+        one = self.alone and rows == 1 and self.dtype == torch.bfloat16
+        int8 = one and torch_private.has_onednn_int8()
         key = int8, self.dtype, [_fingerprint(*part) for part in self.whole]
         with _lock:
             kept = _packed.get(model)
