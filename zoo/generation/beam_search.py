@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.generation.config import GenerationConfig
+from zoo.generation.interrupt import may_go_on
 from zoo.generation.results import is_settled
 from zoo.generation.step_model import (
     Hypothesis,
@@ -46,6 +47,7 @@ def beam_search(
     total = torch.zeros(ids.shape, device=ids.device)  # (texts, prefixes): log-probabilities
     written = ids.new_empty(*ids.shape, 0)  # (texts, prefixes, tokens)
     while len(texts):
+        may_go_on()
         length = written.size(-1)
         logs = step_model.step(ids)
         check_numbers(logs)

@@ -64,6 +64,7 @@ def sample_steps(
     generator = _generator(config, limits.device)
     length = 0
     while len(texts):
+        may_go_on()
         if length == 1:
             writer = _writer(step_model, ids, limits[texts], config, stop_ids)
             if writer is not None:
@@ -139,13 +140,13 @@ def _write(
     places = torch.arange(len(texts))  # those of the unfinished texts among the writer's
     length = count = 1
     while len(texts) and (length < limit or stop_ids):
+        may_go_on()
         bound = limit if config.min_length <= length else min(config.min_length, limit)
         count = min(count, writer.most, max(1, bound - length))
         numbers = None
         if config.sample:
             each = [_numbers(shape, generator, config) for _ in range(count)]
             numbers = torch.stack(each).flatten(1)
-        may_go_on()
         now = barred["full" if length >= limit else "early" if length < config.min_length else ""]
         tokens, gained = (
             part.unflatten(1, shape)[:, places] for part in writer.write(numbers, now, count)
