@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -57,12 +57,7 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(some), size):
             theirs.step(some[start : start + size])
 
-    sides: dict[str, Callable[[], Any]] = {"theirs": epoch, **ours.trainings()}
-    seconds = interleave(sides, rounds)
-    for name in sides:
-        if name != "theirs":
-            what = f"training step, {name}, against flair's {side.name}"
-            yield case(what, "words/s", ours.words, seconds[name], seconds["theirs"])
+    yield from ours.compare(epoch, ours.words, "words/s", f"flair's {side.name}", rounds)
     asked = [Row({side.column: row[side.column]}, row.source) for row in rows[:ASKED]]
     seconds = interleave(
         {"ours": lambda: ours.answers(asked), "theirs": lambda: theirs.answers(asked)}, rounds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from types import SimpleNamespace
@@ -73,12 +73,7 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
         for batch in some:
             theirs.step(batch)
 
-    sides: dict[str, Callable[[], Any]] = {"theirs": epoch, **ours.trainings()}
-    seconds = interleave(sides, rounds)
-    for name in sides:
-        if name != "theirs":
-            what = f"training step, {name}, against JoeyNMT"
-            yield case(what, "target tokens/s", tokens, seconds[name], seconds["theirs"])
+    yield from ours.compare(epoch, tokens, "target tokens/s", "JoeyNMT", rounds)
 
 
 class _Translator:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoo.bench.measure import case, interleave
 from zoo.bench.sides import collated, precisions, step_of
 from zoo.config import Settings
 from zoo.data.batch import Batch
@@ -39,15 +40,16 @@ class Ours:
         self.examples = ExampleList([task.encode(row) for row in rows])
         self.words = sum(count_words(row[column]) for row in rows)
 
-    def batches(self, seed: int = 0) -> list[Batch]:
-        """Return all rows as the batches of an epoch."""
+    def batches(self, seed: int = 0) -> Iterator[Batch]:
+        """Yield all rows as the batches of an epoch."""
         limits = self.settings.train.batch_tokens, self.settings.train.batch_rows
         plan = self.examples.sampler(*limits, np.random.default_rng(seed))
-        return [collated(self.task, self.examples, numbers) for numbers in plan]
+        for numbers in plan:
+            yield collated(self.task, self.examples, numbers)
 
     def trainings(self) -> dict[str, Callable[[], None]]:
         """Return a function for each precision that takes a step for each batch of one epoch."""
-        planned = self.batches()
+        planned = [*self.batches()]  # before the clock starts
         found: dict[str, Callable[[], None]] = {}
         for precision in precisions(self.task.device):
             step = step_of(self.task, self.settings.train.grad_clip, precision)
@@ -58,6 +60,16 @@ class Ours:
 
             found[f"ours, {precision}"] = epoch
         return found
+
+    def compare(
+        self, theirs: Callable[[], None], work: float, unit: str, against: str, rounds: int
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a case for each precision: our epoch beside `theirs`, an epoch of the same `work`."""
+        sides: dict[str, Callable[[], Any]] = {"theirs": theirs, **self.trainings()}
+        seconds = interleave(sides, rounds)
+        peer = seconds.pop("theirs")
+        for name, own in seconds.items():
+            yield case(f"training step, {name}, against {against}", unit, work, own, peer)
 
     def steps(self) -> Iterator[Callable[[], None]]:
         """Yield training steps without end, in the precision that `auto` finds."""
