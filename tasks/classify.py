@@ -23,9 +23,10 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from zoo.config import TokenizerConfig
@@ -42,10 +43,10 @@ from zoo.generation.config import GenerationConfig
 from zoo.messages import _
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.output_layer import NgramBag, NgramBatch, at_least_float32
-from zoo.option_classes import Share, Steps, checked_dataclass
+from zoo.option_classes import Count, Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
-from zoo.text.ngrams import NgramVocabulary
+from zoo.text.ngrams import MOST_LONGEST, NgramVocabulary
 from zoo.text.special_ids import EOS, SPECIALS
 
 log = logging.getLogger("zoo")
@@ -56,6 +57,7 @@ HIDDEN = "\ufffd"  # a character in the place of a hidden one
 NOT_BLANK = re.compile(r"\S")
 MOST_NGRAM_WEIGHTS = 2_000_000  # n-grams x labels
 
+NgramLength = Annotated[int, Field(ge=1, le=MOST_LONGEST)]
 Pool = Literal["merged", "mean", "max", "last", "attention"]
 
 WHY = {
@@ -87,6 +89,12 @@ class ClassifyConfig(TaskConfig):
     """Wide and deep: a linear bag of n-grams of words or characters joins the LSTM's logits."""
     ngram_share: Share = 0.6
     """Share of the bag of n-grams in the mean of both logits."""
+    ngram_length: NgramLength | None = None
+    """Words or characters of the longest n-gram; by default 2 words, 4 characters."""
+    ngram_count: Count | None = None
+    """Most n-grams, the most frequent ones; by default 100,000, with many labels fewer."""
+    ngram_dropout: Share = 0.0
+    """Share of a text's n-grams that the fit of the bag leaves out; above 0 it reads batches."""
 
 
 class Classify(FeatureTask):
@@ -188,8 +196,9 @@ class Classify(FeatureTask):
                 )
             most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, learned["labels"]))
             texts = (column(row, "text") for row in rows)
-            count = max(1, min(MOST_NGRAMS, most))
-            learned["ngrams"] = NgramVocabulary.learn(texts, config.ngrams, count)
+            count = config.ngram_count or max(1, min(MOST_NGRAMS, most))
+            length = config.ngram_length
+            learned["ngrams"] = NgramVocabulary.learn(texts, config.ngrams, count, length)
         return learned
 
     @classmethod
@@ -293,7 +302,9 @@ class Classify(FeatureTask):
             return
         start = time.perf_counter()
         balanced = self.config.class_weights == "balanced"
-        self.bag.load(*logistic.fit(dataset, len(self._ngrams), len(self.labels), balanced))
+        sizes = len(self._ngrams), len(self.labels)
+        dropout = self.config.ngram_dropout
+        self.bag.load(*logistic.fit(dataset, *sizes, balanced, dropout))
         seconds = time.perf_counter() - start
         count, kind = len(self._ngrams), self.config.ngrams
         log.info(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
+from zoo.data.dataset import Dataset
+from zoo.data.readers import Row
 from zoo.evaluation import logistic
 
 
@@ -42,3 +45,45 @@ def test_in_a_large_corpus_the_rows_of_a_label_decide(monkeypatch):
     monkeypatch.setattr(logistic, "_regression", None)  # nothing is fitted
     for each, strength in ((200, logistic.STRENGTH), (199, logistic.STRENGTHS[1])):
         assert logistic._strength(*rows(3, clear=True, each=each), False) == strength
+
+
+def stored(folder, several: bool, count: int = 240) -> Dataset:
+    """Rows of three labels, the third one rare: n-gram 2 L or 2 L + 1 is of label L, 6 of all."""
+    draw = np.random.default_rng(0)
+    labels = draw.choice(3, count, p=[0.45, 0.45, 0.1])
+
+    def encode(row):
+        label = int(labels[int(row["number"])])
+        own = [2 * label, 2 * label + 1] if draw.random() < 0.5 else [2 * label]
+        ids = np.array([*own, 6], np.int32)
+        weights = np.full(len(ids), len(ids) ** -0.5, np.float32)
+        targets = np.array([label], np.int32) if several else label
+        return {"inputs": [1], "ngrams": ids, "ngram_weights": weights, "targets": targets}
+
+    return Dataset.write([Row({"number": n}, "x") for n in range(count)], encode, folder)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_with_dropout_all_rows_are_read_in_batches(tmp_path, monkeypatch, several, balanced):
+    monkeypatch.setattr(logistic, "BATCH", 16)
+    rows = stored(tmp_path / "rows", several)
+    before = torch.get_rng_state()
+    weights, biases = logistic.fit(rows, 7, 3, balanced, 0.5)
+    assert (before == torch.get_rng_state()).all()  # the training draws as without a bag
+    assert (weights.shape, weights.dtype, biases.shape) == ((7, 3), np.float32, (3,))
+    assert weights[:6].argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+    rare = biases[2] - biases[:2].mean()
+    plain = logistic.fit(rows, 7, 3, False, 0.5)[1]
+    assert rare > plain[2] - plain[:2].mean() if balanced else rare < 0
+    assert (weights == logistic.fit(rows, 7, 3, balanced, 0.5)[0]).all()
+
+
+def test_dropout_gives_both_n_grams_of_a_label_weight(tmp_path, monkeypatch):
+    monkeypatch.setattr(logistic, "BATCH", 16)
+    rows = stored(tmp_path / "rows", several=False)
+    shares = []
+    for dropout in (0.01, 0.8):
+        weights = logistic.fit(rows, 7, 3, False, dropout)[0]
+        shares.append(weights[1, 0] / weights[0, 0])
+    assert shares[1] > shares[0]

@@ -24,6 +24,20 @@ def test_characters_come_word_by_word_with_a_blank_at_each_end():
     assert max(map(len, of_characters("abcdef"))) == 4
 
 
+def test_longer_n_grams_are_learned_read_and_saved(tmp_path):
+    assert [*of_words("to be or", 3)] == ["to", "be", "or", "to be", "be or", "to be or"]
+    known = NgramVocabulary.learn(["abcdefgh"], "characters", 100, 6)
+    assert {"abcdef", " abcde"} <= {*known.ngrams}
+    assert max(map(len, known.ngrams)) == 6
+    known.save(tmp_path / "ngrams.json")
+    again = NgramVocabulary.load(tmp_path / "ngrams.json")
+    assert again.longest == 6
+    for own, other in zip(known.encode("xabcdefx"), again.encode("xabcdefx"), strict=True):
+        assert own.tolist() == other.tolist()
+    NgramVocabulary.learn(TEXTS, "characters", 9).save(tmp_path / "usual.json")
+    assert "longest" not in (tmp_path / "usual.json").read_text("utf-8")
+
+
 def test_the_weights_are_those_of_scikit_learn():
     known = NgramVocabulary.learn(TEXTS, "words", 1000)
     theirs = TfidfVectorizer(
@@ -67,6 +81,9 @@ def test_texts_without_n_grams_are_refused():
         '{"analyzer": "words", "frequencies": {"a": -1}}',
         '{"analyzer": "words", "frequencies": {"a": true}}',
         '{"analyzer": "words", "frequencies": ["a"]}',
+        '{"analyzer": "words", "frequencies": {"a": 1}, "longest": 0}',
+        '{"analyzer": "words", "frequencies": {"a": 1}, "longest": true}',
+        '{"analyzer": "words", "frequencies": {"a": 1}, "shortest": 1}',
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path, text):

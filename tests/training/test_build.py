@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from conftest import DATA, SMALL, build_task, fails, lines, settings, train, wri
 import zoo
 from zoo import run
 from zoo.registry import find
+from zoo.training.build import _initial_processors
 from zoo.training.rows import encode_rows, open_rows
 
 TOYS = lines(DATA / "translate.jsonl")
@@ -247,3 +249,19 @@ def test_no_label_in_common_or_another_task_starts_a_new_head(tmp_path, caplog):
     build_task(settings(None, place, task="translate"))
     said = f"{place}: kept: backbone, tokenizer; new: bridge, decoder, tokens"
     assert said in caplog.messages
+
+
+def test_n_grams_of_an_initial_model_are_kept_if_they_are_learned_in_the_same_way():
+    wide = find("classify").config_class
+    processors = {"tokenizer": "its tokenizer", "ngrams": "its n-grams", "labels": "its labels"}
+    origin = SimpleNamespace(config=wide(ngrams="words", ngram_length=3), processors=processors)
+    for changes, kept in (
+        ({}, {"tokenizer", "ngrams"}),
+        ({"ngram_share": 0.2, "ngram_dropout": 0.5}, {"tokenizer", "ngrams"}),
+        ({"ngram_length": None}, {"tokenizer"}),
+        ({"ngram_count": 9}, {"tokenizer"}),
+        ({"ngrams": "characters"}, {"tokenizer"}),
+    ):
+        options = wide(**({"ngrams": "words", "ngram_length": 3} | changes))
+        chosen = SimpleNamespace(kind=SimpleNamespace, task=options)
+        assert {*_initial_processors(origin, chosen)} == kept, changes

@@ -1,18 +1,27 @@
 """Logistic regression on the weighted n-grams of a dataset: the start of a linear bag of n-grams.
 
+Without dropout it is the exact solution by L-BFGS, on rows that fit in memory. With dropout of
+n-grams, which regularises it, Adam reads all rows in batches.
+
 scikit-learn is imported inside the functions, because prediction does not need it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.messages import _, listed
+from zoo.nn.output_layer import NgramBag, NgramBatch
 
 log = logging.getLogger("zoo")
 
@@ -28,10 +37,19 @@ TOLERANCE = 1e-3  # of the gradient
 MANY_LABELS = "The number of unique classes"  # a warning of scikit-learn
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
 MOST_ROWS = 50_000  # training rows that are read, as of a baseline
+# With dropout, as measured on validation rows of 87 languages:
+EPOCHS = 8
+BATCH = 512  # rows
+LEARNING_RATE = 0.3
+BETAS = 0.9, 0.99  # of Adam: an n-gram is in few batches
 
 
-def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any, Any]:
+def fit(
+    dataset: Dataset, ngrams: int, labels: int, balanced: bool, dropout: float = 0.0
+) -> tuple[Any, Any]:
     """Fit labels to the fields "ngrams" and "ngram_weights" of the first MOST_ROWS rows.
+
+    With `dropout`, the share of n-grams that a row does without, it reads all rows.
 
     Targets are numbers of labels, or lists of them: then each label has a regression of its own.
     `balanced` weighs rare labels more. Returns weights (ngrams, labels) and biases (labels,) in
@@ -39,6 +57,8 @@ def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any
     """
     from scipy import sparse
 
+    if dropout:
+        return _by_batches(dataset, ngrams, labels, balanced, dropout)
     rows = min(len(dataset), MOST_ROWS)
     ends = np.concatenate([[0], dataset.ends["ngrams"][:rows]])
     values = dataset.values["ngram_weights"][: ends[-1]]
@@ -65,6 +85,68 @@ def fit(dataset: Dataset, ngrams: int, labels: int, balanced: bool) -> tuple[Any
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weights[:, known], biases[known] = coefficients.T, intercepts
     return weights, biases
+
+
+def _by_batches(
+    dataset: Dataset, ngrams: int, labels: int, balanced: bool, dropout: float
+) -> tuple[Any, Any]:
+    """Fit by Adam, EPOCHS times over all rows, with a learning rate that falls to 0.
+
+    It draws from generators of its own: what a training draws does not depend on it.
+    """
+    draw = np.random.default_rng(0)
+    kept = torch.Generator().manual_seed(0)
+    targets = _targets(dataset, labels)  # (rows,) or (rows, labels)
+    shares = _class_weights(targets, labels) if balanced else None
+    bag = NgramBag(ngrams, labels)
+    weights = [bag.weight.requires_grad_(), bag.bias.requires_grad_()]
+    optimizer = torch.optim.Adam(weights, LEARNING_RATE, BETAS, fused=True)
+    total = EPOCHS * math.ceil(len(dataset) / BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
+    for _epoch in range(EPOCHS):
+        order = draw.permutation(len(dataset))
+        for rows in np.split(order, range(BATCH, len(order), BATCH)):
+            batch = _batch(dataset, rows)
+            keep = torch.rand(len(batch.weights), generator=kept) >= dropout
+            logits = bag(replace(batch, weights=batch.weights * keep / (1 - dropout)))
+            own = targets[torch.from_numpy(rows)]
+            if own.dim() > 1:
+                loss = F.binary_cross_entropy_with_logits(logits, own, pos_weight=shares)
+            else:
+                loss = F.cross_entropy(logits, own, shares)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return bag.weight.detach().numpy(), bag.bias.detach().numpy()
+
+
+def _batch(dataset: Dataset, rows: np.ndarray) -> NgramBatch:
+    """Return the n-grams of rows."""
+    ends = dataset.ends["ngrams"]
+    begins = np.where(rows > 0, ends[rows - 1], 0)
+    spans = [slice(*pair) for pair in zip(begins, ends[rows], strict=True)]
+    ids, weights = dataset.values["ngrams"], dataset.values["ngram_weights"]
+    return NgramBatch.collate([ids[span] for span in spans], [weights[span] for span in spans])
+
+
+def _targets(dataset: Dataset, labels: int) -> Tensor:
+    """Return the number of each row's label, (rows,), or ones for its labels, (rows, labels)."""
+    if "targets" not in dataset.ends:
+        return torch.from_numpy(np.array(dataset.values["targets"], np.int64))
+    several = torch.zeros(len(dataset), labels)
+    sizes = np.diff(dataset.ends["targets"], prepend=0)
+    rows = torch.from_numpy(np.repeat(np.arange(len(dataset)), sizes))
+    several[rows, torch.from_numpy(np.array(dataset.values["targets"], np.int64))] = 1
+    return several
+
+
+def _class_weights(targets: Tensor, labels: int) -> Tensor:
+    """Return weights that give rare labels more, as scikit-learn's `balanced` does."""
+    if targets.dim() > 1:
+        counts = targets.sum(0)
+        return (len(targets) - counts) / counts.clamp(min=1)
+    return len(targets) / (labels * targets.bincount(minlength=labels).clamp(min=1))
 
 
 def _strength(features: Any, targets: np.ndarray, balanced: bool) -> float:

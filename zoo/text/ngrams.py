@@ -11,9 +11,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,26 +21,28 @@ from zoo.files import read_json, write_text
 from zoo.text.canonical import canonical
 
 ANALYZERS = "words", "characters"
-LONGEST = 4  # characters of an n-gram of characters
+LONGEST = {"words": 2, "characters": 4}  # words or characters of the longest n-gram, by default
+MOST_LONGEST = 10
 FEWEST_TEXTS = 2  # in which an n-gram of a larger corpus must occur
 FEW_TEXTS = 200  # below, n-grams that occur once are kept
 COUNTED = 2_000_000  # n-grams that are counted at once; the rare ones are dropped beyond
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
-def of_words(text: str) -> Iterator[str]:
-    """Yield the words and signs of a text in lower case, then each pair of neighbours."""
+def of_words(text: str, longest: int = LONGEST["words"]) -> Iterator[str]:
+    """Yield the words and signs of a text, then the sequences of 2 to `longest` neighbours."""
     words = _WORDS.findall(text)
     yield from words
-    for pair in pairwise(words):
-        yield " ".join(pair)
+    for size in range(2, longest + 1):
+        for start in range(len(words) - size + 1):
+            yield " ".join(words[start : start + size])
 
 
-def of_characters(text: str) -> Iterator[str]:
-    """Yield the sequences of 1 to LONGEST characters of each word; blanks mark its ends."""
+def of_characters(text: str, longest: int = LONGEST["characters"]) -> Iterator[str]:
+    """Yield the sequences of 1 to `longest` characters of each word; blanks mark its ends."""
     for word in text.split():
         padded = f" {word} "
-        for size in range(1, LONGEST + 1):
+        for size in range(1, longest + 1):
             for start in range(len(padded) - size + 1):
                 yield padded[start : start + size]
 
@@ -50,13 +51,16 @@ class NgramVocabulary:
     """Turns a text into the ids of its n-grams and their TF-IDF weights.
 
     `frequencies` holds the inverse document frequency of each n-gram, in the order of the ids.
+    `longest` counts the words or characters of the longest n-gram.
     """
 
     kind: ClassVar[str] = "ngrams"
     suffix: ClassVar[str] = ".json"
 
-    def __init__(self, analyzer: str, frequencies: Mapping[str, float]) -> None:
-        """Raises ValueError for another analyzer, and for frequencies that are not positive."""
+    def __init__(
+        self, analyzer: str, frequencies: Mapping[str, float], longest: int | None = None
+    ) -> None:
+        """Raises ValueError for another analyzer or length, or frequencies that are not positive."""
         if analyzer not in ANALYZERS:
             raise ValueError(f"analyzer: Input should be one of {', '.join(ANALYZERS)}")
         if not isinstance(frequencies, Mapping) or not frequencies:
@@ -65,13 +69,19 @@ class NgramVocabulary:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (isinstance(ngram, str) and number and 0 < value < math.inf):
                 raise ValueError(f"n-grams: {ngram!r} has the frequency {value!r}")
+        whole = isinstance(longest, int) and not isinstance(longest, bool)
+        if longest is not None and not (whole and 1 <= longest <= MOST_LONGEST):
+            raise ValueError(f"longest: Input should be a whole number from 1 to {MOST_LONGEST}")
         self.analyzer = analyzer
+        self.longest = longest or LONGEST[analyzer]
         self.ngrams = list(frequencies)
         self.ids = {ngram: number for number, ngram in enumerate(self.ngrams)}
         self.frequencies = np.array([*frequencies.values()], np.float32)
 
     @classmethod
-    def learn(cls, texts: Iterable[str], analyzer: str, size: int) -> Self:
+    def learn(
+        cls, texts: Iterable[str], analyzer: str, size: int, longest: int | None = None
+    ) -> Self:
         """Count the texts of each n-gram; keep the `size` that most texts have.
 
         Raises InputError if the texts hold no n-gram.
@@ -80,7 +90,7 @@ class NgramVocabulary:
         total = 0
         for text in texts:
             total += 1
-            found.update({*_split(text, analyzer)})
+            found.update({*_split(text, analyzer, longest or LONGEST[analyzer])})
             if len(found) > COUNTED:
                 found = Counter({ngram: n for ngram, n in found.items() if n > 1})
         fewest = FEWEST_TEXTS if total >= FEW_TEXTS else 1
@@ -88,13 +98,14 @@ class NgramVocabulary:
         if not kept:
             raise InputError("task.ngrams: no n-gram occurs in two texts: set task.ngrams=none")
         smoothed = {ngram: math.log((1 + total) / (1 - n)) + 1 for n, ngram in kept}
-        return cls(analyzer, smoothed)
+        return cls(analyzer, smoothed, longest)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Load the n-grams from a file. Raises InputError."""
         parts = read_json(path)
-        if not isinstance(parts, dict) or {*parts} != {"analyzer", "frequencies"}:
+        needed = {"analyzer", "frequencies"}
+        if not isinstance(parts, dict) or not needed <= {*parts} <= needed | {"longest"}:
             raise InputError(f"{path}: not an object of analyzer and frequencies")
         try:
             return cls(**parts)
@@ -104,12 +115,15 @@ class NgramVocabulary:
     def save(self, path: Path) -> None:
         """Write the n-grams to a file; the frequencies are read back exactly."""
         pairs = zip(self.ngrams, self.frequencies.tolist(), strict=True)
-        parts = {"analyzer": self.analyzer, "frequencies": dict(pairs)}
+        parts: dict[str, Any] = {"analyzer": self.analyzer, "frequencies": dict(pairs)}
+        if self.longest != LONGEST[self.analyzer]:
+            parts["longest"] = self.longest
         write_text(path, json.dumps(parts, ensure_ascii=False, indent=0) + "\n")
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of a text's n-grams, (n,) int32, and their weights, (n,) float32."""
-        known = (self.ids.get(ngram) for ngram in _split(text, self.analyzer))
+        found = _split(text, self.analyzer, self.longest)
+        known = (self.ids.get(ngram) for ngram in found)
         counts = Counter(number for number in known if number is not None)
         ids = np.fromiter(counts.keys(), np.int32, len(counts))
         repeated = np.fromiter(counts.values(), np.float32, len(counts))
@@ -125,7 +139,7 @@ class NgramVocabulary:
         return len(self.ngrams)
 
 
-def _split(text: str, analyzer: str) -> Iterator[str]:
+def _split(text: str, analyzer: str, longest: int) -> Iterator[str]:
     """Return the n-grams of a text in its canonical form."""
     lowered = canonical(text).lower()
-    return of_words(lowered) if analyzer == "words" else of_characters(lowered)
+    return (of_words if analyzer == "words" else of_characters)(lowered, longest)

@@ -32,6 +32,7 @@ from zoo.training.options import Options
 log = logging.getLogger("zoo")
 
 OF_ROWS = "labels", "seen"  # processors that always tell of the rows of a training
+NGRAMS = "ngrams", "ngram_length", "ngram_count"  # options that say which n-grams are learned
 SHOWN = 5  # labels that a log line names
 COPIES = 5  # of a weight: itself, its gradient, two moments of AdamW, and that of the best epoch
 KEPT = 6  # numbers of a unit and step that the backward pass needs: four gates, h and c
@@ -125,7 +126,7 @@ def _initial_processors(origin: Task, options: Options) -> dict[str, Processor]:
     names = {"tokenizer", "scaler"}
     if isinstance(origin, options.kind):
         names |= {"target_tokenizer", "characters"}
-        if getattr(origin.config, "ngrams", None) == getattr(options.task, "ngrams", None):
+        if all(getattr(origin.config, n, None) == getattr(options.task, n, None) for n in NGRAMS):
             names.add("ngrams")
     return {name: each for name, each in origin.processors.items() if name in names}
 
