@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import torch
 from every_task import asked, toys, untrained
 
 from zoo.config import ServeConfig
@@ -105,6 +106,23 @@ def test_a_computation_ends_when_all_its_clients_are_gone(task, worker, texts):
     with pytest.raises(Gone):
         job.answers.result(timeout=20)
     assert worker.waiting == 0
+
+
+def test_work_ends_in_the_own_model_alone(task, worker, texts):
+    other, done = torch.nn.Linear(2, 2), []
+
+    def work():
+        job.gone = True
+        done.append(other(torch.zeros(1, 2)))
+        done.append(task.predict(texts))
+
+    job = Call(work)
+    worker.submit(job)
+    with pytest.raises(Gone):
+        job.answers.result(timeout=20)
+    assert len(done) == 1
+    worker.stop()
+    assert not any(module._forward_pre_hooks for module in task.modules())
 
 
 def test_a_full_queue_refuses(task, worker):

@@ -1,8 +1,9 @@
 """A worker for each model: requests that arrive together are answered as one batch.
 
 Several threads take batches, and each computes its own: two threads of torch in one small product
-mostly wait for each other. An answer does not depend on the others of its batch. Requests with different generation configs are
-different batches. Texts that are streamed advance in turns, a piece each, between the batches.
+mostly wait for each other. An answer does not depend on the others of its batch. Requests with
+different generation configs are different batches. Texts that are streamed advance in turns, a
+piece each, between the batches.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from zoo.config import ServeConfig
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
-from zoo.generation.interrupt import interruptible
+from zoo.generation.interrupt import ask_before_modules, interruptible
 from zoo.model_folder.verify import line_of
 from zoo.task import Generative, Task, predict_rows
 
@@ -143,7 +143,7 @@ class Worker:
             threading.Thread(target=self._run, name=f"zoo {name} {number}", daemon=True)
             for number in range(threads)
         ]
-        self._hook = register_module_forward_pre_hook(lambda *_: self._check())
+        self._stop_asking = ask_before_modules(self.task)
 
     def submit(self, job: Job) -> None:
         """Let a job wait for its turn. Raises Full when too many do already."""
@@ -164,7 +164,7 @@ class Worker:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        self._hook.remove()
+        self._stop_asking()
 
     def _check(self) -> None:
         """Raise Gone inside of the model when nobody waits for what it computes."""
