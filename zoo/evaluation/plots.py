@@ -72,7 +72,10 @@ def save_figure(figure: Any, path: Path) -> None:
     """
     _choose_fonts(figure)
     with atomic(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": PROGRAM})
+        # Tight: the constrained layout cuts labels off beside axes of a fixed shape.
+        figure.savefig(
+            file, format="png", bbox_inches="tight", pad_inches=0.1, metadata={"Software": PROGRAM}
+        )
 
 
 def _choose_fonts(figure: Any) -> None:
@@ -294,10 +297,15 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
 
 
 def drawable(label: str, longest: int = 20) -> str:
-    """Return a label of at most `longest` characters on one line, without what cannot be seen."""
+    """Return a label of at most `longest` characters on one line, without what cannot be seen.
+
+    A longer one loses its middle: labels with one beginning stay apart.
+    """
     seen = "".join(_seen(c) for c in label)
-    short = seen if len(seen) <= longest else seen[: longest - 1] + "…"
-    short = _without_missing(short)
+    if len(seen) > longest:
+        end = longest // 3
+        seen = f"{seen[: longest - 1 - end]}…{seen[-end:]}"
+    short = _without_missing(seen)
     return short.replace("$", r"\$")
 
 

@@ -13,7 +13,7 @@ from zoo.data.processors import SeriesScaler
 from zoo.data.readers import Row
 from zoo.data.series.learning import matrix
 from zoo.evaluation.forecast import classical, scores
-from zoo.evaluation.plots import new_axes, save_figure
+from zoo.evaluation.plots import drawable, new_axes, save_figure
 
 log = logging.getLogger("zoo")
 
@@ -108,8 +108,8 @@ def example(
     for number, (name, values) in enumerate(others.items(), 1):  # C0 is the forecast's colour
         axes.plot(ahead, values, linewidth=1, linestyle="--", label=name, color=f"C{number}")
     axes.axvline(0.5, color="grey", linewidth=0.8)
-    axes.set(xlabel="steps after the origin", title=title)
-    axes.legend(loc="upper left", fontsize=8)
+    axes.set(xlabel="steps after the origin", title=drawable(title, 80))
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     save_figure(figure, path)
 
 
