@@ -1,9 +1,11 @@
-# Serves the shipped models:
+# Serves the shipped models on a processor:
 #
-#   docker build -t sequence-zoo . && docker run --rm -p 127.0.0.1:8000:8000 sequence-zoo
+#   docker build --build-arg TORCH_INDEX=ADDRESS -t sequence-zoo .
+#   docker run --rm -p 127.0.0.1:8000:8000 sequence-zoo
 #
-# PyPI's torch for Linux brings CUDA. For processors alone, add the address of PyTorch's index of CPU
-# wheels: --build-arg TORCH_INDEX=ADDRESS. Other models: docker run -e MODELS=NAME,NAME …
+# ADDRESS is PyTorch's index of CPU wheels: pytorch.org names it where it says how to install. Without
+# it the build says so, and gets PyPI's torch: for Linux it brings CUDA, several GB.
+# Other models: docker run -e MODELS=NAME,NAME …
 # `python tests/serving/dockerfile.py` runs these lines without Docker.
 FROM python:3.12-slim
 
@@ -11,6 +13,7 @@ ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 RUN useradd --create-home --uid 1000 zoo
+RUN test -n "$TORCH_INDEX" || echo "TORCH_INDEX is empty: PyPI's torch brings CUDA, several GB. For CPU wheels: --build-arg TORCH_INDEX=ADDRESS"
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.11,<2.14"
 
 WORKDIR /src
