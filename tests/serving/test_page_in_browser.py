@@ -365,6 +365,16 @@ def test_the_language_is_switched_and_remembered(page, language):
     assert page.text("#answer-title") == TEXTS["en"]["answer.title"]
 
 
+@pytest.mark.parametrize("name", ["classify/imdb", "tag/ewt-upos"])
+def test_arabic_is_read_from_the_right(page, name):
+    page.open(name)
+    page.ask("فيلم رائع ودافئ")
+    for css in ("#input", ".words, .written", "[data-answer]"):
+        wanted = "ltr" if name == "classify/imdb" and css == "[data-answer]" else "rtl"  # a label
+        style = f"getComputedStyle(document.querySelector({css!r})).direction"
+        assert page.run(style) == wanted, css
+
+
 def test_an_error_of_the_server_is_shown_as_its_line(page):
     page.open("classify/imdb")
     page.ask("a" * (LONGEST + 1))

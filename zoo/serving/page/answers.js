@@ -42,7 +42,7 @@ function labels(model, state, { onlabel }) {
             onlabel(label);
           },
         },
-        element("span", { class: "label" }, label, named(label) ? element("small", {}, named(label)) : null),
+        element("span", { class: "label", dir: "auto" }, label, named(label) ? element("small", {}, named(label)) : null),
         element("span", { class: "bar", "aria-hidden": "true" }, element("span", { class: "fill", style: { "--size": share.toFixed(4) } })),
         element("span", { class: "value" }, percent(share)),
       ),
@@ -52,7 +52,7 @@ function labels(model, state, { onlabel }) {
   return element(
     "div",
     {},
-    element("p", { class: "big", "data-answer": true }, title, named(title) ? element("small", {}, named(title)) : null),
+    element("p", { class: "big", dir: "auto", "data-answer": true }, title, named(title) ? element("small", {}, named(title)) : null),
     element("ol", { class: "label-bars", "aria-label": text("answer.bars") }, bars),
   );
 }
@@ -75,7 +75,7 @@ function languageNames(all) {
 /** Return the words with their tags above; words of one span stand together. */
 function tags(model, state, { onword }) {
   const { words, labels: found, probabilities } = state.answer;
-  const line = element("p", { class: "tags", "data-answer": true });
+  const line = element("p", { class: "tags", dir: "auto", "data-answer": true });
   const kinds = [...new Set((model.labels ?? found).map(kind))].sort();
   let span = null;
   words.forEach((word, n) => {
@@ -98,7 +98,7 @@ function tags(model, state, { onword }) {
 const kind = (label) => label.replace(/^[BI]-/, "");
 const hue = (kinds, name) => Math.round((kinds.indexOf(name) * 360 * 0.381966 + 40) % 360);
 
-const written = (model, { answer }) => element("p", { class: "big text", "data-answer": true }, answer.text);
+const written = (model, { answer }) => element("p", { class: "big text", dir: "auto", "data-answer": true }, answer.text);
 
 /** Return the prompt, and the text that was written behind it. */
 function continued(model, { answer }) {
@@ -106,7 +106,7 @@ function continued(model, { answer }) {
   const begins = whole.startsWith(prompt);
   return element(
     "p",
-    { class: "continued", "data-answer": true, tabindex: 0, "aria-label": text("answer.generate") },
+    { class: "continued", dir: "auto", "data-answer": true, tabindex: 0, "aria-label": text("answer.generate") },
     element("span", { class: "prompt" }, begins ? prompt : ""),
     element("span", { class: "new" }, begins ? whole.slice(prompt.length) : whole),
   );

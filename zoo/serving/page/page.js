@@ -157,6 +157,7 @@ function form(model, state) {
   const numbers = model.task === "forecast";
   const box = element("textarea", {
     id: "input",
+    dir: "auto", // Arabic and Hebrew are read from the right
     rows: numbers ? 6 : 4,
     spellcheck: "false",
     autocomplete: "off",
@@ -423,6 +424,7 @@ function update(model, again = false) {
   parts.stop.disabled = state.stop === null;
   if (!again) writeAnswer(model, state);
   parts.why.replaceChildren(why(model, state));
+  parts.explorer.classList.toggle("old", state.busy && !state.explanation); // it shows the text before
   if (!state.explanation) {
     parts.drawn = null;
     if (!parts.explorer.querySelector("#explorer") || state.error || state.unexplained) parts.explorer.replaceChildren(empty(state.unexplained || text("explorer.waiting")));

@@ -59,7 +59,7 @@ function whole(state) {
 }
 
 const heading = (target, probability) =>
-  element("p", { class: "target" }, text("why.of"), " ", element("strong", {}, String(target ?? "")), probability === null || probability === undefined ? "" : ` · ${percent(probability)}`);
+  element("p", { class: "target" }, text("why.of"), " ", element("strong", { dir: "auto" }, String(target ?? "")), probability === null || probability === undefined ? "" : ` · ${percent(probability)}`);
 
 /** Let the reader choose a written word; colour the tokens by what mattered for it. */
 function perWord(state) {
@@ -85,7 +85,7 @@ function perWord(state) {
     most.replaceChildren(strongest(tokens, weightsOf(n), { shares }));
     head.replaceChildren(heading(name(n), written[n].probability));
   };
-  const line = element("p", { class: "written", role: "group", "aria-label": text("why.written") });
+  const line = element("p", { class: "written", dir: "auto", role: "group", "aria-label": text("why.written") });
   const apart = !written.slice(1).some((each) => /^\s|\s$/.test(each.token));
   written.forEach((each, n) => {
     const [, before, word, after] = /^(\s*)([^]*?)(\s*)$/.exec(each.token);

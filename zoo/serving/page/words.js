@@ -5,6 +5,7 @@ import { number, text } from "./texts.js";
 
 const SPECIAL = /^<\w+>$/; // a token that stands for no text, such as <eos>
 const STRONGEST = 3; // words that are also named in a sentence
+const NAMED = 24; // characters of such a word
 
 /**
  * Return a paragraph of tokens, coloured by `weights` (one per token).
@@ -12,7 +13,7 @@ const STRONGEST = 3; // words that are also named in a sentence
  * `shares`: the weights are shares of attention, all of one sign.
  */
 export function coloured(tokens, weights, { shares = false } = {}) {
-  const line = element("p", { class: shares ? "words shares" : "words", "data-words": true });
+  const line = element("p", { class: shares ? "words shares" : "words", dir: "auto", "data-words": true });
   const apart = !tokens.slice(1).some((token) => /^\s|\s$/.test(token)) && tokens.some((token) => token.length > 1);
   tokens.forEach((token, n) => {
     const [, before, word, after] = /^(\s*)([^]*?)(\s*)$/.exec(token);
@@ -43,7 +44,7 @@ export function strongest(tokens, weights, { shares = false } = {}) {
     .map((token, n) => ({ word: token.trim(), weight: weights[n] ?? 0 }))
     .filter(({ word }) => /[\p{L}\p{N}]/u.test(word))
     .sort((a, b) => b.weight - a.weight);
-  const named = (list) => list.map(({ word, weight }) => `${word} ${signed(weight, shares)}`).join(" · ");
+  const listed = (list) => list.map(({ word, weight }) => `${named(word)} ${signed(weight, shares)}`).join(" · ");
   const most = ranked[0]?.weight ?? 0;
   const least = Math.max(most, -(ranked.at(-1)?.weight ?? 0)) * 0.05;
   const forIt = ranked.filter(({ weight }) => weight > least).slice(0, STRONGEST);
@@ -51,11 +52,12 @@ export function strongest(tokens, weights, { shares = false } = {}) {
   return element(
     "dl",
     { class: "strongest" },
-    forIt.length ? [element("dt", { class: "for" }, text(shares ? "why.looked" : "why.for")), element("dd", {}, named(forIt))] : [],
-    against.length ? [element("dt", { class: "against" }, text("why.against")), element("dd", {}, named(against))] : [],
+    forIt.length ? [element("dt", { class: "for" }, text(shares ? "why.looked" : "why.for")), element("dd", {}, listed(forIt))] : [],
+    against.length ? [element("dt", { class: "against" }, text("why.against")), element("dd", {}, listed(against))] : [],
   );
 }
 
+const named = (word) => (word.length > NAMED ? `${word.slice(0, NAMED - 1)}…` : word);
 const signed = (weight, shares) => (shares ? number(weight, 2) : `${weight < 0 ? "−" : "+"}${number(Math.abs(weight), 2)}`);
 
 /** Return the key to the colours. */
