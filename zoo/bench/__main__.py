@@ -80,7 +80,7 @@ def _line(case: dict[str, Any]) -> str:
         line += f", {case['matrix_product_share']:.0%} of the matrix product's rate"
     if "wrong" in case:
         line += f", {case['wrong']} of {case['requests']:,} answers wrong, p99 {case['p99']:.3f} s"
-        line += f", {case['memory_before']:,.0f} to {case['memory_after']:,.0f} MiB"
+        line += f", memory {', '.join(f'{size:.0f}' for size in case['memory'])} MiB"
     return line
 
 

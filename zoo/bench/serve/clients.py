@@ -19,14 +19,19 @@ from zoo.errors import InputError
 
 HEAD = "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 START = 120  # seconds until a server is up
+LOOKS = 4  # at the server's memory while the clients ask
 
 
 @dataclass
 class Asked:
-    """What the clients got: status, body and seconds of each request, by its number."""
+    """What the clients got: status, body and seconds of each request, by its number.
+
+    `memory` is the server's resident memory in MiB, at the start and after each of LOOKS parts.
+    """
 
     got: list[tuple[int, int, bytes, float]] = field(default_factory=list)
     seconds: float = 0.0
+    memory: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -68,12 +73,21 @@ def ask(port: int, bodies: Sequence[Sequence[Any]], seconds: float) -> Asked:
 
 
 async def _ask(port: int, bodies: Sequence[Sequence[Any]], seconds: float) -> Asked:
-    asked = Asked()
+    asked = Asked(memory=[memory(port)])
     start = time.perf_counter()
     until = start + seconds
+    looking = asyncio.create_task(_look(port, seconds, asked))
     await asyncio.gather(*(_client(port, own, until, asked) for own in bodies))
     asked.seconds = time.perf_counter() - start
+    await looking
     return asked
+
+
+async def _look(port: int, seconds: float, asked: Asked) -> None:
+    """Note the server's memory LOOKS times in so many seconds."""
+    for _ in range(LOOKS):
+        await asyncio.sleep(seconds / LOOKS)
+        asked.memory.append(await asyncio.to_thread(memory, port))
 
 
 async def _client(port: int, bodies: Sequence[Any], until: float, asked: Asked) -> None:

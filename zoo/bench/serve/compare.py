@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from zoo.bench.serve.clients import Asked, ask, memory, server
+from zoo.bench.serve.clients import Asked, ask, server
 from zoo.config import check, compose
 from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
@@ -54,9 +54,7 @@ def serve(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     bodies, wanted = _questions(task, texts, own["clients"])
     with server(name, *served, *ours_threads) as port:
         ask(port, bodies, min(5, own["seconds"]))  # warm
-        before = memory(port)
         ours = ask(port, bodies, own["seconds"])
-        after = memory(port)
     with server(name, *served, *ALONE) as port:
         ask(port, bodies, min(5, own["seconds"]))
         alone = ask(port, bodies, own["seconds"])
@@ -71,8 +69,7 @@ def serve(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
         "p50": ours.quantile(0.5),
         "p99": ours.quantile(0.99),
         "p99_alone": alone.quantile(0.99),
-        "memory_before": before,
-        "memory_after": after,
+        "memory": ours.memory,
     }
 
 
