@@ -76,20 +76,64 @@ def test_losses_of_rows_in_chunks_are_torchs(monkeypatch, dtype, bound, elements
     torch.testing.assert_close(found, wanted.detach(), rtol=bound, atol=bound * scale)
 
 
+@pytest.fixture
+def by_words(monkeypatch):
+    """All precisions are computed in blocks of five words; returns the sizes of the blocks."""
+    sizes, blocks = [], cross_entropy._blocks
+    monkeypatch.setattr(cross_entropy, "BLOCK_WORDS", (5, 5))
+    kinds = torch.float32, torch.float64, torch.bfloat16
+    monkeypatch.setattr(cross_entropy, "FEWEST", dict.fromkeys(kinds, 1))
+
+    def noted(words, rows):
+        for each in blocks(words, rows):
+            sizes.append(each.stop - each.start)
+            yield each
+
+    monkeypatch.setattr(cross_entropy, "_blocks", noted)
+    return sizes
+
+
 @smoothings
-def test_bfloat16_autocast_is_close_to_float32(smoothing):
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("rows", [1, ROWS, 300])
+def test_blocks_of_words_give_torchs_value_and_gradients(by_words, smoothing, dtype, bound, rows):
+    inputs = *given(rows, dtype), smoothing
+    found, wanted = (with_gradients(loss, *inputs) for loss in (linear_cross_entropy, plain))
+    assert by_words == [5, 5, 5, 2] * 2
+    assert_close(found, wanted, bound)
+    losses = F.cross_entropy(F.linear(*inputs[:3]), inputs[3], reduction="none")
+    torch.testing.assert_close(linear_losses(*inputs[:4]), losses.detach(), rtol=bound, atol=bound)
+    assert by_words == [5, 5, 5, 2] * 3
+
+
+@pytest.mark.parametrize("shift", [-200.0, -95.0, -30.0, 30.0, 80.0, 200.0])
+def test_logits_that_exp_cannot_hold_are_shifted(by_words, shift):
+    x, weight, bias, target = given(dtype=torch.float32)
+    inputs = x, weight, (bias.detach() + shift).requires_grad_(), target
+    found, wanted = (with_gradients(loss, *inputs) for loss in (linear_cross_entropy, plain))
+    assert_close(found, wanted, 1e-4)  # near 200 a float32 is off by 1 part in 65,536
+    assert by_words == [5, 5, 5, 2] * (2 if abs(shift) < 46 else 1)  # ln(1e20) is 46
+    each = F.cross_entropy(F.linear(*inputs[:3]), target, reduction="none").detach()
+    torch.testing.assert_close(linear_losses(*inputs), each, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@smoothings
+def test_bfloat16_autocast_is_close_to_float32(request, smoothing, blocks):
     # bfloat16 keeps 8 bits: a number is off by 1 part in 512 at most. Vectors, weights and logits
     # are each rounded once, the gradient by the logits and the gradients by the three as well, and
     # what is summed is rounded independently: 1 part in 64 of a tensor's norm holds them all. When
     # the target counts for nothing, the gradient is what is left of two numbers that are alike.
-    inputs = *given(200, torch.float32, 64, 300), smoothing
+    inputs = *given(200, torch.float32, 64, 150), smoothing
     wanted = with_gradients(linear_cross_entropy, *inputs)
+    sizes = request.getfixturevalue("by_words") if blocks else []
     with torch.autocast("cpu", torch.bfloat16):
         found = with_gradients(linear_cross_entropy, *inputs)
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() < other.norm() / (64 if smoothing < 1 else 32)
     assert not torch.equal(found[1], wanted[1])  # it did round
+    assert len(sizes) == (60 if blocks else 0)
 
 
 def test_float16_keeps_the_small_chances_of_many_words_and_rows():

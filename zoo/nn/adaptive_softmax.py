@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.nn.backbone import Backbone
-from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.nn.cross_entropy import (
+    keep_gradients,
+    linear_losses,
+    room_for,
+    scaled_gradients,
+    sum_and_gradients,
+)
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.text.special_ids import EOS
 
@@ -70,45 +77,90 @@ class AdaptiveOutputLayer(OutputLayer):
         """
         if label_smoothing:
             raise ValueError("an adaptive softmax has no label smoothing")
+        weights = self.output_weight(backbone), self.bias, self.clusters, self.cluster_bias
+        wanted = torch.is_grad_enabled()
         vectors = at_least_float32(vectors)
-        total = vectors.new_zeros(())
-        for rows, (weight, bias), inside in self._split_target(backbone, target):
-            share = len(inside) / max(1, len(target))
-            total = total + share * linear_cross_entropy(vectors[rows], weight, bias, inside)
-        return total
+        return _AdaptiveCrossEntropy.apply(vectors, *weights, target, self.edges, wanted)
 
     def losses(self, vectors: Tensor, backbone: Backbone, target: Tensor) -> Tensor:
         """Return the cross entropies (n,) of vectors (n, size) and target ids (n,), no gradient."""
         vectors = at_least_float32(vectors)
         found = vectors.new_zeros(len(target))
-        for rows, (weight, bias), inside in self._split_target(backbone, target):
+        parts = self.parts(backbone)
+        for (rows, inside), (weight, bias) in zip(_split(target, self.edges), parts, strict=True):
             found[rows] += linear_losses(vectors[rows], weight, bias, inside)
         return found
-
-    def _split_target(
-        self, backbone: Backbone, target: Tensor
-    ) -> Iterator[tuple[Tensor | slice, tuple[Tensor, Tensor], Tensor]]:
-        """Yield, for the head and each cluster, the target rows that belong to it.
-
-        Each item has these rows, the part's weight and bias, and the rows' targets within the part.
-        """
-        head, *tails = self.parts(backbone)
-        edges = torch.tensor(self.edges, device=target.device)
-        cluster = torch.searchsorted(edges, target, right=True)  # 0: in the head
-        yield slice(None), head, torch.where(cluster == 0, target, self.edges[0] + cluster - 1)
-        for number, tail in enumerate(tails, 1):
-            rows = (cluster == number).nonzero().squeeze(1)
-            yield rows, tail, target[rows] - self.edges[number - 1]
 
     def parts(self, backbone: Backbone) -> list[tuple[Tensor, Tensor]]:
         """Return weight and bias of the head and of each cluster.
 
         The head ends with one row for each cluster.
-
-        One split makes all parts. Its backward is one copy; that of a slice fills a whole matrix.
         """
-        edges = [0, *self.edges]
-        sizes = [high - low for low, high in itertools.pairwise(edges)]
-        weights, biases = self.output_weight(backbone).split(sizes), self.bias.split(sizes)
-        head = torch.cat([weights[0], self.clusters]), torch.cat([biases[0], self.cluster_bias])
-        return [head, *zip(weights[1:], biases[1:], strict=True)]
+        weight = self.output_weight(backbone)
+        return _parts(weight, self.bias, self.clusters, self.cluster_bias, self.edges)
+
+
+class _AdaptiveCrossEntropy(torch.autograd.Function):
+    """The mean cross entropy; the gradients of all parts are written into one matrix."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        clusters: Tensor,
+        cluster_bias: Tensor,
+        target: Tensor,
+        edges: Sequence[int],
+        wanted: bool,
+    ) -> Tensor:
+        count = max(1, len(x))
+        first = edges[0]
+        weights = weight, bias, clusters, cluster_bias
+        total = x.new_zeros(())
+        of_x = torch.zeros_like(x)
+        made = [room_for(each) for each in weights[:2]]
+        sizes = [high - low for low, high in itertools.pairwise([0, *edges])]
+        rooms = [*zip(*(each.split(sizes) for each in made), strict=True)]
+        parts = _parts(*weights, edges)
+        rooms[0] = (room_for(parts[0][0]), room_for(parts[0][1]))
+        items = zip(_split(target, edges), parts, rooms, strict=True)
+        for (rows, inside), part, room in items:
+            if not len(inside):
+                _ = [each.zero_() for each in room if wanted]
+                continue
+            given = x[rows], *part, inside, 0.0, count
+            loss, of_rows = sum_and_gradients(*given, room if wanted else None)
+            total += loss
+            if of_rows is not None:
+                of_x[rows] += of_rows
+        if wanted:
+            for each, head in zip(made, rooms[0], strict=True):
+                each[:first] = head[:first]
+            made += [head[first:] for head in rooms[0]]
+            keep_gradients(ctx, [x, *weights], [of_x, *made])
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple:
+        return *scaled_gradients(ctx, scale), None, None, None
+
+
+def _parts(
+    weight: Tensor, bias: Tensor, clusters: Tensor, cluster_bias: Tensor, edges: Sequence[int]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of the head, which ends with a row for each cluster, and of the clusters."""
+    sizes = [high - low for low, high in itertools.pairwise([0, *edges])]
+    weights, biases = weight.split(sizes), bias.split(sizes)
+    head = torch.cat([weights[0], clusters]), torch.cat([biases[0], cluster_bias])
+    return [head, *zip(weights[1:], biases[1:], strict=True)]
+
+
+def _split(target: Tensor, edges: Sequence[int]) -> Iterator[tuple[Tensor | slice, Tensor]]:
+    """Yield, for the head and each cluster, the rows that need it and their targets within it."""
+    cluster = torch.searchsorted(torch.tensor(edges, device=target.device), target, right=True)
+    yield slice(None), torch.where(cluster == 0, target, edges[0] + cluster - 1)
+    for number, edge in enumerate(edges[:-1], 1):
+        rows = (cluster == number).nonzero().squeeze(1)
+        yield rows, target[rows] - edge

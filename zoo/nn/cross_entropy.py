@@ -8,11 +8,16 @@ the number of passes over them decides the time. The derivative by the logits is
 All terms but E have low rank. So only E is stored, in 16 bits if the products are in 16 bits. It
 enters the two products of the backward. The other terms, and the division by sum(E), are applied
 to the small factors of these products.
+
+On a CPU the words come in blocks, so that a block's logits stay in the processor's cache from one
+pass to the next. Most logits are small enough for exp(logits) without a shift, so no pass looks for
+the highest one. A batch whose sums leave a safe range is computed by the rows, with a shift.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +27,12 @@ from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 
 ELEMENTS = 1 << 22  # the most logits held at a time on a CPU
 KEPT = 1 << 27  # bytes; a larger E is allocated anew each time
+BLOCK = 1 << 20  # logits of a block of words
+BLOCK_WORDS = 512, 2048  # at least, at most
+FEATURES = 32  # bf16 instructions multiply so many at a time
+# With fewer words the rows are faster. In float32 fewer words keep the bits that they always had.
+FEWEST = {torch.bfloat16: 1 << 8, torch.float32: 1 << 13}
+SAFE = 1e-20, 1e20  # sums of exp(logits) without a shift that keep their precision
 
 
 def linear_cross_entropy(
@@ -43,8 +54,14 @@ def linear_losses(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Te
     low = compute_dtype(x)
     wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
+        x = x.to(wide)
+        hits = _hits(x, weight, bias, target)
+        if _by_words(x, weight, low):
+            _, sums, _ = _word_powers(_with_one(x).to(low), weight, bias, wide, keep=False)
+            if _safe(sums):
+                return sums.log() - hits
         _, sums, tops = _powers(x.to(low), weight.to(low), bias.to(low), wide, keep=False)
-        return sums.log() + tops - _hits(x.to(wide), weight, bias, target)
+        return sums.log() + tops - hits
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -58,33 +75,193 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         wanted: bool,
     ) -> Tensor:
-        low = compute_dtype(x)
         count = max(1, len(x))
-        wide = torch.promote_types(x.dtype, torch.float32)
-        ctx.kinds = x.dtype, weight.dtype, bias.dtype
-        with torch.autocast(x.device.type, enabled=False):
-            rows, narrow = x.to(low), weight.to(low)
-            powers, sums, tops = _powers(rows, narrow, bias.to(low), wide, wanted)
-            x = x.to(wide)
-            hits = _hits(x, weight, bias, target)
-            loss = (sums.log() + tops - (1 - smoothing) * hits).sum()
-            if smoothing:
-                loss -= smoothing * (x @ weight.to(wide).mean(0) + bias.to(wide).mean()).sum()
-            if wanted:
-                share = smoothing / len(weight), (1 - smoothing)
-                found = _gradients(powers, sums, rows, narrow, target, share, count)
-                kinds = zip(found, ctx.kinds, strict=True)
-                ctx.save_for_backward(*(grad.to(kind) for grad, kind in kinds))
-        return loss / count
+        made = [room_for(each) for each in (weight, bias)] if wanted else None
+        total, of_rows = sum_and_gradients(x, weight, bias, target, smoothing, count, made)
+        if of_rows is not None and made is not None:
+            keep_gradients(ctx, [x, weight, bias], [of_rows, *made])
+        return total / count
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple:
-        if torch.is_grad_enabled():  # torch's once_differentiable would keep silent in a sum
-            raise RuntimeError("linear_cross_entropy cannot be differentiated twice")
-        found = ctx.saved_tensors
-        if scale.device.type != "cpu" or float(scale) != 1:
-            found = tuple(grad * scale.to(grad.dtype) for grad in found)
-        return *found, None, None, None
+        return *scaled_gradients(ctx, scale), None, None, None
+
+
+def room_for(weight: Tensor) -> Tensor:
+    """Return uninitialised memory for the gradient of a weight, in float32 or wider."""
+    return torch.empty_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+
+
+def keep_gradients(ctx: Any, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Keep gradients for `scaled_gradients`, in the dtypes of the inputs."""
+    pairs = zip(inputs, gradients, strict=True)
+    ctx.save_for_backward(*(grad.to(each.dtype) for each, grad in pairs))
+
+
+def scaled_gradients(ctx: Any, scale: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients that were kept, times `scale`. Raises RuntimeError in a second derivative."""
+    if torch.is_grad_enabled():  # torch's once_differentiable would keep silent in a sum
+        raise RuntimeError("linear_cross_entropy cannot be differentiated twice")
+    found = ctx.saved_tensors
+    if scale.device.type != "cpu" or float(scale) != 1:
+        found = tuple(grad * scale.to(grad.dtype) for grad in found)
+    return found
+
+
+def sum_and_gradients(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    smoothing: float,
+    count: int,
+    made: Sequence[Tensor] | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the sum of the cross entropies of x (n, size), and the gradient of x (n, size).
+
+    The gradients of weight and bias are written into `made`. All gradients are divided by `count`.
+    With None none are computed.
+    """
+    low = compute_dtype(x)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(wide)
+        if _by_words(x, weight, low):
+            found = _by_words_of(x, weight, bias, target, smoothing, count, made, low)
+            if found is not None:
+                return found
+        rows, narrow = x.to(low), weight.to(low)
+        powers, sums, tops = _powers(rows, narrow, bias.to(low), wide, made is not None)
+        hits = _hits(x, weight, bias, target)
+        loss = (sums.log() + tops - (1 - smoothing) * hits).sum()
+        if smoothing:
+            loss -= smoothing * (x @ weight.to(wide).mean(0) + bias.to(wide).mean()).sum()
+        if made is None:
+            return loss, None
+        share = smoothing / len(weight), (1 - smoothing)
+        return loss, _gradients(powers, sums, rows, narrow, target, share, count, made)
+
+
+def _by_words(x: Tensor, weight: Tensor, low: torch.dtype) -> bool:
+    """Whether the logits of x are computed in blocks of words."""
+    fewest = FEWEST.get(low)
+    many = fewest is not None and len(weight) >= fewest
+    return x.device.type == "cpu" and many and len(x) > 0
+
+
+def _safe(sums: Tensor) -> bool:
+    """Whether sums of exp(logits) neither overflowed nor lost precision; False for NaN."""
+    least, most = (float(each) for each in sums.aminmax())
+    return least > SAFE[0] and most < SAFE[1]
+
+
+def _by_words_of(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    smoothing: float,
+    count: int,
+    made: Sequence[Tensor] | None,
+    low: torch.dtype,
+) -> tuple[Tensor, Tensor | None] | None:
+    """Return what `sum_and_gradients` returns, computed in blocks of words; None if unsafe."""
+    size = x.size(1)
+    ones = _with_one(x)
+    rows = ones.to(low)
+    powers, sums, of_rows = _word_powers(rows, weight, bias, x.dtype, made is not None)
+    if not _safe(sums):
+        return None
+    loss = (sums.log() - (1 - smoothing) * _hits(x, weight, bias, target)).sum()
+    if smoothing:
+        mean = weight.to(x).mean(0)
+        loss -= smoothing * (x @ mean + bias.to(x).mean()).sum()
+    if made is None or of_rows is None:
+        return loss, None
+    every, right = smoothing / len(weight) / count, (1 - smoothing) / count
+    part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): the factor from E to P / count
+    of_rows = of_rows[:size].t() * part
+    of_rows -= weight[target].to(x) * right
+    if smoothing:
+        of_rows -= mean * (smoothing / count)
+    given = (ones * part).t().to(low).contiguous()
+    of_weight, of_bias = made
+    room = _room_for_block(given, len(weight), len(rows), len(given))
+    for words in _blocks(len(weight), len(x)):
+        product = _multiply(powers[words], given, room)
+        of_weight[words] = product[:, :size]
+        of_bias[words] = product[:, size]
+    of_weight.index_add_(0, target, x, alpha=-right)
+    of_bias.index_add_(0, target, torch.ones_like(sums), alpha=-right)
+    if smoothing:
+        of_weight -= x.sum(0) * every
+        of_bias -= every * len(x)
+    return loss, of_rows
+
+
+def _word_powers(
+    rows: Tensor, weight: Tensor, bias: Tensor, wide: torch.dtype, keep: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return E (vocabulary, n), its sums (n,) and the product of weight and E (features, n).
+
+    `rows` is a result of `_with_one` in the precision of the products, (n, features). The logits
+    are not shifted. Without `keep` only the sums are computed.
+    """
+    count, features = rows.shape
+    size = weight.size(1)
+    some = min(len(weight), _words_of_block(count))
+    kept = _scratch(rows, len(weight) if keep else some, count)
+    block = rows.new_zeros(some, features)  # weight and bias
+    room = rows.new_empty(some, count, dtype=wide)
+    sums = rows.new_zeros(count, dtype=wide)
+    products = rows.new_zeros(features, count, dtype=wide) if keep else None
+    for words in _blocks(len(weight), count):
+        part = block[: words.stop - words.start]
+        part[:, :size] = weight[words]
+        part[:, size] = bias[words]
+        powers = kept[words] if keep else kept[: len(part)]
+        logits = _multiply(part, rows, powers)
+        if powers.dtype == wide:
+            exact = torch.exp(logits, out=powers)
+        else:
+            exact = room[: len(part)].copy_(logits).exp_()
+            powers.copy_(exact)
+        sums += exact.sum(0)
+        if products is not None:
+            products += matmul(part.t(), powers.t(), rows.dtype)
+    return kept, sums, products
+
+
+def _multiply(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
+    """Return left @ right.T, (left, right), in the memory `room` (left or more, right) if possible."""
+    if left.dtype == torch.float32:
+        return matmul(left, right, left.dtype)
+    return torch.mm(left, right.t(), out=room[: len(left)])
+
+
+def _room_for_block(like: Tensor, words: int, rows: int, size: int) -> Tensor:
+    """Return uninitialised memory (words of a block, size)."""
+    return like.new_empty(min(words, _words_of_block(rows)), size)
+
+
+def _words_of_block(rows: int) -> int:
+    """Return the number of words whose logits for so many rows fit into the cache."""
+    return min(max(BLOCK_WORDS[0], BLOCK // rows), BLOCK_WORDS[1])
+
+
+def _blocks(words: int, rows: int) -> Iterator[slice]:
+    """Yield slices of the words, one for each block."""
+    some = _words_of_block(rows)
+    for start in range(0, words, some):
+        yield slice(start, min(start + some, words))
+
+
+def _with_one(x: Tensor) -> Tensor:
+    """Return x (n, size) with a feature that is 1, then zeros up to a multiple of `FEATURES`."""
+    wider = x.new_zeros(len(x), -(-(x.size(1) + 1) // FEATURES) * FEATURES)
+    wider[:, : x.size(1)] = x
+    wider[:, x.size(1)] = 1
+    return wider
 
 
 def _powers(
@@ -131,8 +308,11 @@ def _gradients(
     target: Tensor,
     share: tuple[float, float],
     count: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias, divided by `count`.
+    into: Sequence[Tensor],
+) -> Tensor:
+    """Return the gradient of x, and write those of weight and bias into `into`.
+
+    All are divided by `count`.
 
     `share` is the target probability that smoothing gives to every token, and the rest, which the
     target gets in addition.
@@ -149,16 +329,19 @@ def _gradients(
         made = matmul(given.t(), powers.t(), rows.dtype).t()
     else:
         made = powers.t() @ given  # (vocabulary, size + 1)
-    of_weight, of_bias = made[:, :-1].to(wide).contiguous(), made[:, -1].to(wide)
+    of_weight, of_bias = into
+    of_weight.copy_(made[:, :-1])
+    of_bias.copy_(made[:, -1])
     if lift is not None:
-        of_weight, of_bias = of_weight / lift, of_bias / lift
+        of_weight /= lift
+        of_bias /= lift
     of_weight.index_add_(0, target, rows.to(wide), alpha=-right / count)
     of_bias.index_add_(0, target, torch.ones_like(sums), alpha=-right / count)
     if every:
         of_rows -= weight.to(wide).sum(0) * (every / count)
         of_weight -= rows.to(wide).sum(0) * (every / count)
         of_bias -= every * len(rows) / count
-    return of_rows, of_weight, of_bias
+    return of_rows
 
 
 def _lift(given: Tensor, low: torch.dtype) -> Tensor | None:
