@@ -71,7 +71,14 @@ WHY = {
 
 @checked_dataclass
 class ClassifyConfig(TaskConfig):
-    """The options of `task=classify`."""
+    """The options of `task=classify`.
+
+    >>> ClassifyConfig(pool="mean").dropout
+    0.5
+    >>> ClassifyConfig(pool="men")
+    Traceback (most recent call last):
+    zoo.errors.InputError: task.pool=men: Input should be 'merged', ... or 'attention'; did you mean mean?
+    """
 
     pool: Pool = "merged"
     """One vector from all steps: merged (final h_n of both directions), mean, max, last, attention."""

@@ -61,7 +61,11 @@ WHY = {
 
 @checked_dataclass
 class ForecastConfig(TaskConfig):
-    """The options of `task=forecast`."""
+    """The options of `task=forecast`.
+
+    >>> ForecastConfig(input=168, horizon=24).read
+    'h_n_c_n'
+    """
 
     input: Count = 96
     """Past values that are read."""

@@ -58,7 +58,11 @@ BEHIND = "places_behind"  # of a batch's `extras`: see `_places_behind`
 
 @checked_dataclass
 class GenerateConfig(GenerativeConfig):
-    """The options of a language model."""
+    """The options of `task=generate`, a language model.
+
+    >>> GenerateConfig(softmax="adaptive", cutoffs=(2000, 10000)).tied
+    True
+    """
 
     stream: bool = True
     """All rows are one text; otherwise each row is a text of its own."""

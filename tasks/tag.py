@@ -61,7 +61,11 @@ SHOWN = 3  # test sentences that are printed after a training
 
 @checked_dataclass
 class TagConfig(TaskConfig):
-    """The options of `task=tag`."""
+    """The options of `task=tag`.
+
+    >>> TagConfig(crf=True).words
+    'word+char'
+    """
 
     words: Literal["word+char", "subword"] = "word+char"
     """word+char: words and their characters; subword: the first piece of each word."""

@@ -64,7 +64,11 @@ NOTHING = (
 
 @checked_dataclass
 class TranslateConfig(GenerativeConfig):
-    """The options of translation."""
+    """The options of `task=translate`.
+
+    >>> TranslateConfig(attention="none").init
+    'h_n_c_n'
+    """
 
     init: Init = "h_n_c_n"
     """The decoder's initial state: the encoder's h_n and c_n, h_n alone, or zero."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores: a th
 
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file
 
 from zoo import run
@@ -83,17 +82,11 @@ def arguments(out: Path, *overrides: str) -> list[str]:
     return [*data, *SMALL, f"out={out}", *overrides]
 
 
-def command(*words: str, **keywords) -> subprocess.CompletedProcess:
-    """`python -m zoo.run …` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "zoo.run", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-        timeout=240,
-        **keywords,
-    )
+def command(*words: str, given: str = "", **options) -> Forked:
+    """`python -m zoo.run …`, ended, in a process that has imported what is slow to import."""
+    done = Forked(words, given, **options)
+    done.wait(240)
+    return done
 
 
 def fails(capsys, *words) -> str:

@@ -21,13 +21,12 @@ from typing import NamedTuple
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "cases"))
-from forked import forked
+from forked import HEAVY, forked
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".git", "__pycache__", "*_cache", "runs", "shared", "*.egg-info")
 LIMIT = 300  # seconds of work for the tests of one bug; a bug that makes them hang is killed
 HANGS = 3600  # seconds on the clock
-HEAVY = "torch", "sklearn", "matplotlib.pyplot", "accelerate", "sentencepiece"
 
 
 class Mutant(NamedTuple):

@@ -6,9 +6,10 @@ import doctest
 import inspect
 
 import pytest
+from every_task import TASKS
 
 import zoo
-from zoo import registry
+from zoo import option_classes, registry
 
 FINDER = doctest.DocTestFinder(recurse=False)
 RULES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -42,6 +43,27 @@ def test_what_a_public_name_offers_is_described(name):
         if (inspect.isfunction(found) or isinstance(found, property)) and not inspect.getdoc(found)
     ]
     assert not undescribed
+
+
+def public(module) -> list:
+    """The classes and functions that a module defines."""
+    found = [value for name, value in vars(module).items() if not name.startswith("_")]
+    kinds = (inspect.isclass, inspect.isfunction)
+    return [
+        v for v in found if any(is_kind(v) for is_kind in kinds) and v.__module__ == module.__name__
+    ]
+
+
+OPTIONS = [*public(option_classes), *(registry.find(name).config_class for name in TASKS)]
+
+
+@pytest.mark.parametrize("value", OPTIONS, ids=lambda value: value.__name__)
+def test_the_example_of_an_option_class_runs(value, capsys):
+    (test,) = FINDER.find(value, value.__name__, globs=dict(vars(inspect.getmodule(value))))
+    assert test.examples, f"{value.__name__} has no example"
+    runner = doctest.DocTestRunner(verbose=False, optionflags=RULES)
+    runner.run(test)
+    assert runner.failures == 0, capsys.readouterr().out
 
 
 def test_the_constructor_of_the_lstm_is_described_by_us():

@@ -160,9 +160,11 @@ def test_the_python_of_readme_runs_and_prints_what_stands_below_it(tmp_path, mon
     """In one namespace, in order; every training is a small one on a few tickets."""
     rows = [("the invoice is wrong", "billing"), ("I cannot log in", "login")] * 20
     lines = [f"{text} {number},{label}" for number, (text, label) in enumerate(rows)]
-    (tmp_path / "tickets.csv").write_text("\n".join(["text,label", *lines]), "utf-8")
+    table = tmp_path / "tests" / "data" / "tickets.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("\n".join(["text,label", *lines]), "utf-8")
     monkeypatch.chdir(tmp_path)
-    train, small = zoo.train, [*SMALL, "data=files", "data.train=tickets.csv"]
+    train, small = zoo.train, [*SMALL, "data=files", f"data.train={table}"]
     monkeypatch.setattr(zoo, "train", lambda *given: train(*given, *small))
     _, blocks = prose_and_code(README.read_text("utf-8"))
     names: dict = {}

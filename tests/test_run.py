@@ -194,25 +194,10 @@ def test_a_place_that_cannot_be_written_is_one_line(capsys, tmp_path):
         assert "Permission denied" in error
 
 
-FULL = """
-import resource, sys
-from zoo import run
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(run.main(sys.argv[2:]))
-"""
-
-
 @pytest.mark.parametrize("limit", [100, 4000, 20_000, 100_000])
 def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_half_written(tmp_path, limit):
     """The largest file that may be written is bounded: sooner or later one does not fit."""
-    words = arguments(tmp_path / "out")
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(limit), *words],
-        cwd=ROOT,
-        timeout=120,
-        capture_output=True,
-        text=True,
-    )
+    done = command(*arguments(tmp_path / "out"), largest=limit)
     assert done.returncode == 2, done.stdout
     assert done.stderr.startswith("error: ")
     assert "File too large" in done.stderr
@@ -297,15 +282,9 @@ def test_the_first_line_says_what_begins_and_needs_no_torch(tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_without_unicode_gets_escapes(encoding, trained):
     def said(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "zoo.run", *words],
-            cwd=ROOT,
-            capture_output=True,
-            env=os.environ | {"PYTHONIOENCODING": encoding},
-            timeout=120,
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-        return done.stdout.decode(encoding)
+        done = command(*words, encoding=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     shown = said("--help").replace("…", "...")
     assert "Usage: python -m zoo.run [MODE] [SETTING=VALUE ...]" in shown
@@ -562,7 +541,14 @@ def test_a_new_head_starts_from_another_models_backbone(tmp_path, trained):
 
 
 def test_the_default_run_is_a_process_of_its_own(tmp_path):
-    done = command(*arguments(tmp_path / "out"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "zoo.run", *arguments(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        timeout=240,
+    )
     assert done.returncode == 0
     assert done.stderr == ""
     assert "\x1b" not in done.stdout  # no colours and no bar where there is no terminal

@@ -28,10 +28,13 @@ from zoo.task import Estimator, Generative, Task, predict_rows
 
 @pytest.fixture(scope="module", params=TASKS)
 def task(request) -> Task:
+    return untrained(request.param)
+
+
+def untrained(name: str) -> Task:
     """A task as it stands before training, for its toy rows."""
     torch.manual_seed(0)
-    chosen = settings(None, task=request.param)
-    return build_task(chosen).eval()
+    return build_task(settings(None, task=name)).eval()
 
 
 def toys(task: Task) -> list[Row]:
@@ -106,22 +109,32 @@ import sys, torch
 from pathlib import Path
 import zoo
 from zoo.data import readers
-task = zoo.load(sys.argv[1])
-some = list(readers.read(Path(sys.argv[2])))[:12]
 torch.set_num_threads(1)
-with torch.no_grad():
-    torch.save(task(task.collate([task.encode(row) for row in some])), sys.argv[3])
+folder, data, *names = sys.argv[1:]
+for name in names:
+    task = zoo.load(f"{folder}/{name}")
+    some = list(readers.read(Path(data, f"{name}.jsonl")))[:12]
+    with torch.no_grad():
+        torch.save(task(task.collate([task.encode(row) for row in some])), f"{folder}/{name}.pt")
 """
 
 
-def test_a_saved_model_gives_the_same_bits_in_another_process(task, tmp_path):
-    task.save(tmp_path / "model")
-    data = DATA / f"{task.name}.jsonl"
-    words = [tmp_path / "model", data, tmp_path / "logits.pt"]
-    subprocess.run([sys.executable, "-c", SCRIPT, *words], check=True, cwd=ROOT, timeout=120)
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder with the logits NAME.pt of every task, saved, loaded and run in another process."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name in TASKS:
+        untrained(name).save(folder / name)
+    words = [sys.executable, "-c", SCRIPT, folder, DATA, *TASKS]
+    subprocess.run(words, check=True, cwd=ROOT, timeout=120)
+    return folder
+
+
+def test_a_saved_model_gives_the_same_bits_in_another_process(task, elsewhere):
     with torch.no_grad():
         here = task(batch(task, toys(task)[:12]))
-    assert torch.equal(here, torch.load(tmp_path / "logits.pt", weights_only=True))
+    there = torch.load(elsewhere / f"{task.name}.pt", weights_only=True)
+    assert torch.equal(here, there)
 
 
 def test_answers_keep_the_rows_order(task):

@@ -56,6 +56,16 @@ def checked_dataclass(cls: type[Class]) -> type[Class]:
     A field's type gives its range; the docstring behind a field is its description. A nested option
     class also takes a dict. A wrong value raises InputError, `generation.stop=END: Input should be
     a valid tuple`; the class attribute `section` is the first part of that place.
+
+    >>> @checked_dataclass
+    ... class Cup:
+    ...     size: Count = 2
+    ...     '''Sugar cubes that fit in.'''
+    >>> Cup(size=3)
+    Cup(size=3)
+    >>> Cup(size=0)
+    Traceback (most recent call last):
+    zoo.errors.InputError: Cup.size=0: Input should be greater than or equal to 1
     """
     checked: Any = pydantic_dataclass(frozen=True, config=OPTIONS)(cls)
     construct = checked.__init__
@@ -100,13 +110,22 @@ def _option_class(cls: type, name: str) -> type | None:
 
 
 def option_names(cls: type) -> list[str]:
-    """The names of the fields of an option class."""
+    """Return the names of the fields of an option class.
+
+    >>> from zoo.config import TokenizerConfig
+    >>> option_names(TokenizerConfig)[:3]
+    ['kind', 'size', 'min_count']
+    """
     return [field.name for field in dataclasses.fields(cls)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One setting of an option class: its name, default and description."""
+    """One setting of an option class: its name, default and description.
+
+    >>> Option("size", 2, "Sugar cubes that fit in.", "int from 1").default
+    2
+    """
 
     name: str
     default: Any
@@ -116,7 +135,12 @@ class Option:
 
 
 def options(cls: type) -> list[Option]:
-    """The fields of an option class, or of `Settings`, in their order."""
+    """Return the fields of an option class, or of `Settings`, in their order.
+
+    >>> from zoo.config import TokenizerConfig
+    >>> [each.type for each in options(TokenizerConfig) if each.name == "size"]
+    ['int from 8 to 1,000,000']
+    """
     infos = getattr(cls, "__pydantic_fields__", {})
     found = []
     for name, info in infos.items():
@@ -164,7 +188,11 @@ def _bound(value: float) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A value as it is written on the command line and in YAML."""
+    """Return a value as it is written on the command line and in YAML.
+
+    >>> as_text(1e-4), as_text("mean"), as_text("no"), as_text(("a", 2)), as_text(None)
+    ('1.0e-4', 'mean', '"no"', '["a", 2]', 'null')
+    """
     if isinstance(value, float) and value == value and 0 < abs(value) < 1e-3:
         mantissa, _, exponent = f"{value:e}".partition("e")
         return f"{float(mantissa)}e{int(exponent)}"
@@ -177,7 +205,11 @@ def as_text(value: Any) -> str:
 
 
 def unknown(name: str, known: Collection[str]) -> str:
-    """The message for a setting that does not exist, with the most similar one of `known`."""
+    """Return the message for a setting that does not exist, with the most similar one of `known`.
+
+    >>> str(unknown("train.epoch", ["train.epochs", "train.patience"]))
+    'train.epoch: no such setting; did you mean train.epochs?'
+    """
     renamed = _renamed(name)
     cure = _meant(renamed) if renamed else did_you_mean(name, known)
     cure = cure or _("; see --help and --cfg")
@@ -185,7 +217,11 @@ def unknown(name: str, known: Collection[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean NAME?" with the most similar name of `known`, "" if none is similar."""
+    """Return "; did you mean NAME?" with the most similar name of `known`, "" if none is similar.
+
+    >>> str(did_you_mean("atention", ["attention", "mean"])), did_you_mean("x", ["mean"])
+    ('; did you mean attention?', '')
+    """
     near = difflib.get_close_matches(name, [*known], 1)
     return _meant(near[0]) if near else ""
 
@@ -203,7 +239,11 @@ def _renamed(name: str) -> str | None:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their names on the command line: `{"train.epochs": 3}`."""
+    """Return nested settings by their names on the command line.
+
+    >>> flat({"train": {"epochs": 3}, "seed": 1})
+    {'train.epochs': 3, 'seed': 1}
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -214,10 +254,17 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def arguments(
     function: Callable[..., Any], values: dict[str, Any], where: str, given: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Check `values` against the annotations of `function`; returns its keyword arguments.
+    """Check `values` against the annotations of `function`; return its keyword arguments.
 
     `given` are parameters that the caller passes itself. `where` is the section in the message
-    of the InputError: `task.dropout=2: Input should be less than 1`.
+    of the InputError.
+
+    >>> def read(path: str, rows: Count = 10): ...
+    >>> arguments(read, {"rows": "3"}, "data", {"path"})
+    {'rows': 3}
+    >>> arguments(read, {"rows": 0}, "data", {"path"})
+    Traceback (most recent call last):
+    zoo.errors.InputError: data.rows=0: Input should be greater than or equal to 1
     """
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
@@ -239,6 +286,14 @@ def validated(
     """Check values by a pydantic model. Raises InputError that names the first wrong one.
 
     `where` stands before its name. `known` are all settings, for a misspelt one.
+
+    >>> class Cup(BaseModel):
+    ...     size: Count = 2
+    >>> validated(Cup, {"size": 3}, "cup.")
+    Cup(size=3)
+    >>> validated(Cup, {"size": 0}, "cup.")
+    Traceback (most recent call last):
+    zoo.errors.InputError: cup.size=0: Input should be greater than or equal to 1
     """
     try:
         return model.model_validate(values)

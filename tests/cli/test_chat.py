@@ -208,7 +208,7 @@ def test_a_chat_on_the_command_line(tmp_path):
     ]
     options = [*words, "seed=3", "threads=1", "device=cpu"]
     lines = "the old cat\n/no\n/temperature 0.5\na\n/quit\nmore\n"
-    done = command("mode=chat", f"model={tmp_path}", *options, input=lines)
+    done = command("mode=chat", f"model={tmp_path}", *options, given=lines)
     assert (done.returncode, done.stderr) == (0, "")
     talk.config = replace(DRAWN, beam_size=1)
     assert done.stdout == said(talk, "the old cat", "/no", "/temperature 0.5", "a")

@@ -8,6 +8,7 @@ import pytest
 from conftest import DATA, SMALL, fails, lines
 
 from zoo import run
+from zoo.cli import multirun
 from zoo.cli.multirun import combinations
 
 TOY = ["data=files", f"data.train={DATA / 'classify.jsonl'}", "threads=1", *SMALL]
@@ -34,7 +35,9 @@ def test_commas_make_runs_but_not_in_texts_lists_and_paths(words, wanted):
     assert combinations(words) == wanted
 
 
-def test_one_run_after_the_other_and_a_table(capfd, tmp_path):
+def test_one_run_after_the_other_and_a_table(capfd, tmp_path, monkeypatch):
+    """Here the runs are in this process; below each has one of its own."""
+    monkeypatch.setattr(multirun, "_train", lambda words: (run.main(words), False))
     assert run.main(["-m", *TOY, "train.epochs=1,2", f"out={tmp_path / 'all'}"]) == 0
     said = capfd.readouterr().out
     assert said.index("run 1 of 2: train.epochs=1") < said.index("run 2 of 2: train.epochs=2")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import DATA, ROOT, arguments, fails, settings, train, write
+from conftest import DATA, ROOT, arguments, command, fails, settings, train, write
+from forked import Forked
 from run_cases import report
 
 import zoo
@@ -183,21 +185,23 @@ def test_a_lock_ends_with_its_process_however_that_ends(tmp_path):
         pass
 
 
-def test_two_trainings_into_one_folder(tmp_path):
-    words = [sys.executable, "-m", "zoo.run", *arguments(tmp_path / "run", "train.epochs=40")]
-    words += ["train.patience=0"]
-    both = []
-    for _ in range(2):
-        both.append(
-            subprocess.Popen(
-                words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-        time.sleep(0.3)
-    done = [process.communicate(timeout=200)[1] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 2]
-    assert sorted(done)[1].startswith(f"error: out={tmp_path / 'run'} is in use")
-    assert report(tmp_path / "run")["epochs"] == 40
+def test_two_trainings_into_one_folder(tmp_path, monkeypatch):
+    words, fit = arguments(tmp_path / "run"), pipeline.fit
+
+    def stopped(*given, **options):
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return fit(*given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "fit", stopped)
+        first = Forked(words)
+    os.waitid(os.P_PID, first.pid, os.WSTOPPED)
+    second = command(*words)
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"error: out={tmp_path / 'run'} is in use")
+    assert first.wait(200) == 0, first.stderr
+    assert report(tmp_path / "run")["epochs"] == 2
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json", "checkpoint/mine"])

@@ -13,6 +13,7 @@ import time
 import pytest
 import torch
 from conftest import DATA, ROOT, arguments, command, lines, resume, same, scaled, train, weights
+from forked import Forked
 
 from zoo import run
 from zoo.errors import InputError
@@ -53,33 +54,6 @@ LONG = ("train.epochs=20", "train.patience=0")
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
 
 
-def default_signals():
-    """Undo what whoever started the tests ignores, such as nohup: a child would ignore it too."""
-    for kind in SIGNALS[:-1]:
-        signal.signal(kind, signal.SIG_DFL)
-
-
-def begin(folder, *overrides):
-    """A training in a process of its own, slow enough to be interrupted."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "zoo.run", *arguments(folder, *LONG, *overrides)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=default_signals,
-    )
-
-
-def wait_for(path, process):
-    for _ in range(6000):
-        if path.exists() and path.read_text().count("\n") >= 2:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError(f"{path} did not come")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The same training, never interrupted."""
@@ -92,14 +66,16 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, whole, kind):
     folder = tmp_path / "run"
-    process = begin(folder)
-    wait_for(folder / "metrics.jsonl", process)
-    time.sleep(random.random() * 0.3)  # anywhere in an epoch
+    process = Forked(arguments(folder, *LONG))
+    process.wait_for(folder / "metrics.jsonl", 2)
+    time.sleep(random.random() * 0.1)  # anywhere in an epoch
     process.send_signal(kind)
-    _, errors = process.communicate(timeout=60)
+    process.wait(60)
     if kind != signal.SIGKILL:
         assert process.returncode == 2
-        assert errors == f"error: interrupted; go on with: python -m zoo.run resume={folder}\n"
+        assert (
+            process.stderr == f"error: interrupted; go on with: python -m zoo.run resume={folder}\n"
+        )
         assert not [*folder.glob("**/*.part")]
     assert not (folder / "model.safetensors").exists()
     if kind == signal.SIGKILL:
