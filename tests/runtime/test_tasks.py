@@ -185,3 +185,13 @@ def test_a_wrong_config_is_refused_in_one_line(writing, config, message):
 @pytest.fixture(scope="module")
 def writing(tmp_path_factory):
     return exported(writer(), tmp_path_factory.mktemp("writer") / "out")
+
+
+@pytest.mark.parametrize(("form", "gap"), [("fp32", 2e-4), ("int8", 0.01)])
+def test_rounding_is_allowed_and_more_is_refused(tmp_path, form, gap):
+    found = whole.Compared()
+    found.gaps, found.equal = [gap], [True]
+    assert "1 of 1 answers are the model's" in found.check(form, tmp_path)
+    found.gaps = [10 * gap]
+    with pytest.raises(InputError, match=r"its probabilities differ from the model's by .*e-"):
+        found.check(form, tmp_path)

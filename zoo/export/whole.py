@@ -40,8 +40,10 @@ from zoo.task import Generative, Task, input_row, predict_rows
 
 SIZES = 1, 2, 5, 17, 60, 200  # tokens of the texts of a comparison
 LONGEST = 3000  # and of one more, at most, which is longer than the model reads
-# The largest allowed difference of probabilities: of one, and of int8 the mean over all.
-TOLERANCES: dict[Form, float] = {"fp32": 1e-4, "int8": 0.02}
+# The largest allowed difference of probabilities: of one, and of int8 the mean over all. An LSTM may
+# amplify the rounding of float32: on 200 random tokens classify/langid differed by 1.8e-4, and by
+# 1.3e-4 from itself when its weights were changed by a ten-millionth.
+TOLERANCES: dict[Form, float] = {"fp32": 1e-3, "int8": 0.02}
 EQUAL: dict[Form, float] = {"fp32": 0.9, "int8": 0.3}  # least share of equal answers
 WRITTEN = 40  # tokens of the texts that are compared, at most
 NOT_READ = {"seen"}  # processors that no answer needs
