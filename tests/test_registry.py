@@ -1,11 +1,10 @@
 """The registry finds the classes of tasks, in the zoo's own folder only."""
 
-import subprocess
 import sys
 import types
 
 import pytest
-from conftest import DATA, ROOT, SMALL, fails
+from conftest import DATA, SMALL, fails
 
 import zoo
 from tasks.classify import Classify
@@ -164,30 +163,3 @@ def test_a_name_belongs_to_one_class(monkeypatch):
         zoo.register(int)
     with pytest.raises(InputError, match="task task: Task does not define "):
         zoo.register(zoo.Task)
-
-
-THREADS = """
-import threading
-import zoo
-
-found = []
-def load():
-    try:
-        found.append(type(zoo.load("translate/localise-en-ja")).__name__)
-    except Exception as error:
-        found.append(repr(error))
-
-threads = [threading.Thread(target=load) for _ in range(6)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print(sorted(set(found)), len(found))
-"""
-
-
-def test_the_first_load_may_be_in_several_threads():
-    done = subprocess.run(
-        [sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "['Translate'] 6\n", done.stderr

@@ -45,7 +45,7 @@ def brief(monkeypatch):
 
 def test_it_ends_with_a_run_as_it_would_be_typed(tmp_path, capsys, brief):
     out = tmp_path / "run"
-    assert run.main([*WORDS, "tune=2", f"out={out}"]) == 0
+    assert run.main([*WORDS, "tune=1", f"out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "no test row is read" in printed
     assert "candidates, " in printed
@@ -132,23 +132,23 @@ def test_an_end_in_between_says_how_to_go_on(tmp_path, capsys, monkeypatch, brie
 
     def train(*given):
         done.append(1)
-        if len(done) == 4:
+        if len(done) == 2:
             raise KeyboardInterrupt
         return real(*given)
 
     with monkeypatch.context() as patched:
         patched.setattr(trial, "train", train)
-        line = fails(capsys, *WORDS, "tune=3", f"out={out}")
+        line = fails(capsys, *WORDS, "tune=1", f"out={out}")
     assert line == f"interrupted; go on with: python -m zoo.run resume={out}"
     before = (out / tune.TRIALS).read_text()
-    assert before.count("\n") == 3
+    assert before.count("\n") == 1
     assert "resume=" in fails(capsys, *WORDS, f"out={out}")  # not written over
     (out / tune.TRIALS).write_text(before + '{"work": {"cha')  # a line cut by a crash
     assert run.main([f"resume={out}"]) == 0
     assert (out / "manifest.json").is_file()
     after = (out / tune.TRIALS).read_text()
     assert after.startswith(before)
-    assert len(list(tune._read_trials(out))) > 3
+    assert len(list(tune._read_trials(out))) > 1
 
 
 def test_an_end_in_the_final_training_goes_on_there(tmp_path, capsys, monkeypatch, brief):
