@@ -253,7 +253,7 @@ class Classify(FeatureTask):
         """One vector per text: (batch, directions * hidden)."""
         if self.config.pool == "merged":
             # h_n is (layers * directions, batch, hidden), the top layer is the last
-            directions = 2 if self.backbone.lstm.bidirectional else 1
+            directions = 2 if self.backbone.rnn.bidirectional else 1
             return torch.cat([*encoded.h_n[-directions:]], -1).to(self.head.weight.dtype)
         output = encoded.output.to(self.head.weight.dtype)  # (batch, time, directions * hidden)
         lengths = encoded.lengths.to(output.device).clamp(min=1).unsqueeze(1)  # (batch, 1)

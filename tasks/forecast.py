@@ -52,6 +52,7 @@ SERIES = 1024  # that are read, and forecast, together
 SharedMap = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the LSTM adds to a linear forecast
 
+GRU_WHY = "the final h, a GRU's whole state, has seen the whole past; a decoder starts there"
 WHY = {
     "h_n_c_n": "both final states have seen the whole past, and a decoder of future values starts there",
     "h_n": "the final h has seen the whole past, and all future values are written at once",
@@ -74,7 +75,7 @@ class ForecastConfig(TaskConfig):
     segment: Count = 12
     """Neighbouring values that the LSTM reads at one step."""
     read: Literal["h_n_c_n", "h_n", "output"] = "h_n_c_n"
-    """h_n_c_n: a decoder unrolls from both; h_n: all future values at once; output: for comparison."""
+    """h_n_c_n: a decoder unrolls from both (of a GRU from h_n); h_n: all future values at once; output: for comparison."""
     pool: Literal["last", "mean"] = "last"
     """Of read=output: its last segment, or the mean of all."""
     decoding: Literal["direct", "recursive"] = "direct"
@@ -137,6 +138,8 @@ class Forecast(Task):
         self.framing = learning.framing(chosen, self.scaler)
         self.reads = {"h_n_c_n": "h_n, c_n"}.get(chosen.read, chosen.read)
         self.why = WHY[chosen.read]
+        if backbone.config.cell == "gru" and chosen.read == "h_n_c_n":
+            self.reads, self.why = "h_n", GRU_WHY
         self.metric = self._metric_of(chosen)
         self.distribution = head_of(chosen.head, chosen.quantiles, chosen.loss)
         self.dataset_class = Windows.of(
@@ -150,11 +153,12 @@ class Forecast(Task):
         known = self.framing.segment * self.framing.future
         self.decoder = self.bridge = None
         if chosen.read == "h_n_c_n":
-            layers, size = backbone.lstm.num_layers, backbone.output_size
-            directions = 2 if backbone.lstm.bidirectional else 1
-            self.bridge = Bridge(layers, directions, backbone.lstm.hidden_size, size)
+            layers, size = backbone.rnn.num_layers, backbone.output_size
+            directions = 2 if backbone.rnn.bidirectional else 1
+            cell = backbone.config.cell
+            self.bridge = Bridge(layers, directions, backbone.rnn.hidden_size, size, cell=cell)
             fed = self.framing.segment * self.framing.own if chosen.decoding == "recursive" else 0
-            self.decoder = HorizonDecoder(layers, size, self.framing.segments, known, fed)
+            self.decoder = HorizonDecoder(layers, size, self.framing.segments, known, fed, cell)
             self.head = nn.Linear(size, self.framing.segment * numbers)
         else:
             size = backbone.output_size + self.framing.segments * known
@@ -207,12 +211,12 @@ class Forecast(Task):
         linear = self.linear if self.config.residual == "linear" else None
         return batch_of(self.framing, examples, linear)
 
-    def read(self, encoded: Encoded) -> Tensor | tuple[Tensor, Tensor]:
+    def read(self, encoded: Encoded) -> Tensor | State:
         """The final states (layers * directions, batch, hidden), or one vector per series."""
         if self.config.read == "h_n_c_n":
-            return encoded.h_n, encoded.c_n
+            return encoded.state
         if self.config.read == "h_n":
-            directions = 2 if self.backbone.lstm.bidirectional else 1
+            directions = 2 if self.backbone.rnn.bidirectional else 1
             return torch.cat([*encoded.h_n[-directions:]], -1)
         lengths = encoded.lengths.to(encoded.output.device).clamp(min=1).unsqueeze(1)  # (batch, 1)
         if self.config.pool == "mean":
@@ -228,8 +232,8 @@ class Forecast(Task):
         )  # (batch, segments, features)
         read = self.read(encoded)
         if self.decoder is not None and self.bridge is not None:
-            h_n, c_n = read
-            state = self.bridge(h_n, c_n)
+            h_n = read[0]
+            state = self.bridge(*read)
             if self.config.decoding == "recursive":
                 ahead = [None] * self.framing.segments if known is None else [*known.unbind(1)]
                 first = h_n.new_zeros(h_n.size(1), self.decoder.fed)

@@ -128,7 +128,7 @@ class Generate(Generative):
         config = self.config
         if backbone.embedding is None:
             raise ValueError("generate reads ids: its backbone needs a vocabulary")
-        if backbone.lstm.bidirectional and backbone.lstm.num_layers > 1:
+        if backbone.rnn.bidirectional and backbone.rnn.num_layers > 1:
             raise ValueError(
                 "generation reads left to right: set backbone.bidirectional=false, or "
                 "num_layers=1: above that every step has seen what comes"
@@ -136,12 +136,12 @@ class Generate(Generative):
         # Ids that end a generated text. In a stream EOS is a line end, and the text goes on.
         self.stop_ids = () if config.stream else (EOS,)
         self.dataset_class: type[Dataset] = Stream if config.stream else Dataset
-        hidden, size = backbone.lstm.hidden_size, backbone.embedding.embedding_dim
+        hidden, size = backbone.rnn.hidden_size, backbone.embedding.embedding_dim
         self.project = nn.Identity() if hidden == size else nn.Linear(hidden, size)
         # The forward direction alone; in a list, so that its weights are not registered twice.
         self.onward = [backbone]
         self.backward = None
-        if backbone.lstm.bidirectional:
+        if backbone.rnn.bidirectional:
             self.backward = nn.Identity() if hidden == size else nn.Linear(hidden, size)
             self.onward = [directions.with_directions(backbone, False)]
         count = len(self.tokenizer)
@@ -180,7 +180,7 @@ class Generate(Generative):
 
     def read(self, encoded: Encoded) -> Tensor:
         """Return `output` of the forward direction, (batch, time, hidden)."""
-        return encoded.output[..., : self.backbone.lstm.hidden_size]
+        return encoded.output[..., : self.backbone.rnn.hidden_size]
 
     def next_token_vectors(
         self, batch: Batch, state: State | None = None, encoded: Encoded | None = None
@@ -193,9 +193,9 @@ class Generate(Generative):
         """
         if encoded is None:
             encoded = self.onward[0](batch.inputs, batch.lengths, state)
-        layers = self.backbone.lstm.num_layers  # of two directions, the first of one layer
+        layers = self.backbone.rnn.num_layers  # of two directions, the first of one layer
         output = self.read(encoded)
-        last = encoded.h_n[:layers], encoded.c_n[:layers]
+        last = tuple(part[:layers] for part in encoded.state)
         return self._drop(self.project(output)), last, output
 
     def _drop(self, vectors: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class Generate(Generative):
         before = self.backward(left)[:, 1:].flatten(0, 1)[behind]
         both = torch.cat([batch.at_targets(self.project(right)), before])
         targets = torch.cat([targets, batch.inputs[:, :-1].flatten()[behind]])
-        return self._drop(both), targets, (encoded.h_n[:1], encoded.c_n[:1]), encoded.output
+        return self._drop(both), targets, tuple(part[:1] for part in encoded.state), encoded.output
 
     def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
         """Return logits (batch, time, vocabulary) of the next token at every step."""
@@ -242,7 +242,7 @@ class Generate(Generative):
         if self.training and self.config.change_penalty and output.size(1) > 1:
             change = at_least_float32(output[:, 1:] - output[:, :-1])
             loss = loss + self.config.change_penalty * change.square().mean()
-        after = (last[0].detach(), last[1].detach()) if self.config.stream else None
+        after = tuple(part.detach() for part in last) if self.config.stream else None
         return Step(loss, len(targets), after)
 
     def generate(

@@ -148,7 +148,7 @@ class Tag(FeatureTask):
         self.shares_pass = options.words == "subword"
         if options.unseen_words and options.words != "word+char":
             raise ValueError("unseen_words needs words=word+char")
-        self.speller = None  # the LSTM over characters
+        self.speller = None  # an LSTM or a GRU over characters
         if options.words == "word+char" and backbone.embedding is not None:
             self.speller = CharEncoder(
                 len(self._alphabet),
@@ -156,6 +156,7 @@ class Tag(FeatureTask):
                 options.character_hidden,
                 backbone.embedding.embedding_dim,
                 options.character_dropout,
+                backbone.config.cell,
             )
         self.augments = options.unseen_words > 0 and self.speller is not None
         self.head = nn.Linear(backbone.output_size, len(self.labels))
@@ -426,7 +427,7 @@ class Tag(FeatureTask):
                 del example["inputs"][-1]
             batch = self.collate([example]).to(self.device)
             encoded = self._run_backbone(batch, state)
-            state = encoded.h_n, encoded.c_n
+            state = encoded.state
             logits.append(self(batch, encoded=encoded))
         whole = torch.cat(logits, 1)
         parts = [whole[:, some] for some in _windows(count)]

@@ -56,6 +56,7 @@ READS = {  # task.init -> what the task reads of the encoder, and why
     "h_n": ("h_n", "for comparison: the decoder starts from h alone, its cell state is zero"),
     "zero": ("output", "for comparison: the decoder starts from zero, attention reads output"),
 }
+GRU_READS = ("h_n", "the decoder continues from the encoder's last h, a GRU's whole state")
 NOTHING = (
     "nothing",
     "for comparison: without states and attention the decoder knows nothing of the source",
@@ -71,7 +72,7 @@ class TranslateConfig(GenerativeConfig):
     """
 
     init: Init = "h_n_c_n"
-    """The decoder's initial state: the encoder's h_n and c_n, h_n alone, or zero."""
+    """The decoder's initial state: the encoder's h_n and c_n (of a GRU h_n), h_n alone, or zero."""
 
     attention: AttentionKind | Literal["none"] = "general"
     """Attention to the encoder's `output`."""
@@ -141,10 +142,13 @@ class Translate(Generative):
         self.augments = config.subword_sampling > 0
         nothing = config.init == "zero" and config.attention == "none"
         self.reads, self.why = NOTHING if nothing else READS[config.init]
-        lstm, size = backbone.lstm, backbone.embedding.embedding_dim
+        if backbone.config.cell == "gru" and config.init != "zero":
+            self.reads, self.why = GRU_READS
+        rnn, size = backbone.rnn, backbone.embedding.embedding_dim
         hidden = config.hidden_size or backbone.output_size
-        directions = 2 if lstm.bidirectional else 1
-        self.bridge = Bridge(lstm.num_layers, directions, lstm.hidden_size, hidden, config.init)
+        directions = 2 if rnn.bidirectional else 1
+        sizes = rnn.num_layers, directions, rnn.hidden_size, hidden
+        self.bridge = Bridge(*sizes, config.init, backbone.config.cell)
         self.decoder = Decoder(
             backbone, hidden, config.attention, config.input_feeding, config.dropout
         )
@@ -203,7 +207,7 @@ class Translate(Generative):
         return sampled if len(sampled) <= self.config.max_length + 1 else [*map(int, ids)]
 
     def read(self, encoded: Encoded) -> State:
-        """Return the decoder's initial h and c: (layers, batch, hidden) each."""
+        """Return the decoder's initial h and, of an LSTM, c: (layers, batch, hidden) each."""
         return self.bridge(encoded.h_n, encoded.c_n)
 
     def start_decoding(

@@ -259,8 +259,8 @@ MUTANTS = [
     Mutant(
         "the kernel's pieces start anew",
         "zoo/rnn/lstm_fused.py",
-        "output, h, c = _call(piece, h, c, flat, bias)",
-        "output, *_ = _call(piece, h, c, flat, bias)",
+        "output, state = _call(piece, state, flat, bias)",
+        "output, _ = _call(piece, state, flat, bias)",
         ["tests/data/test_texts_of_strangers.py"],
     ),
     Mutant(
@@ -371,6 +371,20 @@ MUTANTS = [
         "column[0], column[1] = -HOLD, HOLD",
         "column[0], column[1] = 0.0, HOLD",
         ["tests/rnn/test_lstm.py", "tests/rnn/test_lstm_reference.py"],
+    ),
+    Mutant(
+        "GRU: new gate not zero on padding",
+        "zoo/rnn/gru/gru_fused.py",
+        "column[2, :, 0] = -weights.b_ih.detach().chunk(3)[2]",
+        "pass",
+        ["tests/rnn/gru/test_gru.py"],
+    ),
+    Mutant(
+        "GRU: b_hn outside of the reset product",
+        "zoo/rnn/gru/gru_reference.py",
+        "n = torch.tanh(from_x(2) + r * from_h(2))",
+        "n = torch.tanh(from_x(2) + from_h(2) + (r - 1) * linear(h, weights.w_hh[rows_of(2)]))",
+        ["tests/rnn/gru/test_gru.py"],
     ),
     Mutant(
         "hoisted backward: gradient of c past padding lost",

@@ -113,7 +113,7 @@ def test_lerp_moves_every_tensor_by_its_share(monkeypatch, there):
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its own code
 def test_the_time_of_an_lstm_is_free_inside_the_context():
-    with torch_private.lstm_as_loop(), torch.no_grad():
+    with torch_private.rnn_as_loop("LSTM"), torch.no_grad():
         free = ({0: torch.export.Dim("time", min=1)},)
         made = torch.export.export(nn.LSTM(3, 4), (torch.randn(6, 2, 3),), dynamic_shapes=free)
     assert made.module()(torch.randn(9, 2, 3))[0].shape == (9, 2, 4)
@@ -122,6 +122,6 @@ def test_the_time_of_an_lstm_is_free_inside_the_context():
 def test_a_torch_without_the_switch_is_told_from_one_that_fails(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.export._patches", None)
     with pytest.raises(ImportError):
-        torch_private.lstm_as_loop()
+        torch_private.rnn_as_loop("LSTM")
     with pytest.raises(InputError, match="no while_loop for LSTM"):
         program(LSTM(2, 3))

@@ -1,4 +1,4 @@
-"""A zoo of sequence tasks on one LSTM: which of `output`, `h_n`, `c_n` does your task use?"""
+"""A zoo of sequence tasks on one LSTM (or GRU): which of `output`, `h_n`, `c_n` does your task use?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from zoo.nn.backbone import Backbone, BackboneConfig, Encoded
     from zoo.prediction.batch_predictor import batch_predictor
     from zoo.registry import register
+    from zoo.rnn.gru.gru import GRU
     from zoo.rnn.lstm import LSTM
     from zoo.shared_backbone import multitask
     from zoo.task import Generative, Task, TaskConfig
     from zoo.training.pipeline import train
 
 __all__ = [
+    "GRU",
     "LSTM",
     "Backbone",
     "BackboneConfig",
@@ -47,6 +49,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GRU": "zoo.rnn.gru.gru",
     "LSTM": "zoo.rnn.lstm",
     "Backbone": "zoo.nn.backbone",
     "BackboneConfig": "zoo.nn.backbone",

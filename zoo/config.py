@@ -45,6 +45,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 # Backbone settings that fix the shapes of its weights: `init` brings them.
 SHAPE = (
+    "cell",
     "embedding_size",
     "hidden_size",
     "num_layers",

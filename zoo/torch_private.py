@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -72,13 +73,13 @@ def onednn_int8_linear(
     return torch.ops.onednn.qlinear_pointwise(*given, *kind)
 
 
-def lstm_weights(lstm: Any) -> dict[str, Tensor]:
-    """Read all weights of a `torch.nn.LSTM` by name, as its forward reads them.
+def rnn_weights(rnn: Any) -> dict[str, Tensor]:
+    """Read all weights of a `torch.nn.LSTM` or `torch.nn.GRU` by name, as its forward reads them.
 
     Call it once in a forward. A spectral norm in training computes other weights at each reading.
     """
-    lstm._update_flat_weights()
-    weights = zip(lstm._flat_weights_names, lstm._flat_weights, strict=True)
+    rnn._update_flat_weights()
+    weights = zip(rnn._flat_weights_names, rnn._flat_weights, strict=True)
     return {name: weight for name, weight in weights if weight is not None}
 
 
@@ -105,11 +106,15 @@ def lerp_(kept: list[Tensor], others: list[Tensor], share: float) -> None:
         one.lerp_(other, share)
 
 
-def lstm_as_loop() -> AbstractContextManager[None]:
-    """Return a context in which torch.export writes an LSTM as a loop over a dynamic time.
+def rnn_as_loop(mode: str) -> AbstractContextManager[None]:
+    """Return a context in which torch.export writes an RNN as a loop over a dynamic time.
+
+    mode: LSTM or GRU.
 
     Raises ImportError if this version of torch has no such switch.
     """
-    from torch.export._patches import register_lstm_while_loop_decomposition
-
-    return register_lstm_while_loop_decomposition()
+    patches = import_module("torch.export._patches")
+    name = f"register_{mode.lower()}_while_loop_decomposition"
+    if not hasattr(patches, name):
+        raise ImportError(name)
+    return getattr(patches, name)()

@@ -123,6 +123,7 @@ def test_a_config_rebuilds_an_equal_backbone():
         "vocabulary_size": 9,
         "input_size": None,
         "embedding_size": 5,
+        "cell": "lstm",
         "hidden_size": 7,
         "num_layers": 2,
         "bidirectional": False,

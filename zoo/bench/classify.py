@@ -31,7 +31,7 @@ def classify(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
     rows, task = prepared(settings)
     examples = ExampleList([task.encode(row) for row in rows])
     tokens = sum(len(example["inputs"]) for example in examples.encoded)
-    size, lstm = settings.train.batch_rows, task.backbone.lstm
+    size, lstm = settings.train.batch_rows, task.backbone.rnn
     peer = peers.PackedClassifier(
         len(task.tokenizer),
         lstm.input_size,
@@ -72,7 +72,7 @@ def _prediction(task: Task, peer: torch.nn.Module, rows: list[Row], rounds: int)
 
 def _share(task: Task, precision: str, tokens_per_second: float) -> dict[str, float]:
     """Return the rate of the LSTM's operations, and its share of a plain matrix product's rate."""
-    lstm = task.backbone.lstm
+    lstm = task.backbone.rnn
     weights = sum(w.numel() for name, w in lstm.named_parameters() if "weight" in name)
     reached = 3 * 2 * weights * tokens_per_second  # the backward pass costs two forward passes
     peak = matrix_rate(task.device, precision)

@@ -36,7 +36,7 @@ def tag(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
         rows = lengthened(rows, settings.seed)
     examples = ExampleList([task.encode(row) for row in rows])
     words = sum(len(example["inputs"]) for example in examples.encoded)
-    lstm, letters = task.backbone.lstm, task.speller.backbone.lstm
+    lstm, letters = task.backbone.rnn, task.speller.backbone.rnn
     peer = peer_tagger.PackedTagger(
         len(task.tokenizer),
         lstm.input_size,

@@ -45,7 +45,7 @@ def translate(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]
         sizes.vocabulary_size,
         sizes.embedding_size,
         sizes.hidden_size,
-        task.decoder.backbone.lstm.hidden_size,
+        task.decoder.backbone.rnn.hidden_size,
     ).to(task.device)
     yield from _training(task, peer, examples, settings, rounds)
     yield from _decoding(task, peer, examples, rounds)

@@ -19,6 +19,8 @@ from zoo.explanation.answer import explain_given
 from zoo.explanation.states import gates_of
 from zoo.generation.config import GenerationConfig
 from zoo.rnn import kernels
+from zoo.rnn.gru.gru import GRU
+from zoo.rnn.gru.gru_reference import Gates as GRUGates
 from zoo.rnn.lstm_reference import Gates
 from zoo.task import Generative, Task, input_row, predict_rows
 
@@ -39,9 +41,11 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
     """Return every tensor from ids or features to logits, in order of computation."""
     task.eval()
     encoded = task._run_backbone(batch)
-    lstm = task.backbone.lstm
-    directions = 2 if lstm.bidirectional else 1
-    layers = f"{lstm.num_layers} layer(s) x {directions} direction(s)"
+    rnn = task.backbone.rnn
+    directions = 2 if rnn.bidirectional else 1
+    layers = f"{rnn.num_layers} layer(s) x {directions} direction(s)"
+    meaning = f"{layers}, batch, hidden: the cell after the last step"
+    cell = [] if encoded.c_n is None else [("c_n", encoded.c_n, meaning)]
     read = task.read(encoded)
     parts = read if isinstance(read, tuple) else (read,)
     floats = batch.inputs.is_floating_point()
@@ -55,7 +59,7 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
             f"batch, time, {directions} x hidden: h of the top layer, each step",
         ),
         ("h_n", encoded.h_n, f"{layers}, batch, hidden: h after the last step"),
-        ("c_n", encoded.c_n, f"{layers}, batch, hidden: the cell after the last step"),
+        *cell,
         *((f"read from {task.reads}", part, task.shape) for part in parts),
         ("logits", task(batch, encoded=encoded), task.logits),
     ]
@@ -63,21 +67,27 @@ def shapes(task: Task, batch: Batch) -> list[Line]:
 
 
 def sentence(task: Task) -> str:
-    """Return a sentence: the LSTM output that the task reads, and why."""
+    """Return a sentence: the output of the LSTM or GRU that the task reads, and why."""
     return f"{task.name} reads {task.reads}: {task.why}."
 
 
-def kernel(task: Task, batch: Batch) -> kernels.Explanation:
-    """Explain which kernel runs the LSTM on a batch, in the precision that training chooses."""
+def kernel(task: Task, batch: Batch) -> kernels.Explanation | str:
+    """Explain which kernel runs on a batch, in the precision that training chooses.
+
+    Of a GRU only the engine is known.
+    """
+    rnn = task.backbone.rnn
+    if isinstance(rnn, GRU):
+        return f"engine {'torch' if rnn.engine == 'auto' else rnn.engine}"
     dtype = DTYPES[find_precision("auto", task.device)]
     rows, time = batch.inputs.shape[:2]
     ragged = bool((batch.lengths < time).any())
-    return task.backbone.lstm.explain(rows, time, task.device, dtype, ragged)
+    return rnn.explain(rows, time, task.device, dtype, ragged)
 
 
 @torch.no_grad()
-def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
-    """Return the tokens of a batch's first row, and the gates and cells over them.
+def gates(task: Task, batch: Batch) -> tuple[list[str], Gates | GRUGates]:
+    """Return the tokens of a batch's first row, and the gates and cells, of a GRU h, over them.
 
     Each gate is (layers * directions, time, hidden). Of float features, the tokens are the numbers
     of the steps. Raises ValueError for an empty row.
@@ -93,14 +103,14 @@ def gates(task: Task, batch: Batch) -> tuple[list[str], Gates]:
 
 
 def lstm_inputs(task: Task, batch: Batch) -> Tensor:
-    """Return what the LSTM of the backbone reads of a batch: (batch, time, features)."""
+    """Return what the recurrent layer of the backbone reads of a batch: (batch, time, features)."""
     return task._float_parts(batch)["inputs"]
 
 
 def draw(task: Task, batch: Batch, folder: Path) -> Path:
     """Write the gates over a batch's first row to gates.png in `folder`. Return its path."""
     tokens, values = gates(task, batch)
-    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.lstm.suffixes]
+    names = [suffix[1:].replace("_", " ") for suffix in task.backbone.rnn.suffixes]
     folder.mkdir(parents=True, exist_ok=True)
     return plots.gates(tokens, [gate.float().cpu().numpy() for gate in values], names, folder)
 

@@ -125,7 +125,7 @@ def dynamic(model: Any, stream: Stream, evaluation: EvaluationConfig) -> np.ndar
                 weight.addcdiv_(gradient, scale, value=-evaluation.dynamic_rate)
             if evaluation.dynamic_decay:
                 lerp_(weights, trained, evaluation.dynamic_decay)
-        state = (state[0].detach(), state[1].detach())
+        state = tuple(part.detach() for part in state)
     return found
 
 

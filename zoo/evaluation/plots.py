@@ -26,6 +26,7 @@ GATES = {
     "o": "output gate",
     "c": "cell state",
 }
+GRU_GATES = {"r": "reset gate", "z": "update gate", "n": "new: the candidate", "h": "hidden state"}
 CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 MOST_LABELS = 100  # of a confusion matrix
 DRAWN_LABELS = 30  # of its picture
@@ -234,25 +235,35 @@ def gates(
 ) -> Path:
     """Write gates.png: i, f, g, o and c over the tokens, one column per layer and direction.
 
-    values: five arrays (layers * directions, time, hidden). names: one per layer and direction. The
-    means of i, f and o over the units stand on top. In each heat map a row is a unit, ordered by
-    mean forget gate, the highest at the top. Returns the path of the file.
+    values: five arrays (layers * directions, time, hidden), or a GRU's four: r, z, n and h. names:
+    one per layer and direction. The means of the gates over the units stand on top. In each heat
+    map a row is a unit, ordered by what it keeps, mean f or z, the highest at the top. Returns the
+    path of the file.
     """
+    lstm = len(values) == len(GATES)
+    meanings, means = (GATES, "ifo") if lstm else (GRU_GATES, "rz")
+    places = {gate: place for place, gate in enumerate(meanings)}
     shown = list(tokens[:TOKENS])
     time, count = len(shown), len(names)
-    figure, axes = new_grid(count * max(3.2, 1.5 + 0.24 * time), 13, 6, count)
-    figure.suptitle("gates of the LSTM: a row of pixels is a unit, a column a token")
+    figure, axes = new_grid(
+        count * max(3.2, 1.5 + 0.24 * time), 13 if lstm else 11, 1 + len(meanings), count
+    )
+    figure.suptitle(
+        f"gates of the {'LSTM' if lstm else 'GRU'}: a row of pixels is a unit, a column a token"
+    )
     for column, name in enumerate(names):
         top = axes[0, column]
-        for row, gate in ((0, "i"), (1, "f"), (3, "o")):
-            top.plot(range(time), values[row][column, :time].mean(1), label=gate, marker=".")
-        top.set(xlim=(-0.5, time - 0.5), ylim=(0, 1), xticks=[], title=f"{name}: mean of i, f, o")
+        for gate in means:
+            mean = values[places[gate]][column, :time].mean(1)
+            top.plot(range(time), mean, label=gate, marker=".")
+        title = f"{name}: mean of {', '.join(means)}"
+        top.set(xlim=(-0.5, time - 0.5), ylim=(0, 1), xticks=[], title=title)
         top.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         order = np.argsort(-values[1][column, :time].mean(0))
-        for row, (gate, meaning) in enumerate(GATES.items()):
+        for row, (gate, meaning) in enumerate(meanings.items()):
             below = axes[row + 1, column]
             cells = values[row][column, :time, order]  # (hidden, time)
-            signed = gate in ("g", "c")
+            signed = gate in ("g", "c", "n", "h")
             most = max(1e-9, float(np.abs(cells).max())) if gate == "c" else 1
             image = below.imshow(
                 cells,

@@ -51,7 +51,8 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
         below.plot(
             range(len(norms)), norms, color=colour, marker=".", label=f"output, {cell['direction']}"
         )
-        for name, marker, height in (("h_n", "o", None), ("c_n", "s", 0)):
+        marks = (("h_n", "o", None), ("c_n", "s", 0))[: 1 + ("c_n" in cell)]  # a GRU has no c_n
+        for name, marker, height in marks:
             step = cell[name]["step"]
             if step < len(norms):
                 filled = colour if cell[name]["read"] else "none"
@@ -68,7 +69,8 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
         below.set_xticks(
             range(len(steps)), [plots.drawable(t, 12) for t in steps], rotation=90, fontsize=8
         )
-        below.set(ylabel="norm", title=f"layer {cell['layer'] + 1}: where h_n and c_n are taken")
+        taken = " and ".join([name for name, *_ in marks]) + (" are" if len(marks) > 1 else " is")
+        below.set(ylabel="norm", title=f"layer {cell['layer'] + 1}: where {taken} taken")
         below.set(xlim=(-0.6, len(steps) - 0.4))
         below.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     plots.save_figure(figure, path)

@@ -124,7 +124,8 @@ def _states(lstm: Mapping[str, Any]) -> Iterator[Text]:
         yield Text("the gates of so long an input are not shown" if lstm["steps"] else "")
         return
     yield Text("")
-    yield Text("norm of output at each step; h_n and c_n are taken at the end of each direction")
+    taken = "h_n and c_n are" if "c_n" in lstm["cells"][0] else "h_n is"  # a GRU has no c_n
+    yield Text(f"norm of output at each step; {taken} taken at the end of each direction")
     for cell in lstm["cells"]:
         norms = cell["output"]
         name = f"layer {cell['layer'] + 1} {cell['direction']:<8}"
@@ -133,6 +134,7 @@ def _states(lstm: Mapping[str, Any]) -> Iterator[Text]:
         taken = ", ".join(
             f"{n} {cell[n]['norm']:.3g}{' (read)' if cell[n]['read'] else ''}"
             for n in ("h_n", "c_n")
+            if n in cell
         )
         where = visible(lstm["steps"][step]).strip()
         yield Text(f"{'':>16} step {step + 1} of {len(norms)}, {where!r}: {taken}")

@@ -7,6 +7,8 @@
     generate     ids, lengths, h, c                  -> log_probabilities, h, c
     forecast     features, lengths, base, scale, …   -> forecast, quantiles
 
+With a GRU there is no c.
+
 What searches for an answer is outside: Viterbi, beam search and sampling are in `zoo.runtime`.
 """
 
@@ -27,6 +29,7 @@ from zoo.nn.attention import Attention
 from zoo.nn.backbone import Backbone
 from zoo.nn.forecast.heads import LEAST_SCALE
 from zoo.nn.output_layer import OutputLayer
+from zoo.rnn.gru.gru import GRU
 from zoo.rnn.lstm import LSTM
 from zoo.task import Task
 
@@ -71,9 +74,8 @@ def _classify(task: Any, folder: Path, form: Form) -> list[str]:
 
 def _pooled(graph: Layers, task: Any, pool: str, states: States, lengths: str) -> str:
     """Return one vector for each row, (batch, directions * hidden)."""
-    lstm = task.backbone.lstm
     if pool == "merged":
-        return graph.merged(states.h_n, 2 if lstm.bidirectional else 1)
+        return graph.merged(states.h_n, 2 if task.backbone.rnn.bidirectional else 1)
     output = graph.op("Transpose", states.output, perm=[1, 0, 2])  # (batch, time, size)
     real = _real(graph, output, lengths)  # (batch, time)
     column = graph.op("Unsqueeze", real, graph.ints(2))
@@ -107,7 +109,7 @@ def _tag(task: Any, folder: Path, form: Form) -> list[str]:
         place = graph.given("word_index", INT64, ["batch", "time"])
         vectors = graph.embedding(letters, inner.embedding.weight)
         by_time = graph.op("Transpose", vectors, perm=[1, 0, 2])
-        states = graph.lstm(inner.lstm, by_time, sizes)
+        states = graph.rnn(inner.rnn, by_time, sizes)
         words = graph.linear(graph.merged(states.h_n, 2), spelt.project.weight)
         x = graph.op("Add", x, graph.op("Gather", words, place))
     states, _ = _run(graph, task.backbone, x, lengths)
@@ -134,26 +136,26 @@ def _translate(task: Any, folder: Path, form: Form) -> list[str]:
     decoder = task.decoder
     graph = Layers(form)
     ids = graph.given("ids", INT64, ["texts", "prefixes"])
-    lstm = decoder.backbone.lstm
-    shape: list[str | int] = [lstm.num_layers, "rows", lstm.hidden_size]
-    state = graph.given("h", FLOAT, shape), graph.given("c", FLOAT, shape)
+    rnn = decoder.backbone.rnn
+    shape: list[str | int] = [rnn.num_layers, "rows", rnn.hidden_size]
+    state = tuple(graph.given(part, FLOAT, shape) for part in rnn.parts)
     table = _table(task.tokens, task.backbone)
     x = graph.embedding(graph.op("Reshape", ids, graph.ints(1, -1)), table)  # (1, rows, size)
     if decoder.input_feeding:
         fed = graph.given("fed", FLOAT, ["rows", decoder.size])
         x = graph.op("Concat", x, graph.op("Unsqueeze", fed, graph.ints(0)), axis=2)
-    states = graph.lstm(lstm, x, state=state)
+    states = graph.rnn(rnn, x, state=state)
     texts = graph.op("Shape", ids)
     read = graph.op("Squeeze", states.output, graph.ints(0))  # (rows, hidden)
     if attention is not None:
-        width = graph.op("Concat", texts, graph.ints(lstm.hidden_size), axis=0)
+        width = graph.op("Concat", texts, graph.ints(rnn.hidden_size), axis=0)
         queries = graph.op("Reshape", read, width)  # (texts, prefixes, hidden)
         context = _context(graph, attention, queries, task.backbone.output_size)
         flat = graph.op("Reshape", context, graph.ints(-1, task.backbone.output_size))
         read = graph.op("Concat", flat, read, axis=1)
     vectors = graph.op("Tanh", graph.linear(read, decoder.mix.weight, decoder.mix.bias))
     logs = _log_probabilities(graph, task.tokens, task.backbone, vectors)
-    results = {"log_probabilities": (logs, 2), "h_n": (states.h_n, 3), "c_n": (states.c_n, 3)}
+    results = {"log_probabilities": (logs, 2), **_last_state(states)}
     if decoder.input_feeding:
         results["fed_n"] = (vectors, 2)
     graph.save(folder / NEXT, results)
@@ -206,9 +208,9 @@ def _generate(task: Any, folder: Path, form: Form) -> list[str]:
     graph = Layers(form)
     onward = task.onward[0]  # the forward direction alone
     x, lengths = _inputs(graph, onward)
-    lstm = onward.lstm
-    shape: list[str | int] = [lstm.num_layers, "batch", lstm.hidden_size]
-    state = graph.given("h", FLOAT, shape), graph.given("c", FLOAT, shape)
+    rnn = onward.rnn
+    shape: list[str | int] = [rnn.num_layers, "batch", rnn.hidden_size]
+    state = tuple(graph.given(part, FLOAT, shape) for part in rnn.parts)
     states, _ = _run(graph, onward, x, lengths, state)
     vectors = graph.merged(states.h_n, 1)
     linear = without_identity(task.project)
@@ -217,9 +219,14 @@ def _generate(task: Any, folder: Path, form: Form) -> list[str]:
     logs = _log_probabilities(graph, task.tokens, onward, vectors)
     graph.save(
         folder / MODEL,
-        {"log_probabilities": (logs, 2), "h_n": (states.h_n, 3), "c_n": (states.c_n, 3)},
+        {"log_probabilities": (logs, 2), **_last_state(states)},
     )
     return [MODEL]
+
+
+def _last_state(states: States) -> dict[str, tuple[str, int]]:
+    """Return the results h_n and, of an LSTM, c_n of a step, as `Layers.save` takes them."""
+    return {name: (value, 3) for name, value in zip(("h_n", "c_n"), states.state, strict=False)}
 
 
 def _forecast(task: Any, folder: Path, form: Form) -> list[str]:
@@ -266,7 +273,7 @@ def _forecast(task: Any, folder: Path, form: Form) -> list[str]:
 def _unrolled(graph: Layers, task: Any, start: dict[str, str], known: str) -> str:
     """Unroll the decoder of a forecast. Return what it writes, (batch, segments, numbers)."""
     framing, decoder = task.framing, task.decoder
-    state = start["h"], start["c"]  # (layers, batch, size)
+    state = tuple(start.values())  # h and, of an LSTM, c: (layers, batch, size)
     ahead = graph.op("Transpose", known, perm=[1, 0, 2]) if known else ""  # by segment
     batch = graph.op("Shape", state[0], start=1, end=2)
     if not decoder.fed:
@@ -275,7 +282,7 @@ def _unrolled(graph: Layers, task: Any, start: dict[str, str], known: str) -> st
         read = graph.op("Expand", places, wide)
         if known:
             read = graph.op("Concat", read, ahead, axis=2)
-        output = graph.lstm(decoder.lstm, read, state=state).output
+        output = graph.rnn(decoder.rnn, read, state=state).output
         vectors = graph.op("Transpose", output, perm=[1, 0, 2])
         return graph.linear_steps(vectors, task.head.weight, task.head.bias)
     shape = graph.op("Concat", graph.ints(1), batch, graph.ints(decoder.fed), axis=0)
@@ -286,8 +293,8 @@ def _unrolled(graph: Layers, task: Any, start: dict[str, str], known: str) -> st
         if known:
             some = graph.op("Slice", ahead, graph.ints(segment), graph.ints(segment + 1))
             read = graph.op("Concat", read, some, axis=2)
-        states = graph.lstm(decoder.lstm, read, state=state)
-        state = states.h_n, states.c_n
+        states = graph.rnn(decoder.rnn, read, state=state)
+        state = states.state
         vector = graph.op("Squeeze", states.output, graph.ints(0))
         made = graph.linear(vector, task.head.weight, task.head.bias)
         each.append(graph.op("Unsqueeze", made, graph.ints(1)))
@@ -321,7 +328,7 @@ def _last(graph: Layers, x: str) -> str:
 def _inputs(graph: Layers, backbone: Backbone) -> tuple[str, str]:
     """Add the inputs of a backbone. Return its vectors (batch, time, size), and the lengths."""
     if backbone.embedding is None:
-        size = backbone.lstm.input_size
+        size = backbone.rnn.input_size
         x = graph.given("features", FLOAT, ["batch", "time", size])
     else:
         ids = graph.given("ids", INT64, ["batch", "time"])
@@ -334,32 +341,32 @@ def _run(
     backbone: Backbone,
     x: str,
     lengths: str,
-    state: tuple[str, str] | None = None,
+    state: tuple[str, ...] | None = None,
 ) -> tuple[States, str]:
-    """Run the LSTM of a backbone over vectors (batch, time, size).
+    """Run the recurrent layer of a backbone over vectors (batch, time, size).
 
     Returns its results, in which a text of length 0 is all zeros, and the lengths, 1 or more.
     """
     steps = graph.op("Max", lengths, graph.ints(1))
     by_time = graph.op("Transpose", x, perm=[1, 0, 2])
-    states = graph.lstm(backbone.lstm, by_time, steps, state)
+    states = graph.rnn(backbone.rnn, by_time, steps, state)
     if state is not None:  # it has begun: no text is empty
         return states, steps
     some = graph.op("Greater", lengths, graph.ints(0))  # (batch,)
     column = graph.op("Unsqueeze", some, graph.ints(1))  # (batch, 1), as (…, batch, size)
     output = graph.op("Where", column, states.output, graph.value(np.float32(0)))
     last = []
-    for name, value in (("h_0", states.h_n), ("c_0", states.c_n)):
+    for part, value in zip(backbone.rnn.parts, states.state, strict=True):
         first = graph.value(np.float32(0))
-        if backbone.lstm.learned_state:
-            first = graph.value(_learned(backbone.lstm, name))
+        if backbone.rnn.learned_state:
+            first = graph.value(_learned(backbone.rnn, f"{part}_0"))
         last.append(graph.op("Where", column, value, first))
     return States(output, *last), steps
 
 
-def _learned(lstm: LSTM, name: str) -> np.ndarray:
+def _learned(rnn: LSTM | GRU, name: str) -> np.ndarray:
     """Return a learned initial state, (layers * directions, 1, hidden)."""
-    return getattr(lstm, name).detach().float().numpy()
+    return getattr(rnn, name).detach().float().numpy()
 
 
 def _real(graph: Layers, output: str, lengths: str) -> str:

@@ -5,6 +5,7 @@
             bits while it runs: `DynamicQuantizeMatMul` and `DynamicQuantizeLSTM` of ONNX Runtime
 
 ONNX's LSTM has no layer norm: with it the steps are a `Scan` over time, written out gate by gate.
+ONNX Runtime has no GRU of int8: its weights are stored as int8, and the GRU computes in float32.
 
 Vectors are float32 at all places between the layers, so the sums over a text keep their precision.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from zoo.errors import InputError
 from zoo.export.onnx import MISSING, OPSET, Graph, gates
 from zoo.files.own_files import PROGRAM
+from zoo.rnn.gru.gru import GRU
 from zoo.rnn.lstm import LSTM
 from zoo.rnn.lstm_reference import EPSILON
 
@@ -31,11 +33,16 @@ FLOAT, INT64 = 1, 7  # element types of ONNX
 
 
 class States(NamedTuple):
-    """The names of an LSTM's results in a graph."""
+    """The names of an LSTM's or a GRU's results in a graph."""
 
     output: str  # (time, batch, directions * hidden), zero on padding
     h_n: str  # (layers * directions, batch, hidden)
-    c_n: str
+    c_n: str = ""  # a GRU has none
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """The names of the final state: h_n and, of an LSTM, c_n."""
+        return (self.h_n, self.c_n) if self.c_n else (self.h_n,)
 
 
 class Layers(Graph):
@@ -106,42 +113,44 @@ class Layers(Graph):
         shape = self.op("Concat", sizes, self.ints(weight.size(0)), axis=0)
         return self.op("Reshape", made, shape)
 
-    def lstm(
-        self, lstm: LSTM, x: str, lengths: str = "", state: tuple[str, str] | None = None
+    def rnn(
+        self, rnn: LSTM | GRU, x: str, lengths: str = "", state: tuple[str, ...] | None = None
     ) -> States:
-        """Add an LSTM over x (time, batch, input) with lengths (batch,) int64, 1 or more.
+        """Add an LSTM or a GRU over x (time, batch, input) with lengths (batch,) int64, 1 or more.
 
-        `state` names h_0 and c_0, (layers * directions, batch, hidden). Raises InputError for a
-        projection, which ONNX's LSTM lacks.
+        `state` names h_0 and, of an LSTM, c_0, (layers * directions, batch, hidden). Raises
+        InputError for a projection, which ONNX's LSTM lacks.
         """
-        if lstm.proj_size:
+        if rnn.proj_size:
             raise InputError("ONNX's LSTM knows no projection")
-        directions = 2 if lstm.bidirectional else 1
+        directions = 2 if rnn.bidirectional else 1
         kind = "bidirectional" if directions == 2 else "forward"
         steps = self.op("Cast", lengths, to=6) if lengths else ""
-        if state is None and lstm.learned_state:
-            state = self._learned(lstm, x)
+        if state is None and rnn.learned_state:
+            state = self._learned(rnn, x)
         last: list[list[str]] = []
-        for layer in range(lstm.num_layers):
+        for layer in range(rnn.num_layers):
             rows = slice(layer * directions, (layer + 1) * directions)
-            start = ["", ""]
+            start = ["" for _ in rnn.parts]
             if state is not None:
                 first, end = self.ints(rows.start), self.ints(rows.stop)
                 start = [self.op("Slice", s, first, end) for s in state]
-                if lstm.num_layers == 1:
+                if rnn.num_layers == 1:
                     start = [*state]
-            suffixes = lstm.suffixes[rows]
-            if lstm.layer_norm:
-                y, h, c = self._normed_layer(lstm, suffixes, x, lengths, start)
+            suffixes = rnn.suffixes[rows]
+            if isinstance(rnn, GRU):
+                y, *ends = self._gru_layer(rnn, suffixes, x, steps, start, kind)
+            elif rnn.layer_norm:
+                y, *ends = self._normed_layer(rnn, suffixes, x, lengths, start)
             else:
-                y, h, c = self._lstm_layer(lstm, suffixes, x, steps, start, kind)
+                y, *ends = self._lstm_layer(rnn, suffixes, x, steps, start, kind)
             turned = self.op("Transpose", y, perm=[0, 2, 1, 3])  # (time, batch, directions, hidden)
-            x = self.op("Reshape", turned, self.ints(0, 0, directions * lstm.hidden_size))
-            last.append([h, c])
-        if lstm.num_layers == 1:
+            x = self.op("Reshape", turned, self.ints(0, 0, directions * rnn.hidden_size))
+            last.append(ends)
+        if rnn.num_layers == 1:
             return States(x, *last[0])
-        h_n, c_n = (self.op("Concat", *parts, axis=0) for parts in zip(*last, strict=True))
-        return States(x, h_n, c_n)
+        whole = (self.op("Concat", *parts, axis=0) for parts in zip(*last, strict=True))
+        return States(x, *whole)
 
     def _lstm_layer(
         self, lstm: LSTM, suffixes: list[str], x: str, steps: str, start: list[str], kind: str
@@ -154,18 +163,34 @@ class Layers(Graph):
         given = [x, w, r, bias, steps, *start, "", *scales]
         return self.op("DynamicQuantizeLSTM", *given, results=3, domain=OWN, **options)
 
-    def _packed(self, lstm: LSTM, suffixes: list[str]) -> list[str]:
+    def _gru_layer(
+        self, gru: GRU, suffixes: list[str], x: str, steps: str, start: list[str], kind: str
+    ) -> list[str]:
+        """Add one layer of a GRU in all its directions, in torch's variant."""
+        w, r, bias, *scales = self._packed(gru, suffixes)
+        if scales:  # (directions, size, 3 * hidden) int8 -> (directions, 3 * hidden, size)
+            whole = []
+            for rounded, scale in zip((w, r), scales[::2], strict=True):
+                row = self.op("Unsqueeze", scale, self.ints(1))
+                wide = self.op("Mul", self.op("Cast", rounded, to=FLOAT), row)
+                whole.append(self.op("Transpose", wide, perm=[0, 2, 1]))
+            w, r = whole
+        given = [x, w, r, bias, steps, *start]
+        options = {"hidden_size": gru.hidden_size, "direction": kind, "linear_before_reset": 1}
+        return self.op("GRU", *given, results=2, **options)
+
+    def _packed(self, rnn: LSTM | GRU, suffixes: list[str]) -> list[str]:
         """Return W, R and B of a layer as ONNX has them, in int8 with scales; once for all calls."""
-        key = id(lstm), suffixes[0]
+        key = id(rnn), suffixes[0]
         if key in self.packed:
             return self.packed[key]
         weights = [
-            torch.stack([gates(lstm, name, suffix) for suffix in suffixes]).numpy()
+            torch.stack([gates(rnn, name, suffix) for suffix in suffixes]).numpy()
             for name in ("weight_ih", "weight_hh")
-        ]  # (directions, 4 * hidden, size) each
+        ]  # (directions, gates * hidden, size) each
         bias = ""
-        if lstm.bias:
-            pairs = [[gates(lstm, n, s) for n in ("bias_ih", "bias_hh")] for s in suffixes]
+        if rnn.bias:
+            pairs = [[gates(rnn, n, s) for n in ("bias_ih", "bias_hh")] for s in suffixes]
             bias = self.value(torch.stack([torch.cat(pair) for pair in pairs]))
         both, scales = [], []
         for weight in weights:
@@ -268,15 +293,12 @@ class Layers(Graph):
         """Return one of the gates (batch, 4, hidden), (batch, hidden)."""
         return self.op("Gather", gates, self.value(np.array(place, np.int64)), axis=1)
 
-    def _learned(self, lstm: LSTM, x: str) -> tuple[str, str]:
+    def _learned(self, rnn: LSTM | GRU, x: str) -> tuple[str, ...]:
         """Expand learned initial states to (layers * directions, batch, hidden)."""
         batch = self.op("Shape", x, start=1, end=2)
         shape = self.op("Concat", self.ints(1), batch, self.ints(1), axis=0)
-        h_0, c_0 = (
-            self.op("Expand", self.value(cast(Tensor, getattr(lstm, name)).detach().float()), shape)
-            for name in ("h_0", "c_0")
-        )
-        return h_0, c_0
+        learned = (cast(Tensor, getattr(rnn, f"{part}_0")) for part in rnn.parts)
+        return tuple(self.op("Expand", self.value(v.detach().float()), shape) for v in learned)
 
     def merged(self, h_n: str, directions: int) -> str:
         """Return the top layer's last h of all directions, (batch, directions * hidden)."""

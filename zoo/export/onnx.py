@@ -1,7 +1,7 @@
-"""Export an LSTM or a backbone as an ONNX graph: Gather -> LSTM -> … -> Transpose.
+"""Export an LSTM, a GRU or a backbone as an ONNX graph: Gather -> LSTM -> … -> Transpose.
 
-The ONNX LSTM operator takes the lengths of the rows (`sequence_lens`), so padding has no influence.
-Its gate order is i, o, f, g. Needs the extra [export].
+The ONNX operators take the lengths of the rows (`sequence_lens`), so padding has no influence.
+The gate order of LSTM is i, o, f, g, that of GRU z, r, n. Needs the extra [export].
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.errors import InputError
 from zoo.files.own_files import PROGRAM
 from zoo.nn.backbone import Backbone
+from zoo.rnn.gru.gru import GRU
 from zoo.rnn.lstm import LSTM
 
 OPSET = 17
@@ -46,8 +47,10 @@ class Graph:
         return name
 
 
-def write(model: LSTM | Backbone, path: Path) -> None:
+def write(model: LSTM | GRU | Backbone, path: Path) -> None:
     """Write the ONNX graph of (x or ids, lengths) -> output, h_n, c_n. Batch and time are dynamic.
+
+    A GRU has no c_n.
 
     x: (batch, time, input), or (time, batch, input) without batch_first, float32. ids: (batch,
     time) int64. lengths: (batch,) int64, at least 1. Raises InputError for an LSTM that ONNX does
@@ -58,31 +61,31 @@ def write(model: LSTM | Backbone, path: Path) -> None:
         from onnx import TensorProto, helper
     except ImportError:
         raise InputError(MISSING) from None
-    lstm = model if isinstance(model, LSTM) else model.lstm
-    embedding = None if isinstance(model, LSTM) else model.embedding
-    if lstm.layer_norm or lstm.proj_size:
-        cure = ": export the whole task into a FOLDER" if lstm.layer_norm else ""
+    embedding = model.embedding if isinstance(model, Backbone) else None
+    rnn = model.rnn if isinstance(model, Backbone) else model
+    if rnn.layer_norm or rnn.proj_size:
+        cure = ": export the whole task into a FOLDER" if rnn.layer_norm else ""
         raise InputError(f"ONNX's LSTM knows neither layer norm nor projection{cure}")
     graph = Graph()
-    first = ["batch", "time"] if lstm.batch_first else ["time", "batch"]
+    first = ["batch", "time"] if rnn.batch_first else ["time", "batch"]
     if embedding is not None:
         table = graph.constant("embedding", embedding.weight.float())
         x = graph.add("Gather", [table, "ids"], ["embedded"])
         given = helper.make_tensor_value_info("ids", TensorProto.INT64, first)
     else:
         x = "x"
-        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [*first, lstm.input_size])
-    if lstm.batch_first:
+        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [*first, rnn.input_size])
+    if rnn.batch_first:
         x = graph.add("Transpose", [x], ["time_first"], perm=[1, 0, 2])
     graph.add("Cast", ["lengths"], ["sequence_lens"], to=TensorProto.INT32)
-    _layers(graph, lstm, x)
-    directions = 2 if lstm.bidirectional else 1
-    count, size = lstm.num_layers * directions, lstm.hidden_size
+    _layers(graph, rnn, x)
+    directions = 2 if rnn.bidirectional else 1
+    count, size = rnn.num_layers * directions, rnn.hidden_size
     results: list[tuple[str, list[str | int]]] = [("output", [*first, directions * size])]
-    results += [(name, [count, "batch", size]) for name in ("h_n", "c_n")]
+    results += [(name, [count, "batch", size]) for name in [f"{part}_n" for part in rnn.parts]]
     onnx_graph = helper.make_graph(
         graph.nodes,
-        "lstm",
+        rnn.mode.lower(),
         [given, helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
         graph.constants,
@@ -95,59 +98,66 @@ def write(model: LSTM | Backbone, path: Path) -> None:
     onnx.save(whole, str(path))
 
 
-def _layers(graph: Graph, lstm: LSTM, x: str) -> None:
-    """Add one LSTM node per layer, from x (time, batch, input) to output, h_n and c_n."""
-    directions = 2 if lstm.bidirectional else 1
-    last_h, last_c = [], []
-    for layer in range(lstm.num_layers):
-        suffixes = lstm.suffixes[layer * directions : (layer + 1) * directions]
-        inputs = [x, *_weights(graph, lstm, suffixes, layer), "sequence_lens"]
-        if lstm.learned_state:
-            inputs += [_state(graph, lstm, name, layer, directions, x) for name in ("h_0", "c_0")]
-        names = [f"{name}{layer}" for name in ("y", "h", "c")]
+def _layers(graph: Graph, rnn: LSTM | GRU, x: str) -> None:
+    """Add one LSTM or GRU node per layer, from x (time, batch, input) to output, h_n and c_n."""
+    directions = 2 if rnn.bidirectional else 1
+    last: list[list[str]] = []
+    options: dict[str, Any] = (
+        {"linear_before_reset": 1} if isinstance(rnn, GRU) else {}
+    )  # torch's variant
+    for layer in range(rnn.num_layers):
+        suffixes = rnn.suffixes[layer * directions : (layer + 1) * directions]
+        inputs = [x, *_weights(graph, rnn, suffixes, layer), "sequence_lens"]
+        if rnn.learned_state:
+            inputs += [_state(graph, rnn, f"{p}_0", layer, directions, x) for p in rnn.parts]
+        names = [f"{name}{layer}" for name in ("y", *rnn.parts)]
         kind = "bidirectional" if directions == 2 else "forward"
-        graph.add("LSTM", inputs, names, hidden_size=lstm.hidden_size, direction=kind)
+        options |= {"hidden_size": rnn.hidden_size, "direction": kind}
+        graph.add(rnn.mode, inputs, names, **options)
         # y: (time, directions, batch, hidden) -> (time, batch, directions * hidden)
         transposed = graph.add("Transpose", [names[0]], [f"turned{layer}"], perm=[0, 2, 1, 3])
         shape = graph.constant(f"shape{layer}", np.array([0, 0, -1], np.int64))
         x = graph.add("Reshape", [transposed, shape], [f"output{layer}"])
-        last_h.append(names[1])
-        last_c.append(names[2])
-    order = [1, 0, 2] if lstm.batch_first else [0, 1, 2]
+        last.append(names[1:])
+    order = [1, 0, 2] if rnn.batch_first else [0, 1, 2]
     graph.add("Transpose", [x], ["output"], perm=order)
-    graph.add("Concat", last_h, ["h_n"], axis=0)
-    graph.add("Concat", last_c, ["c_n"], axis=0)
+    for part, ends in zip(rnn.parts, zip(*last, strict=True), strict=True):
+        graph.add("Concat", [*ends], [f"{part}_n"], axis=0)
 
 
-def _weights(graph: Graph, lstm: LSTM, suffixes: list[str], layer: int) -> list[str]:
+def _weights(graph: Graph, rnn: LSTM | GRU, suffixes: list[str], layer: int) -> list[str]:
     """Add the constants W, R and B of a layer. Return their names; "" without bias.
 
-    W: (directions, 4 * hidden, input). R: (directions, 4 * hidden, hidden). B: (directions,
-    8 * hidden).
+    W: (directions, gates * hidden, input), of an LSTM 4 gates, of a GRU 3. R: (directions, gates *
+    hidden, hidden). B: (directions, 2 * gates * hidden).
     """
 
     parts = {
-        "W": torch.stack([gates(lstm, "weight_ih", suffix) for suffix in suffixes]),
-        "R": torch.stack([gates(lstm, "weight_hh", suffix) for suffix in suffixes]),
+        "W": torch.stack([gates(rnn, "weight_ih", suffix) for suffix in suffixes]),
+        "R": torch.stack([gates(rnn, "weight_hh", suffix) for suffix in suffixes]),
     }
-    if lstm.bias:
+    if rnn.bias:
         biases = [
-            [gates(lstm, name, suffix) for name in ("bias_ih", "bias_hh")] for suffix in suffixes
+            [gates(rnn, name, suffix) for name in ("bias_ih", "bias_hh")] for suffix in suffixes
         ]
         parts["B"] = torch.stack([torch.cat(pair) for pair in biases])
     names = [graph.constant(f"{name}{layer}", value) for name, value in parts.items()]
-    return names if lstm.bias else [*names, ""]
+    return names if rnn.bias else [*names, ""]
 
 
-def gates(lstm: LSTM, name: str, suffix: str) -> Tensor:
-    """Return a weight or bias of an LSTM with its gates in the order of ONNX: i, o, f, g."""
-    i, f, g, o = getattr(lstm, name + suffix).detach().float().chunk(4)
+def gates(rnn: LSTM | GRU, name: str, suffix: str) -> Tensor:
+    """Return a weight or bias with its gates in the order of ONNX: i, o, f, g, or z, r, n."""
+    weight = getattr(rnn, name + suffix).detach().float()
+    if isinstance(rnn, GRU):
+        r, z, n = weight.chunk(3)
+        return torch.cat([z, r, n])
+    i, f, g, o = weight.chunk(4)
     return torch.cat([i, o, f, g])
 
 
-def _state(graph: Graph, lstm: LSTM, name: str, layer: int, directions: int, x: str) -> str:
+def _state(graph: Graph, rnn: LSTM | GRU, name: str, layer: int, directions: int, x: str) -> str:
     """Add a learned initial state, expanded to (directions, batch, hidden). Return its name."""
-    learned = getattr(lstm, name).detach().float()
+    learned = getattr(rnn, name).detach().float()
     rows = slice(layer * directions, (layer + 1) * directions)
     value = graph.constant(f"{name}_{layer}", learned[rows])  # (directions, 1, hidden)
     sizes = graph.add("Shape", [x], [f"{name}_{layer}_sizes"], start=1, end=2)  # (batch,)

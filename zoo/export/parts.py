@@ -50,22 +50,24 @@ def _translate(task: Any) -> dict[str, Any]:
     decoder = task.decoder
     return {
         "max_length": task.config.max_length,
-        "num_layers": decoder.backbone.lstm.num_layers,
-        "hidden_size": decoder.backbone.lstm.hidden_size,
+        "state": [*decoder.backbone.rnn.parts],
+        "num_layers": decoder.backbone.rnn.num_layers,
+        "hidden_size": decoder.backbone.rnn.hidden_size,
         "size": decoder.size,
         "input_feeding": decoder.input_feeding,
     }
 
 
 def _generate(task: Any) -> dict[str, Any]:
-    lstm = task.onward[0].lstm
+    rnn = task.onward[0].rnn
     start = None
-    if lstm.learned_state:
-        start = {name: getattr(lstm, f"{name}_0")[:, 0].tolist() for name in ("h", "c")}
+    if rnn.learned_state:
+        start = {name: getattr(rnn, f"{name}_0")[:, 0].tolist() for name in rnn.parts}
     return {
         "stream": task.config.stream,
-        "num_layers": lstm.num_layers,
-        "hidden_size": lstm.hidden_size,
+        "state": [*rnn.parts],
+        "num_layers": rnn.num_layers,
+        "hidden_size": rnn.hidden_size,
         "start": start,
     }
 

@@ -30,10 +30,13 @@ from zoo.files.own_files import PROGRAM, check_new
 from zoo.loading import load
 from zoo.nn.backbone import Backbone
 from zoo.registry import load_file
+from zoo.rnn.gru.gru import GRU
 from zoo.rnn.lstm import LSTM
 from zoo.shared_backbone import Multitask
 from zoo.task import Generative, Task
-from zoo.torch_private import lstm_as_loop
+from zoo.torch_private import rnn_as_loop
+
+Model = LSTM | GRU | Backbone | Task
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -47,27 +50,27 @@ SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # (batch, time) of the comparisons
 class Plain(nn.Module):
     """A model as a function of tensors: (x or ids, lengths) -> tensors."""
 
-    def __init__(self, model: LSTM | Backbone | Task) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = (
             copy.deepcopy(model).cpu().eval()
         )  # the caller's model keeps its mode and device
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Return output, h_n and c_n of an LSTM or a backbone, or the logits of a task."""
+        """Return output, h_n and, of an LSTM, c_n of a layer or a backbone; of a task its logits."""
         if isinstance(self.model, Task):
             return (self.model(Batch(inputs=x, lengths=lengths)),)
         if isinstance(self.model, Backbone):
             encoded = self.model(x, lengths)
-            return encoded.output, encoded.h_n, encoded.c_n
-        output, (h_n, c_n) = self.model(x, None, lengths)
-        return output, h_n, c_n
+            return encoded.output, *encoded.state
+        output, last = self.model(x, None, lengths)
+        return output, *self.model.state_of(last)
 
 
-def program(model: LSTM | Backbone | Task) -> ExportedProgram:
+def program(model: Model) -> ExportedProgram:
     """Return a `torch.export` program of (x or ids, lengths), for any batch and time from 1.
 
-    Raises InputError for a shared model, a task that generates, and an LSTM with a Python loop over
+    Raises InputError for a shared model, a task that generates, and a layer with a Python loop over
     time: layer norm, or the engines "hoisted" and "reference".
     """
     if isinstance(model, Multitask):
@@ -77,8 +80,8 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
             f"{model.name} searches for its answers, token by token: torch.export "
             "cannot take that; FILE.onnx holds its encoder"
         )
-    lstm = _lstm(model)
-    if lstm.layer_norm or lstm.engine in ("hoisted", "reference"):
+    rnn = _rnn(model)
+    if rnn.layer_norm or rnn.engine in ("hoisted", "reference"):
         raise InputError(
             "layer_norm, and engines other than torch's, loop over time in Python, "
             "which fixes the number of steps: torch.export cannot take them"
@@ -88,7 +91,7 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
     time = torch.export.Dim("time", min=1)
     x_shape = {0: batch, 1: time} if _batch_first(model) else {1: batch, 0: time}
     dynamic_shapes = (x_shape, {0: batch})
-    with _while_loops(), torch.no_grad(), warnings.catch_warnings():
+    with _while_loops(rnn.mode), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # raised by torch about its own code
         # An LSTM reads its weights anew in each call; the parameters themselves are exported.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
@@ -96,38 +99,38 @@ def program(model: LSTM | Backbone | Task) -> ExportedProgram:
 
 
 @contextlib.contextmanager
-def _while_loops() -> Iterator[None]:
+def _while_loops(mode: str) -> Iterator[None]:
     """Make torch.export write a loop over time. Otherwise it fixes the number of steps.
 
     Raises InputError for a torch version without this.
     """
     try:
-        loop = lstm_as_loop()
+        loop = rnn_as_loop(mode)
     except ImportError:
         raise InputError(
-            f"torch {torch.__version__} has no while_loop for LSTM in torch.export; "
+            f"torch {torch.__version__} has no while_loop for {mode} in torch.export; "
             "2.11 to 2.13 have"
         ) from None
     with loop:
         yield
 
 
-def example(model: LSTM | Backbone | Task, batch: int, time: int) -> tuple[Tensor, Tensor]:
+def example(model: Model, batch: int, time: int) -> tuple[Tensor, Tensor]:
     """Return random input: x or ids, and ragged lengths (batch,) from 1 to `time`."""
     generator = torch.Generator().manual_seed(batch * 1000 + time)
     lengths = torch.randint(1, time + 1, (batch,), generator=generator)
     lengths[0] = time
-    if isinstance(model, LSTM):
+    if isinstance(model, (LSTM, GRU)):
         shape = (batch, time) if model.batch_first else (time, batch)
         return torch.randn(*shape, model.input_size, generator=generator), lengths
     backbone = model.backbone if isinstance(model, Task) else model
     if backbone.embedding is None:
-        return torch.randn(batch, time, backbone.lstm.input_size, generator=generator), lengths
+        return torch.randn(batch, time, backbone.rnn.input_size, generator=generator), lengths
     count = backbone.embedding.num_embeddings
     return torch.randint(1, count, (batch, time), generator=generator), lengths
 
 
-def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], Any]) -> float:
+def difference(model: Model, run: Callable[[Tensor, Tensor], Any]) -> float:
     """Return the largest difference between `run(x, lengths)` and the model.
 
     Compares at the four SHAPES. Where a tensor's largest value is above 1, as in `c_n`, the
@@ -146,7 +149,7 @@ def difference(model: LSTM | Backbone | Task, run: Callable[[Tensor, Tensor], An
     return worst
 
 
-def save(model: LSTM | Backbone | Task, path: str | Path, overwrite: bool = False) -> float:
+def save(model: Model, path: str | Path, overwrite: bool = False) -> float:
     """Write the model to PATH.pt2 or PATH.onnx. Return the largest difference from the model.
 
     The .onnx file of a Task holds the backbone. Raises InputError for another suffix, for a model
@@ -199,14 +202,14 @@ def _check_inputs(task: Task, whole: bool) -> None:
         ) from None
 
 
-def _lstm(model: LSTM | Backbone | Task) -> LSTM:
-    if isinstance(model, LSTM):
+def _rnn(model: Model) -> LSTM | GRU:
+    if isinstance(model, (LSTM, GRU)):
         return model
-    return model.backbone.lstm if isinstance(model, Task) else model.lstm
+    return model.backbone.rnn if isinstance(model, Task) else model.rnn
 
 
-def _batch_first(model: LSTM | Backbone | Task) -> bool:
-    return model.batch_first if isinstance(model, LSTM) else True
+def _batch_first(model: Model) -> bool:
+    return model.batch_first if isinstance(model, (LSTM, GRU)) else True
 
 
 def _form(settings: list[str]) -> whole.Form:

@@ -60,7 +60,7 @@ class LanguageModelStepModel:
     def reorder(self, texts: Tensor, prefixes: Tensor) -> None:
         """Keep only texts (kept,), and their prefixes (kept, width)."""
         rows = (texts.unsqueeze(1) * self.width + prefixes).flatten()
-        self.layers = [(h[rows], c[rows]) for h, c in self.layers]
+        self.layers = [tuple(part[rows] for part in state) for state in self.layers]
 
     def writer(self, ids: Tensor, config: GenerationConfig, count: int, barring: bool) -> Writer:
         """Return a writer that goes on after the last tokens (texts, draws)."""

@@ -1,4 +1,4 @@
-"""The bridge from encoder to decoder: h_n and c_n of one LSTM give another's initial state."""
+"""The bridge from encoder to decoder: the final state of one LSTM or GRU gives another's initial one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zoo.nn.output_layer import at_least_float32
 from zoo.rnn.stack import State
 
 Init = Literal["h_n_c_n", "h_n", "zero"]
+Cell = Literal["lstm", "gru"]
 
 
 class Bridge(nn.Module):
@@ -25,10 +26,18 @@ class Bridge(nn.Module):
     h_0 needs tanh, because h of an LSTM lies within (-1, 1). c_0 has none, because a cell is not
     bounded. With `init=h_n`, c_0 is zero. With `init=zero`, both are zero. These two are for
     comparison. Sutskever et al. (2014) pass both; Bahdanau et al. (2015) pass a tanh of the state.
+
+    A GRU has no cell: with `cell=gru` there is no c_0, and `init=h_n_c_n` passes h_n, its whole state.
     """
 
     def __init__(
-        self, num_layers: int, directions: int, hidden_size: int, size: int, init: Init = "h_n_c_n"
+        self,
+        num_layers: int,
+        directions: int,
+        hidden_size: int,
+        size: int,
+        init: Init = "h_n_c_n",
+        cell: Cell = "lstm",
     ) -> None:
         super().__init__()
         self.num_layers = num_layers
@@ -41,12 +50,14 @@ class Bridge(nn.Module):
             return nn.ModuleList(nn.Linear(directions * hidden_size, size) for _ in range(count))
 
         self.h = make_maps(init != "zero")
-        self.c = make_maps(init == "h_n_c_n")
+        self.c = make_maps(init == "h_n_c_n" and cell == "lstm")
 
-    def forward(self, h_n: Tensor, c_n: Tensor) -> State:
-        """Return the decoder's h_0 and c_0, each (layers, batch, size), in float32 or wider."""
+    def forward(self, h_n: Tensor, c_n: Tensor | None = None) -> State:
+        """Return the decoder's h_0 and, given c_n, c_0: (layers, batch, size) in float32 or wider."""
         zero = at_least_float32(h_n.new_zeros(self.num_layers, h_n.size(1), self.size))
         h_0 = self._map(self.h, h_n).tanh() if self.h else zero
+        if c_n is None:
+            return (h_0,)
         c_0 = self._map(self.c, c_n) if self.c else zero
         return h_0, c_0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,13 @@ class CharEncoder(nn.Module):
     """Vectors of words from characters: final `h_n` of a small bidirectional LSTM -> linear."""
 
     def __init__(
-        self, alphabet: int, embedding_size: Count, hidden_size: Count, size: Count, dropout: Share
+        self,
+        alphabet: int,
+        embedding_size: Count,
+        hidden_size: Count,
+        size: Count,
+        dropout: Share,
+        cell: Literal["lstm", "gru"] = "lstm",
     ) -> None:
         """alphabet: the number of characters; size: that of the vectors.
 
@@ -39,6 +45,7 @@ class CharEncoder(nn.Module):
         self.backbone = Backbone(
             BackboneConfig(
                 vocabulary_size=alphabet,
+                cell=cell,
                 embedding_size=embedding_size,
                 hidden_size=hidden_size,
                 dropout=0.0,

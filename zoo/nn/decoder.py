@@ -1,4 +1,4 @@
-"""Decoder: an LSTM that writes text from an initial state and, with attention, from a memory."""
+"""Decoder: an LSTM or a GRU that writes text from an initial state and, with attention, from a memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from zoo.nn.backbone import Backbone
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.rnn.dropout import dropout as apply_dropout
 from zoo.rnn.matmul import compute_dtype
+from zoo.rnn.stack import State
 from zoo.text.special_ids import BOS, PAD, UNK
 
 ROUNDED = 16  # see `DecoderStepModel._spare`
@@ -22,13 +23,19 @@ class DecoderState(NamedTuple):
     """The state of a decoder after a token."""
 
     h: Tensor  # (layers, batch, hidden)
-    c: Tensor  # (layers, batch, hidden)
+    c: Tensor | None  # (layers, batch, hidden); None of a GRU
     fed_vector: Tensor | None  # (batch, size): the previous step's vector, with input feeding
+
+    @property
+    def of_backbone(self) -> State:
+        """The part of the state that the recurrent layer reads: h and c, of a GRU h alone."""
+        return (self.h,) if self.c is None else (self.h, self.c)
 
     def select(self, rows: Tensor) -> DecoderState:
         """Return the state of the rows with these indices (kept,)."""
+        cell = None if self.c is None else self.c[:, rows]
         fed = None if self.fed_vector is None else self.fed_vector[rows]
-        return DecoderState(self.h[:, rows], self.c[:, rows], fed)
+        return DecoderState(self.h[:, rows], cell, fed)
 
 
 class Decoder(nn.Module):
@@ -72,13 +79,13 @@ class Decoder(nn.Module):
         self.attention = None if attention == "none" else Attention(attention, hidden_size, read)
         self.mix = nn.Linear(hidden_size + (0 if self.attention is None else read), self.size)
 
-    def start(self, h_0: Tensor, c_0: Tensor) -> DecoderState:
+    def start(self, h_0: Tensor, c_0: Tensor | None = None) -> DecoderState:
         """Return the state before the first token, from h_0 and c_0 (layers, batch, hidden).
 
-        The state has the dtype of the decoder's weights.
+        A GRU has no c_0. The state has the dtype of the decoder's weights.
         """
-        kind = self.mix.weight.dtype  # the LSTM takes a state in the dtype of its weights
-        h_0, c_0 = h_0.to(kind), c_0.to(kind)
+        kind = self.mix.weight.dtype  # the layer takes a state in the dtype of its weights
+        h_0, c_0 = h_0.to(kind), None if c_0 is None else c_0.to(kind)
         fed = h_0.new_zeros(h_0.size(1), self.size) if self.input_feeding else None
         return DecoderState(h_0, c_0, fed)
 
@@ -91,7 +98,7 @@ class Decoder(nn.Module):
         None without attention.
         """
         if not self.input_feeding:
-            encoded = self.backbone(embedded, state=(state.h, state.c))
+            encoded = self.backbone(embedded, state=state.of_backbone)
             return self._attend(encoded.output, memory)
         vectors, weights = [], []
         for step in embedded.unbind(1):  # (batch, size)
@@ -112,7 +119,7 @@ class Decoder(nn.Module):
         x = embedded.flatten(0, 1).unsqueeze(1)  # (texts * prefixes, 1, size)
         if state.fed_vector is not None:
             x = torch.cat([x, state.fed_vector.unsqueeze(1).to(x.dtype)], -1)
-        encoded = self.backbone(x, state=(state.h, state.c))
+        encoded = self.backbone(x, state=state.of_backbone)
         vectors, weights = self._attend(encoded.output.view(*embedded.shape[:2], -1), memory)
         fed = vectors.flatten(0, 1) if self.input_feeding else None
         return vectors, weights, DecoderState(encoded.h_n, encoded.c_n, fed)

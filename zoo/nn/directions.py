@@ -35,46 +35,45 @@ def with_directions(backbone: Backbone, bidirectional: bool, **dropouts: Any) ->
     `dropouts` replaces options named in DROPOUTS.
     """
     made = Backbone(replace(backbone.config, bidirectional=bidirectional, **dropouts))
-    like = next(backbone.lstm.parameters())
-    made.lstm.to(like.device, like.dtype)
+    like = next(backbone.rnn.parameters())
+    made.rnn.to(like.device, like.dtype)
     made.embedding = backbone.embedding
-    if bidirectional and not backbone.lstm.bidirectional:
-        _add_backward(backbone.lstm, made.lstm)
+    if bidirectional and not backbone.rnn.bidirectional:
+        _add_backward(backbone.rnn, made.rnn)
     else:
-        _share(backbone.lstm, made.lstm)
+        _share(backbone.rnn, made.rnn)
     return made.train(backbone.training)
 
 
 def forward_alone(state: State | None) -> State | None:
     """Extend a forward state to both directions; the backward direction starts from zero.
 
-    h and c (1, batch, hidden) become (2, batch, hidden). None stays None.
+    Each part (1, batch, hidden) becomes (2, batch, hidden). None stays None.
     """
     if state is None:
         return None
-    h, c = (torch.cat([part, torch.zeros_like(part)]) for part in state)
-    return h, c
+    return tuple(torch.cat([part, torch.zeros_like(part)]) for part in state)
 
 
-def _share(lstm: nn.LSTM, made: nn.LSTM) -> None:
-    """Give `made` the parameters of `lstm`, in all directions that `made` has."""
-    less = lstm.bidirectional and not made.bidirectional
-    if less and lstm.num_layers > 1:
+def _share(rnn: nn.RNNBase, made: nn.RNNBase) -> None:
+    """Give `made` the parameters of `rnn`, in all directions that `made` has."""
+    less = rnn.bidirectional and not made.bidirectional
+    if less and rnn.num_layers > 1:
         raise ValueError(
-            "in a bidirectional LSTM of several layers the forward direction reads "
+            f"in a bidirectional {rnn.mode} of several layers the forward direction reads "
             "what the backward one has seen: it cannot do without"
         )
     for name, _ in [*made.named_parameters()]:
         if less and name in ("h_0", "c_0"):
             raise ValueError("a learned first state of both directions cannot be shared with one")
-        setattr(made, name, _own(lstm, name))
+        setattr(made, name, _own(rnn, name))
 
 
 @torch.no_grad()
-def _add_backward(lstm: nn.LSTM, made: nn.LSTM) -> None:
-    """Share or copy the parameters of `lstm` into `made`, which has both directions."""
+def _add_backward(rnn: nn.RNNBase, made: nn.RNNBase) -> None:
+    """Share or copy the parameters of `rnn` into `made`, which has both directions."""
     for name, weight in [*made.named_parameters()]:
-        own = _own(lstm, name.removesuffix("_reverse"))
+        own = _own(rnn, name.removesuffix("_reverse"))
         mirror = name.endswith("_reverse")
         if name in ("h_0", "c_0"):
             weight.copy_(own.repeat_interleave(2, 0))  # both directions of each layer
@@ -86,9 +85,9 @@ def _add_backward(lstm: nn.LSTM, made: nn.LSTM) -> None:
             setattr(made, name, own)
 
 
-def _own(lstm: nn.LSTM, name: str) -> nn.Parameter:
+def _own(rnn: nn.RNNBase, name: str) -> nn.Parameter:
     """Return a parameter to share. Raises ValueError if a tool computes it from others."""
-    weight = getattr(lstm, name)
+    weight = getattr(rnn, name)
     if not isinstance(weight, nn.Parameter):
         raise ValueError(
             f"{name} is computed from other parameters (by pruning or a norm, say), so it cannot "

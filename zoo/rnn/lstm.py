@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from zoo.memory import limit_kernels
 from zoo.rnn import kernels, padding, stack
-from zoo.rnn.lstm_reference import Gates
+from zoo.rnn.lstm_reference import Gates, Weights
+from zoo.rnn.padding import Padding
 from zoo.rnn.stack import State
 
 
-class LSTM(nn.LSTM):
+class LSTM(stack.Recurrent, nn.LSTM):
     """A drop-in for `torch.nn.LSTM` that also takes the rows' `lengths`.
 
     >>> import torch, zoo
@@ -62,6 +62,10 @@ class LSTM(nn.LSTM):
         its state dict into a `torch.nn.LSTM` first.
     """
 
+    parts = ("h", "c")
+    gates = Gates
+    engines = stack.NAMES
+
     def __init__(
         self,
         input_size: int,
@@ -88,11 +92,7 @@ class LSTM(nn.LSTM):
         Raises ValueError for a share outside of [0, 1), for an unknown engine, and for layer norm
         with the fused kernel, which has none.
         """
-        for name, share in (("weight_dropout", weight_dropout), ("output_dropout", output_dropout)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, not {share}")
-        if engine not in stack.NAMES:
-            raise ValueError(f"engine must be one of {', '.join(stack.NAMES)}, not {engine!r}")
+        self._check_options(engine, weight_dropout=weight_dropout, output_dropout=output_dropout)
         if engine == "torch" and layer_norm:
             raise ValueError("the fused kernel has no layer norm: engine='hoisted' or 'auto'")
         limit_kernels()
@@ -121,28 +121,12 @@ class LSTM(nn.LSTM):
             self._add_parameter("c_0", len(self.suffixes), 1, hidden_size)
         self._reset_own_parameters()
 
-    def _add_parameter(self, name: str, *shape: int) -> None:
-        self.register_parameter(name, nn.Parameter(next(self.parameters()).new_empty(shape)))
-
-    @property
-    def suffixes(self) -> list[str]:
-        """The endings of the parameters' names, in the order of h_n: _l0, _l0_reverse, _l1, …"""
-        directions = ("", "_reverse") if self.bidirectional else ("",)
-        return [f"_l{layer}{way}" for layer in range(self.num_layers) for way in directions]
-
-    def reset_parameters(self) -> None:
-        """Draw torch's uniform weights, reset norms and learned states, and set `forget_bias`."""
-        super().reset_parameters()
-        if hasattr(self, "engine"):  # torch's constructor calls this before ours has finished
-            self._reset_own_parameters()
-
     @torch.no_grad()
     def _reset_own_parameters(self) -> None:
         for suffix in self.suffixes if self.layer_norm else ():
             self._fill("norm_weight" + suffix, 1)
             self._fill("norm_bias" + suffix, 0)
-        for name in ("h_0", "c_0") if self.learned_state else ():
-            self._fill(name, 0)
+        super()._reset_own_parameters()
         if self.forget_bias is not None:
             self.set_forget_bias(self.forget_bias)
 
@@ -163,35 +147,8 @@ class LSTM(nn.LSTM):
                 self._fill("bias_ih" + suffix, 0 if self.layer_norm else value, rows)
                 self._fill("bias_hh" + suffix, 0, rows)
 
-    def _fill(self, name: str, value: float, rows: int | slice = slice(None)) -> None:
-        """Set rows of a weight, or of the parameter that a tool computes the weight from."""
-        weight: Tensor | None = getattr(self, name)
-        assert weight is not None
-        if parametrize.is_parametrized(self, name):
-            changed = weight.clone()
-            changed[rows] = value
-            setattr(self, name, changed)
-            return
-        if not isinstance(weight, nn.Parameter):
-            weight = getattr(self, name + "_orig", None)  # pruning keeps the whole one here
-        if weight is None:
-            raise RuntimeError(f"{name} is computed from other parameters: remove that tool first")
-        weight[rows] = value
-
-    def extra_repr(self) -> str:
-        """Name the arguments that are not at their defaults."""
-        names = (
-            "layer_norm",
-            "weight_dropout",
-            "output_dropout",
-            "locked_dropout",
-            "learned_state",
-        )
-        given = {name: getattr(self, name) for name in names}
-        own = [f"{name}={value}" for name, value in given.items() if value]
-        own += [] if self.forget_bias is None else [f"forget_bias={self.forget_bias}"]
-        own += [f"engine={self.engine}"] if self.engine != "auto" else []
-        return ", ".join([super().extra_repr(), *own])
+    def _own_repr(self) -> list[str]:
+        return [] if self.forget_bias is None else [f"forget_bias={self.forget_bias}"]
 
     def explain(
         self,
@@ -241,90 +198,21 @@ class LSTM(nn.LSTM):
         hidden_size), or batch before time with `batch_first`, and zero on padding. Raises
         ValueError when `lengths` does not fit `input`.
         """
-        if isinstance(input, PackedSequence):
-            if lengths is not None or return_gates:
-                raise ValueError(
-                    "a PackedSequence has its own lengths: pad it to give lengths "
-                    "or to see the gates"
-                )
-            return self._packed(input, hx)
-        if input.dim() == 2:
-            if lengths is not None:
-                raise ValueError("an unbatched sequence has no padding: leave lengths out")
-            return self._unbatched(input, hx, return_gates)
-        self.check_input(input, None)
-        x = input.transpose(0, 1) if self.batch_first else input  # (time, batch, input_size)
-        if x.size(0) == 0:
-            raise RuntimeError("expected a sequence of at least one step")
-        padded = padding.find_padding(x, lengths)
-        if (
-            padded is None
-            and self._one_fused_call
-            and not return_gates
-            and not self._needs_grad_in_eval
-        ):
-            return super().forward(input, hx)  # one call for all layers and directions
-        from_zero = hx is None and not self.learned_state
-        state = self._initial_state(x) if hx is None else hx
-        self.check_forward_args(input, state, None)
-        engine = "reference" if return_gates else stack.choose(self.engine, self.layer_norm)
-        output, last, gates = stack.run(self, x, state, padded, from_zero, engine)
-        output = output.transpose(0, 1) if self.batch_first else output
-        if not return_gates:
-            return output, last
-        return output, last, Gates(*(g.transpose(1, 2) if self.batch_first else g for g in gates))
+        return self._run(input, hx, lengths, return_gates)
 
-    @property
-    def _needs_grad_in_eval(self) -> bool:
-        """Whether gradients are needed in evaluation mode.
+    def run_layer(
+        self,
+        engine: str,
+        x: Tensor,
+        state: State,
+        weights: Weights,
+        padding: Padding | None,
+        reverse: bool,
+        from_zero: bool,
+    ) -> stack.Result:
+        """Run one layer and direction over x (time, batch, input)."""
+        return stack.run_layer(engine, x, state, weights, padding, reverse, from_zero)
 
-        torch passes `training` to its kernel, and in evaluation cuDNN saves nothing for a backward.
-        torch.jit.trace compares a call with gradients and one without: both record the same kernel.
-        """
-        return torch.is_grad_enabled() and not self.training and not torch.jit.is_tracing()
-
-    @property
-    def _one_fused_call(self) -> bool:
-        """Whether one call of torch's kernel computes all layers and directions of full rows."""
-        between = self.dropout > 0 and self.num_layers > 1
-        masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
-        fused = self.engine in ("auto", "torch") and not self.layer_norm
-        return fused and not masks and not self.learned_state
-
-    def _packed(self, input: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
-        if self._one_fused_call:
-            return super().forward(input, hx)
-        # x is (time, batch, size), its rows in the packing's order: longest first.
-        x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
-        batch = 0 if self.batch_first else 1
-        if hx is not None:
-            hx = self.permute_hidden(hx, input.sorted_indices)
-        output, state = self.forward(x.transpose(0, 1) if self.batch_first else x, hx, lengths)
-        real = torch.arange(len(x)).unsqueeze(1) < lengths  # (time, batch)
-        data = output.movedim(batch, 1)[real.to(output.device)]
-        packed = PackedSequence(
-            data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
-        )
-        return packed, self.permute_hidden(state, input.unsorted_indices)
-
-    def _unbatched(self, x: Tensor, hx: State | None, return_gates: bool) -> tuple:
-        batch = 0 if self.batch_first else 1  # the dimension of the batch, here of one sequence
-        if hx is not None and any(part.dim() != 2 for part in hx):
-            raise RuntimeError("for an unbatched 2-D input, hx and cx should also be 2-D")
-        state = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
-        output, (h_n, c_n), *gates = self.forward(x.unsqueeze(batch), state, None, return_gates)
-        last = (h_n.squeeze(1), c_n.squeeze(1))
-        return (
-            output.squeeze(batch),
-            last,
-            *(Gates(*(g.squeeze(batch + 1) for g in each)) for each in gates),
-        )
-
-    def _initial_state(self, x: Tensor) -> State:
-        batch = x.size(1)
-        if self.learned_state:
-            learned: list[Tensor] = [getattr(self, name) for name in ("h_0", "c_0")]
-            h_0, c_0 = (state.repeat(1, batch, 1) for state in learned)
-            return h_0, c_0
-        count, size = len(self.suffixes), self.proj_size or self.hidden_size
-        return x.new_zeros(count, batch, size), x.new_zeros(count, batch, self.hidden_size)
+    def _choose_engine(self) -> str:
+        """Return the engine that runs, `hoisted` for `auto` with layer norm."""
+        return stack.choose(self.engine, self.layer_norm)

@@ -11,6 +11,8 @@ Times are rounded up, so that few shapes occur: oneDNN makes and keeps a kernel 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,41 +25,66 @@ from zoo.rnn.padding import Padding
 HOLD = 1e4
 LONGEST_CALL = 1 << 15  # steps
 
+States = tuple[Tensor, ...]  # h (batch, size) and, of an LSTM, c (batch, hidden)
+Kernel = Callable[[Tensor, States], tuple[Tensor, States]]  # x, state -> output, last state
+
 
 def run(
     x: Tensor,  # (time, batch, input)
-    state: tuple[Tensor, Tensor],  # (batch, size), (batch, hidden)
+    state: States,
     weights: Weights,
     padding: Padding | None,
     reverse: bool,
     from_zero: bool,  # whether the state is all zeros
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Run one layer and direction: output (time, batch, size) and the last h and c."""
+
+    def prepare(hold: bool) -> Kernel:
+        flat = contiguous(_flatten(weights, hold))
+        return lambda x, state: _call(x, state, flat, weights.b_ih is not None)
+
+    return run_rows(prepare, x, state, padding, reverse, from_zero)
+
+
+def run_rows(
+    prepare: Callable[[bool], Kernel],
+    x: Tensor,
+    state: States,
+    padding: Padding | None,
+    reverse: bool,
+    from_zero: bool,
+    holds_h: bool = False,
+) -> tuple[Tensor, ...]:
+    """Run a kernel that knows no padding over rows of any length; return output and last state.
+
+    `prepare(True)` returns the kernel that reads one more feature, which is 1 on padding, and
+    carries its state there, with `holds_h` all of it; `prepare(False)` the one without it.
+    """
     if padding is not None and _cuts(x):
         if padding.pieces:
-            return _run_pieces(x, state, weights, padding, reverse)
+            return _run_pieces(prepare(True), x, state, padding, reverse)
         if padding.rounded is not padding:
             time = len(x)
             x = F.pad(x, (0, 0, 0, 0, 0, len(padding.rounded.mask) - time))
-            output, h_n, c_n = run(x, state, weights, padding.rounded, reverse, from_zero)
-            return output[:time], h_n, c_n
+            output, *last = run_rows(
+                prepare, x, state, padding.rounded, reverse, from_zero, holds_h
+            )
+            return output[:time], *last
     # Reversed as a whole, a row has its padding first. From a zero state that does no harm: the
-    # held cell stays 0, and so does h = o * tanh(0). From any other state the padding would
+    # held cell stays 0, and so does h = o * tanh(0). From any other state an LSTM's padding would
     # overwrite h, so each row is reversed within its own length, at the price of a gather.
-    ends_last = padding is None or (reverse and from_zero)
+    ends_last = padding is None or holds_h or (reverse and from_zero)
     if reverse:
         x = x.flip(0) if ends_last else padding.reverse(x)  # type: ignore[union-attr]
     if padding is not None:
         mask = padding.mask.flip(0) if reverse and ends_last else padding.mask
         x = torch.cat([x, mask.to(x)], -1)
-    h_0, c_0 = state
-    flat = _flatten(weights, hold=padding is not None)
-    output, h, c = _call(x, h_0, c_0, flat, weights.b_ih is not None)
+    output, (h, *others) = prepare(padding is not None)(x, state)
     if not ends_last:
-        h = padding.last_step(output, h_0)  # type: ignore[union-attr]
+        h = padding.last_step(output, state[0])  # type: ignore[union-attr]
     if reverse:
         output = output.flip(0) if ends_last else padding.reverse(output)  # type: ignore[union-attr]
-    return output, h, c
+    return output, h, *others
 
 
 def _cuts(x: Tensor) -> bool:
@@ -69,15 +96,14 @@ def _cuts(x: Tensor) -> bool:
 
 
 def _run_pieces(
-    x: Tensor, state: tuple[Tensor, Tensor], weights: Weights, padding: Padding, reverse: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one layer and direction piece by piece; what it takes and returns is that of `run`."""
+    kernel: Kernel, x: Tensor, state: States, padding: Padding, reverse: bool
+) -> tuple[Tensor, ...]:
+    """Run one layer and direction piece by piece; what it returns is that of `run_rows`."""
     x = padding.reverse(x) if reverse else x
-    h_0, c_0 = state
-    flat = _flatten(weights, hold=True)
+    h_0 = state[0]
     output = h_0.new_zeros(x.size(0), *h_0.shape)
-    h, c = h_0[padding.by_length], c_0[padding.by_length]
-    c_n = c_0.clone()
+    carried = tuple(part[padding.by_length] for part in state)
+    ended = [part.clone() for part in state[1:]]  # the cells; h is found in the output
     for start, stop, count in padding.pieces:
         rows = padding.by_length[:count]
         part = torch.cat([x[start:stop, rows], padding.mask[start:stop, rows].to(x)], -1)
@@ -86,29 +112,29 @@ def _run_pieces(
             beyond = part.new_zeros(missing, *part.shape[1:])
             beyond[..., -1] = 1
             part = torch.cat([part, beyond])
-        found, h, c = _call(part, h[:count], c[:count], flat, weights.b_ih is not None)
+        found, carried = kernel(part, tuple(each[:count] for each in carried))
         output[start:stop, rows] = found[: len(found) - missing]
-        c_n[rows] = c
+        for all_rows, last in zip(ended, carried[1:], strict=True):
+            all_rows[rows] = last
     h_n = padding.last_step(output, h_0)
-    return padding.reverse(output) if reverse else output, h_n, c_n
+    return padding.reverse(output) if reverse else output, h_n, *ended
 
 
-def _call(
-    x: Tensor, h: Tensor, c: Tensor, flat: list[Tensor], bias: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _call(x: Tensor, state: States, flat: list[Tensor], bias: bool) -> tuple[Tensor, States]:
     """Call the kernel on x (time, batch, input); of many steps in pieces that carry the state.
 
     Without a gradient only. oneDNN fails on hundreds of thousands of steps at once.
     """
     grad = torch.is_grad_enabled()
     if grad or torch.compiler.is_exporting() or len(x) <= LONGEST_CALL:
+        h, c = state
         output, h_n, c_n = torch.lstm(x, (h[None], c[None]), flat, bias, 1, 0.0, grad, False, False)
-        return output, h_n[0], c_n[0]
+        return output, (h_n[0], c_n[0])
     outputs = []
     for piece in x.split(LONGEST_CALL):
-        output, h, c = _call(piece, h, c, flat, bias)
+        output, state = _call(piece, state, flat, bias)
         outputs.append(output)
-    return torch.cat(outputs), h, c
+    return torch.cat(outputs), state
 
 
 def _flatten(weights: Weights, hold: bool) -> list[Tensor]:
@@ -119,9 +145,13 @@ def _flatten(weights: Weights, hold: bool) -> list[Tensor]:
         column[0], column[1] = -HOLD, HOLD
         w_ih = torch.cat([w_ih, column.flatten(0, 1)], 1)
     given = [w_ih, weights.w_hh, weights.b_ih, weights.b_hh, weights.w_hr]
-    parts = [part for part in given if part is not None]
-    if w_ih.is_cuda:  # cuDNN wants the weights of a call in one piece of memory, or it warns
-        flat = torch.cat([part.flatten() for part in parts])
-        pieces = flat.split([part.numel() for part in parts])
-        parts = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
-    return parts
+    return [part for part in given if part is not None]
+
+
+def contiguous(parts: list[Tensor]) -> list[Tensor]:
+    """Return the weights; on CUDA in one piece of memory, or cuDNN would warn."""
+    if not parts[0].is_cuda:
+        return parts
+    flat = torch.cat([part.flatten() for part in parts])
+    pieces = flat.split([part.numel() for part in parts])
+    return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]

@@ -1,20 +1,23 @@
-"""Stacked layers and directions of an LSTM, the dropout between them, and the choice of engine."""
+"""Stacked layers and directions, the dropout between them, and what LSTM and GRU have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from zoo import torch_private
 from zoo.rnn import dropout, lstm_fused, lstm_hoisted, lstm_reference
-from zoo.rnn.lstm_reference import Gates, Weights
+from zoo.rnn import padding as padding_of
+from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.matmul import compute_dtype
 from zoo.rnn.padding import Padding
 
-State = tuple[Tensor, Tensor]
+State = tuple[Tensor, ...]  # h and c of an LSTM, h alone of a GRU
 
 Engine = Literal["auto", "torch", "hoisted", "reference"]
 NAMES = get_args(Engine)
@@ -24,9 +27,210 @@ class Result(NamedTuple):
     """The results of one layer and direction."""
 
     output: Tensor  # (time, batch, size)
-    h: Tensor  # (batch, size)
-    c: Tensor  # (batch, hidden)
-    gates: Gates | None = None  # each (time, batch, hidden); from the reference engine only
+    last: State  # h (batch, size) and, of an LSTM, c (batch, hidden)
+    gates: tuple[Tensor, ...] = ()  # each (time, batch, hidden); from the reference engine only
+
+
+class Recurrent(nn.RNNBase):
+    """What `zoo.LSTM` and `zoo.GRU` add to torch's classes: lengths, dropout and a learned state.
+
+    It stands before torch's class among the bases, so `super().forward` is torch's.
+    """
+
+    parts: ClassVar[tuple[str, ...]]  # of the state: h and c, or h
+    gates: ClassVar[type[Any]]  # the NamedTuple of `return_gates`
+    engines: ClassVar[tuple[str, ...]]
+
+    layer_norm: bool
+    learned_state: bool
+    weight_dropout: float
+    output_dropout: float
+    locked_dropout: bool
+    engine: Engine
+
+    @classmethod
+    def _check_options(cls, engine: str, **shares: float) -> None:
+        """Raise ValueError for a share outside of [0, 1) and for an unknown engine."""
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, not {share}")
+        if engine not in cls.engines:
+            raise ValueError(f"engine must be one of {', '.join(cls.engines)}, not {engine!r}")
+
+    def _add_parameter(self, name: str, *shape: int) -> None:
+        self.register_parameter(name, nn.Parameter(next(self.parameters()).new_empty(shape)))
+
+    @property
+    def suffixes(self) -> list[str]:
+        """The endings of the parameters' names, in the order of h_n: _l0, _l0_reverse, _l1, …"""
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        return [f"_l{layer}{way}" for layer in range(self.num_layers) for way in directions]
+
+    def reset_parameters(self) -> None:
+        """Draw torch's uniform weights, and reset all parameters that torch's class lacks."""
+        super().reset_parameters()
+        if hasattr(self, "engine"):  # torch's constructor calls this before ours has finished
+            self._reset_own_parameters()
+
+    @torch.no_grad()
+    def _reset_own_parameters(self) -> None:
+        for part in self.parts if self.learned_state else ():
+            self._fill(f"{part}_0", 0)
+
+    def _fill(self, name: str, value: float, rows: int | slice = slice(None)) -> None:
+        """Set rows of a weight, or of the parameter that a tool computes the weight from."""
+        weight: Tensor | None = getattr(self, name)
+        assert weight is not None
+        if parametrize.is_parametrized(self, name):
+            changed = weight.clone()
+            changed[rows] = value
+            setattr(self, name, changed)
+            return
+        if not isinstance(weight, nn.Parameter):
+            weight = getattr(self, name + "_orig", None)  # pruning keeps the whole one here
+        if weight is None:
+            raise RuntimeError(f"{name} is computed from other parameters: remove that tool first")
+        weight[rows] = value
+
+    def extra_repr(self) -> str:
+        """Name the arguments that are not at their defaults."""
+        names = (
+            "layer_norm",
+            "weight_dropout",
+            "output_dropout",
+            "locked_dropout",
+            "learned_state",
+        )
+        given = {name: getattr(self, name) for name in names}
+        own = [f"{name}={value}" for name, value in given.items() if value]
+        own += self._own_repr()
+        own += [f"engine={self.engine}"] if self.engine != "auto" else []
+        return ", ".join([super().extra_repr(), *own])
+
+    def _own_repr(self) -> list[str]:
+        return []
+
+    def run_layer(
+        self,
+        engine: str,
+        x: Tensor,
+        state: State,
+        weights: Weights,
+        padding: Padding | None,
+        reverse: bool,
+        from_zero: bool,
+    ) -> Result:
+        """Run one layer and direction over x (time, batch, input)."""
+        raise NotImplementedError
+
+    def _choose_engine(self) -> str:
+        """Return the engine that runs."""
+        raise NotImplementedError
+
+    def state_of(self, hx: Any) -> State:
+        """Return what torch's class takes and returns as a state: h and c of an LSTM, h of a GRU."""
+        return hx
+
+    def hx_of(self, state: State) -> Any:
+        """Return a state as torch's class takes it: a tuple for an LSTM, a tensor for a GRU."""
+        return state
+
+    def _run(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any,
+        lengths: padding_of.Lengths | None,
+        return_gates: bool,
+    ) -> tuple:
+        """Run all layers over all steps, as `forward` describes it."""
+        if isinstance(input, PackedSequence):
+            if lengths is not None or return_gates:
+                raise ValueError(
+                    "a PackedSequence has its own lengths: pad it to give lengths "
+                    "or to see the gates"
+                )
+            return self._packed(input, hx)
+        if input.dim() == 2:
+            if lengths is not None:
+                raise ValueError("an unbatched sequence has no padding: leave lengths out")
+            return self._unbatched(input, hx, return_gates)
+        self.check_input(input, None)
+        x = input.transpose(0, 1) if self.batch_first else input  # (time, batch, input_size)
+        if x.size(0) == 0:
+            raise RuntimeError("expected a sequence of at least one step")
+        padded = padding_of.find_padding(x, lengths)
+        if (
+            padded is None
+            and self._one_fused_call
+            and not return_gates
+            and not self._needs_grad_in_eval
+        ):
+            return super().forward(input, hx)  # one call for all layers and directions
+        from_zero = hx is None and not self.learned_state
+        state = self._initial_state(x) if hx is None else self.state_of(hx)
+        self.check_forward_args(input, self.hx_of(state), None)
+        engine = "reference" if return_gates else self._choose_engine()
+        output, last, gates = run(self, x, state, padded, from_zero, engine)
+        output = output.transpose(0, 1) if self.batch_first else output
+        if not return_gates:
+            return output, self.hx_of(last)
+        shown = (g.transpose(1, 2) if self.batch_first else g for g in gates)
+        return output, self.hx_of(last), self.gates(*shown)
+
+    @property
+    def _needs_grad_in_eval(self) -> bool:
+        """Whether gradients are needed in evaluation mode.
+
+        torch passes `training` to its kernel, and in evaluation cuDNN saves nothing for a backward.
+        torch.jit.trace compares a call with gradients and one without: both record the same kernel.
+        """
+        return torch.is_grad_enabled() and not self.training and not torch.jit.is_tracing()
+
+    @property
+    def _one_fused_call(self) -> bool:
+        """Whether one call of torch's kernel computes all layers and directions of full rows."""
+        between = self.dropout > 0 and self.num_layers > 1
+        masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
+        fused = self.engine in ("auto", "torch") and not self.layer_norm
+        return fused and not masks and not self.learned_state
+
+    def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        if self._one_fused_call:
+            return super().forward(input, hx)
+        # x is (time, batch, size), its rows in the packing's order: longest first.
+        x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
+        batch = 0 if self.batch_first else 1
+        if hx is not None:
+            hx = self.permute_hidden(hx, input.sorted_indices)
+        output, state = self.forward(x.transpose(0, 1) if self.batch_first else x, hx, lengths)
+        real = torch.arange(len(x)).unsqueeze(1) < lengths  # (time, batch)
+        data = output.movedim(batch, 1)[real.to(output.device)]
+        packed = PackedSequence(
+            data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
+        )
+        return packed, self.permute_hidden(state, input.unsorted_indices)
+
+    def _unbatched(self, x: Tensor, hx: Any, return_gates: bool) -> tuple:
+        batch = 0 if self.batch_first else 1  # the dimension of the batch, here of one sequence
+        if hx is not None:
+            given = self.state_of(hx)
+            if any(part.dim() != 2 for part in given):
+                both = " and ".join(f"{part}x" for part in self.parts)
+                raise RuntimeError(f"for an unbatched 2-D input, {both} should also be 2-D")
+            hx = self.hx_of(tuple(part.unsqueeze(1) for part in given))
+        output, last, *gates = self.forward(x.unsqueeze(batch), hx, None, return_gates)
+        last = self.hx_of(tuple(part.squeeze(1) for part in self.state_of(last)))
+        seen = (self.gates(*(g.squeeze(batch + 1) for g in each)) for each in gates)
+        return output.squeeze(batch), last, *seen
+
+    def _initial_state(self, x: Tensor) -> State:
+        batch = x.size(1)
+        if self.learned_state:
+            learned: list[Tensor] = [getattr(self, f"{part}_0") for part in self.parts]
+            return tuple(state.repeat(1, batch, 1) for state in learned)
+        count, size = len(self.suffixes), self.proj_size or self.hidden_size
+        sizes = (size, self.hidden_size)[: len(self.parts)]
+        return tuple(x.new_zeros(count, batch, each) for each in sizes)
 
 
 def choose(engine: str, layer_norm: bool) -> str:
@@ -44,100 +248,89 @@ def choose(engine: str, layer_norm: bool) -> str:
 def run_layer(
     engine: str,
     x: Tensor,
-    state: tuple[Tensor, Tensor],
+    state: State,
     weights: Weights,
     padding: Padding | None,
     reverse: bool,
     from_zero: bool,
 ) -> Result:
-    """Run one layer and direction; `from_zero` says that the state is all zeros.
+    """Run one layer and direction of an LSTM; `from_zero` says that the state is all zeros.
 
     x: (time, batch, input); state: h_0 (batch, size) and c_0 (batch, hidden). Only the reference
     engine returns gates. They are zero on padding.
     """
     if engine == "torch":
-        return Result(*lstm_fused.run(x, state, weights, padding, reverse, from_zero))
+        output, *last = lstm_fused.run(x, state, weights, padding, reverse, from_zero)
+        return Result(output, tuple(last))
+    h_0, c_0 = state
     if engine == "hoisted":
-        return Result(*lstm_hoisted.run(x, state, weights, padding, reverse))
+        output, *last = lstm_hoisted.run(x, (h_0, c_0), weights, padding, reverse)
+        return Result(output, tuple(last))
     low = compute_dtype(x)
     with torch.autocast(
         x.device.type, enabled=False
     ):  # the reference computes in the weights' precision
-        given = [part.to(weights.w_ih) for part in (x, *state)]
+        given = [part.to(weights.w_ih) for part in (x, h_0, c_0)]
         output, h, c, steps = lstm_reference.run(
             given[0], (given[1], given[2]), weights, padding, reverse
         )
-    output, h, c = output.to(low), h.to(low), c.to(low)
+    return Result(output.to(low), (h.to(low), c.to(low)), all_steps(steps, padding))
+
+
+def all_steps(steps: Sequence[tuple[Tensor, ...]], padding: Padding | None) -> tuple[Tensor, ...]:
+    """Stack the gates of every step, (batch, hidden) each, to (time, batch, hidden), zero on padding."""
     gates = [torch.stack(each) for each in zip(*steps, strict=True)]
-    if padding is not None:
-        gates = [each.masked_fill(padding.mask, 0) for each in gates]
-    return Result(output, h, c, Gates(*gates))
-
-
-class Layers(Protocol):
-    """The attributes of an LSTM that this file reads, besides the weights."""
-
-    num_layers: int
-    bidirectional: bool
-    dropout: float
-    weight_dropout: float
-    output_dropout: float
-    locked_dropout: bool
-    training: bool
-
-    @property
-    def suffixes(self) -> list[str]:
-        """The endings of the parameters' names, in the order of h_n."""
+    return tuple(gates if padding is None else [g.masked_fill(padding.mask, 0) for g in gates])
 
 
 def run(
-    lstm: Layers, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
+    rnn: Recurrent, x: Tensor, state: State, padding: Padding | None, from_zero: bool, engine: str
 ) -> tuple[Tensor, State, list[Tensor]]:
     """Run all layers and directions; each layer reads the output of the layer below.
 
-    x: (time, batch, input); state: h_0 and c_0 (layers * directions, batch, size). `from_zero`
-    says that the state is all zeros. Returns output (time, batch, directions * size), zero on
-    padding, then h_n and c_n. The reference engine adds five gates, each (layers * directions,
-    time, batch, hidden); for other engines the list is empty.
+    x: (time, batch, input); state: h_0, and c_0 of an LSTM (layers * directions, batch, size).
+    `from_zero` says that the state is all zeros. Returns output (time, batch, directions * size),
+    zero on padding, then h_n, and c_n of an LSTM. The reference engine adds its gates, each
+    (layers * directions, time, batch, hidden); for other engines the list is empty.
     """
     results: list[Result] = []
-    directions = 2 if lstm.bidirectional else 1
-    read = torch_private.lstm_weights(lstm)
+    directions = 2 if rnn.bidirectional else 1
+    read = torch_private.rnn_weights(rnn)
     x = _clear(x, padding)  # so even NaN in the padding has no influence
-    for layer in range(lstm.num_layers):
+    for layer in range(rnn.num_layers):
         if layer > 0:
-            x = _drop(lstm, x, lstm.dropout)
+            x = _drop(rnn, x, rnn.dropout)
         for direction in range(directions):
             index = len(results)
-            initial = (state[0][index], state[1][index])
-            weights = weights_of(lstm, lstm.suffixes[index], read)
+            initial = tuple(part[index] for part in state)
+            weights = weights_of(rnn, rnn.suffixes[index], read)
             results.append(
-                run_layer(engine, x, initial, weights, padding, direction == 1, from_zero)
+                rnn.run_layer(engine, x, initial, weights, padding, direction == 1, from_zero)
             )
         outputs = [result.output for result in results[-directions:]]
-        x = _clear(torch.cat(outputs, -1) if lstm.bidirectional else outputs[0], padding)
-    last = torch.stack([each.h for each in results]), torch.stack([each.c for each in results])
-    gates = zip(*(each.gates for each in results if each.gates is not None), strict=True)
-    return _drop(lstm, x, lstm.output_dropout), last, [torch.stack(gate) for gate in gates]
+        x = _clear(torch.cat(outputs, -1) if rnn.bidirectional else outputs[0], padding)
+    last = tuple(torch.stack(parts) for parts in zip(*(r.last for r in results), strict=True))
+    gates = zip(*(each.gates for each in results), strict=True)
+    return _drop(rnn, x, rnn.output_dropout), last, [torch.stack(gate) for gate in gates]
 
 
-def weights_of(lstm: Layers, suffix: str, read: Mapping[str, Tensor] | None = None) -> Weights:
+def weights_of(rnn: Recurrent, suffix: str, read: Mapping[str, Tensor] | None = None) -> Weights:
     """Return the weights of one layer and direction, in training with weight dropout applied.
 
-    `read` holds the weights by name; None reads them from the LSTM. They need not be Parameters:
+    `read` holds the weights by name; None reads them from the module. They need not be Parameters:
     a parametrization, pruning or functional_call puts other tensors in their place.
     """
     if read is None:
-        read = torch_private.lstm_weights(lstm)
-    w_hh = dropout.dropout(read["weight_hh" + suffix], lstm.weight_dropout, lstm.training)
+        read = torch_private.rnn_weights(rnn)
+    w_hh = dropout.dropout(read["weight_hh" + suffix], rnn.weight_dropout, rnn.training)
     return Weights(
         read["weight_ih" + suffix],
         w_hh,
         read.get("bias_ih" + suffix),
         read.get("bias_hh" + suffix),
         read.get("weight_hr" + suffix),
-        getattr(lstm, "norm_weight" + suffix, None),
-        getattr(lstm, "norm_bias" + suffix, None),
+        getattr(rnn, "norm_weight" + suffix, None),
+        getattr(rnn, "norm_bias" + suffix, None),
     )
 
 
@@ -146,7 +339,7 @@ def _clear(x: Tensor, padding: Padding | None) -> Tensor:
     return x if padding is None else x.masked_fill(padding.mask, 0)
 
 
-def _drop(lstm: Layers, x: Tensor, p: float) -> Tensor:
-    """Apply dropout to x (time, batch, size), locked if the LSTM asks for it."""
-    kind = dropout.locked_dropout if lstm.locked_dropout else dropout.dropout
-    return kind(x, p, lstm.training)
+def _drop(rnn: Recurrent, x: Tensor, p: float) -> Tensor:
+    """Apply dropout to x (time, batch, size), locked if the module asks for it."""
+    kind = dropout.locked_dropout if rnn.locked_dropout else dropout.dropout
+    return kind(x, p, rnn.training)

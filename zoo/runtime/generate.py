@@ -24,6 +24,7 @@ from zoo.runtime.search import generate, sample_steps, wrapped
 from zoo.text.canonical import encodable
 from zoo.text.special_ids import EOS
 
+PARTS = ("h", "c")  # of the state of an LSTM; a GRU has h alone
 LEAST = 0.01  # share of the tokens that may be written, from which a subtraction is exact enough
 
 
@@ -107,14 +108,14 @@ class Generate(Generative):
                 for name, value in self.options["start"].items()
             }
         shape = self.options["num_layers"], texts, self.options["hidden_size"]
-        return {"h": np.zeros(shape, np.float32), "c": np.zeros(shape, np.float32)}
+        return {part: np.zeros(shape, np.float32) for part in self.options.get("state", PARTS)}
 
     def read(
         self, ids: np.ndarray, lengths: np.ndarray, state: dict[str, np.ndarray]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Read ids (batch, time). Return log-probabilities (batch, vocabulary) and the new state."""
         found = self.run({"ids": ids, "lengths": lengths, **state})
-        return found["log_probabilities"], {"h": found["h_n"], "c": found["c_n"]}
+        return found["log_probabilities"], {part: found[f"{part}_n"] for part in state}
 
 
 class Steps:

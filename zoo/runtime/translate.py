@@ -17,6 +17,8 @@ from zoo.runtime.search import Hypothesis, generate, wrapped
 from zoo.text.special_ids import EOS
 from zoo.text.tokenizers import Tokenizer
 
+PARTS = ("h", "c")  # of the state of an LSTM; a GRU has h alone
+
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
@@ -77,7 +79,8 @@ class Decoder:
         self.width = 1  # prefixes of each text
         texts = len(lengths)
         zero = np.zeros((options["num_layers"], texts, options["hidden_size"]), np.float32)
-        self.state: dict[str, np.ndarray] = {n: encoded.get(n, zero) for n in ("h", "c")}
+        self.parts = options.get("state", PARTS)
+        self.state: dict[str, np.ndarray] = {n: encoded.get(n, zero) for n in self.parts}
         self.fed: np.ndarray | None = None
         if options["input_feeding"]:
             self.fed = np.zeros((texts, options["size"]), np.float32)
@@ -96,7 +99,7 @@ class Decoder:
         if self.fed is not None:
             inputs["fed"] = self.fed
         found = self.run(inputs)
-        self.state = {"h": found["h_n"], "c": found["c_n"]}
+        self.state = {part: found[f"{part}_n"] for part in self.parts}
         self.fed = found.get("fed_n")
         logs = found["log_probabilities"].reshape(*ids.shape, -1)
         logs[..., :EOS] = -np.inf  # PAD, UNK and BOS are never written

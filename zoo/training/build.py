@@ -217,7 +217,7 @@ def _shown(what: str, names: list[str]) -> str:
 def _initial_backbone(origin: Task, settings: Settings, config: BackboneConfig) -> Backbone:
     """Return the backbone of `init=`, with this training's dropouts and directions."""
     backbone = origin.backbone
-    both = {"kept": backbone.lstm.bidirectional}.get(
+    both = {"kept": backbone.rnn.bidirectional}.get(
         settings.directions, settings.directions == "both"
     )
     dropouts = {name: getattr(config, name) for name in DROPOUTS}

@@ -220,7 +220,8 @@ class TrainingState:
         rank, device = self.accelerator.process_index, self.accelerator.device
         checkpoint.restore_random_state(state["generators"][rank])
         self.carried = {
-            head: (h.to(device), c.to(device)) for head, (h, c) in state["carried"][rank].items()
+            head: tuple(part.to(device) for part in parts)
+            for head, parts in state["carried"][rank].items()
         }
 
 
@@ -240,11 +241,11 @@ def _groups(task: Task, backbone_rate: float) -> list[dict[str, Any]]:
 
 
 def _layers(backbone: Backbone) -> list[list[nn.Parameter]]:
-    """A backbone's weights by layer: the embedding, then each layer of the LSTM from the bottom."""
-    layers: list[list[nn.Parameter]] = [[] for _ in range(1 + backbone.lstm.num_layers)]
+    """A backbone's weights by layer: the embedding, then each recurrent layer from the bottom."""
+    layers: list[list[nn.Parameter]] = [[] for _ in range(1 + backbone.rnn.num_layers)]
     for name, weight in backbone.named_parameters():
         found = re.search(r"_l(\d+)(_reverse)?$", name)
-        learned_state = name.startswith("lstm") and found is None
+        learned_state = name.startswith(("lstm", "gru")) and found is None
         layers[1 + int(found[1]) if found else int(learned_state)].append(weight)
     return layers
 

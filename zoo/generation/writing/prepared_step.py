@@ -17,6 +17,7 @@ from zoo.data.batch import Batch
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
 from zoo.nn.output_layer import OutputLayer, at_least_float32
 from zoo.rnn import stack
+from zoo.rnn.lstm import LSTM
 from zoo.rnn.matmul import PackedWeight, QuantizedWeight, compute_dtype
 from zoo.rnn.stack import State
 from zoo.text.special_ids import EOS
@@ -26,11 +27,11 @@ _packed: WeakKeyDictionary[Any, tuple[Any, list[Product]]]
 _packed = WeakKeyDictionary()  # the packed output matrices of each model
 _lock = threading.Lock()
 
-Layers = list[tuple[Tensor, Tensor]]  # of each layer h and c, (rows, hidden)
+Layers = list[State]  # of each layer h and, of an LSTM, c, (rows, hidden)
 
 
 def layers_of(state: State) -> Layers:
-    """Return h and c of each layer, (rows, hidden), from an LSTM's (layers, rows, hidden)."""
+    """Return the state of each layer, (rows, hidden), from that of all, (layers, rows, hidden)."""
     return list(zip(*(part.unbind(0) for part in state), strict=True))
 
 
@@ -67,9 +68,9 @@ class ModelStep:
 
     def read(self, ids: Tensor, layers: Layers) -> tuple[Tensor, Layers]:
         """See `Step`."""
-        h, c = (torch.stack(parts) for parts in zip(*layers, strict=True))
+        state = tuple(torch.stack(parts) for parts in zip(*layers, strict=True))
         batch = Batch(ids.unsqueeze(1), torch.ones(len(ids), dtype=torch.int64))
-        vectors, state, _ = self.model.next_token_vectors(batch, (h, c))
+        vectors, state, _ = self.model.next_token_vectors(batch, state)
         return vectors.squeeze(1), layers_of(state)
 
     def logits(self, vectors: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class PreparedStep:
         )
         self.cells: list[list[Any]] = [
             [None if part is None else part.to(self.cell_dtype) for part in weights]
-            for weights in _cells(backbone.lstm)
+            for weights in _cells(backbone.rnn)
         ]
         self.project = None
         if isinstance(model.project, nn.Linear):
@@ -203,7 +204,7 @@ def _fingerprint(weight: Tensor, bias: Tensor) -> tuple[Hashable, ...]:
 
 def _cells(lstm: Any) -> list[list[Tensor | None]]:
     """Return the weights of each layer in the order of `torch.lstm_cell`."""
-    read = torch_private.lstm_weights(lstm)
+    read = torch_private.rnn_weights(lstm)
     return [[*stack.weights_of(lstm, suffix, read)[:4]] for suffix in lstm.suffixes]
 
 
@@ -235,7 +236,9 @@ def obstacle(model: Any) -> str | None:
             return f"its part {name} is of another class"
     if not hasattr(model, "onward") or type(model.onward[0].embedding) is not nn.Embedding:
         return "its embedding is of another class"
-    lstm = model.onward[0].lstm
+    lstm = model.onward[0].rnn
+    if not isinstance(lstm, LSTM):
+        return "it has no LSTM"
     if lstm.bidirectional or lstm.proj_size:
         return "its LSTM reads in both directions or has a projection"
     if stack.choose(lstm.engine, lstm.layer_norm) != "torch":

@@ -71,7 +71,7 @@ class Writer:
         """Keep only some rows (kept,), and return True; or return False and go on with all."""
         rows = rows.to(self.ids.device)
         self.ids = self.ids[rows]
-        self.layers = [(h[rows], c[rows]) for h, c in self.layers]
+        self.layers = [tuple(part[rows] for part in state) for state in self.layers]
         return True
 
     def _next(
@@ -113,7 +113,7 @@ class CapturedWriter(Writer):
             raise RuntimeError(f"a {ids.device.type} has no graphs")
         with torch.inference_mode(False), torch.no_grad():  # later calls write into these buffers
             rows, device = len(ids), ids.device
-            self.start = ids.clone(), [(h.clone(), c.clone()) for h, c in layers]
+            self.start = ids.clone(), [tuple(part.clone() for part in state) for state in layers]
             self.ids = ids.clone()
             self.layers = [
                 (h.to(step.cell_dtype, copy=True), c.to(step.cell_dtype, copy=True))
