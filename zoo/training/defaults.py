@@ -45,7 +45,10 @@ FEW_ROWS = 1000  # below, a linear bag of n-grams decides more than the LSTM
 FEW_OF_A_LABEL = 50  # rows of a mean label; below, the bag decides nearly alone
 MANY = 100_000  # rows from which on the LSTM needs no n-grams beside it
 MOST_NGRAM_LABELS = 200  # a bag has weights for each label
-LONG_WORDS = 500  # characters of a text from which on n-grams of words are read
+# Characters of a text from which on n-grams of words are read. Held-out rows, which choose those of the
+# TF-IDF baseline, choose no better here. Accuracy of the bag alone, by the length and by them: SST-2,
+# 200 to 1,000 rows 0.660 and 0.651, 3,000 rows 0.750 and 0.757; 200 tickets 0.933 and 0.930.
+LONG_WORDS = 500
 SMALL = 20_000  # rows below which the steps are counted, not the epochs
 SMALL_TEXT = 2_000_000  # characters below which a language model counts steps, not epochs
 
