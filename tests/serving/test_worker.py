@@ -13,6 +13,7 @@ from zoo.config import ServeConfig
 from zoo.data.readers import Row
 from zoo.errors import RowError
 from zoo.generation.config import GenerationConfig
+from zoo.serving import worker as worker_module
 from zoo.serving.worker import Call, Full, Gone, Place, Prediction, Stream, Worker
 
 
@@ -106,6 +107,15 @@ def test_a_computation_ends_when_all_its_clients_are_gone(task, worker, texts):
     with pytest.raises(Gone):
         job.answers.result(timeout=20)
     assert worker.waiting == 0
+
+
+def test_freed_memory_goes_back_after_a_batch(task, worker, texts, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(worker_module, "release_memory", lambda since: released.set() or since)
+    job = prediction(task, texts)
+    worker.submit(job)
+    texts_of(job)
+    assert released.wait(10)
 
 
 def test_work_ends_in_the_own_model_alone(task, worker, texts):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -26,6 +26,7 @@ from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
 from zoo.generation.interrupt import ask_before_modules, interruptible
+from zoo.memory import release_memory
 from zoo.model_folder.verify import line_of
 from zoo.task import Generative, Task, predict_rows
 
@@ -117,6 +118,10 @@ class Own(threading.local):
 class Worker:
     """The threads that answer the requests to one model."""
 
+    # The memory is that of the process: one thread releases it, whatever its model.
+    _releasing: ClassVar[threading.Lock] = threading.Lock()
+    _released: ClassVar[float] = 0.0
+
     def __init__(
         self,
         name: str,
@@ -178,6 +183,15 @@ class Worker:
                 for group in _groups(jobs):
                     self._do(group)
                 self._advance()
+                self._release()
+
+    def _release(self) -> None:
+        """Give freed memory back now and then: batches of many shapes leave gaps in it."""
+        if Worker._releasing.acquire(blocking=False):
+            try:
+                Worker._released = release_memory(Worker._released)
+            finally:
+                Worker._releasing.release()
 
     def _collect(self) -> list[Job] | None:
         """Return the jobs that arrived, and those that arrive within `batch_wait` of the first.
