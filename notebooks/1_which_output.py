@@ -51,6 +51,41 @@ for layers, both, first in product((1, 3), (False, True), (False, True)):
 # `output` has every step, but only of the top layer; `h_n` and `c_n` have every layer and direction, but one step.
 # `batch_first` turns `output` and leaves `h_n` and `c_n` as they are, with the batch in the middle.
 #
+# **Question: what has each direction read at a step?** The drawing unrolls one layer in time. An arrow to the right is
+# a forward state, one to the left a backward state, and `c` goes with each `h`:
+#
+# $$(\overrightarrow{h}_t, \overrightarrow{c}_t) = \mathrm{LSTM}(x_t, \overrightarrow{h}_{t-1}, \overrightarrow{c}_{t-1}) \qquad (\overleftarrow{h}_t, \overleftarrow{c}_t) = \mathrm{LSTM}(x_t, \overleftarrow{h}_{t+1}, \overleftarrow{c}_{t+1}) \qquad \mathrm{output}_t = [\overrightarrow{h}_t ; \overleftarrow{h}_t]$$
+
+
+# %%
+def nodes(text, x, *heights, colour="white"):
+    box = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "gray"}
+    for y in heights:
+        axes.text(x, y, text, ha="center", va="center", bbox=box)
+
+
+def arrows(colour, start, *ends):
+    line = {"arrowstyle": "->", "color": colour, "shrinkA": 15, "shrinkB": 15}
+    for end in ends:
+        axes.annotate("", end, start, arrowprops=line)
+
+
+# %%
+axes = plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
+axes.set(xlim=(-1.6, 4.6), ylim=(-0.5, 3.5), xticks=[])
+axes.set_yticks(range(4), ["input", "forward", "backward", "output"])
+for row, way, x, colour, mark in (1, 1, -0.14, "C0", "right"), (2, -1, 0.14, "C1", "left"):
+    nodes(f"h_n[{row - 3}]", 1.5 + 2.5 * way, row, colour="lightgray")
+    for t in range(4):
+        arrows("gray", (t, 0), (t + x, row))
+        arrows(colour, (t + x, row), (t + x, 3), (t + x + way, row))
+        nodes(rf"$\over{mark}arrow{{h}}_{t}$", t + x, row, 3)
+        nodes(f"$x_{t}$", t, 0)
+
+# %% [markdown]
+# Forward states have read from step 0 to their own step, backward ones from the end to their own. `h_n` is where each
+# direction stops: at opposite ends of `output`.
+#
 # **Question: which step of `output` is which part of `h_n`?** The figure shows the largest difference for each step of
 # a two-layer LSTM; a 0 without decimals means exactly the same numbers. In the rows "padded" the last three steps are padding, and
 # `lengths` are given. With two directions, `h_n[-2]` is the forward state of the top layer, and `h_n[-1]` the backward one.
@@ -143,3 +178,34 @@ for task, (reads, why) in answers.items():
 # %% [markdown]
 # One answer for a whole text is read from the final `h_n`, and a decoder goes on from `h_n` and `c_n`. An answer for
 # each step is read from `output`. In every case the padding must have no part in it.
+#
+# For one label there is a choice. `h_n` needs no memory of the steps, and differs little on the shortest texts. On long ones
+# the maximum of `output` or attention over it did better in [notebook 2](2_classify.ipynb): a step that decides need
+# not be remembered up to the end. Compare `task.pool=merged` with `task.pool=max` on your own validation texts.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: `zoo.LSTM(5, 16, num_layers=3, bidirectional=True)` has read a batch. Which rows of `h_n` belong to
+# the top layer, and which are the backward states of all layers?
+#
+# **Exercise 2**: You have `output` of padded rows and their `lengths`, but no `h_n`. How do you get the final forward
+# state of each row? Does the same index give the final backward state?
+
+# %%
+x, lengths, rows = torch.randn(7, 3, 5), torch.tensor([7, 5, 2]), torch.arange(3)
+output, (h_n, _) = zoo.LSTM(5, 16, num_layers=3, bidirectional=True)(x, lengths=lengths)
+layers = h_n.unflatten(0, (3, 2))  # (layers, directions, batch, features)
+print("top layer, h_n[-2:]:", torch.equal(h_n[-2:], layers[2]))
+print("backward, h_n[1::2]:", torch.equal(h_n[1::2], layers[:, 1]))
+forward, backward = output.chunk(2, dim=2)
+print("forward at lengths - 1:", torch.equal(forward[lengths - 1, rows], h_n[-2]))
+print("backward at lengths - 1:", torch.equal(backward[lengths - 1, rows], h_n[-1]))
+print("backward at step 0:", torch.equal(backward[0], h_n[-1]))
+
+# %% [markdown]
+# **Answer 1**: `h_n` holds layer after layer, and of each layer the forward state first: the top layer is `h_n[-2:]`,
+# the backward states are `h_n[1::2]`.
+#
+# **Answer 2**: `output[lengths - 1, torch.arange(batch)]`, of the forward half. Not of the backward half: it ends at
+# step 0, in a row of any length.

@@ -107,7 +107,7 @@ axes.set(xlabel="names and phrases in a text", ylabel="accuracy", title="Short a
 _ = axes.legend()
 
 # %% [markdown]
-# With a single name the readings hardly differ. In longer texts `last` falls behind, and what reads every step (`mean`，
+# With a single name the readings hardly differ. In longer texts `last` falls behind, and what reads every step (`mean`,
 # `max`, `attention`) comes out ahead of `merged` in the longest: nothing has to be remembered up to the end.
 #
 # **Question 3: which tokens can each half of the vector have seen?**
@@ -156,3 +156,30 @@ for pool in POOLS:
 # **Answer.** For a whole text read the final `h_n` of both directions, or pool over all steps of `output`; do not read
 # `output` at the last step of a bidirectional LSTM. `last` is not hopeless, since its forward half has read everything.
 # That pooling does so well here belongs to these texts: they are lists, and every piece is a hint of its own.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: A batch is padded, and `output` is zero on padding. What is wrong with `output.mean(0)`, and what is
+# right?
+#
+# **Exercise 2**: What is wrong with `output.amax(0)`, and what is right?
+
+# %%
+_ = torch.manual_seed(1)
+x, lengths = torch.randn(20, 2, 8), torch.tensor([20, 5])
+output = zoo.LSTM(8, 16)(x, lengths=lengths)[0]  # (time, batch, features)
+alone = output[:5, 1]  # the short row without its padding
+print(f"mean: {(output.mean(0)[1] / alone.mean(0)).mean():.2f} of what it should be")
+print("right:", torch.allclose(output.sum(0)[1] / lengths[1], alone.mean(0)))
+print(f"maximum: {(output.amax(0)[1] != alone.amax(0)).sum()} of 16 features are wrong")
+padding = torch.arange(20)[:, None] >= lengths  # (time, batch)
+most = output.masked_fill(padding[:, :, None], -torch.inf).amax(0)
+print("right:", torch.equal(most[1], alone.amax(0)))
+
+# %% [markdown]
+# **Answer 1**: It divides by the longest row of the batch: the same text gets a shorter vector beside a longer one.
+# Divide the sum by `lengths`.
+#
+# **Answer 2**: A zero of the padding is larger than a negative maximum. Put minus infinity on the padding first.
+# `task.pool=mean` and `task.pool=max` do both.

@@ -26,6 +26,7 @@ import os
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
 import zoo
 from zoo.data.cldr import translations
@@ -135,3 +136,30 @@ for panel, phrase in zip(panels, ("Tuesday, December 24, 2041", "16 minutes ago"
 #
 # **Answer.** A decoder without attention needs `h_n` and `c_n`: they are all it knows of the source. A decoder with attention
 # reads `output`: from every start its better seed is far above all decoders without. Whether it also needs the states is open.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: An encoder has two directions of 64 units. How many numbers does a decoder get from a source of 5
+# tokens, and of 50: from both states, and from `output`?
+#
+# **Exercise 2**: A batch is padded, and `output` is zero on padding. What is wrong with a softmax over `query ·
+# output`?
+
+# %%
+_ = torch.manual_seed(1)
+lengths = torch.tensor([50, 5])
+output, states = zoo.LSTM(32, 64, bidirectional=True)(torch.randn(50, 2, 32), lengths=lengths)
+print("both states:", sum(state[:, 0].numel() for state in states))
+print("output of 5 and of 50 tokens:", output[:5, 1].numel(), output[:, 0].numel())
+scores = torch.einsum("bh,sbh->bs", torch.randn(2, 128), output)  # a query for each row
+minus = scores.masked_fill(torch.arange(50) >= lengths[:, None], -torch.inf)
+for name, some in {"zero": scores, "minus infinity": minus}.items():
+    share = some.softmax(1)[1, 5:].sum()
+    print(f"scores of {name} on padding: it gets {share:.2f} of the attention")
+
+# %% [markdown]
+# **Answer 1**: 256 numbers in both states, however long the source is. In `output` 128 for each token: 640 and 6,400.
+#
+# **Answer 2**: Padding has the score 0, and its share of the softmax with it: here nearly all. Minus infinity gives it
+# exactly none.

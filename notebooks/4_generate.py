@@ -142,3 +142,31 @@ _ = axes.legend()
 #
 # **Answer.** A language model reads `output` at every step, and carries `h_n` and `c_n` to where the text goes on: without
 # them it starts cold each time.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: A text is read in two windows, and the second one starts from the first one's state. Is `output` that
+# of one window? And what does `detach` on the state change?
+#
+# **Exercise 2**: A token has a perplexity of 16. How many bits are that for a character, and which perplexity, if
+# tokens have four characters, and if they have two?
+
+# %%
+import torch
+
+lstm, x = zoo.LSTM(8, 16), torch.randn(10, 1, 8, requires_grad=True)
+first, (h, c) = lstm(x[:5])
+second, _ = lstm(x[5:], (h.detach(), c.detach()))
+print("the same:", torch.allclose(torch.cat([first, second]), lstm(x)[0], atol=1e-6))
+second.sum().backward()
+print("steps with a gradient:", [int(step > 0) for step in x.grad.abs().sum((1, 2))])
+for n in 4, 2:
+    print(f"{n} characters: {np.log2(16) / n:.0f} bits, perplexity {16 ** (1 / n):.0f}")
+
+# %% [markdown]
+# **Answer 1**: Yes, up to rounding. `detach` keeps the numbers and cuts the gradient: errors in the second window teach
+# nothing about the first, and memory does not grow with the text. That is truncated backpropagation through time.
+#
+# **Answer 2**: One bit and perplexity 2; two bits and perplexity 4. So compare perplexities of the same unit only, or
+# bits per character.

@@ -32,6 +32,7 @@ import numpy as np
 import zoo
 from zoo.data.cldr.labelled_fields import FIELDS, fields
 from zoo.data.readers import Row
+from zoo.evaluation import metrics
 from zoo.task import predict_rows
 
 # %%
@@ -149,3 +150,28 @@ _ = panels[0].set_ylabel("probability of the label"), panels[0].legend()
 #
 # **Answer.** Read `output` at every step, and in both directions: a part of what decides a word's label stands behind it.
 # Let the model read characters too, for the words that it has never seen.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: Six steps are read. On which of them does `output[3]` depend, in one direction and in two?
+#
+# **Exercise 2**: The labels are `B-day I-day O`, and the answer is `B-day O O`. What are the accuracy and the F1 of
+# spans?
+
+# %%
+import torch
+
+for both in False, True:
+    x = torch.randn(6, 1, 8, requires_grad=True)
+    zoo.LSTM(8, 16, bidirectional=both)(x)[0][3].sum().backward()
+    print("two directions:" if both else "one direction: ", end=" ")
+    print([int(step > 0) for step in x.grad.abs().sum((1, 2))])
+found, wanted = ["B-day", "O", "O"], ["B-day", "I-day", "O"]
+scores = metrics.tagging([found], [wanted], unseen=None, of_spans=True)
+print({name: round(scores[name], 3) for name in ("accuracy", "f1")})
+
+# %% [markdown]
+# **Answer 1**: One direction: on steps 0 to 3. Two directions: on all six. The gradient shows it.
+#
+# **Answer 2**: Two of three words are right, and no span is: a span counts if its type and both of its ends are right.

@@ -23,7 +23,7 @@
 
 # %%
 import os
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import matplotlib.pyplot as plt
 import torch
@@ -34,10 +34,37 @@ from zoo.bench.measure import interleave
 QUICK = "ZOO_QUICK" in os.environ
 
 # %% [markdown]
+# **Question: what does the cell do at one step?** It reads the input and its last `h`, in four gates: i (what is let
+# in), f (what is kept), g (what is new) and o (what is shown). Only products and a sum lie on the way of `c`:
+#
+# $$\begin{aligned} i_t &= \sigma(W_i x_t + U_i h_{t-1} + b_i) & f_t &= \sigma(W_f x_t + U_f h_{t-1} + b_f) & c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\ g_t &= \tanh(W_g x_t + U_g h_{t-1} + b_g) & o_t &= \sigma(W_o x_t + U_o h_{t-1} + b_o) & h_t &= o_t \odot \tanh(c_t) \end{aligned}$$
+
+# %%
+PARTS = {"old": (0, 3, "$c_{t-1}$"), "keep": (1.5, 3, "×"), "add": (3.5, 3, "+")}
+PARTS |= {"new": (7, 3, "$c_t$"), "let": (3.5, 2, "×"), "tanh": (6, 2, "tanh")}
+PARTS |= {"f": (1.5, 1, "f: σ"), "i": (2.9, 1, "i: σ"), "g": (4.1, 1, "g: tanh")}
+PARTS |= {"o": (5.1, 1, "o: σ"), "show": (6, 1, "×"), "h": (7, 1, "$h_t$")}
+PARTS |= {"read": (3.3, 0, "$x_t$, $h_{t-1}$")}
+WAYS = ["old keep add new", "read f keep", "read i let add", "read g let", "read o show"]
+WAYS += ["add tanh show h"]
+
+# %%
+axes = plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
+_ = axes.set(xlim=(-0.5, 7.5), ylim=(-0.5, 3.5), xticks=[], yticks=[])
+for x, y, text in PARTS.values():
+    box = {"boxstyle": "round,pad=0.4", "edgecolor": "gray"}
+    box["facecolor"] = "lightblue" if ":" in text else "white"
+    axes.text(x, y, text, ha="center", va="center", bbox=box)
+for start, end in (pair for way in WAYS for pair in pairwise(way.split())):
+    line = {"arrowstyle": "->", "shrinkA": 16, "shrinkB": 16}
+    axes.annotate("", PARTS[end][:2], PARTS[start][:2], arrowprops=line)
+
+# %% [markdown]
+# The cell goes from left to right through a product with f and a sum; where f is near 1, it arrives as it was.
+#
 # **Question: which ways of computing an LSTM give the numbers of `nn.LSTM`, and how far off are the usual mistakes?**
-# The four gates are i (what is let in), f (what is kept), g (what is new) and o (what is shown). The defaults of
-# `by_hand` are right, and its last three arguments are there for the mistakes. One of these is a forget bias that is
-# 1 too high, because the 1 was put into both biases, and they are added.
+# The defaults of `by_hand` are right, and its last three arguments are there for the mistakes. One of these is a forget
+# bias that is 1 too high, because the 1 was put into both biases, and they are added.
 
 
 # %%
@@ -158,3 +185,31 @@ print(f"{'first row, a thread more':<46}{torch.equal(gradient(steps, 1), first)}
 #
 # On CUDA two things more stand in the way: the state of cuDNN's own dropout, and sums that cuBLAS takes in changing
 # order. `zoo.LSTM` draws its masks outside the kernel, and `deterministic=true` lets only repeatable algorithms run.
+
+# %% [markdown]
+# **Exercises.** Answer both before you run the next cell.
+#
+# **Exercise 1**: How many weights has `nn.LSTM(32, 128, num_layers=2, bidirectional=True)`?
+#
+# **Exercise 2**: The forget gate gets nothing but its bias. After how many steps is half of the cell gone, with a bias
+# of 0, of 1, of 4?
+
+
+# %%
+def count(inputs, units, layers, directions):
+    sizes = [inputs] + [directions * units] * (layers - 1)  # what each layer reads
+    return sum(directions * 4 * units * (size + units + 2) for size in sizes)
+
+
+peer = torch.nn.LSTM(32, 128, num_layers=2, bidirectional=True)
+print(count(32, 128, 2, 2), "and", sum(weight.numel() for weight in peer.parameters()))
+for bias in 0, 1, 4:
+    kept = torch.tensor(float(bias)).sigmoid()
+    print(f"bias {bias}: {kept:.3f} is kept, half is gone after {-1 / kept.log2():.1f} steps")
+
+# %% [markdown]
+# **Answer 1**: Each layer and direction has four gates. A unit of a gate has a weight for each input and for each unit
+# of `h`, and two biases. The second layer reads both directions: 561,152 in all.
+#
+# **Answer 2**: After 1, 2.2 and 38.2 steps. That is why many start with a forget bias of 1 or more: the cell remembers
+# before it has learned to.

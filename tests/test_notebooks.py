@@ -1,12 +1,14 @@
-"""What can be said of notebooks without running them; nbmake runs them (notebooks/conftest.py)."""
+"""Notebooks: what can be said of their text and outputs, and a run of each in its short setting."""
 
 import base64
 import importlib.util
 import re
+import runpy
 import struct
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from markdown_it import MarkdownIt
@@ -25,7 +27,7 @@ NAMES = [
     "8_forecast",
 ]
 LANGUAGES = ["ja", "zh-TW"]
-CELLS, LINES = 15, 10
+CELLS, LINES = 21, 10  # of cells: without the exercises
 LETTER = "[\u3001-\u3017\u3040-\u30ff\u3400-\u9fff\uff00-\uff60]"  # kana, Han and their punctuation
 BLANK = re.compile(rf"{LETTER}\s\S|\S\s{LETTER}")  # inside a paragraph
 
@@ -68,9 +70,21 @@ def test_script_and_notebook_are_the_same_cells(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_and_draws_its_figures(name, monkeypatch):
+    """It runs in this process: a kernel that imports everything anew takes longer than most cells."""
+    monkeypatch.setenv("ZOO_QUICK", "1")
+    monkeypatch.chdir(FOLDER)
+    plt.switch_backend("Agg")
+    runpy.run_path(str(FOLDER / f"{name}.py"))
+    drawn = len(plt.get_fignums())
+    plt.close("all")
+    assert drawn == len(figures(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_short_and_calls_the_zoo(name):
     cells = script(name).cells
-    assert len(cells) <= CELLS
+    assert len(cells) - 3 <= CELLS
     assert max(len(cell.source.splitlines()) for cell in cells) <= LINES
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert "import zoo" in code
@@ -84,6 +98,14 @@ def test_a_notebook_begins_with_summaries_in_three_languages(name):
     assert first.source.startswith("# ")
     assert "日本語" in second.source
     assert "繁體中文" in second.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_ends_with_two_exercises_and_their_answers(name):
+    asked, solved, told = executed(name).cells[-3:]
+    assert re.findall(r"\*\*(Exercise \d)\*\*: ", asked.source) == ["Exercise 1", "Exercise 2"]
+    assert re.findall(r"\*\*(Answer \d)\*\*: ", told.source) == ["Answer 1", "Answer 2"]
+    assert solved.outputs
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -184,5 +206,5 @@ def test_translations_give_the_figures_of_the_english_text(name, translate):
 
 def test_a_text_with_a_cell_too_few_is_refused(translate):
     text = FOLDER / "ja" / f"{NAMES[0]}.md"
-    with pytest.raises(ValueError, match=r"5 text cells, the notebook has 6"):
+    with pytest.raises(ValueError, match=r"8 text cells, the notebook has 9"):
         translate.translated(executed(NAMES[0]), translate.cells_of(text)[1:], text)

@@ -40,7 +40,7 @@ LARGEST = 10_240  # bytes of README.md
 def test_what_counts_as_a_sentence_and_a_cell():
     text = (
         "# A heading\nOne `a.b. c` two, 0.5 [three four](x.md).\nFive (et al. 2017) six!\n\n"
-        "```\nnot. this. block\n```\n- item\n- other item\n\n| a \\| b | [link](t.md) |\n|---|---|\n"
+        "$$a_t + b$$\n```\nnot. this. block\n```\n- item\n- other item\n\n| a \\| b | [link](t.md) |\n|---|---|\n"
     )
     lines, blocks = prose_and_code(text)
     assert [word_count(s) for s in sentences(lines)] == [2, 7, 5, 1, 2]

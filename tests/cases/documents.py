@@ -78,13 +78,13 @@ def cells(lines: list[str]) -> Iterator[str]:
 
 
 def sentences(lines: list[str]) -> Iterator[str]:
-    """The sentences outside of tables. Headings, list items and paragraphs each end one.
+    """The sentences outside of tables and formulas. Headings, list items and paragraphs each end one.
 
     A point inside of inline code or of a number ends none.
     """
     blocks: list[list[str]] = [[]]
     for line in lines:
-        if is_row(line) or not line.strip():
+        if is_row(line) or line.startswith("$$") or not line.strip():
             blocks.append([])
         elif BLOCK.match(line):
             blocks.append([BLOCK.sub("", line, count=1)])
