@@ -39,11 +39,11 @@ from zoo.text.special_ids import UNK
 QUICK = "ZOO_QUICK" in os.environ
 POOLS = ["merged", "last", "mean", "max", "attention"]
 LOCALES = ["en", "nl", "sv", "nb", "de", "cs", "sk", "pl", "es", "fr", "it", "pt"]
-LOCALES, SEEDS, COUNT = (LOCALES[:4], [1, 2], 10) if QUICK else (LOCALES, [1, 2, 3], 150)
+LOCALES, SEEDS, COUNT = (LOCALES[:2], [1, 2], 5) if QUICK else (LOCALES, [1, 2, 3], 150)
 UNITS, LEAST, MOST = 64, 1, 12  # units of each of two directions; items in a training text
 SETTINGS = ["task=classify", f"data.locales=[{','.join(LOCALES)}]", f"data.items=[{LEAST},{MOST}]"]
-SETTINGS += [f"data.documents={60 if QUICK else 300}", f"train.epochs={1 if QUICK else 5}"]
-SETTINGS += [f"tokenizer.size={500 if QUICK else 2000}", "backbone.embedding_size=64"]
+SETTINGS += [f"data.documents={10 if QUICK else 300}", f"train.epochs={1 if QUICK else 5}"]
+SETTINGS += [f"tokenizer.size={200 if QUICK else 2000}", "backbone.embedding_size=64"]
 
 
 # %%
@@ -97,7 +97,7 @@ _ = axes.legend()
 
 # %%
 lengths = [1, 4, 16] if QUICK else [1, 2, 4, 8, 16, 32]
-texts = {str(length): rows_of(length, length, 10 if QUICK else 50) for length in lengths}
+texts = {str(length): rows_of(length, length, 5 if QUICK else 50) for length in lengths}
 figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
 for pool, both in [*kinds[: len(POOLS)], ("merged", False)]:
     hits = np.array([[accuracy(m, some) for m in models[pool, both]] for some in texts.values()])

@@ -123,7 +123,7 @@ figure, panels = plt.subplots(1, 2, figsize=(8, 4.2), layout="constrained")
 for panel, phrase in zip(panels, ("Tuesday, December 24, 2041", "16 minutes ago"), strict=True):
     example = model.encode(Row({"source": phrase, "target": model.predict(phrase)[0]}, ""))
     weights = model.eval().target_vectors(model.collate([example]))[1]
-    panel.imshow(weights[0].detach(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    panel.imshow(weights[0].detach().numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     names = [model.tokenizer.pieces(example[side]) for side in ("inputs", "targets")]
     read, written = ([name or "␣" for name in side] for side in names)
     panel.set_xticks(range(len(read)), read, rotation=90)

@@ -35,12 +35,12 @@ from zoo.evaluation import perplexity
 
 # %%
 QUICK = "ZOO_QUICK" in os.environ
-SIZE = [32, 400, 2] if QUICK else [192, 1500, 20]  # numbers of a token and a state; tokens; epochs
+SIZE = [16, 400, 1] if QUICK else [192, 1500, 20]  # numbers of a token and a state; tokens; epochs
 SETTINGS = [f"backbone.{name}_size={SIZE[0]}" for name in ("embedding", "hidden")]
 SETTINGS += [f"tokenizer.size={SIZE[1]}", f"train.epochs={SIZE[2]}", "baseline=false", "seed=1"]
 model = zoo.train("task=generate", "data=pydoc", *SETTINGS)[0].requires_grad_(False)
-folder, corpus = tempfile.TemporaryDirectory(), zoo.data.corpora.builtin.pydoc()
-stream = model.dataset_class.write(corpus.test, model.encode, Path(folder.name) / "test")
+folder, corpus = Path(tempfile.mkdtemp()), zoo.data.corpora.builtin.pydoc()
+stream = model.dataset_class.write(corpus.test, model.encode, folder / "test")
 carried = perplexity.static(model, stream)  # nats of every token, the state never reset
 
 # %%
@@ -62,7 +62,7 @@ def nats(starts, steps):
 # After a reset the model still reads the one token in front; all that is older is gone.
 
 # %%
-spans = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+spans = [16, 64, 256] if QUICK else [1, 2, 4, 8, 16, 32, 64, 128, 256]
 reset = [np.exp(nats(np.arange(0, total, n), n).mean()) for n in spans]
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 axes.plot(spans, reset, "o-", label="reset every N tokens")
@@ -81,7 +81,7 @@ _ = axes.legend()
 
 # %%
 steps = 64
-starts = np.arange(0, total - steps, 3)
+starts = np.arange(0, total - steps, 300 if QUICK else 3)
 cold = nats(starts, steps).reshape(-1, steps).mean(0)
 warm = carried[starts[:, None] + np.arange(steps)].mean(0)
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
@@ -103,10 +103,10 @@ text = "If the object is a class, the function returns a new instance of the cla
 example = model.encode(zoo.data.readers.Row({"prompt": text}, "sentence"))
 pieces, gates = explain.gates(model, model.collate([example]))
 figure, panels = plt.subplots(2, figsize=(8, 4.5), layout="constrained", sharex=True)
-image = panels[0].imshow(gates.f[0].T[gates.f[0].mean(0).argsort()], aspect="auto", vmin=0, vmax=1)
+forget = gates.f[0].T[gates.f[0].mean(0).argsort()].numpy()  # (units, steps)
+image = panels[0].imshow(forget, aspect="auto", vmin=0, vmax=1)
 figure.colorbar(image, ax=panels, label="forget gate")
-for name in "ifo":
-    panels[1].plot(getattr(gates, name)[0].mean(1), ".-", label=name)
+panels[1].plot(np.stack([getattr(gates, n)[0].mean(1) for n in "ifo"], 1), ".-", label=[*"ifo"])
 panels[1].set_xticks(range(len(pieces)), pieces, rotation=90)
 _ = panels[1].legend(ncols=3), panels[1].set_ylabel("mean"), panels[0].set_ylabel("unit")
 
@@ -120,7 +120,7 @@ _ = panels[1].legend(ncols=3), panels[1].set_ylabel("mean"), panels[0].set_ylabe
 
 # %%
 known = {word for row in corpus.train for word in row["text"].split()}
-distinct, real, heats = [], [], [0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0]
+distinct, real, heats = [], [], [0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0][:: 4 if QUICK else 1]
 for heat in heats:
     config = zoo.GenerationConfig(sample=True, temperature=heat, seed=1, max_length=80, n_best=8)
     texts = [text.split() for text in model.predict("The", config)[0]]

@@ -38,13 +38,13 @@ from zoo.task import predict_rows
 # %%
 QUICK = "ZOO_QUICK" in os.environ
 LOCALES = ["en", "de", "fr", "es", "it", "nl", "sv", "fi", "cs", "pl", "tr", "ru"]
-LOCALES, SEEDS, COUNT = (LOCALES[:4], [1, 2], 20) if QUICK else (LOCALES, [1, 2, 3], 100)
+LOCALES, SEEDS, COUNT = (LOCALES[:3], [1, 2], 5) if QUICK else (LOCALES, [1, 2, 3], 100)
 SETTINGS = ["task=tag", "data.form=fields", f"data.locales=[{','.join(LOCALES)}]", "task.crf=false"]
-SETTINGS += [f"data.sentences={40 if QUICK else 150}", f"train.epochs={1 if QUICK else 6}"]
+SETTINGS += [f"data.sentences={20 if QUICK else 150}", f"train.epochs={1 if QUICK else 6}"]
 READINGS = {"words and characters": ["task.character_hidden=64"]}
 READINGS["words almost alone"] = ["task.character_embedding=1", "task.character_hidden=1"]
 READINGS["pieces of words"] = ["task.words=subword", "tokenizer.kind=subwords"]
-READINGS["pieces of words"] += [f"tokenizer.size={300 if QUICK else 1000}"]
+READINGS["pieces of words"] += [f"tokenizer.size={200 if QUICK else 1000}"]
 
 
 # %%

@@ -68,7 +68,7 @@ for panel, name in zip(panels, ["imdb", "ud_ewt"], strict=True):
 QUICK = "ZOO_QUICK" in os.environ
 SEEDS, SHARES = ([1], [1.0, 0.1]) if QUICK else ([1, 2, 3], [1.0, 0.1, 0.03])
 LOCALES = "de,nl,da,sv" if QUICK else "de,nl,da,sv,fr,es,pt,it,ro,pl,cs,sk"
-ROWS = ["data=cldr", f"data.locales=[{LOCALES}]", f"data.documents={60 if QUICK else 300}"]
+ROWS = ["data=cldr", f"data.locales=[{LOCALES}]", f"data.documents={30 if QUICK else 300}"]
 SIZES = {"embedding_size": 96, "hidden_size": 128, "input_dropout": 0, "word_dropout": 0}
 SIZE = [f"backbone.{name}_size=64" for name in ("embedding", "hidden")]
 READ = ["task.stream=false", "backbone.bidirectional=true", "train.batch_rows=32", "baseline=false"]
@@ -105,7 +105,7 @@ from zoo.training.rows import open_rows
 
 MORE = {"classify": [*ROWS, end], "generate": [*ROWS, "task.stream=false"]}
 MORE["tag"] = [*ROWS[:2], end, "data.form=fields", "task.words=subword", "task.crf=false"]
-MORE["translate"] = ["data=cldr", "data.target=de", f"data.phrases={1000 if QUICK else 8000}"]
+MORE["translate"] = ["data=cldr", "data.target=de", f"data.phrases={300 if QUICK else 8000}"]
 CHOSEN = {task: check(compose([f"task={task}", *own])) for task, own in MORE.items()}
 options = {task: options_of(chosen) for task, chosen in CHOSEN.items()}
 
@@ -113,7 +113,7 @@ options = {task: options_of(chosen) for task, chosen in CHOSEN.items()}
 rows = {task: open_rows(CHOSEN[task], each.kind) for task, each in options.items()}
 parts = [row[n] for t in rows for row in rows[t].train for n in options[t].kind.text_columns]
 texts = [part if isinstance(part, str) else " ".join(part) for part in parts]
-tokenizer = Subwords.train(texts, 1000 if QUICK else 4000)
+tokenizer = Subwords.train(texts, 500 if QUICK else 4000)
 
 
 def head(task, backbone):
