@@ -38,7 +38,7 @@ from zoo.task import predict_rows
 # %%
 QUICK = "ZOO_QUICK" in os.environ
 LOCALES = ["en", "de", "fr", "es", "it", "nl", "sv", "fi", "cs", "pl", "tr", "ru"]
-LOCALES, SEEDS, COUNT = (LOCALES[:3], [1, 2], 5) if QUICK else (LOCALES, [1, 2, 3], 100)
+LOCALES, SEEDS, COUNT = (LOCALES[:3], [1, 2], 20) if QUICK else (LOCALES, [1, 2, 3], 100)
 SETTINGS = ["task=tag", "data.form=fields", f"data.locales=[{','.join(LOCALES)}]", "task.crf=false"]
 SETTINGS += [f"data.sentences={20 if QUICK else 150}", f"train.epochs={1 if QUICK else 6}"]
 READINGS = {"words and characters": ["task.character_hidden=64"]}
