@@ -36,6 +36,7 @@ TINY, TINY_ODD = (Sizes(3, 4, 8),), (Sizes(3, 2, 200),)
 PRECISIONS = "fp16", "tf32", "bf16", "fp32"  # tf32 is float32 whose products may use TF32
 STEPS = "loop", "fused", "captured", "auto"  # ways to run the hoisted engine's steps on CUDA
 SECONDS = 0.9 / 150  # share of the part's seconds that one pass over all sides gets
+REHEARSED = 0.02  # seconds of a pass in a rehearsal
 SEEN = 12  # number of kernels in a list
 SQUARE = 128  # rows of the rehearsal's matrix product
 
@@ -232,7 +233,8 @@ def _case(
     backward: bool,
     setting: Setting,
 ) -> dict[str, Any]:
-    found = medians(sides, torch.device(setting.device), SECONDS * setting.seconds)
+    seconds = REHEARSED if setting.small else SECONDS * setting.seconds
+    found = medians(sides, torch.device(setting.device), seconds)
     case: dict[str, Any] = {
         "pass": "training step" if backward else "forward",
         "ratios": ratios(found, compared),
