@@ -104,9 +104,9 @@ MUTANTS = [
     ),
     Mutant(
         "grad_clip not applied",
-        "zoo/training/loop.py",
-        "training.model.parameters(), settings.grad_clip)",
-        "training.model.parameters(), 1e9)",
+        "zoo/training/state.py",
+        "most = self.settings.grad_clip",
+        "most = 1e9",
         ["tests/training/test_optimizer.py"],
     ),
     Mutant(
@@ -473,15 +473,15 @@ MUTANTS = [
     Mutant(
         "adaptive softmax cutoff off by one",
         "zoo/nn/adaptive_softmax.py",
-        "torch.searchsorted(edges, target, right=True)",
-        "torch.searchsorted(edges, target)",
+        "torch.searchsorted(firsts, target, right=True)",
+        "torch.searchsorted(firsts, target)",
         ["tests/nn/test_adaptive_softmax.py"],
     ),
     Mutant(
         "adaptive softmax place in the tail",
         "zoo/nn/adaptive_softmax.py",
-        "self.edges[0] + cluster - 1)",
-        "self.edges[0] + (cluster - 1).flip(0))",
+        "edges[0] + cluster - 1)",
+        "edges[0] + (cluster - 1).flip(0))",
         ["tests/nn/test_adaptive_softmax.py"],
     ),
     Mutant(

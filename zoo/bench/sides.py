@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 
 from zoo.bench import peers
 from zoo.bench.measure import compare, wait
@@ -20,6 +19,8 @@ from zoo.device import autocast, find_device, find_precision
 from zoo.rnn.stack import State
 from zoo.task import Task
 from zoo.training.build import build
+from zoo.training.gradients.clipping import clip_gradients
+from zoo.training.gradients.embeddings import EmbeddingGradients
 from zoo.training.options import options_of
 from zoo.training.rows import open_rows
 
@@ -109,16 +110,18 @@ def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
     A window of a stream starts from the state after the window before.
     """
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3, fused=True)
+    embeddings = EmbeddingGradients()
 
     state: State | None = None
 
     def step(batch: Batch) -> None:
         nonlocal state
         task.train()
-        with autocast(task.device, precision):
-            loss, _, state = task.training_step(batch, state)
-        loss.backward()
-        clip_grad_norm_(task.parameters(), clip)
+        with embeddings.sparse(task, batch.count_steps()):
+            with autocast(task.device, precision):
+                loss, _, state = task.training_step(batch, state)
+            loss.backward()
+        clip_gradients(task.parameters(), clip)
         optimizer.step()
         optimizer.zero_grad()
 

@@ -159,7 +159,8 @@ def _parts(
 
 def _split(target: Tensor, edges: Sequence[int]) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Yield, for the head and each cluster, the rows that need it and their targets within it."""
-    cluster = torch.searchsorted(torch.tensor(edges, device=target.device), target, right=True)
+    firsts = torch.tensor(edges, device=target.device)
+    cluster = torch.searchsorted(firsts, target, right=True)  # 0: in the head
     yield slice(None), torch.where(cluster == 0, target, edges[0] + cluster - 1)
     for number, edge in enumerate(edges[:-1], 1):
         rows = (cluster == number).nonzero().squeeze(1)

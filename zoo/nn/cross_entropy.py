@@ -9,9 +9,9 @@ All terms but E have low rank. So only E is stored, in 16 bits if the products a
 enters the two products of the backward. The other terms, and the division by sum(E), are applied
 to the small factors of these products.
 
-On a CPU the words come in blocks, so that a block's logits stay in the processor's cache from one
-pass to the next. Most logits are small enough for exp(logits) without a shift, so no pass looks for
-the highest one. A batch whose sums leave a safe range is computed by the rows, with a shift.
+In bfloat16 on a CPU the words come in blocks, so that a block's logits stay in the processor's
+cache from one pass to the next. Most logits are small enough for exp(logits) without a shift, so no
+pass looks for the highest one. Where the sums leave a safe range, all is computed by the rows.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 ELEMENTS = 1 << 22  # the most logits held at a time on a CPU
 KEPT = 1 << 27  # bytes; a larger E is allocated anew each time
 BLOCK = 1 << 20  # logits of a block of words
-BLOCK_WORDS = 512, 2048  # at least, at most
+BLOCK_WORDS = 512, 4096  # at least, at most
 FEATURES = 32  # bf16 instructions multiply so many at a time
-# With fewer words the rows are faster. In float32 fewer words keep the bits that they always had.
-FEWEST = {torch.bfloat16: 1 << 8, torch.float32: 1 << 13}
+# With fewer words the rows are faster. In float32 the products take nearly all the time, so there the
+# blocks gain little, and the rows keep the bits that they always had.
+FEWEST = {torch.bfloat16: 1 << 8}
 SAFE = 1e-20, 1e20  # sums of exp(logits) without a shift that keep their precision
 
 
@@ -184,11 +185,11 @@ def _by_words_of(
     of_rows -= weight[target].to(x) * right
     if smoothing:
         of_rows -= mean * (smoothing / count)
-    given = (ones * part).t().to(low).contiguous()
+    given = (ones * part).to(low)
     of_weight, of_bias = made
-    room = _room_for_block(given, len(weight), len(rows), len(given))
+    room = given.new_empty(min(_words_of_block(len(x)), len(weight)), given.size(1))
     for words in _blocks(len(weight), len(x)):
-        product = _multiply(powers[words], given, room)
+        product = torch.mm(powers[words], given, out=room[: words.stop - words.start])
         of_weight[words] = product[:, :size]
         of_bias[words] = product[:, size]
     of_weight.index_add_(0, target, x, alpha=-right)
@@ -209,39 +210,26 @@ def _word_powers(
     """
     count, features = rows.shape
     size = weight.size(1)
-    some = min(len(weight), _words_of_block(count))
-    kept = _scratch(rows, len(weight) if keep else some, count)
-    block = rows.new_zeros(some, features)  # weight and bias
-    room = rows.new_empty(some, count, dtype=wide)
+    some = _words_of_block(count)
+    words_kept = len(weight) if keep else min(some, len(weight))
+    memory = _scratch(rows, words_kept, count + features).flatten()
+    kept = memory[: words_kept * count].view(words_kept, count)
+    narrow = memory[words_kept * count :].view(words_kept, features)  # weight and bias
+    narrow[:, size + 1 :] = 0
+    room = rows.new_empty(min(some, len(weight)), count, dtype=wide)
     sums = rows.new_zeros(count, dtype=wide)
-    products = rows.new_zeros(features, count, dtype=wide) if keep else None
     for words in _blocks(len(weight), count):
-        part = block[: words.stop - words.start]
+        place = words if keep else slice(words.stop - words.start)
+        part, powers = narrow[place], kept[place]
         part[:, :size] = weight[words]
         part[:, size] = bias[words]
-        powers = kept[words] if keep else kept[: len(part)]
-        logits = _multiply(part, rows, powers)
-        if powers.dtype == wide:
-            exact = torch.exp(logits, out=powers)
-        else:
-            exact = room[: len(part)].copy_(logits).exp_()
-            powers.copy_(exact)
+        logits = torch.mm(part, rows.t(), out=powers)
+        exact = room[: len(part)].copy_(logits).exp_()
+        powers.copy_(exact)
         sums += exact.sum(0)
-        if products is not None:
-            products += matmul(part.t(), powers.t(), rows.dtype)
+    # One product over all words is faster than the sum of one for each block.
+    products = torch.mm(narrow.t(), kept).to(wide) if keep else None
     return kept, sums, products
-
-
-def _multiply(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
-    """Return left @ right.T, (left, right), in the memory `room` (left or more, right) if possible."""
-    if left.dtype == torch.float32:
-        return matmul(left, right, left.dtype)
-    return torch.mm(left, right.t(), out=room[: len(left)])
-
-
-def _room_for_block(like: Tensor, words: int, rows: int, size: int) -> Tensor:
-    """Return uninitialised memory (words of a block, size)."""
-    return like.new_empty(min(words, _words_of_block(rows)), size)
 
 
 def _words_of_block(rows: int) -> int:

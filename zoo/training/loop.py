@@ -199,15 +199,17 @@ def step(
         group["lr"] = now * group["scale"]
     head = made.batch.extras.get("head", "")
     state = training.carried.get(head) if made.batch.continues else None
-    loss, count, state = training.model(made.batch.to(accelerator.device), state)
-    if state is not None:
-        training.carried[head] = state
-    size = count if made.has_rows else 0
-    total, steps, stopping = _summed(accelerator, size, made.steps, stop)
-    accelerator.backward(training.skippable(loss * (size * accelerator.num_processes / total)))
+    with training.sparse_gradients(made.steps):
+        loss, count, state = training.model(made.batch.to(accelerator.device), state)
+        if state is not None:
+            training.carried[head] = state
+        size = count if made.has_rows else 0
+        total, steps, stopping = _summed(accelerator, size, made.steps, stop)
+        weight_of_share = size * accelerator.num_processes / total
+        accelerator.backward(training.skippable(loss * weight_of_share))
     for weight in training.frozen:
         weight.grad = None
-    norm = accelerator.clip_grad_norm_(training.model.parameters(), settings.grad_clip)
+    norm = training.clip()
     record = StepRecord(loss, norm, size, progress.epoch, progress.batch, numbers)
     training.losses.add(record)
     if training.losses.due or accelerator.num_processes > 1:  # several read at every step

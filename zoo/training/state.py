@@ -7,7 +7,7 @@ import math
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from zoo.task import Step, Task
 from zoo.torch_private import lerp_
 from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
+from zoo.training.gradients.clipping import clip_gradients
+from zoo.training.gradients.embeddings import EmbeddingGradients
 from zoo.training.progress import Progress
 
 log = logging.getLogger("zoo")
@@ -126,6 +128,7 @@ class TrainingState:
         device, overflow = accelerator.device, accelerator.scaler is not None
         waits = is_asynchronous(device)
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
+        self.embeddings = EmbeddingGradients()
         # `collate` must draw its random numbers between the dropout masks of two steps.
         self.ahead = AHEAD if waits and not task.augments else 0
         if accelerator.process_index:  # same initial weights, different dropout masks
@@ -144,6 +147,22 @@ class TrainingState:
         if not (self.losses.interval and self.losses.overflow):
             return loss
         return loss * torch.where(self.losses.failed > 0, torch.nan, 1.0)
+
+    def sparse_gradients(self, steps: int) -> AbstractContextManager[None]:
+        """A context for forward and backward over `steps` tokens: see `EmbeddingGradients`.
+
+        Several processes exchange dense gradients, so there it does nothing.
+        """
+        if self.accelerator.num_processes > 1:
+            return nullcontext()
+        return self.embeddings.sparse(self.task, steps)
+
+    def clip(self) -> Tensor:
+        """Scale the gradients to a norm of at most `grad_clip`; return the norm before, ()."""
+        most = self.settings.grad_clip
+        if self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1:
+            return clip_gradients(self.model.parameters(), most)
+        return self.accelerator.clip_grad_norm_(self.model.parameters(), most)
 
     def update(self) -> None:
         """Update the weights, unless a step has failed, then their moving average."""

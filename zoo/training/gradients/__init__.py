@@ -1,0 +1,1 @@
+"""Gradients between backward and update: rows of embeddings, and clipping."""
