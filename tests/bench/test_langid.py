@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,32 @@ def test_each_peer_answers_the_rows_of_its_own_languages(monkeypatch):
     assert case["peer"] == 1
     assert case["ratio"] == case["ours"]
     assert json.dumps(case)
+
+
+def test_sentences_are_the_whole_texts_of_four_words_or_more(monkeypatch):
+    texts = ["Ja", "Das ist gut", "Das ist ein Baum", "水の道を歩く人"]
+    rows = [Row({"text": text, "label": "de"}, "rows:1") for text in texts]
+    asked = []
+
+    def corpus(data):
+        return SimpleNamespace(test=rows if data["words"] is None else rows[:1], train=[])
+
+    monkeypatch.setattr(identifiers, "load", str)
+    monkeypatch.setattr(identifiers, "open_corpus", corpus)
+    monkeypatch.setattr(identifiers, "predict_rows", lambda _, rows: [{"probabilities": {}}] * 4)
+
+    def beside(length, rows, *_):
+        asked.append((length, [row["text"] for row in rows]))
+        return []
+
+    monkeypatch.setattr(identifiers, "_beside", beside)
+    assert identifiers.langid(["model=x", "data.path=x", "peers=tfidf"], 1) == []
+    assert asked == [
+        ("whole texts", texts),
+        ("whole texts of 4 words or more", texts[2:]),
+        ("4 to 10 words", texts[:1]),
+        ("1 to 3 words", texts[:1]),
+    ]
 
 
 def test_a_model_is_needed():

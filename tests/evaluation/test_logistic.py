@@ -65,8 +65,7 @@ def stored(folder, several: bool, count: int = 240) -> Dataset:
 
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("balanced", [False, True])
-def test_with_dropout_all_rows_are_read_in_batches(tmp_path, monkeypatch, several, balanced):
-    monkeypatch.setattr(logistic, "BATCH", 16)
+def test_with_dropout_all_rows_are_read_in_batches(tmp_path, several, balanced):
     rows = stored(tmp_path / "rows", several)
     before = torch.get_rng_state()
     weights, biases = logistic.fit(rows, 7, 3, balanced, 0.5)
@@ -79,8 +78,7 @@ def test_with_dropout_all_rows_are_read_in_batches(tmp_path, monkeypatch, severa
     assert (weights == logistic.fit(rows, 7, 3, balanced, 0.5)[0]).all()
 
 
-def test_dropout_gives_both_n_grams_of_a_label_weight(tmp_path, monkeypatch):
-    monkeypatch.setattr(logistic, "BATCH", 16)
+def test_dropout_gives_both_n_grams_of_a_label_weight(tmp_path):
     rows = stored(tmp_path / "rows", several=False)
     shares = []
     for dropout in (0.01, 0.8):

@@ -32,6 +32,7 @@ def test_longer_n_grams_are_learned_read_and_saved(tmp_path):
     known.save(tmp_path / "ngrams.json")
     again = NgramVocabulary.load(tmp_path / "ngrams.json")
     assert again.longest == 6
+    assert again.frequencies.tolist() == known.frequencies.tolist()
     for own, other in zip(known.encode("xabcdefx"), again.encode("xabcdefx"), strict=True):
         assert own.tolist() == other.tolist()
     NgramVocabulary.learn(TEXTS, "characters", 9).save(tmp_path / "usual.json")

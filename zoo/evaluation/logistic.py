@@ -38,9 +38,10 @@ MANY_LABELS = "The number of unique classes"  # a warning of scikit-learn
 SURE = 5.0  # logit of a label that all rows have; its negative of one that none has
 MOST_ROWS = 50_000  # training rows that are read, as of a baseline
 # With dropout, as measured on validation rows of 87 languages:
-EPOCHS = 8
-BATCH = 512  # rows
-LEARNING_RATE = 0.3
+EPOCHS = 6
+STEPS = 60  # of an epoch, at least
+MOST_BATCH = 2048  # rows
+LEARNING_RATE = 0.5
 BETAS = 0.9, 0.99  # of Adam: an n-gram is in few batches
 
 
@@ -101,11 +102,12 @@ def _by_batches(
     bag = NgramBag(ngrams, labels)
     weights = [bag.weight.requires_grad_(), bag.bias.requires_grad_()]
     optimizer = torch.optim.Adam(weights, LEARNING_RATE, BETAS, fused=True)
-    total = EPOCHS * math.ceil(len(dataset) / BATCH)
+    size = min(MOST_BATCH, max(1, len(dataset) // STEPS))
+    total = EPOCHS * math.ceil(len(dataset) / size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
     for _epoch in range(EPOCHS):
         order = draw.permutation(len(dataset))
-        for rows in np.split(order, range(BATCH, len(order), BATCH)):
+        for rows in np.split(order, range(size, len(order), size)):
             batch = _batch(dataset, rows)
             keep = torch.rand(len(batch.weights), generator=kept) >= dropout
             logits = bag(replace(batch, weights=batch.weights * keep / (1 - dropout)))

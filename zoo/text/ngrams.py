@@ -114,7 +114,8 @@ class NgramVocabulary:
 
     def save(self, path: Path) -> None:
         """Write the n-grams to a file; the frequencies are read back exactly."""
-        pairs = zip(self.ngrams, self.frequencies.tolist(), strict=True)
+        shortest = map(float, map(str, self.frequencies))  # digits that are this float32
+        pairs = zip(self.ngrams, shortest, strict=True)
         parts: dict[str, Any] = {"analyzer": self.analyzer, "frequencies": dict(pairs)}
         if self.longest != LONGEST[self.analyzer]:
             parts["longest"] = self.longest

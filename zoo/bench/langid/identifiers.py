@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo.config import check, compose
 from zoo.data.corpora import open_corpus
+from zoo.data.corpora.languages import split_words
 from zoo.data.readers import Row
 from zoo.errors import InputError
 from zoo.evaluation import baselines
@@ -22,7 +23,12 @@ from zoo.task import predict_rows
 
 log = logging.getLogger("zoo")
 
-LENGTHS = {"whole texts": None, "4 to 10 words": [4, 10], "1 to 3 words": [1, 3]}
+LENGTHS: dict[str, tuple[list[int] | None, int]] = {  # words that are cut; fewest of a whole text
+    "whole texts": (None, 1),
+    "whole texts of 4 words or more": (None, 4),
+    "4 to 10 words": ([4, 10], 1),
+    "1 to 3 words": ([1, 3], 1),
+}
 NAMES = {"zh_Hans": "zh", "zh_Hant": "zh", "zh-cn": "zh", "zh-tw": "zh", "no": "nb"}
 LEFT_OUT = ("sr_Latn",)
 UNIT = "of the rows right"
@@ -49,9 +55,9 @@ def langid(arguments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     rest = [a for a in arguments if not a.startswith(("model=", "peers="))]
     data = check(compose(["task=classify", "data=sentences", *rest])).data
     found = []
-    for length, words in LENGTHS.items():
+    for length, (words, fewest) in LENGTHS.items():
         splits = open_corpus({**data, "words": words})
-        rows = list(splits.test)
+        rows = [row for row in splits.test if len(split_words(row["text"])) >= fewest]
         answers = [answer["probabilities"] for answer in predict_rows(model, rows)]
         found += _beside(length, rows, answers, splits.train, peers)
     return found
