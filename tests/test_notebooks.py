@@ -13,6 +13,9 @@ import nbformat
 import pytest
 from markdown_it import MarkdownIt
 
+from zoo.evaluation import plots
+from zoo.evaluation.forecast import pictures
+
 # A red square of 2 x 2 pixels, in true colour.
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP8z8DAwMDAxMDAwMDAAAANHQEDasKb6QAAAABJRU5ErkJggg=="
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
@@ -73,6 +76,8 @@ def test_script_and_notebook_are_the_same_cells(name):
 def test_a_notebook_runs_and_draws_its_figures(name, monkeypatch):
     """It runs in this process: a kernel that imports everything anew takes longer than most cells."""
     monkeypatch.setenv("ZOO_QUICK", "1")
+    for module in plots, pictures:  # of run folders, which are removed before anybody sees them
+        monkeypatch.setattr(module, "save_figure", lambda figure, path: None)
     monkeypatch.chdir(FOLDER)
     plt.switch_backend("Agg")
     runpy.run_path(str(FOLDER / f"{name}.py"))
