@@ -6,9 +6,13 @@ If one is missing, the function here does without it or raises an error.
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,6 +92,41 @@ def in_func_transform() -> bool:
     functorch = getattr(torch._C, "_functorch", None)
     peek = getattr(functorch, "peek_interpreter_stack", lambda: None)
     return peek() is not None
+
+
+@cache
+def openmp() -> ctypes.CDLL | None:
+    """Return the library through which torch's OpenMP is called; None if it has none.
+
+    Its GOMP_parallel runs a C function on the team of torch's own calls, whose threads are awake.
+    The arguments are the function, one argument for it, the number of threads, and 0.
+    """
+    name = {"darwin": "libtorch_cpu.dylib"}.get(sys.platform, "libtorch_cpu.so")
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+    except OSError:
+        return None
+    found = hasattr(library, "GOMP_parallel") and hasattr(library, "omp_set_num_threads")
+    return library if found else None
+
+
+def run_in_team(function: Callable[[], None], threads: int) -> None:
+    """Call a function in each of `threads` threads of torch's, this one included, and wait.
+
+    torch's own calls inside run on one thread each. `function` must raise nothing. Raises
+    RuntimeError without OpenMP.
+    """
+    library = openmp()
+    if library is None:
+        raise RuntimeError("torch has no OpenMP here")
+
+    def run(_: object) -> None:
+        torch.get_num_threads()  # a thread's first call into torch sets its number
+        library.omp_set_num_threads(1)  # inside this region only
+        function()
+
+    called = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(run)
+    library.GOMP_parallel(called, None, ctypes.c_uint(threads), ctypes.c_uint(0))
 
 
 def layer_norm_backward(d_normed: Tensor, rows: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:

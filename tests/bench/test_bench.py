@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import DATA, SMALL
 
-from zoo.bench import crf, measure, translate
+from zoo.bench import crf, measure, threads, translate
 from zoo.bench.__main__ import main
 from zoo.bench.lstm import Sizes, lstm
 
@@ -45,6 +45,7 @@ def test_the_file_has_the_machine_and_all_cases(tmp_path, capsys, name, unit, pr
     [
         (["classify", "train.epoch=1"], "error: train.epoch: no such setting"),
         (["tag", *words("tag"), *SUBWORDS, "--rounds", "1"], "task.words=word+char"),
+        (["threads", "threads=4"], "compares one and two threads of a processor itself"),
         (["crf", "labels=2,x"], "error: labels=2,x: give numbers of labels, such as 23,200"),
     ],
 )
@@ -106,3 +107,17 @@ def test_the_lstm_cases_name_both_sides_and_judge_one_by_the_matrix_product(monk
         if judged:
             share = case["gflops"] / case["matrix_product_gflops"]
             assert case["matrix_product_share"] == pytest.approx(share)
+
+
+def test_two_threads_are_compared_with_one_and_the_callers_number_stays(monkeypatch):
+    monkeypatch.setattr(threads, "SIZES", (Sizes(2, 3, 4),))
+    monkeypatch.setattr(threads, "TASKS", {})  # their steps are those of the other benchmarks
+    seen = []
+    set_threads = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: seen.append(n) or set_threads(n))
+    before = torch.get_num_threads()
+    cases = list(threads.threads([], 1))
+    assert {*seen[:-1]} == {1, 2}
+    assert torch.get_num_threads() == seen[-1] == before
+    names = [case["name"] for case in cases]
+    assert names[0] == "LSTM, two threads against one, batch 2, time 3, hidden 4"

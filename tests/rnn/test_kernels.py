@@ -154,7 +154,7 @@ def test_bfloat16_wants_a_new_cudnn_and_a_new_device(device, fused):
     ],
 )
 def test_other_engines_say_why(device, norm, asked, engine, wants):
-    found = kernels.explain(replace(BASE, layer_norm=norm), device, HALF, asked)
+    found = kernels.explain(replace(BASE, layer_norm=norm), device, SINGLE, asked)
     assert (found.engine, found.failing) == (engine, [wants])
 
 
@@ -189,10 +189,27 @@ def test_on_cuda_the_hoisted_engine_says_what_runs_its_steps(shape, device, dtyp
     assert found.failing[1:] == ([] if wants is None else [wants])
 
 
-def test_on_a_processor_the_hoisted_engine_loops():
-    found = kernels.explain(NORM, Device("cpu"), SINGLE)
-    assert found.kernel.startswith("one product and some calls")
-    assert len(found.conditions) == 1
+COMPILER = "a C compiler: cc, gcc, clang or the package ziglang"
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "compiler", "wants"),
+    [
+        ({}, SINGLE, True, None),
+        ({"lengths": True}, DOUBLE, True, None),
+        ({}, SINGLE, False, COMPILER),
+        ({}, BF16, True, None),
+        ({"hidden_size": 256}, BF16, True, None),
+        ({"proj_size": 64}, SINGLE, True, "no projection (proj_size=0)"),
+    ],
+)
+def test_on_a_processor_the_hoisted_engine_says_what_runs_its_steps(
+    changes, dtype, compiler, wants
+):
+    found = kernels.explain(replace(NORM, **changes), Device("cpu", compiler=compiler), dtype)
+    assert found.kernel.startswith("all steps in one call of C") == (wants is None)
+    assert found.kernel.startswith("one product and some calls") == (wants is not None)
+    assert found.failing[1:] == ([] if wants is None else [wants])
 
 
 CPU, AMX = Device("cpu", bf16=False), Device("cpu", bf16=True)

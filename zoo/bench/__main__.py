@@ -28,6 +28,7 @@ CASES = (
     "runtime",
     "serve",
     "tag",
+    "threads",
     "translate",
 )  # a module and a function of this name each
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from zoo.device import native_bf16
+from zoo.rnn.cpu import lstm_compiled
+from zoo.rnn.cpu.compiler import compilers
 from zoo.rnn.cuda import lstm_cuda
 from zoo.rnn.cuda.buffers import Case
 from zoo.rnn.cuda.cuda_graph import MOST_BYTES
@@ -51,6 +53,7 @@ class Device:
     bf16: bool = True  # whether it has bf16 instructions (on a CPU: AVX512-BF16 or AMX)
     onednn: bool = True  # whether torch is built with oneDNN
     triton: bool = True  # whether Triton can be imported
+    compiler: bool = True  # whether a C compiler is at hand, for a CPU
 
 
 V100 = Device("cuda", "V100", (7, 0), 80, bf16=False)
@@ -104,8 +107,9 @@ def explain(
             fused = [Condition(f"engine='auto' or 'torch', not {engine!r}", False)]
         if engine == "reference":
             return Explanation(engine, "one gate at a time, backward by autograd", fused)
-        triton = _triton_conditions(shape, device, dtype) if device.kind == "cuda" else []
-        return Explanation(engine, _hoisted_kernel(device, triton), fused + triton)
+        wanted = _compiled_conditions if device.kind == "cpu" else _triton_conditions
+        conditions = wanted(shape, device, dtype)
+        return Explanation(engine, _hoisted_kernel(device, conditions), fused + conditions)
     if device.kind == "cuda":
         return _explain_cudnn(shape, device, dtype)
     return _explain_onednn(shape, device, dtype)
@@ -115,7 +119,8 @@ def describe(device: torch.device) -> Device:
     """Describe a device of this machine. Without a GPU, "cuda" is described as an H100."""
     if device.type != "cuda":
         onednn = torch.backends.mkldnn.is_available()
-        return Device("cpu", "cpu", bf16=native_bf16(), onednn=onednn)
+        compiler = bool(compilers())
+        return Device("cpu", "cpu", bf16=native_bf16(), onednn=onednn, compiler=compiler)
     if not torch.cuda.is_available():
         return H100
     found = torch.cuda.get_device_properties(device)
@@ -128,6 +133,18 @@ def describe(device: torch.device) -> Device:
         torch.cuda.is_bf16_supported(),
         triton=lstm_cuda.has_triton(),
     )
+
+
+def _compiled_conditions(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
+    """Return the conditions under which the hoisted engine runs its steps in C on a CPU."""
+    return [
+        Condition("a C compiler: cc, gcc, clang or the package ziglang", device.compiler),
+        Condition(
+            f"float32, float64, layer norm, or hidden_size at most {lstm_compiled.WIDEST}",
+            lstm_compiled.pays(dtype, shape.hidden_size, shape.layer_norm),
+        ),
+        Condition("no projection (proj_size=0)", shape.proj_size == 0),
+    ]
 
 
 def _triton_conditions(shape: Shape, device: Device, dtype: torch.dtype) -> list[Condition]:
@@ -158,10 +175,11 @@ def _triton_conditions(shape: Shape, device: Device, dtype: torch.dtype) -> list
 
 
 def _hoisted_kernel(device: Device, conditions: list[Condition]) -> str:
-    """Describe what the hoisted engine runs; `conditions` are those of its Triton kernels."""
+    """Describe what the hoisted engine runs; `conditions` are those of its fast steps."""
     loop = "one product and some calls on whole gates a step, backward by hand"
     if device.kind != "cuda":
-        return loop
+        compiled = all(condition.holds for condition in conditions)
+        return "all steps in one call of C, backward by hand" if compiled else loop
     if not all(condition.holds for condition in conditions[:-1]):
         return f"{loop}, each launched by Python"
     steps = "one product and one Triton kernel a step, backward by hand"

@@ -8,6 +8,8 @@ calls on whole gates. For that the backward is written by hand.
 The function is that of `zoo.rnn.lstm_reference`. It includes layer normalisation, which no fused
 kernel has.
 
+On a CPU with a C compiler, one call runs all steps (`zoo.rnn.cpu.lstm_compiled`).
+
 On a GPU, launching these calls takes longer than running them. There one kernel does a whole step
 except its product (`zoo.rnn.cuda.lstm_cuda`). A CUDA graph launches all steps at once
 (`zoo.rnn.cuda.cuda_graph`).
@@ -21,6 +23,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from zoo.rnn.cpu.lstm_compiled import CompiledRecurrence, covers
 from zoo.rnn.cuda import cuda_graph, lstm_cuda
 from zoo.rnn.cuda.buffers import Case, Given
 from zoo.rnn.layer_norm import StepLayerNorm
@@ -28,7 +31,7 @@ from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.matmul import PackedWeight, compute_dtype, matmul
 from zoo.rnn.padding import Padding
 
-Steps = Literal["auto", "loop", "fused", "captured"]
+Steps = Literal["auto", "loop", "compiled", "fused", "captured"]
 
 
 def run(
@@ -41,20 +44,26 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer and direction. Arguments and results: `zoo.rnn.lstm_reference.run`, no gates.
 
-    steps: `loop`, some twenty calls a step; `fused`, a product and a Triton kernel a step;
-    `captured`, the same in a CUDA graph that launches all steps at once. `auto` is the loop on a
-    CPU. On a CUDA device it launches a shape's first call as `fused` and captures its second one.
-    Cases that the kernels do not cover run in the loop: see `choose_steps`. Raises ValueError for
-    other values of `steps`.
+    steps: `loop`, some twenty calls a step; `compiled`, one call of C for all steps; `fused`, a
+    product and a Triton kernel a step; `captured`, the same in a CUDA graph that launches all
+    steps at once. `auto` is `compiled` on a CPU. On a CUDA device it launches a shape's first call
+    as `fused` and captures its second one. Cases that these do not cover run in the loop: see
+    `choose_steps`. Raises ValueError for other values of `steps`.
 
-    Under autocast, or with 16-bit weights, products are computed in 16 bits. Gates, cells and
-    their sums are computed in 32 bits.
+    Under autocast, or with 16-bit weights, products are computed in 16 bits; `compiled` computes
+    those of a step in 32 bits. Gates, cells and their sums are computed in 32 bits.
     """
     low = compute_dtype(x)
     chosen = choose_steps(steps, x, weights, padding)
     wide = torch.float32 if low.itemsize == 2 else low
     bias = None if weights.b_ih is None or weights.b_hh is None else weights.b_ih + weights.b_hh
     pad = None if padding is None else padding.mask
+    if chosen == "compiled":
+        parts = (x, *state, weights.w_ih, weights.w_hh, bias, *weights[-2:])
+        with torch.autocast(x.device.type, enabled=False):
+            cast = (None if part is None else part.to(wide) for part in parts)
+            output, h, c = CompiledRecurrence.apply(*cast, pad, reverse, low)
+        return output.to(low), h.to(low), c.to(low)
     if reverse:
         x, pad = x.flip(0), None if pad is None else pad.flip(0)
     if chosen != "loop":
@@ -69,21 +78,22 @@ def run(
 
 
 def choose_steps(steps: str, x: Tensor, weights: Weights, padding: Padding | None) -> str:
-    """Choose how the steps run: `loop`, `fused` or `captured`. Arguments as of `run`.
+    """Choose how the steps run: `loop`, `compiled`, `fused` or `captured`. Arguments as of `run`.
 
-    The kernels need Triton, a CUDA device of compute capability 8.0 or newer, and float32, float16
+    The compiled steps need a C compiler on a CPU, and no projection. The kernels need Triton, a CUDA device of compute capability 8.0 or newer, and float32, float16
     or bfloat16. They cover no projection, no empty batch, and no layer norm of more than 4096
     units. While torch compiles or exports, the loop runs. Raises ValueError for other values of
     `steps`.
     """
     if steps not in get_args(Steps):
         raise ValueError(f"steps must be one of {', '.join(get_args(Steps))}, not {steps!r}")
-    if steps == "loop" or (steps == "auto" and x.device.type != "cuda"):
-        return "loop"
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+    if steps == "loop" or torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return "loop"
     # A subclass of Tensor may hold no data, or hold it elsewhere.
     plain = all(type(part) in (Tensor, nn.Parameter) for part in (x, weights.w_hh))
+    if steps == "compiled" or (steps == "auto" and x.device.type != "cuda"):
+        hidden = not plain or torch.jit.is_tracing()  # a trace does not see what C computes
+        return "compiled" if not hidden and covers(x, weights, compute_dtype(x)) else "loop"
     time, batch, _ = x.shape
     case = Case(
         time,

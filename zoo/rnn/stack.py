@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from zoo import torch_private
 from zoo.rnn import dropout, lstm_fused, lstm_hoisted, lstm_reference
 from zoo.rnn import padding as padding_of
+from zoo.rnn.cpu import side_by_side
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.matmul import compute_dtype
 from zoo.rnn.padding import Padding
@@ -164,6 +165,7 @@ class Recurrent(nn.RNNBase):
             and self._one_fused_call
             and not return_gates
             and not self._needs_grad_in_eval
+            and not self._runs_side_by_side(x)
         ):
             return super().forward(input, hx)  # one call for all layers and directions
         from_zero = hx is None and not self.learned_state
@@ -193,6 +195,11 @@ class Recurrent(nn.RNNBase):
         masks = self.training and (between or self.weight_dropout > 0 or self.output_dropout > 0)
         fused = self.engine in ("auto", "torch") and not self.layer_norm
         return fused and not masks and not self.learned_state
+
+    def _runs_side_by_side(self, x: Tensor) -> bool:
+        """Whether the fused kernel runs both directions at once; torch's GRU has no such kernel."""
+        fused = self.bidirectional and len(self.parts) == 2
+        return fused and side_by_side.pays(x, self.hidden_size, projected=self.proj_size > 0)
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         if self._one_fused_call:
@@ -300,18 +307,50 @@ def run(
     for layer in range(rnn.num_layers):
         if layer > 0:
             x = _drop(rnn, x, rnn.dropout)
+        given: list[tuple[State, Weights]] = []
         for direction in range(directions):
-            index = len(results)
-            initial = tuple(part[index] for part in state)
+            index = len(results) + direction
             weights = weights_of(rnn, rnn.suffixes[index], read)
-            results.append(
+            given.append((tuple(part[index] for part in state), weights))
+        if engine == "torch" and rnn._runs_side_by_side(x):
+            results += _run_side_by_side(rnn, x, given, padding, from_zero)
+        else:
+            results += [
                 rnn.run_layer(engine, x, initial, weights, padding, direction == 1, from_zero)
-            )
+                for direction, (initial, weights) in enumerate(given)
+            ]
         outputs = [result.output for result in results[-directions:]]
         x = _clear(torch.cat(outputs, -1) if rnn.bidirectional else outputs[0], padding)
     last = tuple(torch.stack(parts) for parts in zip(*(r.last for r in results), strict=True))
     gates = zip(*(each.gates for each in results), strict=True)
     return _drop(rnn, x, rnn.output_dropout), last, [torch.stack(gate) for gate in gates]
+
+
+def _run_side_by_side(
+    rnn: Recurrent,
+    x: Tensor,
+    given: list[tuple[State, Weights]],
+    padding: Padding | None,
+    from_zero: bool,
+) -> list[Result]:
+    """Run both directions of a layer with the fused kernel, each in a thread of its own.
+
+    given: the state and the weights of each direction. Other arguments: those of `run_layer`.
+    """
+    parts = len(given[0][0])
+
+    def direction(reverse: bool) -> side_by_side.Direction:
+        def run_one(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+            state, weights = rest[:parts], Weights(*rest[parts:])
+            found = rnn.run_layer("torch", x, state, weights, padding, reverse, from_zero)
+            return found.output, *found.last
+
+        return run_one
+
+    found = side_by_side.run(
+        [direction(False), direction(True)], [(x, *state, *weights) for state, weights in given]
+    )
+    return [Result(output, tuple(last)) for output, *last in found]
 
 
 def weights_of(rnn: Recurrent, suffix: str, read: Mapping[str, Tensor] | None = None) -> Weights:

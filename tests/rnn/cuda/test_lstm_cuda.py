@@ -337,7 +337,7 @@ def test_where_triton_fails_the_loop_runs_and_one_warning_says_so(monkeypatch, c
 
 
 @pytest.mark.skipif(INTERPRETED, reason="not without the interpreter")
-@pytest.mark.parametrize("steps", ["auto", "fused", "captured"])
+@pytest.mark.parametrize("steps", ["fused", "captured"])
 def test_on_a_processor_the_loop_runs(steps):
     leaves = tensors(layer_norm=True)
     assert_same(outcome(leaves, steps), outcome(leaves, "loop"))
@@ -353,7 +353,9 @@ def test_without_triton_the_loop_runs(monkeypatch):
 
 
 def test_other_words_are_refused():
-    with pytest.raises(ValueError, match="one of auto, loop, fused, captured, not 'graph'"):
+    with pytest.raises(
+        ValueError, match="one of auto, loop, compiled, fused, captured, not 'graph'"
+    ):
         run(tensors(), "graph")
 
 
