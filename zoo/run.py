@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.completion import FLAGS, PROGRAMS
+from zoo.cli.environment import variables
 from zoo.errors import InputError
 from zoo.messages import Formatter, _, message_of, translated
 
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
     from zoo.training.progress import Heartbeat
 
 log = logging.getLogger("zoo")
-
-# Set before torch is imported: torch then allocates large tensors in huge pages. With 4 kB pages, a
-# third of a training step over a large vocabulary (half a second) went into new pages.
-HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
-
-# Set before torch is imported: the rounds in which a thread of OpenMP waits for another one before it
-# sleeps. By default they take milliseconds, which other programs could work in. A step of an LSTM
-# (16 rows, 20 steps, 128 units, two threads on two cores; median, ms):
-#
-#     rounds                   300,000 (default)  10,000   1,000     0
-#     nothing else runs                      4.2     4.4     5.6    20
-#     five other programs                  4,500     190
-#
-# 256 units take 82, 81, 85 and 111 ms. The results have the same bits.
-SHORT_WAITS = "GOMP_SPINCOUNT", "10000"
 
 MODES = ("train", "evaluate", "predict", "chat", "explain", "serve")  # as in Settings
 SHORT = {"host": "serve.host", "port": "serve.port"}  # settings with a short name
@@ -57,9 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     It is 0, or 2 after one line on standard error that says what is wrong.
     """
     began = time.time()
-    os.environ.setdefault(*HUGE_PAGES)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault(*SHORT_WAITS)
+    os.environ.update(variables())
     _escape_what_cannot_be_printed()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] and arguments[0] in PROGRAMS:

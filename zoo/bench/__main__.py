@@ -19,12 +19,14 @@ from zoo.files.own_files import check_new
 CASES = (
     "attribution",
     "classify",
+    "costs",
     "crf",
     "generate",
     "installed",
     "labels",
     "langid",
     "lstm",
+    "processes",
     "runtime",
     "serve",
     "tag",
@@ -74,6 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line(case: dict[str, Any]) -> str:
     """Return the line that is printed for a case."""
+    if "slopes" in case:
+        sizes = [
+            f"{size:,} {seconds:.4f}"
+            for size, seconds in zip(case["sizes"], case["seconds"], strict=True)
+        ]
+        return f"{case['name']}: {', '.join(sizes)} s; slopes {', '.join(map(str, case['slopes']))}"
     digits = 0 if min(case["ours"], case["peer"]) > 10 else 4
     rates = f"{case['ours']:,.{digits}f} against {case['peer']:,.{digits}f} {case['unit']}"
     line = f"{case['name']}: {rates}, {case['ratio']:.2f}x"

@@ -199,17 +199,26 @@ def step(
         group["lr"] = now * group["scale"]
     head = made.batch.extras.get("head", "")
     state = training.carried.get(head) if made.batch.continues else None
+    exchange = training.exchange
     with training.sparse_gradients(made.steps):
         loss, count, state = training.model(made.batch.to(accelerator.device), state)
         if state is not None:
             training.carried[head] = state
         size = count if made.has_rows else 0
-        total, steps, stopping = _summed(accelerator, size, made.steps, stop)
-        weight_of_share = size * accelerator.num_processes / total
-        accelerator.backward(training.skippable(loss * weight_of_share))
+        if exchange is None:
+            total, steps, stopping = _summed(accelerator, size, made.steps, stop)
+            weight_of_share = size * accelerator.num_processes / total
+            accelerator.backward(training.skippable(loss * weight_of_share))
+        else:  # the sums are known after the backward pass
+            with exchange.sending():
+                accelerator.backward(loss * (size / len(numbers)))
+            total, steps, stopping = exchange.receive(size, made.steps, stop)
     for weight in training.frozen:
         weight.grad = None
-    norm = training.clip()
+    if exchange is None:
+        norm = training.clip()
+    else:
+        norm = exchange.clip(settings.grad_clip, len(numbers) / total)
     record = StepRecord(loss, norm, size, progress.epoch, progress.batch, numbers)
     training.losses.add(record)
     if training.losses.due or accelerator.num_processes > 1:  # several read at every step

@@ -34,6 +34,7 @@ from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
 from zoo.training.gradients.clipping import clip_gradients
 from zoo.training.gradients.embeddings import EmbeddingGradients
+from zoo.training.exchange.gradients import exchange_for
 from zoo.training.progress import Progress
 
 log = logging.getLogger("zoo")
@@ -121,10 +122,13 @@ class TrainingState:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.exchange = exchange_for(self.task, accelerator)
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
-        self.model, self.optimizer = accelerator.prepare(StepModule(self.task), optimizer)
+        exchanged = self.exchange is not None  # in the place of DistributedDataParallel
+        self.model = accelerator.prepare_model(StepModule(self.task), evaluation_mode=exchanged)
+        self.optimizer = accelerator.prepare(optimizer)
         device, overflow = accelerator.device, accelerator.scaler is not None
         waits = is_asynchronous(device)
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)

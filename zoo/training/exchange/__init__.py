@@ -1,0 +1,1 @@
+"""What the processes of one training tell each other in every step."""
