@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from functools import partial
+from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.optim.swa_utils import AveragedModel
 
-from zoo.training.exchange import gradients
+from zoo.training.exchange import Exchange, gradients
+from zoo.training.exchange import shared as exchange_shared
+from zoo.training.exchange.shared import shared_exchange
 
 ROWS, SIZE = 50, 3
 BATCHES = [  # ids of each process: few rows, nothing from one, more than half of the rows, few again
@@ -38,39 +44,81 @@ class Model(nn.Module):
         return lost + self.sometimes(vectors).sum() if 1 in ids else lost
 
 
-def alone(most: float) -> list[list[list[float] | None]]:
-    """The clipped gradients of each step in one process."""
+def optimizer_of(model: nn.Module) -> torch.optim.AdamW:
+    """Two groups, and a learning rate that the steps change."""
+    table, *others = model.parameters()
+    groups = [{"params": [table]}, {"params": others}]
+    return torch.optim.AdamW(groups, lr=0.01, eps=1e-3, weight_decay=0.1, fused=True)
+
+
+def averaged(exchange: Exchange | None, kept: Any, current: Any, _: Any) -> None:
+    """The mean of old and new weights, of the parts of this process."""
+    if exchange is not None:
+        kept, current = exchange.own(kept, current), exchange.own(current, current)
+    for one, other in zip(kept, current, strict=True):
+        one.lerp_(other, 0.5)
+
+
+def alone(most: float) -> list[Any]:
+    """The norms of the gradients and the weights after each step in one process."""
     model, found = Model(), []
-    for both in BATCHES:
-        model.zero_grad()
+    optimizer = optimizer_of(model)
+    average = AveragedModel(model, multi_avg_fn=partial(averaged, None))
+    for number, both in enumerate(BATCHES):
+        optimizer.param_groups[0]["lr"] = 0.01 * (number + 1)
         (sum(model(ids) for ids in both) / sum(map(len, both))).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), most)
-        found.append(plain(model))
+        norm = nn.utils.clip_grad_norm_(model.parameters(), most)
+        optimizer.step()
+        average.update_parameters(model)
+        optimizer.zero_grad()
+        found.append([float(norm), *plain(model), *plain(average.module)])
     return found
 
 
-def shared(most: float) -> list[list[list[float] | None]]:
-    """The clipped gradients of each step in two processes."""
+def shared(most: float, memory: bool) -> list[Any]:
+    """The same in two processes; after two steps the optimizer's state is saved and loaded."""
     model, found = Model(), []
-    exchange = gradients.GradientExchange(model)
-    for both in BATCHES:
-        model.zero_grad()
+    optimizer = optimizer_of(model)
+    average = AveragedModel(model, multi_avg_fn=partial(averaged, None))
+    exchange: Exchange = gradients.GradientExchange(model)
+    if memory:
+        found_one = shared_exchange(model, optimizer, average.module)
+        assert found_one is not None
+        exchange = found_one
+    for number, both in enumerate(BATCHES):
+        if number == 2:
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            exchange.adopt(optimizer)
+        optimizer.param_groups[0]["lr"] = 0.01 * (number + 1)
         own = both[distributed.get_rank()]
         with exchange.sending():
             (model(own) / 10).backward()
         (total,) = exchange.receive(len(own))
-        exchange.clip(most, 10 / total)
-        found.append(plain(model))
+        norm = exchange.clip(most, 10 / total)
+        exchange.update(optimizer)
+        average.multi_avg_fn = partial(averaged, exchange)
+        average.update_parameters(model)
+        optimizer.zero_grad()
+        distributed.barrier()
+        found.append([float(norm), *plain(model), *plain(average.module)])
+    distributed.barrier()  # nobody reads any more what the others change
+    exchange.release()
+    with torch.no_grad():
+        model.table.weight.fill_(distributed.get_rank())
+    distributed.barrier()
+    found.append([float(model.table.weight.unique().item() == distributed.get_rank())])
     return found
 
 
-def plain(model: nn.Module) -> list[list[float] | None]:
-    """Gradients as lists."""
-    return [None if w.grad is None else w.grad.flatten().tolist() for w in model.parameters()]
+def plain(model: nn.Module) -> list[list[float]]:
+    """Weights as lists."""
+    return [weight.flatten().tolist() for weight in model.parameters()]
 
 
 if __name__ == "__main__":
-    gradients.BUCKET, gradients.DENSE_STEPS = 1000, 1
+    gradients.BUCKET, gradients.DENSE_STEPS, exchange_shared.DENSE_STEPS = 1000, 1, 1
+    exchange_shared.LARGE, exchange_shared.ALIGNED = 100, 16
     distributed.init_process_group("gloo")
-    print(json.dumps([shared(float(most)) for most in sys.argv[1:]]))
+    clips = [float(most) for most in sys.argv[1:]]
+    print(json.dumps([[shared(most, memory) for most in clips] for memory in (False, True)]))
     distributed.destroy_process_group()

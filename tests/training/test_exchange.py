@@ -1,4 +1,4 @@
-"""Gradients that two processes exchange are those of one process, to the bit the same in both."""
+"""Two processes that exchange gradients, or share the weights, take the steps of one process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from cases import exchanged
 from conftest import ROOT
 
 CLIPS = "1e9", "0.01"
+KINDS = "gradients", "memory"
 
 
 @pytest.fixture(scope="module")
 def found():
-    """The gradients of both processes, for each clip."""
+    """What both processes find: for each kind of exchange, for each clip."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + (os.getpid() + 7) % 20_000)}
     shared = os.environ | place | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     shared["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -31,15 +32,20 @@ def found():
     return [json.loads(process.communicate(timeout=120)[0]) for process in running]
 
 
+@pytest.mark.parametrize("kind", range(2), ids=KINDS)
 @pytest.mark.parametrize("clip", range(len(CLIPS)), ids=CLIPS)
-def test_two_processes_find_the_gradients_of_one(found, clip):
-    """Of rows, of none, of a whole table; of weights that one process or none has used."""
-    for ours, wanted in zip(found[0][clip], exchanged.alone(float(CLIPS[clip])), strict=True):
-        for grad, expected in zip(ours, wanted, strict=True):
-            assert (grad is None) == (expected is None)
-            if grad is not None:
-                torch.testing.assert_close(torch.tensor(grad), torch.tensor(expected))
+def test_two_processes_take_the_steps_of_one(found, kind, clip):
+    """With few rows, with none, with most of a table; with weights that one or none has used."""
+    steps = found[0][kind][clip]
+    wanted = exchanged.alone(float(CLIPS[clip]))
+    assert len(steps) == len(wanted) + 1
+    for (norm, *ours), (expected, *weights) in zip(steps, wanted, strict=False):
+        assert norm == pytest.approx(expected, rel=1e-5)
+        for weight, one in zip(ours, weights, strict=True):
+            torch.testing.assert_close(torch.tensor(weight), torch.tensor(one))
 
 
-def test_both_processes_have_the_same_bits(found):
-    assert found[0] == found[1]
+@pytest.mark.parametrize("kind", range(2), ids=KINDS)
+def test_both_processes_have_the_same_bits_and_in_the_end_weights_of_their_own(found, kind):
+    assert found[0][kind] == found[1][kind]
+    assert [steps[-1] for steps in found[0][kind]] == [[1.0]] * len(CLIPS)

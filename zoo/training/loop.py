@@ -123,6 +123,8 @@ def epochs(
                     raise Stopped.at(folder)
     finally:
         task.requires_grad_()
+        if training.exchange is not None:
+            training.exchange.release()
         if progress.best:
             task.load_state_dict(progress.best["weights"])
 
@@ -263,9 +265,10 @@ def _finish_epoch(
 ) -> None:
     """Evaluate, keep the best weights, write metrics and checkpoint."""
     progress, task = training.progress, training.evaluated_task
-    metrics, _ = evaluate(task, *valid, training.accelerator, "validate", training.evaluation)
     sums = torch.tensor([progress.loss, progress.size], dtype=torch.float64)
+    # Behind this, all processes have averaged their parts of the weights.
     sums = training.accelerator.reduce(sums.to(training.accelerator.device))
+    metrics, _ = evaluate(task, *valid, training.accelerator, "validate", training.evaluation)
     entry = {
         "epoch": progress.epoch + 1,
         "loss": float(sums[0] / sums[1]),

@@ -32,9 +32,9 @@ from zoo.task import Step, Task
 from zoo.torch_private import lerp_
 from zoo.training import checkpoint
 from zoo.training.deferred import INTERVAL, DeferredLosses
+from zoo.training.exchange import exchange_for
 from zoo.training.gradients.clipping import clip_gradients
 from zoo.training.gradients.embeddings import EmbeddingGradients
-from zoo.training.exchange.gradients import exchange_for
 from zoo.training.progress import Progress
 
 log = logging.getLogger("zoo")
@@ -122,13 +122,18 @@ class TrainingState:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.exchange = exchange_for(self.task, accelerator)
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(self.task, multi_avg_fn=self._average)
+        self.optimizer = accelerator.prepare(optimizer)
+        self.exchange = exchange_for(
+            self.task,
+            self.optimizer.optimizer,
+            None if self.average is None else self.average.module,
+            accelerator.device,
+        )
         exchanged = self.exchange is not None  # in the place of DistributedDataParallel
         self.model = accelerator.prepare_model(StepModule(self.task), evaluation_mode=exchanged)
-        self.optimizer = accelerator.prepare(optimizer)
         device, overflow = accelerator.device, accelerator.scaler is not None
         waits = is_asynchronous(device)
         self.losses = DeferredLosses(device, overflow, INTERVAL if waits else 0.0)
@@ -172,7 +177,10 @@ class TrainingState:
         """Update the weights, unless a step has failed, then their moving average."""
         if self.losses.interval and not self.losses.overflow:
             self.optimizer.optimizer.found_inf = self.losses.failed  # the fused kernel looks there
-        self.optimizer.step()
+        if self.exchange is None:
+            self.optimizer.step()
+        else:
+            self.exchange.update(self.optimizer.optimizer)
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update_parameters(self.task)
@@ -182,6 +190,8 @@ class TrainingState:
         assert self.average is not None
         steps = float(self.average.n_averaged)  # on the processor, unlike the argument
         share = 1 - min(self.settings.ema_decay, (1 + steps) / (10 + steps))
+        if self.exchange is not None:
+            kept, current = self.exchange.own(kept, current), self.exchange.own(current, current)
         with torch.no_grad():
             lerp_(kept, current, share)
 
@@ -235,6 +245,8 @@ class TrainingState:
             log.warning("the run began with %d threads, now %d: the bits can differ", had, threads)
         self.task.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.exchange is not None:
+            self.exchange.adopt(self.optimizer.optimizer)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.accelerator.scaler is not None:

@@ -15,6 +15,8 @@ from zoo.errors import InputError
 RATE = re.compile(r"\d+(k|m|g)bit")
 ADDRESSES = "10.213.77.1", "10.213.77.2"
 BURST = "64kb"  # what may pass at once
+# In a namespace of its own, a place also has shared memory of its own.
+APART = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
 LATENCY = "400ms"  # how long a packet may wait
 
 
@@ -45,7 +47,7 @@ def linked(rate: str) -> Iterator[list[Place]]:
         _make(names, rate)
         yield [
             Place(
-                ["ip", "netns", "exec", name],
+                ["ip", "netns", "exec", name, "sh", "-c", APART, "sh"],
                 {"MASTER_ADDR": ADDRESSES[0], "GLOO_SOCKET_IFNAME": name},
             )
             for name in names

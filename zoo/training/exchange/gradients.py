@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
 
 BUCKET = 1 << 18  # gradient values that are sent together: 1 MB
 RARE = 0.5  # the share of an embedding's rows up to which only rows with a gradient are sent
@@ -29,7 +29,7 @@ class GradientExchange:
             (loss * targets).backward()
         total, = exchange.receive(targets)
         norm = exchange.clip(1.0, 1 / total)
-        optimizer.step()
+        exchange.update(optimizer)
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -39,10 +39,10 @@ class GradientExchange:
             sent = tensor.contiguous()
             distributed.broadcast(sent, 0)
             tensor.copy_(sent)
-        self.weights = [weight for weight in module.parameters() if weight.requires_grad]
-        embeddings = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
-        tables = [weight for weight in self.weights if weight in embeddings]
-        self.tables = [table for table in tables if table.dtype == torch.float32]
+        self.weights = trained(module)
+        self.tables = [
+            table for table in tables(module, self.weights) if table.dtype == torch.float32
+        ]
         self._dense_steps = dict.fromkeys(self.tables, 0)
         self._plan()
 
@@ -108,6 +108,20 @@ class GradientExchange:
             else:
                 weight.grad.index_copy_(0, rows, weight.grad.index_select(0, rows) * factor)
         return norm
+
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Take over the state of an optimizer. Here each process keeps its own."""
+
+    def update(self, optimizer: Optimizer) -> None:
+        """Update the weights."""
+        optimizer.step()
+
+    def own(self, values: Sequence[Tensor], current: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the values like weights that this process keeps: all."""
+        return values
+
+    def release(self) -> None:
+        """End the exchange. Nothing is shared here."""
 
     def _plan(self) -> None:
         """Sort the weights into buckets, in about the order in which their gradients come."""
@@ -185,11 +199,15 @@ class GradientExchange:
             at += size
 
 
-def exchange_for(module: nn.Module, accelerator: Accelerator) -> GradientExchange | None:
-    """Return the exchange of several processes on CPUs; None for one process and for CUDA."""
-    if accelerator.num_processes == 1 or accelerator.device.type != "cpu":
-        return None
-    return GradientExchange(module)
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that are trained."""
+    return [weight for weight in module.parameters() if weight.requires_grad]
+
+
+def tables(module: nn.Module, weights: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Return those of the weights that are the vectors of an embedding."""
+    vectors = {each.weight for each in module.modules() if isinstance(each, nn.Embedding)}
+    return [weight for weight in weights if weight in vectors]
 
 
 def _rows_with_gradient(table: nn.Parameter) -> Tensor:
