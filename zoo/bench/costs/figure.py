@@ -26,7 +26,7 @@ def draw(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
                 own.loglog(case["sizes"], case["seconds"], marker="o", label=label)
         _guide(own)
         own.set_xlabel(UNITS.get(panel, panel))
-        own.set_ylabel("seconds")
+        own.set_ylabel("seconds of one core")
         own.grid(True, which="major", alpha=0.3)
         own.legend(fontsize=8)
     for own in axes.flat[len(panels) :]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -107,7 +108,7 @@ def connect(values: int) -> tuple[Memory, Channel] | None:
             with os.fdopen(handle, "wb") as file:
                 file.write(key)
                 os.posix_fallocate(file.fileno(), 0, size)  # or writing would end the process
-    given = [path, key]
+    given: list[Any] = [path, key]
     distributed.broadcast_object_list(given, 0)
     name, key = given
     mapped = None
