@@ -6,13 +6,14 @@ import copy
 import json
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed, nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo.training.exchange import Exchange, gradients
+from zoo.training.exchange import Exchange, channel, gradients
 from zoo.training.exchange import shared as exchange_shared
 from zoo.training.exchange.shared import shared_exchange
 
@@ -95,7 +96,16 @@ def shared(most: float, memory: bool) -> list[Any]:
             (model(own) / 10).backward()
         (total,) = exchange.receive(len(own))
         norm = exchange.clip(most, 10 / total)
+        seen = [weight._version for weight in model.parameters()]
         exchange.update(optimizer)
+        changed = [
+            weight._version - was for weight, was in zip(model.parameters(), seen, strict=True)
+        ]
+        assert all(
+            now
+            for now, weight in zip(changed, model.parameters(), strict=True)
+            if weight.grad is not None
+        )
         average.multi_avg_fn = partial(averaged, exchange)
         average.update_parameters(model)
         optimizer.zero_grad()
@@ -120,5 +130,8 @@ if __name__ == "__main__":
     exchange_shared.LARGE, exchange_shared.ALIGNED = 100, 16
     distributed.init_process_group("gloo")
     clips = [float(most) for most in sys.argv[1:]]
+    there, channel.MEMORY = channel.MEMORY, Path("/nowhere")
+    assert shared_exchange(Model(), optimizer_of(Model())) is None  # as on two machines
+    channel.MEMORY = there
     print(json.dumps([[shared(most, memory) for most in clips] for memory in (False, True)]))
     distributed.destroy_process_group()

@@ -34,7 +34,9 @@ class Channel:
     def __init__(self, key: bytes) -> None:
         """Connect all processes, which have the same secret `key`."""
         self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-        listener = Listener(family="AF_UNIX", authkey=key) if self.rank == 0 else None
+        listener = None
+        if self.rank == 0:
+            listener = Listener(family="AF_UNIX", backlog=self.world, authkey=key)
         address = [None if listener is None else listener.address]
         distributed.broadcast_object_list(address, 0)
         self._others: list[Connection] = []
