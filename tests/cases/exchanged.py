@@ -96,16 +96,7 @@ def shared(most: float, memory: bool) -> list[Any]:
             (model(own) / 10).backward()
         (total,) = exchange.receive(len(own))
         norm = exchange.clip(most, 10 / total)
-        seen = [weight._version for weight in model.parameters()]
         exchange.update(optimizer)
-        changed = [
-            weight._version - was for weight, was in zip(model.parameters(), seen, strict=True)
-        ]
-        assert all(
-            now
-            for now, weight in zip(changed, model.parameters(), strict=True)
-            if weight.grad is not None
-        )
         average.multi_avg_fn = partial(averaged, exchange)
         average.update_parameters(model)
         optimizer.zero_grad()

@@ -204,7 +204,7 @@ def in_columns(folder):
 SCRIPT = """
 import json, sys
 from pathlib import Path
-sys.path[:0] = ["tests", "."]
+sys.path[:0] = ["tests", "tests/cases", "."]
 from training.test_loop import in_columns
 print(json.dumps(in_columns(Path(sys.argv[1]))))
 """

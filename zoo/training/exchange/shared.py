@@ -155,8 +155,6 @@ class SharedExchange:
         for piece in self._pieces.values():
             piece.grad = None
         self._channel.wait()
-        for weight in self.large:
-            weight.detach()[:0].zero_()  # raises its version: others have changed it, too
 
     def own(self, values: Sequence[Tensor], current: Sequence[Tensor]) -> list[Tensor]:
         """Return this process's parts of values like weights; `current` are these weights."""
