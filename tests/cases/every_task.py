@@ -50,7 +50,7 @@ def untrained(name: str, *overrides: str, scale: float = 0.6) -> Task:
     return _wild(task, scale)
 
 
-def untrained_heads(scale: float = 0.6) -> Multitask:
+def untrained_heads(scale: float = 0.6, cell: str = "lstm") -> Multitask:
     """Return a multitask model with a head of each kind, in eval mode, without dropout."""
     torch.manual_seed(0)
     rows = {name: toys(name) for name in ("classify", "tag", "translate", "generate")}
@@ -59,7 +59,7 @@ def untrained_heads(scale: float = 0.6) -> Multitask:
     size = len(shared["tokenizer"])
     off = dict.fromkeys(("dropout", "input_dropout", "word_dropout"), 0.0)
     backbone = Backbone(
-        BackboneConfig(vocabulary_size=size, embedding_size=8, hidden_size=8, **off)
+        BackboneConfig(vocabulary_size=size, embedding_size=8, hidden_size=8, cell=cell, **off)
     )
     labels = LabelEncoder(["mountain", "sea"])
     learned = labelled_words.learn(rows["tag"])

@@ -14,6 +14,7 @@ from forecast_cases import WAVE, build, rows_of
 
 from zoo.data.readers import Row
 from zoo.errors import InputError
+from zoo.explanation import picture, terminal
 from zoo.explanation.answer import explain_answer
 from zoo.generation.config import GenerationConfig
 from zoo.task import Generative, input_row, predict_rows
@@ -52,6 +53,26 @@ def test_an_explanation_is_plain_data_with_a_number_for_each_token(task):
     steps = len(found["lstm"]["steps"])
     for cell in found["lstm"]["cells"]:
         assert {len(cell[name]) for name in ("output", "c", *"ifgo")} == {steps}
+
+
+@pytest.mark.parametrize("name", ["classify", "translate"])
+def test_a_gru_has_three_gates_and_no_cell(name, tmp_path):
+    task = untrained(name, "backbone.cell=gru", "backbone.num_layers=2")
+    found = explain_answer(task, asked(task), full=True, **short(task))
+    assert found["reads"] == "h_n"
+    assert found["lstm"]["cell"] == "gru"
+    for cell in found["lstm"]["cells"]:
+        assert {"r", "z", "n", "h_n"} < cell.keys()
+        assert not {"c", "c_n", *"ifgo"} & cell.keys()
+        last = np.linalg.norm(cell["h"][cell["h_n"]["step"]])
+        assert last == pytest.approx(cell["h_n"]["norm"], rel=1e-4)
+    read = [cell["h_n"]["read"] for cell in found["lstm"]["cells"]]
+    assert read == ([False, False, True, True] if name == "classify" else [True] * 4)
+    shown = "".join(str(line) for line in terminal.lines(found, "an answer", False))
+    assert "h_n is taken" in shown
+    assert "c_n" not in shown
+    picture.draw(found, "an answer", tmp_path / "why.png")
+    assert (tmp_path / "why.png").stat().st_size > 1000
 
 
 def test_the_answer_is_the_one_that_predict_gives(task):

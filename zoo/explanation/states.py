@@ -24,7 +24,7 @@ DIGITS = 6  # significant ones
 def states(task: Task, question: Question, full: bool = False) -> dict[str, Any]:
     """Return what the LSTM or GRU did over the input of a question, as plain data.
 
-    layers, hidden_size, bidirectional: of the layer. steps: the text of each step that it reads.
+    cell: "lstm" or "gru". layers, hidden_size, bidirectional: of the layer. steps: the text of each step that it reads.
     output_read: for each direction, the steps of `output` that the task reads.
     cells: one for each layer and direction: the norm of h ("output") and of the cell ("c") at each
         step, the mean of the gates i, f, g and o; "h_n" and "c_n" with the step where they are
@@ -35,6 +35,7 @@ def states(task: Task, question: Question, full: bool = False) -> dict[str, Any]
     rnn = task.backbone.rnn
     names = question.step_names()
     found: dict[str, Any] = {
+        "cell": task.backbone.config.cell,
         "layers": rnn.num_layers,
         "bidirectional": rnn.bidirectional,
         "hidden_size": rnn.hidden_size,

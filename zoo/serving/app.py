@@ -371,6 +371,7 @@ def describe(name: str, task: Task, example: Any = None) -> dict[str, Any]:
         "name": name,
         "task": task.name,
         "reads": task.reads,
+        "cell": task.backbone.config.cell,
         "why": task.why,
         "parameters": task.parameter_count,
         "metric": task.metric,

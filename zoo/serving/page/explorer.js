@@ -1,10 +1,14 @@
-// The explorer: the LSTM unrolled over the text, one cell per step, layer and direction.
+// The explorer: the LSTM or GRU unrolled over the text, one cell per step, layer and direction.
 
 import { element, prose } from "./dom.js";
 import { has, number, text } from "./texts.js";
 
-const GATES = ["i", "f", "o", "g"];
+const GATES = { lstm: ["i", "f", "o", "g"], gru: ["r", "z", "n"] };
 const FIRST = 3; // the step that is shown at first: near enough to be in sight on a phone
+/** Return whether an explanation is that of a GRU: it has no cell, so no c_n. */
+const isGru = (lstm) => lstm.cell === "gru";
+const gatesOf = (cell) => GATES["z" in cell ? "gru" : "lstm"];
+const signed = (gate) => gate === "g" || gate === "n"; // the candidate is from -1 to 1
 const WALK = { longest: 6000, slowest: 420 }; // milliseconds of a walk, and of one step of it
 
 /** Return what the task takes of the LSTM's result; `also`: attention looks at output beside it. */
@@ -21,10 +25,11 @@ function takes({ reads, lstm, written, task }) {
 }
 
 /** Return the line of code whose parts light up by what is read. */
-export function codeLine(reads, also = false) {
+export function codeLine(reads, also = false, gru = false) {
   const words = reads.split(/[\s,;:]+/);
   const part = (name) =>
     element("span", { class: words.includes(name) ? "part lit" : also && name === "output" ? "part also" : "part" }, name);
+  if (gru) return element("code", { class: "line" }, part("output"), ", ", part("h_n"), " = gru(x)");
   return element("code", { class: "line" }, part("output"), ", (", part("h_n"), ", ", part("c_n"), ") = lstm(x)");
 }
 
@@ -54,7 +59,7 @@ export function explorer(explanation) {
   const show = (at) => select(model, grid, details, at);
   root.append(
     element("h2", { id: "explorer-title" }, text("explorer.title")),
-    element("p", { class: "hint" }, ...prose(text("explorer.hint"))),
+    element("p", { class: "hint" }, ...prose(text(isGru(explanation.lstm) ? "explorer.hint.gru" : "explorer.hint"))),
     controls(model, grid, lesson, show),
     element("div", { class: "unrolled scroll", tabindex: -1 }, grid),
     details,
@@ -119,9 +124,9 @@ function drawn(model) {
 }
 
 function cellButton(cell, step, name) {
-  const bars = GATES.map((gate) => {
+  const bars = gatesOf(cell).map((gate) => {
     const value = cell[gate][step];
-    const size = gate === "g" ? Math.abs(value) : value;
+    const size = signed(gate) ? Math.abs(value) : value;
     return element("span", { class: `gate ${gate}${value < 0 ? " below" : ""}`, style: { "--size": Math.min(1, size).toFixed(3) } });
   });
   const label = text("explorer.cell", { step: step + 1, name, direction: text(`explorer.${cell.direction}`), norm: number(cell.output[step]) });
@@ -147,7 +152,7 @@ function finals(cell) {
     "div",
     { class: `finals ${cell.direction}`, "data-layer": cell.layer, "data-direction": cell.direction },
     element("span", { class: "final h" }, element("code", {}, "h_n")),
-    element("span", { class: "final c" }, element("code", {}, "c_n")),
+    cell.c_n ? element("span", { class: "final c" }, element("code", {}, "c_n")) : null,
   );
 }
 
@@ -187,7 +192,7 @@ function readLights(model, grid, way) {
     const cell = cellOf(Number(each.dataset.layer), each.dataset.direction);
     const counted = cell.layer === layers - 1 || taken.c;
     each.querySelector(".h").classList.toggle("lit", own && taken.h && (cell.h_n.read ?? counted));
-    each.querySelector(".c").classList.toggle("lit", own && taken.c && (cell.c_n.read ?? counted));
+    each.querySelector(".c")?.classList.toggle("lit", own && taken.c && (cell.c_n?.read ?? counted));
   }
   const read = (model.explanation.lstm.output_read ?? []).map((found) => new Set(found)); // per direction
   for (const each of grid.querySelectorAll(".output")) {
@@ -203,7 +208,7 @@ function readLights(model, grid, way) {
 /** Say below the drawing what is read and why, or what goes wrong with output[-1]. */
 function tell(model, lesson, way) {
   const { explanation, steps, takes: taken } = model;
-  const lines = [element("p", { class: "why" }, codeLine(explanation.reads, taken.also), element("span", {}, ...prose(reason(explanation))))];
+  const lines = [element("p", { class: "why" }, codeLine(explanation.reads, taken.also, isGru(explanation.lstm)), element("span", {}, ...prose(reason(explanation))))];
   const pitfall = taken.both && taken.h && !taken.output && !taken.c;
   if (pitfall) {
     const share = text("explorer.wrong", { steps });
@@ -216,7 +221,7 @@ function tell(model, lesson, way) {
 function reason({ task, reads, why, lstm }) {
   const both = task === "generate" && lstm.bidirectional ? ".both" : "";
   const name = `reason.${task}.${reads.replace(/,\s*/g, "+")}${both}`;
-  return has(name) ? text(name) : `${why}.`;
+  return has(name) && !(isGru(lstm) && /^(translate|forecast)$/.test(task)) ? text(name) : `${why}.`;
 }
 
 function listen(grid, model, show) {
@@ -292,14 +297,14 @@ function told(model, cell, { step, direction }, read) {
     element("p", { class: "token-name" }, text("explorer.token", { name: names[step] })),
     element("p", { class: "has-read" }, text("explorer.read", values)),
     element("progress", { max: steps, value: read, "aria-hidden": "true" }),
-    step === cell.h_n.step ? element("p", { class: "taken" }, ...prose(text("explorer.taken"))) : null,
+    step === cell.h_n.step ? element("p", { class: "taken" }, ...prose(text(cell.c_n ? "explorer.taken" : "explorer.taken.gru"))) : null,
   );
-  const gates = element("dl", { class: "gates" }, GATES.map((gate) => gateLine(gate, cell[gate][step])));
+  const gates = element("dl", { class: "gates" }, gatesOf(cell).map((gate) => gateLine(gate, cell[gate][step])));
   return [head, gates, norms(cell, step)];
 }
 
 function gateLine(gate, value) {
-  const centred = gate === "g";
+  const centred = signed(gate);
   const bar = element(
     "span",
     { class: centred ? "bar centred" : "bar", "aria-hidden": "true" },
@@ -325,7 +330,8 @@ function norms(cell, step) {
       element("dd", {}, element("span", { class: "marks", "aria-hidden": "true" }, marks), element("span", { class: "value" }, number(values[step]))),
     );
   };
-  const parts = [line("‖output‖", "explorer.norm.output", cell.output), line("‖c‖", "explorer.norm.c", cell.c)];
+  const parts = [line("‖output‖", "explorer.norm.output", cell.output)];
+  if (cell.c) parts.push(line("‖c‖", "explorer.norm.c", cell.c)); // a GRU has no cell
   if (cell.h) parts.push(units(cell.h[step]));
   return element("dl", { class: "norms" }, parts);
 }

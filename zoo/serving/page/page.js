@@ -145,7 +145,7 @@ function about(model) {
     "section",
     { class: "about" },
     element("div", {}, element("h2", {}, nameOf("lead", model.task)), element("p", { class: "facts" }, element("code", {}, shortName(model.name)), facts)),
-    element("p", { class: "reads" }, codeLine(model.reads, model.task === "translate")),
+    element("p", { class: "reads" }, codeLine(model.reads, model.task === "translate", model.cell === "gru")),
   );
 }
 
