@@ -149,5 +149,7 @@ class Forked:
         with self._open:
             for stream in self._streams:
                 stream.seek(0)
-            _, out, err = (stream.read().decode(self.encoding) for stream in self._streams)
+            _, out, err = (
+                stream.read().decode(self.encoding, "surrogateescape") for stream in self._streams
+            )
         self.stdout, self.stderr = out, err
