@@ -179,75 +179,7 @@ class Classify(FeatureTask):
             return "macro_f1"
         return LabelSets.metric if several else SingleLabels.metric
 
-    @classmethod
-    def learn(
-        cls,
-        rows: Iterable[Row],
-        config: TaskConfig,
-        tokenizer: TokenizerConfig,
-        kept: Mapping[str, Processor] | None = None,
-    ) -> dict[str, Processor]:
-        """Learn the tokenizer and the labels. Raises InputError below two labels.
-
-        Rows with lists of labels make it a multi-label classifier.
-        """
-        assert isinstance(config, ClassifyConfig)
-        kept = dict(kept or {})
-        if "labels" not in kept:
-            kept["labels"] = learn_labels(rows)
-        learned = super().learn(rows, config, tokenizer, kept)
-        if config.ngrams != "none" and "ngrams" not in learned:
-            if "scaler" in learned:
-                raise InputError(
-                    f"task.ngrams={config.ngrams}: float features have none: leave it out"
-                )
-            most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, learned["labels"]))
-            texts = (column(row, "text") for row in rows)
-            count = config.ngram_count or max(1, min(MOST_NGRAMS, most))
-            length = config.ngram_length
-            learned["ngrams"] = NgramVocabulary.learn(texts, config.ngrams, count, length)
-        return learned
-
-    @classmethod
-    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        own = []
-        if advice.options(report).get("pool", "merged") == "merged":
-            why = _("single words decide, wherever in the text they stand")
-            own = [("task.pool=max", why)]
-        yield from advice.general(report, own, ClassifyConfig.max_length)
-
-    @property
-    def _ngrams(self) -> NgramVocabulary:
-        return cast(NgramVocabulary, self.processors["ngrams"])
-
-    def encode(self, row: Row) -> Example:
-        """Return "inputs", ids of the text or features, and "targets", the number of its label.
-
-        A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
-        Multi-label targets are a list of numbers, of the labels that are known.
-        """
-        most = self.config.max_length
-        steps = self._encode_input(row)
-        inputs = [*steps[:most], EOS] if self.config.append_eos else steps[:most]
-        example: dict[str, Any] = {"inputs": inputs, "cut": int(len(steps) > most)}
-        if self.bag is not None:
-            example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
-        if "label" in row:
-            example["targets"] = self.decision.encode(row)
-        return example
-
-    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
-        """Pad the examples; `extras` hold their n-grams and the numbers of several labels."""
-        batch = super().collate(examples, augment)
-        extras = dict(batch.extras)
-        if self.bag is not None:
-            ids = [example["ngrams"] for example in examples]
-            weights = [example["ngram_weights"] for example in examples]
-            extras["ngrams"] = NgramBatch.collate(ids, weights)
-        targets = batch.targets
-        if targets is not None and targets.dim() > 1:  # several of a text are of no single step
-            extras["label_ids"], targets = targets, None
-        return replace(batch, targets=targets, extras=extras)
+    # --- what is read from the LSTM, and learned
 
     def read(self, encoded: Encoded) -> Tensor:
         """One vector per text: (batch, directions * hidden)."""
@@ -289,40 +221,6 @@ class Classify(FeatureTask):
         known = batch.extras.get("bag_logits")
         return self.bag(batch.extras["ngrams"]) if known is None else known
 
-    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the vectors that the LSTM reads; of a bag, which is linear, its logits too."""
-        parts = super()._float_parts(batch)
-        return parts if self.bag is None else parts | {"bag_logits": self._wide(batch)}
-
-    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
-        """Ask about the answered label, or of several about each; `target` names another one."""
-        chosen = self.decision.explained(answer) if target is None else [str(target)]
-        if unknown := [label for label in chosen if label not in self.decision.ids]:
-            known = ", ".join(self.labels[:SHOWN_LABELS])
-            more = ", …" if len(self.labels) > SHOWN_LABELS else ""
-            raise InputError(f"target={unknown[0]}: no label of this model; it knows {known}{more}")
-        return LabelQuestion(self, row, chosen)
-
-    def _initialize(self, dataset: Dataset) -> None:
-        """Fit the linear bag of n-grams by logistic regression; training does not change it."""
-        if self.bag is None:
-            return
-        start = time.perf_counter()
-        balanced = self.config.class_weights == "balanced"
-        sizes = len(self._ngrams), len(self.labels)
-        dropout = self.config.ngram_dropout
-        self.bag.load(*logistic.fit(dataset, *sizes, balanced, dropout))
-        seconds = time.perf_counter() - start
-        count, kind = len(self._ngrams), self.config.ngrams
-        log.info(
-            _(
-                "{count:,} n-grams of {kind}: a linear bag, fitted in {seconds:.1f} s",
-                count=count,
-                kind=kind,
-                seconds=seconds,
-            )
-        )
-
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
         """Return the mean cross entropy of the labels, with class weights and label smoothing.
 
@@ -346,6 +244,108 @@ class Classify(FeatureTask):
         logits = at_least_float32(self(batch, encoded=encoded))
         return self.decision.answers(logits, _targets(batch))
 
+    # --- from rows to batches
+
+    @classmethod
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn the tokenizer and the labels. Raises InputError below two labels.
+
+        Rows with lists of labels make it a multi-label classifier.
+        """
+        assert isinstance(config, ClassifyConfig)
+        kept = dict(kept or {})
+        if "labels" not in kept:
+            kept["labels"] = learn_labels(rows)
+        learned = super().learn(rows, config, tokenizer, kept)
+        if config.ngrams != "none" and "ngrams" not in learned:
+            if "scaler" in learned:
+                raise InputError(
+                    f"task.ngrams={config.ngrams}: float features have none: leave it out"
+                )
+            most = MOST_NGRAM_WEIGHTS // len(cast(LabelEncoder, learned["labels"]))
+            texts = (column(row, "text") for row in rows)
+            count = config.ngram_count or max(1, min(MOST_NGRAMS, most))
+            length = config.ngram_length
+            learned["ngrams"] = NgramVocabulary.learn(texts, config.ngrams, count, length)
+        return learned
+
+    @property
+    def _ngrams(self) -> NgramVocabulary:
+        return cast(NgramVocabulary, self.processors["ngrams"])
+
+    def encode(self, row: Row) -> Example:
+        """Return "inputs", ids of the text or features, and "targets", the number of its label.
+
+        A label that the training rows lack has the target IGNORE_INDEX: every answer is a mistake.
+        Multi-label targets are a list of numbers, of the labels that are known.
+        """
+        most = self.config.max_length
+        steps = self._encode_input(row)
+        inputs = [*steps[:most], EOS] if self.config.append_eos else steps[:most]
+        example: dict[str, Any] = {"inputs": inputs, "cut": int(len(steps) > most)}
+        if self.bag is not None:
+            example["ngrams"], example["ngram_weights"] = self._ngrams.encode(column(row, "text"))
+        if "label" in row:
+            example["targets"] = self.decision.encode(row)
+        return example
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad the examples; `extras` hold their n-grams and the numbers of several labels."""
+        batch = super().collate(examples, augment)
+        extras = dict(batch.extras)
+        if self.bag is not None:
+            ids = [example["ngrams"] for example in examples]
+            weights = [example["ngram_weights"] for example in examples]
+            extras["ngrams"] = NgramBatch.collate(ids, weights)
+        targets = batch.targets
+        if targets is not None and targets.dim() > 1:  # several of a text are of no single step
+            extras["label_ids"], targets = targets, None
+        return replace(batch, targets=targets, extras=extras)
+
+    def _initialize(self, dataset: Dataset) -> None:
+        """Fit the linear bag of n-grams by logistic regression; training does not change it."""
+        if self.bag is None:
+            return
+        start = time.perf_counter()
+        balanced = self.config.class_weights == "balanced"
+        sizes = len(self._ngrams), len(self.labels)
+        dropout = self.config.ngram_dropout
+        self.bag.load(*logistic.fit(dataset, *sizes, balanced, dropout))
+        seconds = time.perf_counter() - start
+        count, kind = len(self._ngrams), self.config.ngrams
+        log.info(
+            _(
+                "{count:,} n-grams of {kind}: a linear bag, fitted in {seconds:.1f} s",
+                count=count,
+                kind=kind,
+                seconds=seconds,
+            )
+        )
+
+    # --- answers and their scores
+
+    def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
+        """Return the labels of texts, or with `probabilities` a {label: probability} of each.
+
+        A multi-label classifier returns a list of labels for each text. Of float features an input is
+        an array (steps, features).
+        """
+        if not probabilities:
+            return super().predict(inputs)
+        return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
+
+    def format(self, answer: dict[str, Any]) -> str:
+        return self.decision.format(answer)
+
+    def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> Any:
+        return self.decision.short(answer)
+
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
@@ -361,22 +361,6 @@ class Classify(FeatureTask):
         """Choose the thresholds of a multi-label classifier on validation rows."""
         return self.decision.calibrate(answers, rows)
 
-    def format(self, answer: dict[str, Any]) -> str:
-        return self.decision.format(answer)
-
-    def predict(self, inputs: Any, probabilities: bool = False) -> list[Any]:
-        """Return the labels of texts, or with `probabilities` a {label: probability} of each.
-
-        A multi-label classifier returns a list of labels for each text. Of float features an input is
-        an array (steps, features).
-        """
-        if not probabilities:
-            return super().predict(inputs)
-        return [a["probabilities"] for a in predict_rows(self, input_rows(self, inputs))]
-
-    def _short(self, answer: dict[str, Any], config: GenerationConfig | None) -> Any:
-        return self.decision.short(answer)
-
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw confusion.png; return its counts, scores per label, and the surest mistakes.
 
@@ -390,6 +374,30 @@ class Classify(FeatureTask):
         with noted("confusion.png", found):
             found["confusion"] = plots.confusion(truth, said, labels, folder)
         return found
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        own = []
+        if advice.options(report).get("pool", "merged") == "merged":
+            why = _("single words decide, wherever in the text they stand")
+            own = [("task.pool=max", why)]
+        yield from advice.general(report, own, ClassifyConfig.max_length)
+
+    # --- why an answer was given
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about the answered label, or of several about each; `target` names another one."""
+        chosen = self.decision.explained(answer) if target is None else [str(target)]
+        if unknown := [label for label in chosen if label not in self.decision.ids]:
+            known = ", ".join(self.labels[:SHOWN_LABELS])
+            more = ", …" if len(self.labels) > SHOWN_LABELS else ""
+            raise InputError(f"target={unknown[0]}: no label of this model; it knows {known}{more}")
+        return LabelQuestion(self, row, chosen)
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the vectors that the LSTM reads; of a bag, which is linear, its logits too."""
+        parts = super()._float_parts(batch)
+        return parts if self.bag is None else parts | {"bag_logits": self._wide(batch)}
 
 
 class LabelQuestion(Question):

@@ -177,39 +177,7 @@ class Forecast(Task):
         assert isinstance(config, ForecastConfig)
         return config.loss if config.head == "point" else "wql"
 
-    @classmethod
-    def learn(
-        cls,
-        rows: Iterable[Row],
-        config: TaskConfig,
-        tokenizer: TokenizerConfig,
-        kept: Mapping[str, Processor] | None = None,
-    ) -> dict[str, Processor]:
-        """Learn means, deviations, the season, and the linear forecast of the training rows alone."""
-        assert isinstance(config, ForecastConfig)
-        return learning.processors(rows, config, dict(kept or {}))
-
-    @classmethod
-    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        given = advice.options(report)
-        if given.get("residual", ForecastConfig.residual) != "linear":
-            yield "task.residual=linear", _("the LSTM learns what the linear forecast leaves")
-        longer = 2 * int(given.get("input", ForecastConfig.input))
-        yield f"task.input={longer}", _("a longer past")
-        why = _("one series is little")
-        yield _("more series, or covariates that are known ahead (data.future=…)"), why
-
-    def encode(self, row: Row) -> Example:
-        """Return "inputs" and, if there are any, "targets": scaled past and future (time, columns).
-
-        Raises RowError.
-        """
-        return learning.encode(row, self.scaler, self.config.input, self.config.horizon)
-
-    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
-        """Frame windows: normalised, in segments, and a row for each channel."""
-        linear = self.linear if self.config.residual == "linear" else None
-        return batch_of(self.framing, examples, linear)
+    # --- what is read from the LSTM, and learned
 
     def read(self, encoded: Encoded) -> Tensor | State:
         """The final states (layers * directions, batch, hidden), or one vector per series."""
@@ -306,6 +274,49 @@ class Forecast(Task):
         scaler, found = self.scaler, values.cpu().numpy()
         return self.framing.in_units(found, batch.extras["channels"], scaler.mean, scaler.deviation)
 
+    # --- from rows to batches
+
+    @classmethod
+    def learn(
+        cls,
+        rows: Iterable[Row],
+        config: TaskConfig,
+        tokenizer: TokenizerConfig,
+        kept: Mapping[str, Processor] | None = None,
+    ) -> dict[str, Processor]:
+        """Learn means, deviations, the season, and the linear forecast of the training rows alone."""
+        assert isinstance(config, ForecastConfig)
+        return learning.processors(rows, config, dict(kept or {}))
+
+    def encode(self, row: Row) -> Example:
+        """Return "inputs" and, if there are any, "targets": scaled past and future (time, columns).
+
+        Raises RowError.
+        """
+        return learning.encode(row, self.scaler, self.config.input, self.config.horizon)
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Frame windows: normalised, in segments, and a row for each channel."""
+        linear = self.linear if self.config.residual == "linear" else None
+        return batch_of(self.framing, examples, linear)
+
+    def _as_row(self, value: Any, splitter: str = "words") -> Row:
+        first, *others = asking.rows_of_values(value, self.scaler)
+        if others:
+            raise InputError("input 1: several series: give each as an input of its own")
+        return first
+
+    # --- answers and their scores
+
+    def predict(self, inputs: Any, horizon: int | None = None) -> list[Any]:
+        """Return the forecasts of values (steps,) or (steps, columns), of several, or of a frame.
+
+        A `horizon` beyond that of the model is reached by reading its own scores.
+        """
+        return [
+            answer for _, answer in self.go_on(asking.rows_of_values(inputs, self.scaler), horizon)
+        ]
+
     def _answers(
         self,
         dataset: ExampleList,
@@ -337,55 +348,6 @@ class Forecast(Task):
             if stage == "validate" and self.config.residual == "linear":
                 answer["chooses"] = True
             yield row, answer
-
-    def compute_metrics(
-        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
-    ) -> dict[str, float]:
-        """MAE and MSE, scaled and in units, MASE, sMAPE, and for quantiles WQL and coverage.
-
-        With `residual=linear` also "mae_linear" and "mse_linear", of the linear forecast alone.
-        Answers of validation choose how much of the LSTM's part is added to the linear forecast.
-        """
-        if any("chooses" in answer for answer in answers):
-            share = scores.best_share(
-                answers, rows, self.scaler, SHARES, float(self.share), squared=self.metric == "mse"
-            )
-            self.share.fill_(share)
-            answers = [dict(scores.with_share(a, share)) for a in answers]
-        levels = () if self.config.head == "point" else self.config.quantiles
-        return scores.scores(answers, rows, self.scaler, levels)
-
-    def baseline(
-        self,
-        train: Iterable[Row],
-        test: Iterable[Row],
-        kind: str = "",
-        origins: int | None = None,
-    ) -> dict[str, Any]:
-        """Measure naive, seasonal naive and linear forecasts on the test windows; return the best."""
-        return scores.best_yardstick(
-            train, list(test), self.scaler, self.linear, self.config, origins, MOST_TEST
-        )
-
-    def format(self, answer: dict[str, Any]) -> str:
-        """Return the forecast values step by step, with blanks between."""
-        values = np.asarray(answer["forecast"], float)
-        return " ".join(f"{value:.6g}" for value in values.ravel())
-
-    def predict(self, inputs: Any, horizon: int | None = None) -> list[Any]:
-        """Return the forecasts of values (steps,) or (steps, columns), of several, or of a frame.
-
-        A `horizon` beyond that of the model is reached by reading its own scores.
-        """
-        return [
-            answer for _, answer in self.go_on(asking.rows_of_values(inputs, self.scaler), horizon)
-        ]
-
-    def _as_row(self, value: Any, splitter: str = "words") -> Row:
-        first, *others = asking.rows_of_values(value, self.scaler)
-        if others:
-            raise InputError("input 1: several series: give each as an input of its own")
-        return first
 
     def go_on(
         self, rows: Iterable[Row], horizon: int | None = None, precision: str = "fp32"
@@ -423,6 +385,44 @@ class Forecast(Task):
         form = "jsonl" if settings.format == "json" else Path(settings.output.lower()).suffix[1:]
         return asking.table_of(answers, self.scaler, data.get("series"), form)
 
+    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Return the answer with the name of the series and its times, if they are known."""
+        return asking.named(answer, row, self.scaler)
+
+    def format(self, answer: dict[str, Any]) -> str:
+        """Return the forecast values step by step, with blanks between."""
+        values = np.asarray(answer["forecast"], float)
+        return " ".join(f"{value:.6g}" for value in values.ravel())
+
+    def compute_metrics(
+        self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
+    ) -> dict[str, float]:
+        """MAE and MSE, scaled and in units, MASE, sMAPE, and for quantiles WQL and coverage.
+
+        With `residual=linear` also "mae_linear" and "mse_linear", of the linear forecast alone.
+        Answers of validation choose how much of the LSTM's part is added to the linear forecast.
+        """
+        if any("chooses" in answer for answer in answers):
+            share = scores.best_share(
+                answers, rows, self.scaler, SHARES, float(self.share), squared=self.metric == "mse"
+            )
+            self.share.fill_(share)
+            answers = [dict(scores.with_share(a, share)) for a in answers]
+        levels = () if self.config.head == "point" else self.config.quantiles
+        return scores.scores(answers, rows, self.scaler, levels)
+
+    def baseline(
+        self,
+        train: Iterable[Row],
+        test: Iterable[Row],
+        kind: str = "",
+        origins: int | None = None,
+    ) -> dict[str, Any]:
+        """Measure naive, seasonal naive and linear forecasts on the test windows; return the best."""
+        return scores.best_yardstick(
+            train, list(test), self.scaler, self.linear, self.config, origins, MOST_TEST
+        )
+
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw forecast.png and error_by_horizon.png; return the errors of both, and of ETS and Theta."""
         naive = [scores.of_season(a, r, self.scaler) for a, r in zip(answers, rows, strict=True)]
@@ -430,10 +430,17 @@ class Forecast(Task):
         scores.say_who_is_ahead(scores.scores(answers, rows, self.scaler, levels))
         return pictures.report(answers, naive, rows, self.scaler, levels, self.config.input, folder)
 
-    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the segments that the LSTM reads, and from where its forecast starts."""
-        base, scale = batch.extras["base"], batch.extras["scale"]
-        return {**super()._float_parts(batch), "base": base, "scale": scale}
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        given = advice.options(report)
+        if given.get("residual", ForecastConfig.residual) != "linear":
+            yield "task.residual=linear", _("the LSTM learns what the linear forecast leaves")
+        longer = 2 * int(given.get("input", ForecastConfig.input))
+        yield f"task.input={longer}", _("a longer past")
+        why = _("one series is little")
+        yield _("more series, or covariates that are known ahead (data.future=…)"), why
+
+    # --- why an answer was given
 
     def question(self, row: Row, answer: Any, target: Any = None) -> Question:
         """Ask about each future value; `target` is the number of one step, from 0.
@@ -442,9 +449,10 @@ class Forecast(Task):
         """
         return PastQuestion(self, row, answer, target)
 
-    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
-        """Return the answer with the name of the series and its times, if they are known."""
-        return asking.named(answer, row, self.scaler)
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the segments that the LSTM reads, and from where its forecast starts."""
+        base, scale = batch.extras["base"], batch.extras["scale"]
+        return {**super()._float_parts(batch), "base": base, "scale": scale}
 
 
 class PastQuestion(Question):

@@ -158,25 +158,7 @@ class Generate(Generative):
         self.onward[0].train(mode)
         return self
 
-    def encode(self, row: Row) -> Example:
-        """Return "inputs": EOS and the prompt, or EOS and the text, and its shift as "targets".
-
-        In a stream a line end inside a text is EOS too.
-        """
-        if "prompt" in row:
-            return {"inputs": [EOS, *self._ids(column(row, "prompt"))]}
-        targets = [*self._ids(column(row, "text")), EOS]
-        return {"inputs": [EOS, *targets[:-1]], "targets": targets}
-
-    def _ids(self, text: str) -> list[int]:
-        return encode_stream(self.tokenizer, text, self.config.stream)
-
-    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
-        """Pad examples to a batch, with the places of its targets."""
-        batch = super().collate(examples, augment).with_places()
-        if self.backward is None or batch.targets is None:
-            return batch
-        return replace(batch, extras={**batch.extras, BEHIND: _places_behind(batch)})
+    # --- what is read from the LSTM, and learned
 
     def read(self, encoded: Encoded) -> Tensor:
         """Return `output` of the forward direction, (batch, time, hidden)."""
@@ -319,14 +301,6 @@ class Generate(Generative):
         answers = enumerate(perplexity.rows(self, dataset, evaluation, columns))
         yield from islice(answers, rank, None, world)
 
-    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
-        """Return the answer to a prompt with the prompt as it was typed, not as it was read."""
-        if "prompt" not in row or "text" not in answer:
-            return answer
-        typed = column(row, "prompt")
-        read = self.decode(self.encode(row)["inputs"][1:])
-        return as_typed(answer, typed, read)
-
     def stream(self, prompt: str, config: GenerationConfig | None = None) -> Iterator[str]:
         """Yield the prompt, then its continuation in pieces. A beam search yields all at once."""
         config = config or self.config.generation
@@ -343,9 +317,46 @@ class Generate(Generative):
         batch = self.collate([example]).to(self.device)
         return stream_text(perplexity.evaluated(self), batch, config)
 
+    # --- from rows to batches
+
+    def encode(self, row: Row) -> Example:
+        """Return "inputs": EOS and the prompt, or EOS and the text, and its shift as "targets".
+
+        In a stream a line end inside a text is EOS too.
+        """
+        if "prompt" in row:
+            return {"inputs": [EOS, *self._ids(column(row, "prompt"))]}
+        targets = [*self._ids(column(row, "text")), EOS]
+        return {"inputs": [EOS, *targets[:-1]], "targets": targets}
+
+    def _ids(self, text: str) -> list[int]:
+        return encode_stream(self.tokenizer, text, self.config.stream)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids."""
         return decode_stream(self.tokenizer, ids, self.config.stream)
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch, with the places of its targets."""
+        batch = super().collate(examples, augment).with_places()
+        if self.backward is None or batch.targets is None:
+            return batch
+        return replace(batch, extras={**batch.extras, BEHIND: _places_behind(batch)})
+
+    # --- answers and their scores
+
+    def _complete(self, answer: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Return the answer to a prompt with the prompt as it was typed, not as it was read."""
+        if "prompt" not in row or "text" not in answer:
+            return answer
+        typed = column(row, "prompt")
+        read = self.decode(self.encode(row)["inputs"][1:])
+        return as_typed(answer, typed, read)
+
+    def format(self, answer: dict[str, Any]) -> str:
+        """Return the text on one line; of a text that was scored, its nats."""
+        text = answer.get("text")
+        return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
 
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
@@ -354,25 +365,9 @@ class Generate(Generative):
         texts = [column(row, "text") for row in rows]
         return metrics.perplexity(answers, texts, by_line=self.config.stream)
 
-    def format(self, answer: dict[str, Any]) -> str:
-        """Return the text on one line; of a text that was scored, its nats."""
-        text = answer.get("text")
-        return f"{answer['nats']['']:.3g} nats" if text is None else " ".join(text.splitlines())
-
     def preview(self) -> str:
         """Return a text that the model generates."""
         return "".join(self._continuation("", PREVIEW))
-
-    def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
-        """Draw the surprisal of each token of an answer, in bits."""
-        example = self.encode(Row({"text": answer.get("text", "")}, row.source))
-        names = self.tokenizer.pieces(example["targets"])
-        plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
-        return True
-
-    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
-        """Ask about each written token; `target` is another text behind the prompt."""
-        return PromptQuestion(self, row, answer, target)
 
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw surprise.png of the first test rows; return texts that the model generates."""
@@ -384,6 +379,19 @@ class Generate(Generative):
             "".join(self._continuation("", replace(PREVIEW, seed=seed))) for seed in range(EXAMPLES)
         )
         return entries | {"examples": [{"sample": text} for text in drawn]}
+
+    def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
+        """Draw the surprisal of each token of an answer, in bits."""
+        example = self.encode(Row({"text": answer.get("text", "")}, row.source))
+        names = self.tokenizer.pieces(example["targets"])
+        plots.surprise(names, perplexity.single(self, example) / math.log(2), path)
+        return True
+
+    # --- why an answer was given
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about each written token; `target` is another text behind the prompt."""
+        return PromptQuestion(self, row, answer, target)
 
 
 def _places_behind(batch: Batch) -> Tensor:

@@ -190,6 +190,77 @@ class Tag(FeatureTask):
     ) -> str:
         return "f1" if bio.are_spans(labels) else cls.metric
 
+    # --- what is read from the LSTM, and learned
+
+    def read(self, encoded: Encoded) -> Tensor:
+        return encoded.output
+
+    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
+        """Return logits (batch, words, labels) in fp32; with a CRF its emission scores."""
+        if encoded is None:
+            encoded = self._run_backbone(batch)
+        output = self.read(encoded)
+        if "word_starts" in batch.extras:  # take the step of each word's first piece
+            first = batch.extras["word_starts"].clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
+            output = output.gather(1, first.expand(-1, -1, output.size(-1)))
+        output = dropouts.dropout(output, self.config.dropout, self.training)
+        return at_least_float32(self.head(output))
+
+    def training_step(self, batch: Batch, state: State | None = None) -> Step:
+        """Return the cross entropy of the labels, or with a CRF -log P of the sequences, per word."""
+        assert batch.targets is not None
+        real = batch.target_mask
+        losses = self.chain.loss(self(batch), batch.targets, real)  # (batch,)
+        return Step(losses.sum() / real.sum(), batch.count_steps())
+
+    def predict_batch(
+        self, batch: Batch, *, encoded: Encoded | None = None
+    ) -> list[dict[str, Any]]:
+        """Return {"labels": of the words, "probabilities": of these labels} per row.
+
+        With targets also "nats", the loss of the row, summed over its words; 0 for a row with a
+        label that the training rows lack.
+        """
+        logits = self(batch, encoded=encoded)  # (batch, words, labels)
+        real = _word_mask(batch)
+        answers = self._decoded(logits, real)
+        if batch.targets is not None:
+            known = (batch.target_mask | ~real).all(1)  # (batch,)
+            losses = self.chain.loss(logits, batch.targets.clamp(min=0), real)
+            nats = losses.masked_fill(~known, 0).tolist()
+            return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
+        return answers
+
+    def _decoded(self, logits: Tensor, real: Tensor) -> list[dict[str, Any]]:
+        """Return answers of logits (batch, words, labels); `real` is False on padding."""
+        best = self.chain.decode(logits, real)
+        sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
+        counts = real.sum(1).tolist()
+        return [
+            {"labels": [self.labels[i] for i in labels[:count]], "probabilities": shares[:count]}
+            for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
+        ]
+
+    def _run_backbone(self, batch: Batch, state: State | None = None) -> Encoded:
+        """Run the backbone over ids of pieces, or for words over sums of two vectors.
+
+        These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
+        (Dozat et al. 2017). `state` is that after the words before the batch.
+        """
+        return self.backbone(self._vectors(batch), batch.lengths, state)
+
+    def _vectors(self, batch: Batch) -> Tensor:
+        """Return what the backbone reads: ids, or vectors where there are other parts than ids."""
+        if batch.inputs.is_floating_point():
+            return batch.inputs
+        p = self.config.singleton_dropout
+        inputs = token_dropout.some(batch.inputs, self.singletons, p, self.training)
+        if self.speller is None:
+            return inputs
+        return self.backbone.embed(inputs) + self.speller(batch.extras["characters"])
+
+    # --- from rows to batches
+
     @classmethod
     def learn(
         cls,
@@ -203,13 +274,6 @@ class Tag(FeatureTask):
         if not {*LEARNED} <= {*kept}:
             kept = {**labelled_words.learn(rows), **kept}
         return super().learn(rows, config, tokenizer, kept)
-
-    @classmethod
-    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        own = []
-        if not advice.options(report).get("crf"):
-            own = [("task.crf=true", _("neighbouring labels depend on each other"))]
-        yield from advice.general(report, own)
 
     @property
     def _seen(self) -> WordCounts:
@@ -286,79 +350,7 @@ class Tag(FeatureTask):
                 words[number] = self._alphabet.made_up(word[:-1], torch.rand(12).numpy())
         return {**example, "inputs": inputs, "letters": np.concatenate(words)}
 
-    def read(self, encoded: Encoded) -> Tensor:
-        return encoded.output
-
-    def _run_backbone(self, batch: Batch, state: State | None = None) -> Encoded:
-        """Run the backbone over ids of pieces, or for words over sums of two vectors.
-
-        These are the embedding and the character LSTM's vector, (batch, time, embedding_size) each
-        (Dozat et al. 2017). `state` is that after the words before the batch.
-        """
-        return self.backbone(self._vectors(batch), batch.lengths, state)
-
-    def _vectors(self, batch: Batch) -> Tensor:
-        """Return what the backbone reads: ids, or vectors where there are other parts than ids."""
-        if batch.inputs.is_floating_point():
-            return batch.inputs
-        p = self.config.singleton_dropout
-        inputs = token_dropout.some(batch.inputs, self.singletons, p, self.training)
-        if self.speller is None:
-            return inputs
-        return self.backbone.embed(inputs) + self.speller(batch.extras["characters"])
-
-    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
-        return {"inputs": self.backbone.embed_inputs(self._vectors(batch))}
-
-    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
-        """Ask about the label of each word; `target` is the number of a word, from 0, or the word."""
-        return WordQuestion(self, row, answer, target)
-
-    def forward(self, batch: Batch, *, encoded: Encoded | None = None) -> Tensor:
-        """Return logits (batch, words, labels) in fp32; with a CRF its emission scores."""
-        if encoded is None:
-            encoded = self._run_backbone(batch)
-        output = self.read(encoded)
-        if "word_starts" in batch.extras:  # take the step of each word's first piece
-            first = batch.extras["word_starts"].clamp(min=0).unsqueeze(-1)  # (batch, words, 1)
-            output = output.gather(1, first.expand(-1, -1, output.size(-1)))
-        output = dropouts.dropout(output, self.config.dropout, self.training)
-        return at_least_float32(self.head(output))
-
-    def training_step(self, batch: Batch, state: State | None = None) -> Step:
-        """Return the cross entropy of the labels, or with a CRF -log P of the sequences, per word."""
-        assert batch.targets is not None
-        real = batch.target_mask
-        losses = self.chain.loss(self(batch), batch.targets, real)  # (batch,)
-        return Step(losses.sum() / real.sum(), batch.count_steps())
-
-    def predict_batch(
-        self, batch: Batch, *, encoded: Encoded | None = None
-    ) -> list[dict[str, Any]]:
-        """Return {"labels": of the words, "probabilities": of these labels} per row.
-
-        With targets also "nats", the loss of the row, summed over its words; 0 for a row with a
-        label that the training rows lack.
-        """
-        logits = self(batch, encoded=encoded)  # (batch, words, labels)
-        real = _word_mask(batch)
-        answers = self._decoded(logits, real)
-        if batch.targets is not None:
-            known = (batch.target_mask | ~real).all(1)  # (batch,)
-            losses = self.chain.loss(logits, batch.targets.clamp(min=0), real)
-            nats = losses.masked_fill(~known, 0).tolist()
-            return [a | {"nats": n} for a, n in zip(answers, nats, strict=True)]
-        return answers
-
-    def _decoded(self, logits: Tensor, real: Tensor) -> list[dict[str, Any]]:
-        """Return answers of logits (batch, words, labels); `real` is False on padding."""
-        best = self.chain.decode(logits, real)
-        sure = self.chain.marginals(logits, real).gather(2, best.unsqueeze(2)).squeeze(2)
-        counts = real.sum(1).tolist()
-        return [
-            {"labels": [self.labels[i] for i in labels[:count]], "probabilities": shares[:count]}
-            for labels, shares, count in zip(best.tolist(), sure.tolist(), counts, strict=True)
-        ]
+    # --- answers and their scores
 
     def predict(self, inputs: Any, splitter: str = "words") -> list[list[tuple[str, str]]]:
         """Return a list of (word, label) for each input: a text, or a row with "words".
@@ -368,6 +360,11 @@ class Tag(FeatureTask):
         """
         answers = predict_rows(self, input_rows(self, inputs, splitter))
         return [self._short(answer, None) for answer in answers]
+
+    def format(self, answer: dict[str, Any]) -> str:
+        return " ".join(
+            f"{word}/{label}" for word, label in zip(answer["words"], answer["labels"], strict=True)
+        )
 
     def _short(
         self, answer: dict[str, Any], config: GenerationConfig | None
@@ -455,11 +452,6 @@ class Tag(FeatureTask):
         count = sum(len(labels) for labels in wanted if known >= {*labels})
         return values | {"loss": nats / max(1, count)}
 
-    def format(self, answer: dict[str, Any]) -> str:
-        return " ".join(
-            f"{word}/{label}" for word, label in zip(answer["words"], answer["labels"], strict=True)
-        )
-
     def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         """Draw confusion.png. Return what it shows, and scores per label and per span type.
 
@@ -480,6 +472,22 @@ class Tag(FeatureTask):
             "mistakes": labelled_words.mistakes(rows, answers),
             "sentences": [{**answer, "shown": self.format(answer)} for answer in shown],
         }
+
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        own = []
+        if not advice.options(report).get("crf"):
+            own = [("task.crf=true", _("neighbouring labels depend on each other"))]
+        yield from advice.general(report, own)
+
+    # --- why an answer was given
+
+    def question(self, row: Row, answer: Any, target: Any = None) -> Question:
+        """Ask about the label of each word; `target` is the number of a word, from 0, or the word."""
+        return WordQuestion(self, row, answer, target)
+
+    def _float_parts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"inputs": self.backbone.embed_inputs(self._vectors(batch))}
 
 
 class WordQuestion(Question):

@@ -161,50 +161,7 @@ class Translate(Generative):
         """The tokenizer of the target side."""
         return cast(Tokenizer, self.processors.get("target_tokenizer", self.tokenizer))
 
-    @classmethod
-    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        tokenizer = (report.get("settings") or {}).get("tokenizer") or {}
-        own = []
-        if tokenizer.get("kind") != "characters":
-            why = _("small corpora spell better than they know words")
-            own = [("tokenizer.kind=characters", why)]
-        yield from advice.general(report, own)
-
-    def encode(self, row: Row) -> Example:
-        """Return "inputs", the source's ids, and "targets", each with EOS unless truncated."""
-        source = column(row, "source")
-        ids = self.tokenizer.encode(source) if source.strip() else []  # white: an empty answer
-        inputs = [*ids, EOS]
-        targets = []
-        if "target" in row:
-            targets = [*self.output_tokenizer.encode(column(row, "target")), EOS]
-        most = self.config.max_length + 1  # with EOS
-        cut = int(max(len(inputs), len(targets)) > most)
-        example: dict[str, Any] = {"inputs": inputs[:most], "cut": cut}
-        return example | ({"targets": targets[:most]} if targets else {})
-
-    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
-        """Pad examples to a batch, with the places of its targets.
-
-        With `augment` and `subword_sampling` the texts are split into other subwords at random.
-        """
-        if augment and self.augments:
-            generator = random.Random(int(torch.randint(1 << 31, ())))
-            examples = [
-                {
-                    **example,
-                    **{side: self._sample(side, example[side], generator) for side in SIDES},
-                }
-                for example in examples
-            ]
-        return super().collate(examples).with_places()
-
-    def _sample(self, side: str, ids: Sequence[int], generator: random.Random) -> list[int]:
-        """Return another split of the same text; `ids` themselves where that would be too long."""
-        tokenizer = self.tokenizer if side == "inputs" else self.output_tokenizer
-        assert isinstance(tokenizer, Subwords)
-        sampled = tokenizer.sample([*map(int, ids)], self.config.subword_sampling, generator)
-        return sampled if len(sampled) <= self.config.max_length + 1 else [*map(int, ids)]
+    # --- what is read from the LSTM, and learned
 
     def read(self, encoded: Encoded) -> State:
         """Return the decoder's initial h and, of an LSTM, c: (layers, batch, hidden) each."""
@@ -311,6 +268,50 @@ class Translate(Generative):
         text = self.output_tokenizer.decode(hypothesis.ids)
         return "".join(until_stop_string([text], config.stop))
 
+    # --- from rows to batches
+
+    def encode(self, row: Row) -> Example:
+        """Return "inputs", the source's ids, and "targets", each with EOS unless truncated."""
+        source = column(row, "source")
+        ids = self.tokenizer.encode(source) if source.strip() else []  # white: an empty answer
+        inputs = [*ids, EOS]
+        targets = []
+        if "target" in row:
+            targets = [*self.output_tokenizer.encode(column(row, "target")), EOS]
+        most = self.config.max_length + 1  # with EOS
+        cut = int(max(len(inputs), len(targets)) > most)
+        example: dict[str, Any] = {"inputs": inputs[:most], "cut": cut}
+        return example | ({"targets": targets[:most]} if targets else {})
+
+    def collate(self, examples: Sequence[Example], augment: bool = False) -> Batch:
+        """Pad examples to a batch, with the places of its targets.
+
+        With `augment` and `subword_sampling` the texts are split into other subwords at random.
+        """
+        if augment and self.augments:
+            generator = random.Random(int(torch.randint(1 << 31, ())))
+            examples = [
+                {
+                    **example,
+                    **{side: self._sample(side, example[side], generator) for side in SIDES},
+                }
+                for example in examples
+            ]
+        return super().collate(examples).with_places()
+
+    def _sample(self, side: str, ids: Sequence[int], generator: random.Random) -> list[int]:
+        """Return another split of the same text; `ids` themselves where that would be too long."""
+        tokenizer = self.tokenizer if side == "inputs" else self.output_tokenizer
+        assert isinstance(tokenizer, Subwords)
+        sampled = tokenizer.sample([*map(int, ids)], self.config.subword_sampling, generator)
+        return sampled if len(sampled) <= self.config.max_length + 1 else [*map(int, ids)]
+
+    # --- answers and their scores
+
+    def format(self, answer: dict[str, Any]) -> str:
+        """Return the translation on one line."""
+        return " ".join(answer["text"].splitlines())
+
     def compute_metrics(
         self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]
     ) -> dict[str, float]:
@@ -319,9 +320,17 @@ class Translate(Generative):
         metrics = scores.translation([answer["text"] for answer in answers], wanted)
         return metrics | scores.token_loss(answers)
 
-    def format(self, answer: dict[str, Any]) -> str:
-        """Return the translation on one line."""
-        return " ".join(answer["text"].splitlines())
+    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
+        """Draw attention-1.png, …; return some translations and the signatures of the scores."""
+        entries: dict[str, Any] = {}
+        examples = []
+        for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
+            examples.append({**row, "answer": answer["text"]})
+            name = f"attention-{len(examples)}.png"
+            with noted(name, entries):
+                self.plot(row, answer, folder / name)
+        signatures = scores.signatures([column(row, "target") for row in rows])
+        return entries | {"examples": examples, "signatures": signatures}
 
     def plot(self, row: Row, answer: dict[str, Any], path: Path) -> bool:
         """Draw the attention weights of each token of an answer over the source's tokens."""
@@ -339,21 +348,20 @@ class Translate(Generative):
         plots.attention(*names, weights[0].float().cpu().numpy(), path)
         return True
 
+    @classmethod
+    def _advise(cls, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        tokenizer = (report.get("settings") or {}).get("tokenizer") or {}
+        own = []
+        if tokenizer.get("kind") != "characters":
+            why = _("small corpora spell better than they know words")
+            own = [("tokenizer.kind=characters", why)]
+        yield from advice.general(report, own)
+
+    # --- why an answer was given
+
     def question(self, row: Row, answer: Any, target: Any = None) -> Question:
         """Ask about each written token; `target` is another translation, a text."""
         return SourceQuestion(self, row, answer, target)
-
-    def report(self, answers: Sequence[Any], rows: Sequence[Row], folder: Path) -> dict[str, Any]:
-        """Draw attention-1.png, …; return some translations and the signatures of the scores."""
-        entries: dict[str, Any] = {}
-        examples = []
-        for row, answer in list(zip(rows, answers, strict=True))[:EXAMPLES]:
-            examples.append({**row, "answer": answer["text"]})
-            name = f"attention-{len(examples)}.png"
-            with noted(name, entries):
-                self.plot(row, answer, folder / name)
-        signatures = scores.signatures([column(row, "target") for row in rows])
-        return entries | {"examples": examples, "signatures": signatures}
 
 
 class SourceQuestion(TokenQuestion):
