@@ -23,7 +23,7 @@
 
 # %%
 import os
-from itertools import pairwise, permutations
+from itertools import pairwise, permutations, product
 
 import matplotlib.pyplot as plt
 import torch
@@ -185,6 +185,40 @@ print(f"{'first row, a thread more':<46}{torch.equal(gradient(steps, 1), first)}
 #
 # On CUDA two things more stand in the way: the state of cuDNN's own dropout, and sums that cuBLAS takes in changing
 # order. `zoo.LSTM` draws its masks outside the kernel, and `deterministic=true` lets only repeatable algorithms run.
+#
+# **Question: LSTM or GRU?** A GRU has no cell: z is what is kept of `h`, r what the new value reads of it. It has three
+# matrices for an LSTM's four, so 39 units have the weights of 32, to 5 %. Three seeds, twelve epochs, nothing tuned; the
+# scores are accuracy, F1 of spans and an error, which is better low; seconds of a processor for a whole training.
+
+# %%
+import logging
+
+logging.getLogger("zoo").setLevel("ERROR")  # few rows: many words are unknown
+FEW = f"data.locales=[{'en,de' if QUICK else 'en,de,fr,es,it,pt,nl,sv'}]"
+RUNS = {"classify": [FEW, f"data.documents={10 if QUICK else 120}"]}
+RUNS["tag"] = ["data.form=fields", FEW, f"data.sentences={4 if QUICK else 80}", "task.crf=false"]
+RUNS["forecast"] = ["data=co2", "task.head=point", "task.residual=none"]
+SAME = f"threads=1 precision=fp32 baseline=false train.epochs={1 if QUICK else 12}"
+SAME = f"{SAME} backbone.embedding_size=32".split()
+_ = zoo.train("task=classify", FEW, "data.documents=5", "train.epochs=1", "baseline=false")
+
+# %%
+print(f"{'task':<10}{'cell':<6}{'weights':>7}  {'score: mean (least to most)':<28}  seconds")
+for task, (cell, units) in product(RUNS, {"lstm": 32, "gru": 39}.items()):
+    own = [f"task={task}", f"backbone.cell={cell}", f"backbone.hidden_size={units}"]
+    began = os.times().user
+    runs = [zoo.train(*own, *RUNS[task], *SAME, f"seed={n + 1}") for n in range(1 if QUICK else 3)]
+    seconds = (os.times().user - began) / len(runs)
+    scores = [report["test"][model.metric] for model, report in runs]
+    weights = sum(weight.numel() for weight in runs[0][0].backbone.rnn.parameters())
+    spread = f"{sum(scores) / len(runs):.3f} ({min(scores):.3f} to {max(scores):.3f})"
+    print(f"{task:<10}{cell:<6}{weights:>7}  {spread:<28}  {seconds:.1f}")
+
+# %% [markdown]
+# In tagging and forecasting every run of the GRU is ahead of every run of the LSTM; in classification the ranges
+# overlap, and three seeds decide nothing. Few rows and twelve epochs are a small world: the GRU's lead may
+# say no more than that it learns sooner. Nor is it cheaper here: on a processor torch computes a GRU from many small
+# operations, an LSTM in one kernel. `backbone.cell=gru` tries it on your rows.
 
 # %% [markdown]
 # **Exercises.** Answer both before you run the next cell.
