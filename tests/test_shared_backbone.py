@@ -312,7 +312,11 @@ def logits(both) -> dict:
 def test_a_saved_one_gives_the_same_bits_in_a_new_process(wild, tmp_path):
     wild.save(tmp_path / "model")
     words = [sys.executable, "-c", SCRIPT, str(tmp_path / "model"), str(tmp_path / "found.pt")]
-    path = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cases")])}
+    path = os.environ | {
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cases")]
+        )
+    }
     subprocess.run(words, check=True, cwd=ROOT, timeout=120, env=path)
     found, answers = torch.load(tmp_path / "found.pt", weights_only=True)
     assert same(found, logits(wild))
