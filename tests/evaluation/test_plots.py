@@ -198,3 +198,11 @@ def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
     assert labels[-1] == "best epoch: 2, accuracy 0.875"
     marked = figures[0].axes[1].lines[-1]
     assert (*marked.get_xdata(), *marked.get_ydata()) == (2, 0.875)
+
+
+def test_single_characters_stand_upright_and_words_do_not():
+    _, axes = plots.new_axes(3, 2)
+    plots.name_steps(axes, ["包", "裹", "x"])
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [0, 0, 0]
+    plots.name_steps(axes, ["包裹", "x"])
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [90, 90]

@@ -206,5 +206,6 @@ def explanation(task: Task, batch: Batch) -> None:
         style = "bold" if line.name in (task.reads, f"read from {task.reads}") else None
         table.add_row(line.name, str(line.shape), line.meaning, style=style)
     console.print(table)
-    console.print(explain.sentence(task), markup=False)
+    whole = not console.is_terminal  # a terminal breaks lines between words
+    console.print(explain.sentence(task), markup=False, soft_wrap=whole)
     console.print(str(explain.kernel(task, batch)), markup=False)

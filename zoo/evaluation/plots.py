@@ -275,8 +275,7 @@ def gates(
             )
             figure.colorbar(image, ax=below)
             below.set(yticks=[], xticks=[], title=f"{name}: {gate}, {meaning}")
-        labels = [drawable(token, 12) for token in shown]
-        axes[-1, column].set_xticks(range(time), labels, rotation=90, fontsize=8)
+        name_steps(axes[-1, column], shown)
     path = folder / "gates.png"
     save_figure(figure, path)
     return path
@@ -290,7 +289,7 @@ def attention(read: Sequence[str], written: Sequence[str], weights: np.ndarray, 
     read, written = read[:TOKENS], written[:TOKENS]
     figure, axes = new_axes(2.2 + 0.28 * len(read), 1.8 + 0.28 * len(written))
     axes.imshow(weights[: len(written), : len(read)], cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(read)), [drawable(t, 12) for t in read], rotation=90, fontsize=8)
+    name_steps(axes, read)
     axes.set_yticks(range(len(written)), [drawable(t, 12) for t in written], fontsize=8)
     axes.set(xlabel="read", ylabel="written")
     save_figure(figure, path)
@@ -302,9 +301,16 @@ def surprise(tokens: Sequence[str], bits: np.ndarray, path: Path) -> None:
     figure, axes = new_axes(1.5 + 0.22 * len(tokens), 3.5)
     axes.bar(range(len(tokens)), bits, color="tab:blue")
     axes.axhline(float(bits.mean()), color="grey", linewidth=1, linestyle=":")
-    axes.set_xticks(range(len(tokens)), [drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
+    name_steps(axes, tokens)
     axes.set(ylabel="bits", title="how unexpected each token was, given those before it")
     save_figure(figure, path)
+
+
+def name_steps(axes: Any, tokens: Sequence[str]) -> None:
+    """Write the token of each step below it; single characters, as of Chinese, stand upright."""
+    labels = [drawable(token, 12) for token in tokens]
+    upright = all(len(label) <= 1 for label in labels)
+    axes.set_xticks(range(len(labels)), labels, rotation=0 if upright else 90, fontsize=8)
 
 
 def drawable(label: str, longest: int = 20) -> str:

@@ -39,7 +39,7 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
         side.set_ylim(-most if negative else 0, most)
         side.tick_params(axis="y", colors=colour)
     top.axhline(0, color="grey", linewidth=0.8)
-    top.set_xticks(places, [plots.drawable(t, 12) for t in tokens], rotation=90, fontsize=8)
+    plots.name_steps(top, tokens)
     top.set(
         ylabel="adds to the answer", title=plots.drawable(title, 80), xlim=(-0.6, len(tokens) - 0.4)
     )
@@ -66,9 +66,7 @@ def draw(found: Mapping[str, Any], title: str, path: Path) -> None:
                     linestyle="none",
                     label=f"{name}, {'read' if cell[name]['read'] else 'not read'}",
                 )
-        below.set_xticks(
-            range(len(steps)), [plots.drawable(t, 12) for t in steps], rotation=90, fontsize=8
-        )
+        plots.name_steps(below, steps)
         taken = " and ".join([name for name, *_ in marks]) + (" are" if len(marks) > 1 else " is")
         below.set(ylabel="norm", title=f"layer {cell['layer'] + 1}: where {taken} taken")
         below.set(xlim=(-0.6, len(steps) - 0.4))
