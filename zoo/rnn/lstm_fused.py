@@ -79,7 +79,7 @@ def run_rows(
     if padding is not None:
         mask = padding.mask.flip(0) if reverse and ends_last else padding.mask
         x = torch.cat([x, mask.to(x)], -1)
-    output, (h, *others) = prepare(padding is not None)(x, state)
+    output, (h, *others) = _in_pieces(prepare(padding is not None), x, state)
     if not ends_last:
         h = padding.last_step(output, state[0])  # type: ignore[union-attr]
     if reverse:
@@ -112,7 +112,7 @@ def _run_pieces(
             beyond = part.new_zeros(missing, *part.shape[1:])
             beyond[..., -1] = 1
             part = torch.cat([part, beyond])
-        found, carried = kernel(part, tuple(each[:count] for each in carried))
+        found, carried = _in_pieces(kernel, part, tuple(each[:count] for each in carried))
         output[start:stop, rows] = found[: len(found) - missing]
         for all_rows, last in zip(ended, carried[1:], strict=True):
             all_rows[rows] = last
@@ -120,21 +120,26 @@ def _run_pieces(
     return padding.reverse(output) if reverse else output, h_n, *ended
 
 
-def _call(x: Tensor, state: States, flat: list[Tensor], bias: bool) -> tuple[Tensor, States]:
-    """Call the kernel on x (time, batch, input); of many steps in pieces that carry the state.
+def _in_pieces(kernel: Kernel, x: Tensor, state: States) -> tuple[Tensor, States]:
+    """Call a kernel on x (time, batch, input); of many steps in pieces that carry the state.
 
     Without a gradient only. oneDNN fails on hundreds of thousands of steps at once.
     """
-    grad = torch.is_grad_enabled()
-    if grad or torch.compiler.is_exporting() or len(x) <= LONGEST_CALL:
-        h, c = state
-        output, h_n, c_n = torch.lstm(x, (h[None], c[None]), flat, bias, 1, 0.0, grad, False, False)
-        return output, (h_n[0], c_n[0])
+    if torch.is_grad_enabled() or torch.compiler.is_exporting() or len(x) <= LONGEST_CALL:
+        return kernel(x, state)
     outputs = []
     for piece in x.split(LONGEST_CALL):
-        output, state = _call(piece, state, flat, bias)
+        output, state = kernel(piece, state)
         outputs.append(output)
     return torch.cat(outputs), state
+
+
+def _call(x: Tensor, state: States, flat: list[Tensor], bias: bool) -> tuple[Tensor, States]:
+    """Call torch's kernel on x (time, batch, input)."""
+    grad = torch.is_grad_enabled()
+    h, c = state
+    output, h_n, c_n = torch.lstm(x, (h[None], c[None]), flat, bias, 1, 0.0, grad, False, False)
+    return output, (h_n[0], c_n[0])
 
 
 def _flatten(weights: Weights, hold: bool) -> list[Tensor]:

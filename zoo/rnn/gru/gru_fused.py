@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.rnn.lstm_fused import HOLD, LONGEST_CALL, Kernel, States, contiguous, run_rows
+from zoo.rnn.lstm_fused import HOLD, Kernel, States, contiguous, run_rows
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
 
@@ -34,16 +34,10 @@ def run(
 
 
 def _call(x: Tensor, state: States, flat: list[Tensor], bias: bool) -> tuple[Tensor, States]:
-    """Call the kernel on x (time, batch, input), without a gradient in pieces of many steps."""
+    """Call torch's kernel on x (time, batch, input)."""
     grad = torch.is_grad_enabled()
-    if grad or torch.compiler.is_exporting() or len(x) <= LONGEST_CALL:
-        output, h_n = torch.gru(x, state[0][None], flat, bias, 1, 0.0, grad, False, False)
-        return output, (h_n[0],)
-    outputs = []
-    for piece in x.split(LONGEST_CALL):
-        output, state = _call(piece, state, flat, bias)
-        outputs.append(output)
-    return torch.cat(outputs), state
+    output, h_n = torch.gru(x, state[0][None], flat, bias, 1, 0.0, grad, False, False)
+    return output, (h_n[0],)
 
 
 def _flatten(weights: Weights, hold: bool) -> list[Tensor]:
