@@ -466,7 +466,7 @@ MUTANTS = [
     Mutant(
         "cross entropy: smoothing term of the bias",
         "zoo/nn/cross_entropy.py",
-        " + bias.to(wide).mean()).sum()",
+        " + bias.to(x).mean()).sum()",
         ").sum()",
         ["tests/nn/test_cross_entropy.py"],
     ),

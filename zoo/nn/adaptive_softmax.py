@@ -128,7 +128,8 @@ class _AdaptiveCrossEntropy(torch.autograd.Function):
         items = zip(_split(target, edges), parts, rooms, strict=True)
         for (rows, inside), part, room in items:
             if not len(inside):
-                _ = [each.zero_() for each in room if wanted]
+                for each in room if wanted else ():
+                    each.zero_()
                 continue
             given = x[rows], *part, inside, 0.0, count
             loss, of_rows = sum_and_gradients(*given, room if wanted else None)

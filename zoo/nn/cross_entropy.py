@@ -133,14 +133,27 @@ def sum_and_gradients(
                 return found
         rows, narrow = x.to(low), weight.to(low)
         powers, sums, tops = _powers(rows, narrow, bias.to(low), wide, made is not None)
+        mean = weight.to(wide).mean(0) if smoothing else None
         hits = _hits(x, weight, bias, target)
-        loss = (sums.log() + tops - (1 - smoothing) * hits).sum()
-        if smoothing:
-            loss -= smoothing * (x @ weight.to(wide).mean(0) + bias.to(wide).mean()).sum()
+        loss = _sum_of_losses(sums.log() + tops, hits, x, mean, bias, smoothing)
         if made is None:
             return loss, None
         share = smoothing / len(weight), (1 - smoothing)
         return loss, _gradients(powers, sums, rows, narrow, target, share, count, made)
+
+
+def _sum_of_losses(
+    logs: Tensor, hits: Tensor, x: Tensor, mean: Tensor | None, bias: Tensor, smoothing: float
+) -> Tensor:
+    """Return the sum of the cross entropies, ().
+
+    logs: log of the sum of exp(logits); hits: the logits of the targets, (n,) both. mean: the mean
+    row of the weight (size,), None without smoothing.
+    """
+    loss = (logs - (1 - smoothing) * hits).sum()
+    if mean is not None:
+        loss -= smoothing * (x @ mean + bias.to(x).mean()).sum()
+    return loss
 
 
 def _by_words(x: Tensor, weight: Tensor, low: torch.dtype) -> bool:
@@ -173,17 +186,16 @@ def _by_words_of(
     powers, sums, of_rows = _word_powers(rows, weight, bias, x.dtype, made is not None)
     if not _safe(sums):
         return None
-    loss = (sums.log() - (1 - smoothing) * _hits(x, weight, bias, target)).sum()
-    if smoothing:
-        mean = weight.to(x).mean(0)
-        loss -= smoothing * (x @ mean + bias.to(x).mean()).sum()
+    mean = weight.to(x).mean(0) if smoothing else None
+    hits = _hits(x, weight, bias, target)
+    loss = _sum_of_losses(sums.log(), hits, x, mean, bias, smoothing)
     if made is None or of_rows is None:
         return loss, None
     every, right = smoothing / len(weight) / count, (1 - smoothing) / count
     part = (1 / (sums * count)).unsqueeze(1)  # (n, 1): the factor from E to P / count
     of_rows = of_rows[:size].t() * part
     of_rows -= weight[target].to(x) * right
-    if smoothing:
+    if mean is not None:
         of_rows -= mean * (smoothing / count)
     given = (ones * part).to(low)
     of_weight, of_bias = made
