@@ -68,3 +68,13 @@ def test_nothing_starts_when_a_value_is_wrong(capsys, tmp_path, monkeypatch):
     assert fails(capsys, "-m", *TOY, "train.epochs=1,0").startswith("train.epochs=0: Input should")
     assert fails(capsys, "-m", "resume=x").startswith("--multirun begins trainings: resume=DIR")
     assert not [*tmp_path.iterdir()]
+
+
+def test_runs_that_all_fail_leave_no_folder_and_name_none(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zoo.cli.multirun._train", lambda words: (2, False))
+    assert run.main(["-m", *TOY, "seed=1,2"]) == 2
+    out = capsys.readouterr().out
+    assert "2 of 2 runs have no result" in out
+    assert "multirun/1" not in out
+    assert not [*tmp_path.iterdir()]

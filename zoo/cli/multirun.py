@@ -18,7 +18,7 @@ from rich.table import Table
 
 from zoo.config import Settings, values_of
 from zoo.errors import InputError
-from zoo.files.run_folder import create_next
+from zoo.files.run_folder import create_next, remove_empty
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ def train_each(runs: Sequence[list[str]], settings: Sequence[Settings]) -> list[
         raise InputError(f"--multirun trains: mode={wrong} runs without it")
     if first.resume is not None:
         raise InputError("--multirun begins trainings: resume=DIR goes on with one, without it")
+    made: list[Path] = []
     if first.out is not None:
         folder = Path(first.out)
     else:
-        stem = f"runs/{first.task['name']}-{first.data['name']}-multirun"
-        folder = create_next(stem)[0]
+        made = create_next(f"runs/{first.task['name']}-{first.data['name']}-multirun")
+        folder = made[0]
     changed = _changed(runs)
     outcomes: list[Outcome] = []
     stopped = False
@@ -67,6 +68,7 @@ def train_each(runs: Sequence[list[str]], settings: Sequence[Settings]) -> list[
             status, stopped = _train([*given, f"out={place}"])
         report = _report(place) if status == 0 else None
         outcomes.append(Outcome(changed[number - 1], own.task["name"], place, status, report))
+    remove_empty(made)  # no run came so far as to leave a file
     return outcomes
 
 
@@ -104,11 +106,16 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         name = " ".join(outcome.changed) or outcome.task
         cells = _cells(outcome)
-        table.add_row(escape(name), *cells, escape(str(outcome.folder)))
+        table.add_row(escape(name), *cells, _where(outcome.folder))
     console.print(table)
     failed = [outcome for outcome in outcomes if outcome.report is None]
     if failed:
         console.print(f"{len(failed)} of {len(outcomes)} runs have no result", markup=False)
+
+
+def _where(folder: Path) -> str:
+    """Return the folder of a run as the table shows it: nothing for one that the run did not make."""
+    return escape(str(folder)) if folder.exists() else ""
 
 
 def _cells(outcome: Outcome) -> list[str]:
