@@ -180,9 +180,9 @@ for task, (reads, why) in answers.items():
 # One answer for a whole text is read from the final `h_n`, and a decoder goes on from `h_n` and `c_n`. An answer for
 # each step is read from `output`. In every case the padding must have no part in it.
 #
-# For one label there is a choice. `h_n` needs no memory of the steps, and differs little on the shortest texts. On long ones
-# the maximum of `output` or attention over it did better in [notebook 2](2_classify.ipynb): a step that decides need
-# not be remembered up to the end. Compare `task.pool=merged` with `task.pool=max` on your own validation texts.
+# For one label there is a choice: `h_n`, which needs no memory of the steps, or the maximum of `output` or attention over
+# it, for which a step that decides need not be remembered up to the end. Three seeds of [notebook 2](2_classify.ipynb)
+# do not decide it. Compare `task.pool=merged` with `task.pool=max` on your own validation texts.
 
 # %% [markdown]
 # **Exercises.** Answer both before you run the next cell.

@@ -13,6 +13,7 @@
 #
 # Every step of `output` predicts the next token, and `h_n` and `c_n` are all that is known of the text before. This
 # notebook trains a model on Python's reference, takes the state away from it, looks at its gates, and lets it write.
+# All figures are of this one training; another seed has others.
 
 # %% [markdown]
 # **日本語**：言語モデルでは、各時刻の`output`が次のトークンを予測し、`h_n`と`c_n`がそれまでの文章の記憶になります。状態を頻繁にリセットするほどパープレキシティは悪くなり、引き継いだ場合が最も良くなります。悪化の大部分はリセット直後の数トークンで起こり、その後は差がほとんどなくなります。
@@ -73,7 +74,7 @@ axes.set(xlabel="N", ylabel="perplexity per token", title=f"{total:,} test token
 _ = axes.legend()
 
 # %% [markdown]
-# The more often the state is reset, the worse the model; the carried state is the best of all, and each doubling of N
+# The more often the state is reset, the worse this model; the carried state is the best of all, and each doubling of N
 # brings less than the one before.
 #
 # **Question: how many tokens until the state is warm?** Windows begin at every third token of the test text. At each
