@@ -71,6 +71,8 @@ class TokenizerConfig:
     """Subwords: share of the characters of the texts that get a token; 1: all."""
     nfkc: bool = True
     """Subwords: apply NFKC normalisation, so ｆｕｌｌ is read as full."""
+    uncased: bool = False
+    """Subwords: read lower case, NFKC and plain quotation marks; with shared=false only the source."""
     split_digits: bool = False
     """Subwords: each digit is a token."""
     blanks: bool = False

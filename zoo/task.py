@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from itertools import islice
 from operator import itemgetter
@@ -285,7 +285,9 @@ class Task(Estimator, ABC):
             columns = []
         for name, of_one in zip(TOKENIZER_NAMES, columns, strict=False):
             if name not in processors:
-                processors[name] = _learn_tokenizer(rows, of_one, tokenizer)
+                written = not tokenizer.shared and of_one == cls.target_columns
+                wanted = replace(tokenizer, uncased=False) if written else tokenizer
+                processors[name] = _learn_tokenizer(rows, of_one, wanted)
         return processors
 
     @abstractmethod
@@ -608,7 +610,9 @@ def _learn_tokenizer(
     rows: Iterable[Row], columns: Sequence[str], wanted: TokenizerConfig
 ) -> Tokenizer:
     """Train one tokenizer on the texts of some columns."""
-    pieces = SentencePieceOptions(wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks)
+    pieces = SentencePieceOptions(
+        wanted.coverage, wanted.nfkc, wanted.split_digits, wanted.blanks, wanted.uncased
+    )
     texts = (_text(row, name) for row in rows for name in columns)
     return TOKENIZERS[wanted.kind].train(texts, wanted.size, wanted.min_count, pieces)
 

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from translate_cases import ENGLISH, GERMAN, ROWS, asked, batch, translate
 
 import zoo
-from tasks.translate import Translate
+from tasks.translate import Translate, TranslateConfig
 from zoo import run
+from zoo.config import TokenizerConfig
 from zoo.data.dataset import ExampleList
 from zoo.data.readers import Row
 from zoo.errors import InputError
@@ -313,6 +314,16 @@ def test_sampled_subwords_repeat_with_the_seed_and_when_a_training_goes_on(tmp_p
     stopped = tmp_path / "stopped"
     interrupt_and_resume(monkeypatch, stopped, *words, task="translate", at=9)  # in epoch 2
     assert same_weights(stopped, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_uncased_is_what_is_read_and_with_own_tokenizers_not_what_is_written(shared):
+    wanted = TokenizerConfig(kind="subwords", size=80, uncased=True, nfkc=False, shared=shared)
+    rows = [Row({"source": "A Bird", "target": "Ein Vogel"}, "here")] * 8
+    processors = Translate.learn(rows, TranslateConfig(), wanted)
+    assert processors["tokenizer"].uncased
+    written = processors.get("target_tokenizer", processors["tokenizer"])
+    assert written.decode(written.encode("Ein Vogel")) == ("ein vogel" if shared else "Ein Vogel")
 
 
 def test_each_side_learns_its_tokenizer_from_its_own_texts(tmp_path, monkeypatch, capsysbinary):

@@ -165,3 +165,19 @@ def test_an_error_of_the_texts_is_passed_on():
     with pytest.raises(InputError, match=r"^line 2: broken$"):
         Subwords.train(texts(), 60)
     assert not hasattr(sentencepiece, "set_random_generator_seed")  # it seeds a thread once
+
+
+def test_uncased_subwords_read_capitals_wide_letters_and_curly_quotes_alike():
+    texts = ['i can\'t swim, "he" said', "at 10 テレビ"] * 8
+    for uncased in (True, False):
+        options = SentencePieceOptions(coverage=1.0, nfkc=False, uncased=uncased)
+        tokenizer = Subwords.train(texts, 60, pieces=options)
+        for plain, typed in (
+            ("i can't swim", "I CAN’T Swim"),
+            ('"he" said', "“He” Said"),
+            ("at 10 テレビ", "Ａｔ １０ ﾃﾚﾋﾞ"),
+        ):
+            assert UNK not in tokenizer.encode(plain)
+            assert (tokenizer.encode(plain) == tokenizer.encode(typed)) == uncased
+            assert ("".join(tokenizer.surfaces(typed)) == plain) == uncased
+        assert Subwords(tokenizer.model).uncased == uncased

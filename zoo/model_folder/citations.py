@@ -43,6 +43,14 @@ SOURCES = {
         "Desmond Elliott et al. (2016): Multi30K: Multilingual English-German Image Descriptions. "
         "Workshop on Vision and Language 2016",
     ),
+    "enja": Source(
+        "small_parallel_enja: 50,000 short everyday sentences in English and Japanese, of the Tanaka "
+        "corpus, which Tatoeba maintains",
+        "Creative Commons Attribution 2.0 France",
+        "Yasuhito Tanaka (2001): Compilation of a Multilingual Parallel Corpus. PACLING 2001; "
+        "Tatoeba, https://tatoeba.org; Yusuke Oda: small_parallel_enja",
+        "cc-by-2.0",
+    ),
     "wikitext2": Source(
         "WikiText-2: good and featured articles of the English Wikipedia, 2.1 million tokens",
         "Creative Commons Attribution-ShareAlike 3.0",

@@ -33,6 +33,7 @@ class SentencePieceOptions(NamedTuple):
     nfkc: bool = True  # NFKC: ｆｕｌｌ becomes full, ½ becomes 1⁄2; off for text that is generated
     split_digits: bool = False  # one piece per digit: the model can copy an unseen number
     blanks: bool = False  # keep runs of blanks, as pieces: for indented text such as code
+    uncased: bool = False  # lower case and NFKC, of texts that are only read
 
 
 def learn(texts: Iterable[str], size: int, pieces: SentencePieceOptions) -> bytes:
@@ -64,11 +65,18 @@ def learn(texts: Iterable[str], size: int, pieces: SentencePieceOptions) -> byte
             minloglevel=2,
             remove_extra_whitespaces=not pieces.blanks,
             allow_whitespace_only_pieces=pieces.blanks,
-            normalization_rule_name="nmt_nfkc" if pieces.nfkc else "identity",
+            normalization_rule_name=_rule(pieces),
         )
     except RuntimeError as error:
         raise InputError(_explain(error, size)) from None
     return model.getvalue()
+
+
+def _rule(pieces: SentencePieceOptions) -> str:
+    """Return sentencepiece's name of the normalization."""
+    if pieces.uncased:
+        return "nmt_nfkc_cf"
+    return "nmt_nfkc" if pieces.nfkc else "identity"
 
 
 def sample(sentences: Iterable[str], most: int) -> list[str]:

@@ -22,6 +22,7 @@ from zoo.text.canonical import canonical, composed
 from zoo.text.sentencepiece import Merges, SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
 
+PLAIN_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 _SIGNS = str.maketrans({**{sign: f" {sign} " for sign in "'.,()!?"}, ";": " ", ":": " "})
 
 
@@ -244,7 +245,9 @@ class Subwords(Tokenizer):
         self.processor = SentencePieceProcessor()
         self.processor.LoadFromSerializedProto(model)
         self.merges: Merges | None = None  # made when they are needed
-        self.keeps_blanks = self.processor.normalize("a  b") != self.processor.normalize("a b")
+        normalize = self.processor.normalize
+        self.keeps_blanks = normalize("a  b") != normalize("a b")
+        self.uncased = normalize("A") == normalize("a")
 
     @classmethod
     def train(
@@ -278,10 +281,15 @@ class Subwords(Tokenizer):
             file.write(self.model)
 
     def encode(self, text: str) -> list[int]:
-        return self.processor.encode(canonical(text, self.keeps_blanks))
+        return self.processor.encode(self._canonical(text))
+
+    def _canonical(self, text: str) -> str:
+        """Return a text as the model reads it; without case also with plain quotation marks."""
+        text = canonical(text, self.keeps_blanks)
+        return text.translate(PLAIN_QUOTES) if self.uncased else text
 
     def surfaces(self, text: str) -> list[str]:
-        pieces = self.processor.encode(canonical(text, self.keeps_blanks), out_type=str)
+        pieces = self.processor.encode(self._canonical(text), out_type=str)
         shown = [piece.replace("\u2581", " ") for piece in pieces]
         if shown and not text.startswith(" "):  # the blank that a model puts before a text
             shown[0] = shown[0].removeprefix(" ")

@@ -110,6 +110,30 @@ def test_multi30k_is_read_from_its_own_files(tmp_path, monkeypatch, end):
     assert unreadable(**made | {"path": "nowhere"}) == "nowhere: no train.en in it"
 
 
+ENJA = [
+    ("i can 't swim .", "私 は 泳げ な い 。"),
+    ("he said , '' go . ''", "「 行 け 」 と 言 っ た 。"),
+]
+JOINED = [("I can't swim.", "私は泳げない。"), ('He said, "Go."', "「行け」と言った。")]
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_enja_is_read_with_normal_spacing_in_both_directions(tmp_path, end):
+    for stem in ("train", "dev", "test"):
+        sides(tmp_path, stem, [*ENJA, (stem, stem)], end, ("en", "ja"))
+    made = {"name": "enja", "path": str(tmp_path), "source": "en", "target": "ja"}
+    for part, stem in zip(parts(open_corpus(made)), ("Train", "Dev", "Test"), strict=True):
+        assert pairs_of(part) == [*JOINED, (stem, stem.lower())]
+    backwards = open_corpus(made | {"source": "ja", "target": "en"})
+    assert pairs_of(backwards.valid)[:2] == [(b, a) for a, b in JOINED]
+    assert next(iter(backwards.valid)).source == f"{tmp_path / 'dev'}.ja{end}:1"
+    for wrong in ({"target": "de"}, {"source": "ja"}):
+        chosen = made | wrong
+        said = f"data.source={chosen['source']} data.target={chosen['target']}"
+        assert unreadable(**chosen) == f"{said}: one is en and the other ja"
+    assert unreadable(**made | {"path": "nowhere"}) == "nowhere: no train.en in it"
+
+
 @pytest.mark.parametrize("name", ["{}.txt", "wiki.{}.tokens", "{}.txt.gz", "wiki.{}.tokens.gz"])
 def test_wikitext_is_read_under_its_names_and_stripped(tmp_path, name):
     for part in PARTS:

@@ -13,7 +13,7 @@ from zoo.data.corpora.builtin import cldr, pydoc
 from zoo.data.corpora.files import columns, files, parallel, text
 from zoo.data.corpora.huggingface import hub
 from zoo.data.corpora.languages import sentences
-from zoo.data.corpora.public import imdb, multi30k, sst2, ud_ewt, wikitext2
+from zoo.data.corpora.public import enja, imdb, multi30k, sst2, ud_ewt, wikitext2
 from zoo.data.corpora.sequences import digits, sequences
 from zoo.data.corpora.series import co2, ett, series
 from zoo.data.corpora.splits import Splits
@@ -34,6 +34,7 @@ CORPORA: dict[str, Callable[..., Splits]] = {
         imdb,
         sst2,
         multi30k,
+        enja,
         ud_ewt,
         wikitext2,
         sentences,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from zoo.data import readers
 from zoo.data.corpora.files import find, pairs, sentences
+from zoo.data.corpora.spacing import LANGUAGES
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
-from zoo.errors import RowError
+from zoo.errors import InputError, RowError
 
 
 def imdb(path: str) -> Splits:
@@ -48,6 +49,27 @@ def sst2(path: str) -> Splits:
 def multi30k(path: str, source: str, target: str, test: str) -> Splits:
     """Open raw image captions (Elliott et al. 2016): train, val and `test` in each language."""
     return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
+
+
+def enja(path: str, source: str, target: str) -> Splits:
+    """Open short everyday sentences in English and Japanese: train, dev and test in each language.
+
+    It is small_parallel_enja, of the Tanaka corpus. Its tokens are joined to normal text, see
+    `zoo.data.corpora.spacing`. `source` and `target` are en and ja, or ja and en; raises
+    InputError for others.
+    """
+    chosen = {"source": source, "target": target}
+    if {*chosen.values()} != {*LANGUAGES}:
+        said = " ".join(f"data.{side}={language}" for side, language in chosen.items())
+        raise InputError(f"{said}: one is {' and the other '.join(LANGUAGES)}")
+    join = {side: LANGUAGES[language] for side, language in chosen.items()}
+
+    def joined(rows: Rows) -> Iterator[Row]:
+        for row in rows:
+            yield Row({side: join[side](row[side]) for side in join}, row.source)
+
+    parts = [pairs(Path(path), stem, source, target) for stem in ("train", "dev", "test")]
+    return Splits(*(Rows(partial(joined, part), part.name) for part in parts))
 
 
 def wikitext2(path: str) -> Splits:
