@@ -328,3 +328,9 @@ def test_translations_have_intervals_around_their_scores():
         assert name == "loss" or each["low"] < each["high"]
     assert found["bleu"]["method"] == "sacreBLEU's bootstrap"
     assert metrics.translation_intervals(values, answers * 40, wanted * 40) == {}  # 2,400 rows
+
+
+def test_labels_are_numbered_and_others_have_one_more():
+    found = metrics.numbered(["b", "a", "c", "b"], ["a", "b"])
+    assert found.tolist() == [1, 0, 2, 1]
+    assert metrics.numbered([], []).tolist() == []

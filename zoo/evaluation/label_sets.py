@@ -163,16 +163,14 @@ def choose_thresholds(
     rows cannot tell a threshold. `probabilities` are those of the labels of each row.
     """
     numbers = {label: number for number, label in enumerate(labels)}
-    true = [numbers[label] for each in wanted for label in each if label in numbers]
-    counts = np.bincount(true, minlength=len(labels)) if true else np.zeros(len(labels), int)
-    entries = [
-        (numbers[label], share, label in has)
-        for shares, has in zip(probabilities, map(set, wanted), strict=True)
-        for label, share in shares.items()
-    ]
-    if not entries or not counts.any():
+    true_rows, true = _entries(wanted, numbers)
+    counts = np.bincount(true, minlength=len(labels))
+    rows, own = _entries(probabilities, numbers)
+    if not len(own) or not counts.any():
         return dict.fromkeys(labels, 0.5)
-    own, shares, hits = (np.array(part) for part in zip(*entries, strict=True))
+    values = chain.from_iterable(each.values() for each in probabilities)
+    shares = np.fromiter(values, np.float64, len(own))
+    hits = np.isin(rows * len(labels) + own, true_rows * len(labels) + true)
     order = np.lexsort((-shares, own))
     own, shares, hits = own[order], shares[order], hits[order]
     common = _best_cut(shares, hits, int(counts.sum()))
@@ -185,6 +183,17 @@ def choose_thresholds(
         mean = (count * best + SHRINKAGE * common) / (count + SHRINKAGE)
         found[label] = round(min(MOST, max(LEAST, mean)) * STEPS) / STEPS
     return found
+
+
+def _entries(
+    rows: Sequence[Collection[str]], numbers: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and the number of each label of the rows that has one, (entries,) each."""
+    found = (numbers.get(label, -1) for row in rows for label in row)
+    own = np.fromiter(found, np.int64)
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    of_row = np.repeat(np.arange(len(rows)), sizes)
+    return of_row[own >= 0], own[own >= 0]
 
 
 def _best_cut(shares: np.ndarray, hits: np.ndarray, positives: int) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.evaluation.metrics import numbered
 from zoo.files import atomic
 from zoo.files.own_files import PROGRAM
 
@@ -193,13 +194,18 @@ def confusion(
     """
     from sklearn.metrics import confusion_matrix
 
+    def count(names: Sequence[str]) -> np.ndarray:
+        sides = (numbered(side, names) for side in (truth, found))
+        return confusion_matrix(*sides, labels=np.arange(len(names)))
+
     shown = [*labels]
     if len(labels) > MOST_LABELS:
         shown = _most_confused(truth, found, MOST_LABELS)
-    report = {"labels": shown, "counts": confusion_matrix(truth, found, labels=shown).tolist()}
+    counts = count(shown)
+    report = {"labels": shown, "counts": counts.tolist()}
     if len(shown) > DRAWN_LABELS:
         shown = _most_confused(truth, found, DRAWN_LABELS)
-    counts = confusion_matrix(truth, found, labels=shown)
+        counts = count(shown)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     per_label = 0.75 if len(shown) <= CELLS else 0.17  # inches; a cell holds two lines of text
     size = max(4.0, min(20.0, 1.5 + per_label * len(shown)))

@@ -11,8 +11,8 @@ B_PER is read as B-PER. Where there is one kind, labels may also be bare: B I O.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -117,45 +117,80 @@ def forbidden_transitions(
 
 
 def scores(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return the micro-averaged precision, recall and f1 of spans, computed by seqeval.
+    """Return the micro-averaged precision, recall and f1 of spans, by the rules of seqeval.
 
     A span is correct if its kind, its first and its last word are. Malformed labels are read as
-    by conlleval: I- after O begins a span.
+    by conlleval: I- after O begins a span. Raises ValueError when lengths differ.
     """
-    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
-
-    values = _without_warnings(precision_recall_fscore_support, wanted, found, average="micro")
-    return dict(zip(("precision", "recall", "f1"), map(float, values[:3]), strict=True))
+    counts = _counts(wanted, found)[1].sum(1, keepdims=True)
+    values = [float(value[0]) for value in _rates(*counts)]
+    return dict(zip(("precision", "recall", "f1"), values, strict=True))
 
 
 def table(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """Return label, precision, recall, f1 and count of each kind of span, computed by seqeval."""
-    from seqeval.metrics import classification_report
-
-    report = _without_warnings(classification_report, wanted, found, output_dict=True)
-    return [
-        {
-            "label": kind,
-            "precision": float(row["precision"]),
-            "recall": float(row["recall"]),
-            "f1": float(row["f1-score"]),
-            "count": int(row["support"]),
-        }
-        for kind, row in report.items()
-        if not kind.endswith(" avg")
-    ]
+    """Return label, precision, recall, f1 and count of each kind of span, by seqeval's rules."""
+    kinds, counts = _counts(wanted, found)
+    names = ("label", "precision", "recall", "f1", "count")
+    columns = [kinds, *(part.tolist() for part in (*_rates(*counts), counts[2]))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _without_warnings(score: Any, wanted: Any, found: Any, **options: Any) -> Any:
-    """Call a function of seqeval; undefined scores are 0 without a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return score(_bioes(wanted), _bioes(found), zero_division=0, **options)
+def _rates(right: np.ndarray, guessed: np.ndarray, true: np.ndarray) -> list[np.ndarray]:
+    """Return precision, recall and F1 from counts of spans; 0 where there is nothing to divide."""
+    precision, recall = right / np.maximum(guessed, 1), right / np.maximum(true, 1)
+    both = precision + recall
+    return [precision, recall, 2 * precision * recall / np.where(both > 0, both, 1)]
 
 
-def _bioes(sentences: Iterable[Iterable[str]]) -> list[list[str]]:
-    """Return labels in the spelling that seqeval reads."""
-    return [[_spelt(label) for label in sentence] for sentence in sentences]
+def _counts(
+    wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]
+) -> tuple[list[str], np.ndarray]:
+    """Return the kinds of spans, and how many are right, guessed and true: (3, kinds)."""
+    if [len(row) for row in wanted] != [len(row) for row in found]:
+        raise ValueError("each word needs a label and an answer")
+    labels = [OUTSIDE, *{*chain.from_iterable(wanted), *chain.from_iterable(found)} - {OUTSIDE}]
+    cut = [_cut(_spelt(label)) for label in labels]
+    kinds = sorted({kind for _, kind in cut})
+    size = 1 + sum(len(row) + 1 for row in wanted)
+    true, guessed = (_spans(rows, labels, cut, size) for rows in (wanted, found))
+    right = np.intersect1d(true, guessed, assume_unique=True)
+    counts = [np.bincount(each // size**2, minlength=len(kinds)) for each in (right, guessed, true)]
+    there = np.flatnonzero(counts[1] + counts[2])
+    return [kinds[number] for number in there], np.stack(counts)[:, there]
+
+
+def _spans(
+    rows: Sequence[Sequence[str]], labels: Sequence[str], cut: Sequence[tuple[str, str]], size: int
+) -> np.ndarray:
+    """Return the spans of all rows, (spans,) int64, each as one number of kind, first and last word.
+
+    `size` counts the words, with an O before all rows and one behind each. `cut` are the labels as
+    seqeval reads them. Its rules decide between which labels a span begins or ends.
+    """
+    from seqeval.metrics.sequence_labeling import end_of_chunk, start_of_chunk
+
+    kinds = sorted({kind for _, kind in cut})
+    kind = np.array([kinds.index(own) for _, own in cut])
+    numbers = {label: number for number, label in enumerate(labels)}
+    words = chain.from_iterable((*row, OUTSIDE) for row in rows)
+    flat = np.zeros(size, np.int64)  # O has the number 0
+    flat[1:] = np.fromiter((numbers[word] for word in words), np.int64, size - 1)
+    pairs, places = np.unique(flat[:-1] * len(cut) + flat[1:], return_inverse=True)
+    found = []
+    for rule in (start_of_chunk, end_of_chunk):
+        holds = []
+        for before, after in zip(*np.divmod(pairs, len(cut)), strict=True):
+            (prefix, own), (next_prefix, other) = cut[before], cut[after]
+            holds.append(rule(prefix, next_prefix, own, other))
+        found.append(np.flatnonzero(np.array(holds)[places]))
+    starts, ends = found
+    starts = starts[np.searchsorted(starts, ends) - 1]  # the last one before each end
+    return np.unique((kind[flat[ends]] * size + starts) * size + ends)
+
+
+def _cut(label: str) -> tuple[str, str]:
+    """Return the prefix and the kind of a label as seqeval reads it."""
+    return label[0], label[1:].split("-", maxsplit=1)[-1] or "_"
 
 
 def _spelt(label: str) -> str:
