@@ -20,6 +20,7 @@ from zoo.rnn.stack import State
 from zoo.task import Task
 from zoo.training.build import build
 from zoo.training.gradients.clipping import clip_gradients
+from zoo.training.gradients.denormals import flushed
 from zoo.training.gradients.embeddings import EmbeddingGradients
 from zoo.training.options import options_of
 from zoo.training.rows import open_rows
@@ -117,12 +118,13 @@ def step_of(task: Task, clip: float, precision: str) -> Callable[[Batch], None]:
     def step(batch: Batch) -> None:
         nonlocal state
         task.train()
-        with embeddings.sparse(task, batch.count_steps()):
-            with autocast(task.device, precision):
-                loss, _, state = task.training_step(batch, state)
-            loss.backward()
-        clip_gradients(task.parameters(), clip)
-        optimizer.step()
+        with flushed():
+            with embeddings.sparse(task, batch.count_steps()):
+                with autocast(task.device, precision):
+                    loss, _, state = task.training_step(batch, state)
+                loss.backward()
+            clip_gradients(task.parameters(), clip)
+            optimizer.step()
         optimizer.zero_grad()
 
     return step

@@ -45,6 +45,7 @@ from zoo.messages import _
 from zoo.option_classes import did_you_mean
 from zoo.task import Generative, Stage, Task, predict_dataset
 from zoo.training.deferred import StepRecord
+from zoo.training.gradients.denormals import flushed
 from zoo.training.progress import Bar, Progress
 from zoo.training.state import TrainingState, learning_rate_factor
 
@@ -115,7 +116,8 @@ def epochs(
         with interruptions() as interrupted, Bar(settings.epochs, count, shown, events) as bar:
             released = time.monotonic()
             while progress.epoch < settings.epochs and not _stale(training):
-                _epoch(training, interrupted, bar, folder)
+                with flushed():
+                    _epoch(training, interrupted, bar, folder)
                 _finish_epoch(training, valid, bar, folder, checkpoints)
                 released = release_memory(released)
                 yield progress.history[-1]
