@@ -35,6 +35,14 @@ def test_the_language_of_greetings_is_found():
     assert sum(map(str.__eq__, found, GREETINGS)) >= 17, found  # its card says so
 
 
+def test_everyday_japanese_is_translated_whatever_the_width_of_its_digits():
+    asked = ["私は泳げません。", "この本はとても面白い。", "窓を開けてください。"]
+    found = zoo.load("translate/ja-en").predict([*asked, "７時に起きます。", "7時に起きます。"])
+    said = ["I can't swim.", "This book is very interesting.", "Open the window, please."]
+    assert found[:3] == said
+    assert found[3] == found[4]
+
+
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\u202f"])
 def test_dates_times_and_amounts_of_any_size_are_localised(blank):
     said = {

@@ -44,8 +44,8 @@ SOURCES = {
         "Workshop on Vision and Language 2016",
     ),
     "enja": Source(
-        "small_parallel_enja: 50,000 short everyday sentences in English and Japanese, of the Tanaka "
-        "corpus, which Tatoeba maintains",
+        "short everyday sentences in English and Japanese, 50,000 pairs of the Tanaka corpus, which "
+        "Tatoeba maintains, as small_parallel_enja has them",
         "Creative Commons Attribution 2.0 France",
         "Yasuhito Tanaka (2001): Compilation of a Multilingual Parallel Corpus. PACLING 2001; "
         "Tatoeba, https://tatoeba.org; Yusuke Oda: small_parallel_enja",
