@@ -48,6 +48,7 @@ from zoo.rnn.stack import State
 from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import MOST_LONGEST, NgramVocabulary
 from zoo.text.special_ids import EOS, SPECIALS
+from zoo.text.tokenizers import units
 
 log = logging.getLogger("zoo")
 
@@ -323,7 +324,7 @@ class Classify(FeatureTask):
             _(
                 "{count:,} n-grams of {kind}: a linear bag, fitted in {seconds:.1f} s",
                 count=count,
-                kind=kind,
+                kind=units(kind),
                 seconds=seconds,
             )
         )

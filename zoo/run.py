@@ -257,7 +257,7 @@ def _announcement(settings: Settings) -> str:
         return _("train: go on with {folder} …", folder=settings.resume)
     data = settings.data
     rows = data.get("train") or data.get("path") or ""
-    place = f" ({rows})" if rows else ""
+    place = _(" ({rows})", rows=rows) if rows else ""
     begin = "" if settings.init is None else _(", from {model}", model=settings.init)
     return _(
         "train: task={task} on data={data}{place}{begin} …",

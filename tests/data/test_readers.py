@@ -173,7 +173,10 @@ BROKEN = {  # name, content: how the error begins, and the cure it names
     ("a.conllu", f"{TEN}\n\n1\tb\tc\n"): ("a.conllu:3: ", "3 columns.*ten"),
     ("b.conllu", f"{TEN}\nx{TEN}\n"): ("b.conllu:2: ", "'x1'.*1, 3-4 or 8.1"),
     ("c.conllu", "# a comment\n\n"): ("c.conllu: ", "no rows"),
-    ("a.xlsx", "x"): ("a.xlsx: ", r"unknown format \.xlsx; known: \.jsonl"),
+    ("a.xlsx", "x"): (
+        "a.xlsx: ",
+        r"unknown format \.xlsx; known: \.jsonl.*; a spreadsheet: save it as \.csv$",
+    ),
     ("noend", "x"): ("noend: ", "without a suffix; known"),
 }
 
@@ -351,6 +354,20 @@ def test_a_missing_value_is_an_error_that_names_the_column_of_the_file(value, sa
     else:
         with pytest.raises(RowError, match=re.escape(line)):
             readers.column(row, "label")
+
+
+def test_neighbours_show_the_encoding_of_a_file_too_short_to_show_its_own(write):
+    texts = ["請求金額が注文と合っていません。", "はい", "荷物がまだ届きません。ご確認ください。"]
+    for number, text in enumerate(texts):
+        write(f"f/支払い/{number}.txt", text.encode("cp932"))
+    write("f/x/plain.txt", "höchstens".encode())
+    said = []
+    found = readers.read("f", say=said.append)
+    assert [row["text"] for row in found] == ["höchstens", *texts]
+    where = "f/支払い: is read as cp932, which is not UTF-8; data.encoding names another"
+    assert said == [where] * 3
+    write("f/x/other.txt", texts[1].encode("cp932"))  # its neighbour is UTF-8
+    assert message("f").startswith("f/x/other.txt:1: not UTF-8 (byte 0x82 at column 1): ")
 
 
 def test_a_folder_leaves_hidden_files_out_and_counts_the_others(write):

@@ -98,6 +98,11 @@ def test_no_blank_stands_inside_a_sentence(name):
     assert not BLANK.search("{name}: 模型を5行、accuracy 0.5  最良")
 
 
+@each_language
+def test_what_stands_for_a_name_is_in_the_language_too(name):
+    assert not [said for said in catalogue(name).values() if "COLUMN" in said]
+
+
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [
@@ -198,6 +203,7 @@ def test_a_run_speaks_the_language_and_writes_english(
     assert lines[0].startswith(begin)
     assert lines[0].endswith("…")
     assert [line for line in lines if line.startswith(end.strip())]
+    assert not re.search(r"\d (subwords|characters|words)", out)
     widths = {cell_len(line) for line in lines if line[:1] in "┏┃┡│└"}
     tables = sum(line.startswith("┏") for line in lines)
     assert len(widths) <= tables

@@ -61,6 +61,21 @@ def test_cyrillic_letters_are_never_read_as_katakana_or_thai(encoding, told):
         assert read(data)[0][1:] == text.splitlines()
 
 
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp"])
+@pytest.mark.parametrize(
+    "text", ["荷物がまだ届きません。ご確認ください。", "パスワードをなくしました"]
+)
+def test_kana_tell_a_single_line_of_japanese(text, encoding):
+    found, said = read(text.encode(encoding))
+    assert (found, len(said)) == ([text], 1)
+    assert encoding in said[0]
+
+
+def test_letters_of_korean_are_not_taken_for_kana():
+    text = "오늘 정말 재밌다 ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ 고마워요"
+    assert read(text.encode("cp949"))[0] == [text]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
 @pytest.mark.parametrize("given", [True, False])

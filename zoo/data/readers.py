@@ -25,18 +25,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice, zip_longest
+from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from zoo.data.conll import columns, conllu
 from zoo.errors import InputError, RowError
-from zoo.messages import _
+from zoo.messages import Message, _
 from zoo.text.canonical import encodable
-from zoo.text.decoding import LONGEST_LINE, Once, Say, decoded
+from zoo.text.decoding import LONGEST_LINE, Neighbours, Once, Say, decoded
 
 INVISIBLE = string.whitespace + "\u00a0\u3000\u200b\ufeff"  # around the name of a column
 LONGEST_NAMES = 300  # characters of names in a message
+SPREADSHEETS = ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"
 PROBED = 20  # lines of a table from which its separator is told
 
 
@@ -115,12 +116,13 @@ def check_value(row: Row, name: str, may_be_empty: bool = True) -> None:
     if name in row and value is None:
         found = "null"
     elif isinstance(value, float) and math.isnan(value):
-        found = "NaN, no value"
+        found = _("NaN, no value")
     elif isinstance(value, str) and not may_be_empty and not value.strip():
-        found = "empty"
+        found = _("empty")
     if found:
         named = row.names.get(name, name)
-        raise RowError(row.source, f"column {named!r} is {found}: fill it, or remove the row")
+        said = _("column {name!r} is {found}: fill it, or remove the row", name=named, found=found)
+        raise RowError(row.source, said)
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class File:
     path: Path
     encoding: str | None = None
     say: Say = field(default_factory=Once)
+    neighbours: Neighbours | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -138,7 +141,8 @@ class File:
         """Yield the decoded lines without their line ends. Raises InputError."""
         check_name(self.path)
         with _opened(self.path) as file:
-            yield from decoded(file, str(self.path), self.encoding, self.say)
+            name = str(self.path)
+            yield from decoded(file, name, self.encoding, self.say, self.neighbours)
 
 
 def check_name(path: Path) -> None:
@@ -163,19 +167,22 @@ def read(path: str | Path, encoding: str | None = None, say: Say | None = None) 
     if reader is None and not os.path.exists(path):
         raise InputError(_("{path}: No such file or directory", path=path))
     if reader is None:
-        raise InputError(
-            _(
-                "{path}: unknown format {suffix}; known: {known}",
-                path=path,
-                suffix=suffix or _("without a suffix"),
-                known=" ".join(READERS),
-            )
+        said = _(
+            "{path}: unknown format {suffix}; known: {known}",
+            path=path,
+            suffix=suffix or _("without a suffix"),
+            known=" ".join(READERS),
         )
+        if suffix in SPREADSHEETS:
+            said += _("; a spreadsheet: save it as .csv")
+        raise InputError(said)
     rows = reader(File(path, encoding, say or Once()))
     first = next(rows, None)
     if first is None:
-        needed = "LABEL/*.txt, a text per file" if reader is _folder else "one at least"
-        raise InputError(f"{path}: holds no rows; needed: {needed}")
+        needed = _("one at least")
+        if reader is _folder:
+            needed = _("LABEL/*.txt, a text per file; texts without labels: data=text")
+        raise InputError(_("{path}: holds no rows; needed: {needed}", path=path, needed=needed))
     return chain([first], rows)
 
 
@@ -197,10 +204,19 @@ def parallel(
         if source_lines == target_lines:
             yield Row({"source": left, "target": right}, f"{source}:{source_lines}")
     if source_lines != target_lines:
-        counts = f"{source} has {source_lines:,} lines, {target} {target_lines:,}"
-        raise InputError(f"{counts}: line by line they must belong together")
+        raise InputError(
+            _(
+                "{first} has {lines:,} lines, {second} {others:,}: line by line they must belong "
+                "together",
+                first=source,
+                lines=source_lines,
+                second=target,
+                others=target_lines,
+            )
+        )
     if not source_lines:
-        raise InputError(f"{source}: holds no rows; needed: one at least")
+        needed = _("one at least")
+        raise InputError(_("{path}: holds no rows; needed: {needed}", path=source, needed=needed))
 
 
 def lines(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[str]:
@@ -219,9 +235,14 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def text(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[Row]:
+def text(
+    path: Path,
+    encoding: str | None = None,
+    say: Say | None = None,
+    neighbours: Neighbours | None = None,
+) -> Iterator[Row]:
     """Read a row per line of a text file, including empty lines."""
-    return _text(File(path, encoding, say or Once()))
+    return _text(File(path, encoding, say or Once(), neighbours))
 
 
 def _text(file: File) -> Iterator[Row]:
@@ -238,7 +259,8 @@ def _jsonl(file: File) -> Iterator[Row]:
         try:
             columns = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RowError(source, f"not JSON ({error}): put one object in each line") from None
+            said = _("not JSON ({error}): put one object in each line", error=str(error))
+            raise RowError(source, said) from None
         if not isinstance(columns, dict):
             raise RowError(source, f"an object is needed, {{…}}, not a {type(columns).__name__}")
         yield Row(columns, source)
@@ -398,16 +420,18 @@ def _header(cells: list[str], source: str) -> list[str]:
         header.pop()
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        named = ", ".join(repeated)[:LONGEST_NAMES] or "nothing"
-        raise RowError(source, f"the header names {named} twice: rename one")
+        named = ", ".join(repeated)[:LONGEST_NAMES] or _("nothing")
+        raise RowError(source, _("the header names {names} twice: rename one", names=named))
     return header
 
 
 def _explain(error: csv.Error) -> str:
     """Turn an error of the csv module into one that names the fix."""
     if "new-line" in str(error):
-        return "a carriage return inside a line: end the lines with LF or CRLF"
-    return f"{error}: a quotation mark is not closed, or not doubled inside quotes"
+        return _("a carriage return inside a line: end the lines with LF or CRLF")
+    return _(
+        "{error}: a quotation mark is not closed, or not doubled inside quotes", error=str(error)
+    )
 
 
 def _trees(file: File) -> Iterator[Row]:
@@ -429,11 +453,30 @@ def _folder(folder: File) -> Iterator[Row]:
     every = [path for path in visible if path.is_file()]
     files = [path for path in every if is_text(path) and path.parent.parent == folder.path]
     if files:
-        wanted = "LABEL/*.txt are, a text per file"
+        wanted = _("LABEL/*.txt are, a text per file")
         say_unread(folder.path, {*every} - {*files}, wanted, folder.say)
-    for path in sorted(files, key=lambda f: (f.parent, _numbered(f.name))):
-        text = "\n".join(lines(path, folder.encoding, folder.say))
-        yield Row({"text": text, "label": path.parent.name}, str(path))
+    files.sort(key=lambda f: (f.parent, _numbered(f.name)))
+    near = neighbours(files)
+    for path in files:
+        file = File(path, folder.encoding, folder.say, near[path.parent])
+        yield Row({"text": "\n".join(file.lines()), "label": path.parent.name}, str(path))
+
+
+def neighbours(files: Iterable[Path]) -> dict[Path, Neighbours]:
+    """Return, for each folder that holds some of the files, these files."""
+    return {
+        folder: Neighbours(folder, [*there])
+        for folder, there in groupby(
+            sorted(files, key=lambda file: file.parent), key=lambda file: file.parent
+        )
+    }
+
+
+def lines_only(row: Row) -> Message | None:
+    """Return the cure if a row that lacks a column is a line of a .txt file, else None."""
+    if {*row} != {"text"} or not re.search(r"\.txt(\.gz)?:\d+$", row.source, re.IGNORECASE):
+        return None
+    return _("a .txt file holds lines of text alone: call a table .csv, a column file .conll")
 
 
 def is_text(path: Path) -> bool:
@@ -451,10 +494,10 @@ def say_unread(folder: Path, paths: set[Path], wanted: str, say: Say) -> None:
     if not paths:
         return
     first = os.fsencode(min(paths).relative_to(folder)).decode("utf-8", "backslashreplace")
-    count = f"1 file is not read ({first})"
+    count = _("1 file is not read ({name})", name=first)
     if len(paths) > 1:
-        count = f"{len(paths):,} files are not read (such as {first})"
-    say(f"{folder}: {count}: {wanted}")
+        count = _("{count:,} files are not read (such as {name})", count=len(paths), name=first)
+    say(_("{folder}: {count}: {wanted}", folder=folder, count=count, wanted=wanted))
 
 
 def _numbered(name: str) -> list[tuple[int, str]]:

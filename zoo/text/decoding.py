@@ -12,13 +12,15 @@ import io
 import logging
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from itertools import count
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from zoo.errors import InputError, RowError
-from zoo.messages import _
+from zoo.messages import Message, _
 
 if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
@@ -36,6 +38,7 @@ SAMPLE = 1 << 16  # bytes from which an encoding is told
 CERTAIN = 30  # letters outside ASCII that it takes to tell an encoding
 MOST_NARROW = 0.5  # share of half-width katakana among the letters outside ASCII
 MOST_MARKS = 0.05  # share of words that begin or end with a sign that no word begins or ends with
+JAPANESE = {"cp932": (3, 0.3), "euc_jp": (6, 0.4)}  # distinct kana, and their share, that show it
 BEHIND, BEFORE = "ะาำ", "เแโใไ"  # vowels of Thai behind their consonant, and before it
 MARGIN = 0.05  # encodings whose coherence is that close cannot be told apart
 
@@ -50,16 +53,16 @@ CYRILLIC = ("cp1251", "koi8_r")
 OTHERS = ("cp1253", "cp1255", "cp1256", "cp874")
 EAST_ASIAN = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 LEGACY = LATIN + CYRILLIC + OTHERS + EAST_ASIAN  # each contains ASCII
-CURE = "save the file as UTF-8, or set data.encoding to what it is"
+CURE = _("save the file as UTF-8, or set data.encoding to what it is")
 NO_TEXT = {  # the first bytes of a file -> what it is
-    b"PK\x03\x04": "a zip archive or a spreadsheet",
-    b"\xd0\xcf\x11\xe0": "a spreadsheet or a document of Microsoft Office",
-    b"BZh91AY&SY": "compressed by bzip2",
-    b"\xfd7zXZ\x00": "compressed by xz",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"PAR1\x15": "a Parquet file",
-    b"SQLite format 3\x00": "a database of SQLite",
-    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": _("a zip archive or a spreadsheet, such as .xlsx"),
+    b"\xd0\xcf\x11\xe0": _("a spreadsheet or a document of Microsoft Office"),
+    b"BZh91AY&SY": _("compressed by {program}", program="bzip2"),
+    b"\xfd7zXZ\x00": _("compressed by {program}", program="xz"),
+    b"\x28\xb5\x2f\xfd": _("compressed by {program}", program="zstd"),
+    b"PAR1\x15": _("a Parquet file"),
+    b"SQLite format 3\x00": _("a database of SQLite"),
+    b"%PDF-": _("a PDF document"),
 }
 
 
@@ -86,17 +89,68 @@ def check_encoding(name: str | None) -> None:
     if not known:
         examples = "utf-8, utf-16, cp1252, cp932 (Shift-JIS), gb18030"
         raise InputError(
-            f"data.encoding={name}: no such encoding; there are, among others: {examples}"
+            _(
+                "data.encoding={name}: no such encoding; there are, among others: {examples}",
+                name=name,
+                examples=examples,
+            )
         )
 
 
+class Neighbours:
+    """The text files of one folder: they show the encoding of a file too short to show its own."""
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self.name = str(folder)
+        self.files = files
+
+    @cached_property
+    def sample(self) -> list[bytes]:
+        """The lines that are neither ASCII nor UTF-8, of files that hold no line of UTF-8."""
+        found: list[bytes] = []
+        size = 0
+        for path in self.files:
+            try:
+                with path.open("rb") as file:
+                    lines = [line for line in file.read(SAMPLE).splitlines() if not line.isascii()]
+            except OSError:
+                continue
+            if not any(b"\0" in line or _utf8_error(line) is None for line in lines):
+                found += lines
+                size += sum(map(len, lines))
+            if size >= SAMPLE:
+                break
+        return found
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """The encodings that fit the sample."""
+        return _fitting(b"\n".join(self.sample)) if self.sample else ()
+
+    def fitting(self, text: bytes, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the encodings that fit a file of the folder; `own` are told from it alone.
+
+        Two bytes a character leave few texts that can be decoded: such an encoding goes first.
+        """
+        if len(self.told) == 1 and (len(own) != 1 or self.told[0] in EAST_ASIAN):
+            with suppress(UnicodeDecodeError):
+                if _is_plausible(text.decode(self.told[0])):
+                    return self.told
+        return own
+
+
 def decoded(
-    file: IO[bytes], name: str, encoding: str | None = None, say: Say | None = None
+    file: IO[bytes],
+    name: str,
+    encoding: str | None = None,
+    say: Say | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Iterator[str]:
     """Yield the lines of an open file without their line ends.
 
     Without an `encoding` it is UTF-8, or what can be told from the bytes; `say` is called with a
-    line about each such finding. Raises RowError for a line that cannot be decoded or is too
+    line about each such finding. The `neighbours` of a file decide where its own bytes are too few,
+    and the line is then about their folder. Raises RowError for a line that cannot be decoded or is too
     long, and for broken gzip data. Raises InputError for a file that is no text.
     """
     say = say or Once()
@@ -109,20 +163,21 @@ def decoded(
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise RowError(place, f"broken gzip data: {error}") from None
         except UnicodeDecodeError as error:
-            raise RowError(place, f"not {error.encoding} ({error.reason}): {CURE}") from None
+            raise RowError(place, _not_text_in(error.encoding, error.reason)) from None
         if not raw:
             return
         if number == 1:
             raw = raw.removeprefix(codecs.BOM_UTF8)
         if len(raw) > LONGEST_LINE:
             size = f"{LONGEST_LINE >> 20} MB"
-            raise RowError(place, f"a line of more than {size}: put line ends between the rows")
+            said = _("a line of more than {size}: put line ends between the rows", size=size)
+            raise RowError(place, said)
         if b"\0" in raw:
-            cure = "this is not a text file, or it is UTF-16: save it as UTF-8"
-            raise RowError(place, f"a NUL byte: {cure}")
+            cure = _("this is not a text file, or it is UTF-16: save it as UTF-8")
+            raise RowError(place, _("a NUL byte: {cure}", cure=cure))
         if encoding is None and is_ascii and not raw.isascii():
             is_ascii = False
-            encoding = _legacy(raw, source, name, place, say)
+            encoding = _legacy(raw, source, name, place, say, neighbours)
         yield _text(raw, encoding or "utf-8", place).rstrip("\r\n")
 
 
@@ -134,7 +189,7 @@ def _prepared(
     is_named_gzip = name.lower().endswith(".gz")
     is_gzip = source.peek(2).startswith(b"\x1f\x8b")
     if is_gzip and not is_named_gzip:
-        say(f"{name}: is gzip'ed, although its name does not end in .gz")
+        say(_("{name}: is gzip'ed, although its name does not end in .gz", name=name))
     if is_gzip or is_named_gzip:
         source = io.BufferedReader(cast(Any, _Gzip(fileobj=cast(Any, _Counted(source)), mode="rb")))
     try:
@@ -143,7 +198,9 @@ def _prepared(
         raise RowError(f"{name}:1", f"broken gzip data: {error}") from None
     for first, kind in NO_TEXT.items():
         if head.startswith(first):
-            raise InputError(f"{name}: {kind}, not text: save it as .csv or .jsonl")
+            raise InputError(
+                _("{name}: {kind}, not text: save it as .csv or .jsonl", name=name, kind=kind)
+            )
     if encoding is None:
         encoding = _wide(head)
         if encoding is not None:
@@ -151,7 +208,7 @@ def _prepared(
     if encoding is not None and "\n".encode(encoding) != b"\n":  # a byte is no character
         return _recoded(source, encoding, "utf-8"), None
     if b"\r" in head[:-1] and b"\n" not in head:
-        say(f"{name}: CR ends its lines")
+        say(_("{name}: CR ends its lines", name=name))
         return _recoded(source, "latin-1", "latin-1"), encoding
     return source, encoding
 
@@ -255,10 +312,17 @@ def _recoded(source: IO[bytes], encoding: str, target: str) -> IO[bytes]:
     return io.BufferedReader(_Recoder(source, encoding, target), SAMPLE)
 
 
-def _legacy(raw: bytes, source: IO[bytes], name: str, place: str, say: Say) -> str | None:
+def _legacy(
+    raw: bytes,
+    source: IO[bytes],
+    name: str,
+    place: str,
+    say: Say,
+    neighbours: Neighbours | None,
+) -> str | None:
     """Return the encoding of the first line that is not ASCII, None for UTF-8.
 
-    It is told from this line and those behind it. Raises RowError if it cannot be told.
+    It is told from this line and those behind it, else from the file's neighbours too. Raises RowError if it cannot be told.
     """
     error = _utf8_error(raw)
     if error is None:
@@ -272,17 +336,31 @@ def _legacy(raw: bytes, source: IO[bytes], name: str, place: str, say: Say) -> s
     found: tuple[str, ...] = ()
     if not any(_utf8_error(line) is None for line in sample):  # else it is UTF-8 with a mistake
         found = _fitting(b"\n".join(sample))
+        if neighbours is not None:
+            found = neighbours.fitting(b"\n".join(sample), found)
     if len(found) == 1:
         said = _(
             "{name}: is read as {encoding}, which is not UTF-8; data.encoding names another",
-            name=name,
+            name=name if neighbours is None else neighbours.name,
             encoding=found[0],
         )
         say(said)
         return found[0]
-    byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-    likely = f", here perhaps {' or '.join(found[:3])}" if found else ""
-    raise RowError(place, f"not UTF-8 ({byte}): {CURE}{likely}")
+    said = _not_text_in("UTF-8", _byte(raw, error))
+    if found:
+        said += _(", here perhaps {encodings}", encodings=" / ".join(found[:3]))
+    raise RowError(place, said)
+
+
+def _not_text_in(encoding: str, reason: str) -> Message:
+    """Return an error message: bytes are not text in an encoding, why, and the cure."""
+    return _("not {encoding} ({reason}): {cure}", encoding=encoding, reason=reason, cure=CURE)
+
+
+def _byte(raw: bytes, error: UnicodeDecodeError) -> Message:
+    """Return which byte of a line cannot be decoded."""
+    value = f"0x{raw[error.start]:02x}"
+    return _("byte {value} at column {number}", value=value, number=error.start + 1)
 
 
 def _utf8_error(raw: bytes) -> UnicodeDecodeError | None:
@@ -314,6 +392,8 @@ def _fitting(sample: bytes) -> tuple[str, ...]:
     Encodings of Latin letters give the same coherence in many texts, so a MARGIN decides; those
     that give the same text count as one.
     """
+    if japanese := _japanese(sample):
+        return (japanese,)
     from charset_normalizer import from_bytes  # not needed to read UTF-8
 
     matches = [*from_bytes(sample, cp_isolation=[*LEGACY], preemptive_behaviour=False)]
@@ -347,6 +427,19 @@ def _is_plausible(text: str) -> bool:
     return narrow <= MOST_NARROW * len(others) and marks <= MOST_MARKS * len(words)
 
 
+def _japanese(sample: bytes) -> str | None:
+    """Return the encoding in which a sample has so many kana that it is Japanese, else None."""
+    for encoding, (fewest, share) in JAPANESE.items():
+        try:
+            others = [c for c in sample.decode(encoding) if c > "\x7f"]
+        except UnicodeDecodeError:
+            continue
+        kana = [c for c in others if "\u3041" <= c <= "\u30fa"]
+        if len({*kana}) >= fewest and len(kana) >= share * len(others):
+            return encoding
+    return None
+
+
 def _first(matches: Iterable[CharsetMatch]) -> str:
     """Return the most common encoding of those that give the same text."""
     return min((match.encoding for match in matches), key=LEGACY.index)
@@ -357,6 +450,5 @@ def _text(raw: bytes, encoding: str, place: str) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
         shown = "UTF-8" if encoding == "utf-8" else encoding
-        raise RowError(place, f"not {shown} ({byte}): {CURE}") from None
+        raise RowError(place, _not_text_in(shown, _byte(raw, error))) from None

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from zoo.errors import InputError
 from zoo.files import atomic, read_json, write_text
+from zoo.messages import Message, _
 from zoo.text.canonical import canonical, composed
 from zoo.text.sentencepiece import Merges, SentencePieceOptions, learn
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS, UNK
@@ -29,6 +30,12 @@ _SIGNS = str.maketrans({**{sign: f" {sign} " for sign in "'.,()!?"}, ";": " ", "
 def lines(text: str) -> list[str]:
     """Split a text at LF, CR and CRLF; a line end at the end of the text begins an empty line."""
     return re.split("\r\n|\r|\n", text)
+
+
+def units(kind: str) -> Message:
+    """Return what texts are cut into, as it is said: `subwords`, `characters`, else `words`."""
+    named = {"subwords": _("subwords"), "characters": _("characters")}
+    return named.get(kind, _("words"))
 
 
 def basic_english(text: str) -> list[str]:

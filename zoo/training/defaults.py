@@ -250,8 +250,12 @@ def _length_of_training(
                 steps=epochs * per_epoch,
             ),
         ),
-        Choice("train.patience", patience, _("a third of {epochs} epochs", epochs=epochs)),
+        Choice("train.patience", patience, _patience_of(epochs)),
     ]
+
+
+def _patience_of(epochs: int) -> str:
+    return _("a third of {epochs} epochs, 3 at least", epochs=epochs)
 
 
 def _best_epoch(valid: int) -> list[Choice]:
@@ -385,7 +389,7 @@ def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> l
         Choice(
             "train.patience",
             max(3, epochs // 3),
-            _("a third of {epochs} epochs", epochs=epochs),
+            _patience_of(epochs),
         ),
     ]
 

@@ -53,6 +53,7 @@ from zoo.model_folder.card import FACTS, printable
 from zoo.prediction.processes import launched
 from zoo.registry import resolve
 from zoo.task import Generative, Task, noted
+from zoo.text.tokenizers import units
 from zoo.training import checkpoint, embedding_init
 from zoo.training.build import batch_size, build, training_size
 from zoo.training.defaults import from_data
@@ -361,7 +362,8 @@ def _check_memory(
 def _input_in_words(task: Task) -> str:
     """Return what the backbone reads: `8,000 subwords` or `3 features`."""
     if "tokenizer" in task.processors:
-        return f"{len(task.tokenizer):,} {task.tokenizer.kind}"
+        named = units(task.tokenizer.kind)
+        return _("{count:,} {units}", count=len(task.tokenizer), units=named)
     return _("{count} features", count=task.backbone.config.input_size)
 
 

@@ -20,11 +20,12 @@ from zoo.data.corpora import Splits, in_memory, open_corpus
 from zoo.data.corpora.splits import SETTINGS, TENTH_OF
 from zoo.data.dataset import Dataset
 from zoo.data.processors import LabelEncoder
-from zoo.data.readers import Row, Rows, check_value, is_empty, label_set
+from zoo.data.readers import Row, Rows, check_value, is_empty, label_set, lines_only
 from zoo.errors import InputError, RowError
 from zoo.messages import _, listed
 from zoo.task import Task
 from zoo.text.special_ids import UNK
+from zoo.text.tokenizers import units
 from zoo.training.resume.rows import RowHashes
 
 log = logging.getLogger("zoo")
@@ -70,7 +71,8 @@ class ValidRows(Rows):
             empty = [name for name in self.kind.not_empty if is_empty(row[name])]
             reason = _("no words")
             if empty != ["words"]:
-                reason = _("an empty {columns}", columns=" and ".join(empty))
+                named = (row.names.get(name, name) for name in empty)
+                reason = _("an empty {columns}", columns=" and ".join(named))
             if empty and self.strict:
                 cure = _("{reason}; strict=false skips such rows", reason=reason)
                 raise RowError(row.source, cure)
@@ -105,17 +107,16 @@ class ValidRows(Rows):
         settings = [SETTINGS.get(name, name) for name in lacks]
         if "future" in self.kind.target_columns:
             return _("{what}; data=series data.path=FILE reads a table of time series", what=what)
-        if re.search(r"\.txt(\.gz)?:\d+$", row.source, re.IGNORECASE):
-            cure = _(
-                "a .txt file holds lines of text alone: call a table .csv, a column file .conll"
-            )
-            return f"{what}: {cure}"
+        if cure := lines_only(row):
+            return what + ": " + cure
         if any(
             setting != "column" and not {"text", "label", setting} <= {*self.settings}
             for setting in settings
         ):
             return _("{what}; see data=files", what=what)
-        given = " ".join(f"data.{setting}=COLUMN" for setting in settings)
+        given = _("data.{setting}=COLUMN", setting=settings[0])
+        for setting in settings[1:]:
+            given += " " + _("data.{setting}=COLUMN", setting=setting)
         said: str = _("{what}: set {settings}", what=what, settings=given)
         if any(len(name.split()) > LONGEST_NAME for name in row):
             header = ",".join(self.kind.training_columns)
@@ -322,7 +323,7 @@ def _warn_of_tokens(task: Task, dataset: Dataset, name: str) -> None:
                 name=name,
                 share=100 * short,
                 few=FEW,
-                kind=kind,
+                kind=units(kind),
                 cure=cure,
             )
         )
@@ -333,7 +334,7 @@ def _warn_of_tokens(task: Task, dataset: Dataset, name: str) -> None:
                 "{name}: {share:.0f} % of the {kind} are unknown{cure}",
                 name=name,
                 share=100 * unknown,
-                kind=kind,
+                kind=units(kind),
                 cure=cure,
             )
         )

@@ -234,6 +234,13 @@ def test_a_column_that_is_not_there_is_named_with_its_setting(write, capsys):
         assert "set data.column=COLUMN" in said
 
 
+def test_a_table_under_the_name_of_a_text_is_told_what_to_be_called(write):
+    table = "番号\t本文\n1\t良い\n".encode("utf-16")  # as Excel writes "Unicode text"
+    path = write("excel.txt", table)
+    with pytest.raises(RowError, match=r"^excel\.txt:1: no column '本文'; .*call a table \.csv"):
+        list(files(train=path, text="本文").train)
+
+
 def text(train, valid=None, test=None):
     paths = {"train": str(train), "valid": valid and str(valid), "test": test and str(test)}
     return open_corpus({"name": "text", **paths})

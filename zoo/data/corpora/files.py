@@ -111,17 +111,19 @@ def _text(name: str, encoding: str | None) -> Rows:
     if not path.is_dir():
         find(path.parent, path.name, ("",))
         files = [path]
+        near = {}
     else:
         there = [found for found in path.rglob("*") if not readers.is_hidden(found, path)]
         every = [found for found in there if found.is_file()]
         files = sorted(found for found in every if readers.is_text(found))
         if not files:
-            raise InputError(f"{name}: no .txt or .txt.gz files in it")
-        readers.say_unread(path, {*every} - {*files}, ".txt files are", say)
+            raise InputError(_("{folder}: no .txt or .txt.gz files in it", folder=name))
+        readers.say_unread(path, {*every} - {*files}, _(".txt files are"), say)
+        near = readers.neighbours(files)
 
     def read() -> Iterator[Row]:
         for file in files:
-            yield from readers.text(file, encoding, say)
+            yield from readers.text(file, encoding, say, near.get(file.parent))
 
     return Rows(read, name)
 
@@ -212,12 +214,16 @@ def renamed(
         for wanted, name in names.items():
             found = _lookup(row, name)
             if found is None and name != wanted and wanted not in spelt:
+                there = ", ".join(row)
                 said = _(
                     "no column {name!r}, there are: {columns}; set data.{setting}=COLUMN",
                     name=name,
-                    columns=", ".join(row),
+                    columns=there,
                     setting=SETTINGS.get(wanted, wanted),
                 )
+                if cure := readers.lines_only(row):
+                    said = _("no column {name!r}; there are: {columns}", name=name, columns=there)
+                    said += ": " + cure
                 raise RowError(row.source, said)
             if found is not None:
                 chosen[wanted] = found[0]
