@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
+from conftest import train
 
 from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
-from zoo.training import embedding_init
+from zoo.training import embedding_init, pipeline
 
 GROUPS = (range(4, 12), range(12, 20))  # ids that stand together
 
@@ -58,3 +61,31 @@ def test_nearer_neighbours_count_more(tmp_path):
     pairs = embedding_init._neighbours(store, 7).toarray()
     assert pairs[4, 5] == 1
     assert pairs[4, 6] == 0.5
+
+
+def test_a_thread_learns_the_same_vectors(store):
+    assert torch.equal(
+        embedding_init.begin(store, 21, 6).result(), embedding_init.learn(store, 21, 6)
+    )
+    with pytest.raises(ValueError, match="negative"):
+        embedding_init.begin(store, -1, 6).result()
+
+
+def test_vectors_are_learned_while_the_other_splits_are_encoded(tmp_path, monkeypatch):
+    encoded, seen = Event(), []
+    learn, encode_rows = embedding_init.learn, pipeline.encode_rows
+
+    def learn_behind(*given):
+        seen.append(encoded.wait(20))
+        return learn(*given)
+
+    def encode(task, rows, folder, hashes):
+        dataset = encode_rows(task, rows, folder, hashes)
+        if folder.name == "test":
+            encoded.set()
+        return dataset
+
+    monkeypatch.setattr(embedding_init, "learn", learn_behind)
+    monkeypatch.setattr(pipeline, "encode_rows", encode)
+    train(tmp_path / "run", "train.epochs=1", "train.init_embeddings=true")
+    assert seen == [True]

@@ -9,6 +9,8 @@ factorizes that with a truncated singular value decomposition (Levy, Goldberg an
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,9 +77,25 @@ def _neighbours(dataset: Dataset, count: int) -> sparse.csr_matrix:
     return pairs + pairs.T
 
 
-def initialize(embedding: nn.Embedding, dataset: Dataset) -> None:
-    """Initialize an embedding with word vectors learned from the training rows."""
-    found = learn(dataset, embedding.num_embeddings, embedding.embedding_dim)
+def begin(dataset: Dataset, count: int, size: int) -> Future[Tensor]:
+    """Learn vectors as `learn` does, in a thread of its own that ends with the program.
+
+    What it computes needs hardly any Python, so that the caller can go on.
+    """
+    found: Future[Tensor] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(learn(dataset, count, size))
+        except BaseException as error:  # raised where the result is asked for
+            found.set_exception(error)
+
+    Thread(target=work, name="word vectors", daemon=True).start()
+    return found
+
+
+def initialize(embedding: nn.Embedding, found: Tensor) -> None:
+    """Initialize an embedding with word vectors (ids, size) of `learn`."""
     with torch.no_grad():
         known = found.any(1, keepdim=True)  # the other ids keep their random vectors
         embedding.weight.copy_(torch.where(known, found, embedding.weight))

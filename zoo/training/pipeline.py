@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from zoo.config import Settings, check, check_together, compose, recipes, typed
 from zoo.data.corpora import Splits
@@ -292,17 +294,20 @@ def _prepare(
     digests = _check_kept(folder / STATE, parts, options.kind) if resume else {}
     datasets = {}
     hashes: dict[str, RowHashes] = {}
+    vectors: Future[Tensor] | None = None
     for name, rows in parts.items():
         hashes[name] = RowHashes(options.kind)
         datasets[name] = encode_rows(task, rows, encoded / name, hashes[name])
         if not resume:
+            if name == "train":
+                vectors = learn_vectors(task, datasets[name], settings)
             say_known(rows, hashes[name], hashes["train"])
             digests[name] = hashes[name].digest()
             if accelerator.is_main_process:
                 hashes[name].save(folder / STATE / file_of(name))
     facts = {"rows": digests, "settings": (folder / STATE / SETTINGS).read_text("utf-8")}
     if not resume:
-        initialize_embedding(task, datasets["train"], settings)
+        initialize_embedding(task, datasets["train"], vectors)
     log.info(
         _(
             "{train:,} train, {valid:,} valid, {test:,} test rows; {inputs}; "
@@ -320,15 +325,25 @@ def _prepare(
     )
 
 
-def initialize_embedding(task: Task, dataset: Dataset, settings: Settings) -> None:
-    """Start a new embedding from word vectors of the training rows, if the settings ask for it.
+def learn_vectors(task: Task, dataset: Dataset, settings: Settings) -> Future[Tensor] | None:
+    """Begin to learn word vectors for a new embedding, if the settings ask for them.
+
+    A thread learns them while the other splits are encoded.
+    """
+    embedding = task.backbone.embedding
+    if not settings.train.init_embeddings or embedding is None or settings.init is not None:
+        return None
+    return embedding_init.begin(dataset, embedding.num_embeddings, embedding.embedding_dim)
+
+
+def initialize_embedding(task: Task, dataset: Dataset, vectors: Future[Tensor] | None) -> None:
+    """Start the embedding from the vectors of `learn_vectors`, if there are any.
 
     The task also fits what is not trained step by step.
     """
     task._initialize(dataset)
-    embedding = task.backbone.embedding
-    if settings.train.init_embeddings and embedding is not None and settings.init is None:
-        embedding_init.initialize(embedding, dataset)
+    if vectors is not None and task.backbone.embedding is not None:
+        embedding_init.initialize(task.backbone.embedding, vectors.result())
 
 
 def _check_kept(state: Path, parts: Mapping[str, Rows], kind: type[Task]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from zoo.task import Task
 from zoo.training.build import build
 from zoo.training.loop import epochs, evaluate
 from zoo.training.options import Options
-from zoo.training.pipeline import initialize_embedding, set_up_process
+from zoo.training.pipeline import initialize_embedding, learn_vectors, set_up_process
 from zoo.training.progress import Progress
 from zoo.training.rows import encode_rows
 from zoo.training.state import TrainingState
@@ -66,8 +66,9 @@ def train(
         dataset = encode_rows(task, splits.train, folder / "train")
         if check is not None and "tokenizer" in task.processors:
             check(settings, dataset.values["inputs"])
+        vectors = learn_vectors(task, dataset, settings)
         valid = encode_rows(task, splits.valid, folder / "valid")
-        initialize_embedding(task, dataset, settings)
+        initialize_embedding(task, dataset, vectors)
         plain = replace(settings.train, tensorboard=False, checkpoint_steps=0)
         training = TrainingState(
             task, dataset, plain, settings.seed, accelerator, options.evaluation
