@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -188,6 +189,17 @@ def test_rows_are_read_in_the_encoding_that_is_given(trained, tmp_path, name):
     words = ["mode=predict", f"model={trained}", f"input={source}", f"output={out}"]
     assert run.main([*words, "data.encoding=cp1251"]) == 0
     assert json.loads(out.read_text("utf-8"))["text"] == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932"])
+def test_a_table_of_excel_comes_back_as_one_that_excel_reads(trained, tmp_path, encoding):
+    source, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    source.write_bytes("番号,text\n一,海のそばのカモメ\n".encode(encoding))
+    words = ["mode=predict", f"model={trained}", f"input={source}", f"output={out}"]
+    assert run.main(words) == 0
+    written = out.read_bytes()
+    assert written.startswith("番号".encode() if encoding == "utf-8" else codecs.BOM_UTF8)
+    assert [row["番号"] for row in readers.read(out)] == ["一"]
 
 
 def test_an_unknown_encoding_is_refused(trained, capsys):

@@ -5,6 +5,7 @@ Rows of a table come back with their answer beside their columns; lines of text 
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -33,11 +34,12 @@ from zoo.prediction import answer_rows, processes
 from zoo.prediction.answer_rows import ROWS, AnswerColumns, RowFormat
 from zoo.prediction.processes import Processes
 from zoo.task import Generative, Task, input_row
-from zoo.text.decoding import check_encoding
+from zoo.text.decoding import check_encoding, is_plain_utf8
 
 log = logging.getLogger("zoo")
 
 MOST = 1024  # rows per call of the model
+TABLES = ".csv", ".tsv"
 DRAWN = 20  # answers that are plotted
 
 
@@ -72,7 +74,7 @@ def _predict(
     if answer_table is not None and settings.text is None and settings.input != "-":
         check_output(settings.output, settings.input)
         precision = find_precision(settings.precision, task.device)
-        with _opened(shared, settings.output) as file:
+        with _opened(shared, settings) as file:
             for piece in answer_table(settings, precision, shared.map):
                 file.write(piece.encode())
         _say_shares(shared)
@@ -98,7 +100,7 @@ def _predict(
     else:
         source = _chunks(readers.read(settings.input, encoding))
     answering = _Answering(task, settings, generation, evaluation, form)
-    with _opened(shared, settings.output) as file:
+    with _opened(shared, settings) as file:
         blocks = answering.blocks(source)
         for answered in shared.map(answering.answer, blocks, lambda block: len(block.rows)):
             answering.count(answered)
@@ -218,13 +220,23 @@ class _Answering:
 
 
 @contextmanager
-def _opened(shared: Processes, output: str) -> Iterator[IO[bytes]]:
-    """Open the output in process 0; what others write is lost."""
+def _opened(shared: Processes, settings: Settings) -> Iterator[IO[bytes]]:
+    """Open the output in process 0; what others write is lost.
+
+    A table begins with a byte order mark if the input is of Excel, which reads no UTF-8 without it.
+    """
     if shared.rank:
         yield io.BytesIO()
         return
+    output = settings.output
+    tables = settings.text is None and settings.input != "-" and output.lower().endswith(TABLES)
+    marked = tables and not is_plain_utf8(Path(settings.input))
     with opened_output(output) as file:
+        if marked:
+            file.write(codecs.BOM_UTF8)
         yield file
+    if marked:
+        log.info(_("{output}: UTF-8 with a byte order mark, which Excel needs", output=output))
 
 
 def _say_shares(shared: Processes) -> None:

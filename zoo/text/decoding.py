@@ -139,6 +139,24 @@ class Neighbours:
         return own
 
 
+def is_plain_utf8(path: Path) -> bool:
+    """Return whether a file begins as UTF-8 without a byte order mark, as Excel does not write it.
+
+    A pipe, of which nothing may be read twice, and a folder count as such.
+    """
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        head = file.read(SAMPLE)
+    if head.startswith((codecs.BOM_UTF8, b"\x1f\x8b")) or _wide(head) is not None:
+        return head.startswith(b"\x1f\x8b")  # what gzip packs is not for Excel
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def decoded(
     file: IO[bytes],
     name: str,

@@ -161,14 +161,13 @@ class Bar:
         log.info(
             _(
                 "epoch {epoch}/{epochs}  loss {loss:.4f}  valid {metric} {value:.4f}{others}  "
-                "{speed:.1f} k tokens/s  {seconds:.0f} s{best}",
+                "{seconds:.0f} s{best}",
                 epoch=entry["epoch"],
                 epochs=self.epochs,
                 loss=entry["loss"],
                 metric=metric,
                 value=valid[metric],
                 others=_(", loss {loss:.4f}", loss=valid["loss"]) if "loss" in valid else "",
-                speed=entry["tokens_per_second"] / 1000,
                 seconds=entry["seconds"],
                 best=_("  best") if best else "",
             )

@@ -21,6 +21,7 @@ from zoo.data.corpora import Splits
 from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.files.run_folder import FOLDS
+from zoo.messages import _, message_of
 from zoo.training.defaults import from_data
 from zoo.training.loop import Stopped
 from zoo.training.options import Options, options_of
@@ -54,7 +55,13 @@ def run(settings: Settings, command: str) -> tuple[Path, dict[str, Any]]:
     """
     with ExitStack() as lock:
         folder, report = scored(settings, command, lock)
-    log.info("saved in %s: %s. No model is kept: train one without folds=…", folder, FOLDS)
+    log.info(
+        _(
+            "saved in {folder}: {file}. No model is kept: train one without folds=…",
+            folder=folder,
+            file=FOLDS,
+        )
+    )
     return folder, report
 
 
@@ -113,10 +120,11 @@ def _each(settings: Settings, options: Options, splits: Splits) -> Iterator[Fold
     kind = options.kind
     rows = folds.pool(splits, settings)
     folds.say_rare(rows, kind, settings.folds)
-    log.info("%d rows in %d folds; no test row is read", len(rows), settings.folds)
+    said = _("{rows:,} rows in {folds} folds", rows=len(rows), folds=settings.folds)
+    log.info(_("{what}; no test row is read", what=said))
     parts = folds.stratified(rows, kind, settings.folds, settings.seed)
     for number, (outside, inside) in enumerate(parts, 1):
-        log.info("fold %d of %d …", number, settings.folds)
+        log.info(_("fold {number} of {folds} …", number=number, folds=settings.folds))
         began = time.monotonic()
         with trial.quiet():
             own = folds.with_valid(outside, inside, splits, settings, kind.input_columns[0])
@@ -126,7 +134,7 @@ def _each(settings: Settings, options: Options, splits: Splits) -> Iterator[Fold
         asked = settings.baseline and kind.baseline is not None
         baseline = _baseline(found, own) if asked else {}
         fold = Fold(len(inside), found.metric, metrics, baseline, seconds)
-        log.info("%s", _line(number, fold))
+        log.info(_line(number, fold))
         yield fold
 
 
@@ -146,14 +154,23 @@ def _baseline(found: trial.Trial, splits: Splits) -> dict[str, Any]:
         with trial.quiet():
             return run_baseline(found.task, splits, found.rows, found.progress.seconds)
     except ValueError as error:
-        log.info("no baseline: %s", error)
+        log.info(_("no baseline: {error}", error=message_of(error)))
         return {}
 
 
 def _line(number: int, fold: Fold) -> str:
     metric = fold.metric
-    beside = f", baseline {fold.baseline[metric]:.4f}" if metric in fold.baseline else ""
-    return f"fold {number}: {fold.rows} rows, {metric} {fold.metrics[metric]:.4f}{beside}"
+    beside: str = ""
+    if metric in fold.baseline:
+        beside = _(", baseline {value:.4f}", value=fold.baseline[metric])
+    return _(
+        "fold {number}: {rows} rows, {metric} {value:.4f}{beside}",
+        number=number,
+        rows=fold.rows,
+        metric=metric,
+        value=fold.metrics[metric],
+        beside=beside,
+    )
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from zoo.data.corpora import Splits, in_memory
 from zoo.data.corpora.splits import TENTH_OF, complete
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
+from zoo.messages import _
 from zoo.task import Task
 from zoo.training.rows import labels_of
 
@@ -77,7 +78,7 @@ def stratified(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # labels with fewer rows: `say_rare`
         parts = list(splitter.split(strata, strata))
-    for _, inside in parts:
+    for _outside, inside in parts:
         chosen = {*inside.tolist()}
         both: tuple[list[Row], list[Row]] = ([], [])
         for row, number in zip(rows, inputs, strict=True):
@@ -90,8 +91,11 @@ def say_rare(rows: list[Row], kind: type[Task], count: int) -> None:
     counts = Counter(chain.from_iterable({*labels_of(row, kind)} for row in rows))
     rare = [f"{label!r} ({n})" for label, n in sorted(counts.items()) if n < count]
     if rare:
-        more = f" and {len(rare) - SHOWN} more" if len(rare) > SHOWN else ""
-        log.info("labels with fewer rows than folds: %s%s", ", ".join(rare[:SHOWN]), more)
+        more: str = ""
+        if len(rare) > SHOWN:
+            more = _(" and {count} more", count=len(rare) - SHOWN)
+        named = ", ".join(rare[:SHOWN])
+        log.info(_("labels with fewer rows than folds: {labels}{more}", labels=named, more=more))
 
 
 def with_valid(

@@ -26,6 +26,7 @@ from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
 from zoo.files.run_folder import STATE, TUNING, has_checkpoint, locked
+from zoo.messages import _
 from zoo.model_folder.verify import line_of
 from zoo.option_classes import as_text, flat
 from zoo.text.special_ids import UNK
@@ -120,7 +121,7 @@ def run(
             if not (folder / TRIALS).exists():
                 (folder / TUNING).unlink(missing_ok=True)
             raise
-        log.info("training with the best settings; to type them again:")
+        log.info(_("training with the best settings; to type them again:"))
         log.info("  %s", tuned.typed)
         found = pipeline.run(tuned.final, tuned.typed, began, corpus, claimed=folder)
         return _ended(*found, tuned.facts)
@@ -159,8 +160,10 @@ def _tuned(settings: Settings, command: str, folder: Path, corpus: Splits | None
     search.views, say = _views(search)
     rows = sum(1 for _ in search.views[0].train)
     varied = axes(own, options)
-    log.info("tuning for %.0f s on %s; no test row is read", settings.tune, say)
-    log.info("varied: %s", ", ".join(axis.name for axis in varied) or "nothing")
+    said = _("tuning for {seconds:.0f} s on {rows}", seconds=settings.tune, rows=say)
+    log.info(_("{what}; no test row is read", what=said))
+    names = ", ".join(axis.name for axis in varied) or _("nothing")
+    log.info(_("varied: {names}", names=names))
     lower = _lower_is_better(search)
     known = list(_read_trials(folder))
     search.halving = Halving(
@@ -176,7 +179,9 @@ def _tuned(settings: Settings, command: str, folder: Path, corpus: Splits | None
     table = _table(search, ranked)
     log.info("%s", table)
     if len(ranked) == 1:
-        log.info("there was no time to compare anything with the run's own settings: tune longer")
+        log.info(
+            _("there was no time to compare anything with the run's own settings: tune longer")
+        )
     best = ranked[0]
     unused = {"tune": 0.0, "out": str(folder), "resume": None}
     final = _with_changes(own, best).model_copy(update=unused)
@@ -208,13 +213,16 @@ def _views(search: Search) -> tuple[list[Splits], str]:
     series = not kind.text_columns or kind.text_columns == kind.target_columns
     valid = sum(1 for _ in islice(splits.valid, ENOUGH))
     if valid >= ENOUGH or series or not folds.holds_out(settings, splits):
-        return [splits], f"{valid:,}{' or more' * (valid >= ENOUGH)} validation rows"
+        if valid >= ENOUGH:
+            return [splits], _("{rows:,} or more validation rows", rows=valid)
+        return [splits], _("{rows:,} validation rows", rows=valid)
     rows = folds.pool(splits, settings)
     views = []
     for repeat in range(REPEATS):
         for outside, inside in folds.stratified(rows, kind, FOLDS, settings.seed + repeat):
             views.append(Splits(_listed(outside), _listed(inside), splits.test))
-    return views, f"{len(rows):,} training and validation rows in {FOLDS} folds"
+    said = _("{rows:,} training and validation rows in {folds} folds", rows=len(rows), folds=FOLDS)
+    return views, said
 
 
 def _listed(rows: Sequence[Row]) -> Rows:
@@ -291,24 +299,27 @@ def _say(search: Search, result: Result) -> None:
     if work.rung < 0:
         return
     if result.error is not None:
-        figures = f"left out: {result.error}"
+        figures: str = _("left out: {error}", error=result.error)
     else:
-        loss = "" if result.loss is None else f", loss {result.loss:.4f}"
-        figures = f"{result.metric:.4f}{loss}"
+        figures = f"{result.metric:.4f}"
+        if result.loss is not None:
+            figures += _(", loss {loss:.4f}", loss=result.loss)
     log.info(
-        "%3.0f s  rung %d, %d epochs: %s: %s",
-        result.elapsed,
-        work.rung + 1,
-        work.epochs,
-        shown(work.changes),
-        figures,
+        _(
+            "{seconds:3.0f} s  rung {rung}, {epochs} epochs: {settings}: {figures}",
+            seconds=result.elapsed,
+            rung=work.rung + 1,
+            epochs=work.epochs,
+            settings=shown(work.changes),
+            figures=figures,
+        )
     )
 
 
 def shown(changes: Mapping[str, Any]) -> str:
     """Return changes as they are typed."""
     words = [f"{name}={as_text(value)}" for name, value in changes.items()]
-    return " ".join(words) or "the run's own settings"
+    return " ".join(words) or _("the run's own settings")
 
 
 def _read_trials(folder: Path) -> Iterator[Result]:
@@ -344,7 +355,7 @@ def _table(search: Search, ranked: Sequence[Changes]) -> str:
     groups = sorted(last.items(), key=lambda item: -item[1][-1].work.rung)
     groups.sort(key=lambda item: places.get(item[0], len(places)))
     lines = []
-    for _, results in groups[:SHOWN]:
+    for _name, results in groups[:SHOWN]:
         work = results[-1].work
         mean = sum(r.metric or 0.0 for r in results) / len(results)
         losses = [r.loss for r in results if r.loss is not None]
