@@ -43,7 +43,7 @@ class Encoded:
 
 @checked_dataclass
 class BackboneConfig:
-    """The options of a backbone. Their defaults are those of `configs/backbone/default.yaml`.
+    """The options of a backbone. A run takes the same defaults, unless a recipe sets others.
 
     All dropout masks are drawn outside the fused kernel. `zoo.LSTM` describes the options of the
     LSTM at length. Raises InputError, a ValueError, for a value of a wrong type or range.
