@@ -25,7 +25,7 @@ RUN pip install "sequence-zoo[serve] @ file://$PWD"
 
 USER zoo
 WORKDIR /home/zoo
-ENV MODELS=classify/imdb,classify/langid,classify/locale,generate/pydoc,generate/wikitext2,tag/ewt-upos,tag/fields,translate/en-de,translate/localise-en-ja
+ENV MODELS=classify/imdb,classify/langid,classify/locale,generate/pydoc,generate/wikitext2,tag/ewt-upos,tag/fields,translate/en-de,translate/en-ja,translate/ja-en,translate/localise-en-ja
 ENV PORT=8000
 EXPOSE 8000
 STOPSIGNAL SIGTERM

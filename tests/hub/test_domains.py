@@ -43,6 +43,12 @@ def test_everyday_japanese_is_translated_whatever_the_width_of_its_digits():
     assert found[3] == found[4]
 
 
+def test_everyday_english_is_translated_whatever_its_case_and_apostrophes():
+    asked = ["I can't swim.", "I CAN’T SWIM.", "This book is very interesting."]
+    found = zoo.load("translate/en-ja").predict(asked)
+    assert found == ["私は泳げない。", "私は泳げない。", "この本はとても面白い。"]
+
+
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\u202f"])
 def test_dates_times_and_amounts_of_any_size_are_localised(blank):
     said = {
