@@ -17,7 +17,7 @@ from zoo.errors import InputError
 from zoo.generation.config import GenerationConfig
 from zoo.generation.generate import generate
 from zoo.nn.backbone import Backbone, BackboneConfig, count_parameters
-from zoo.training import build
+from zoo.training import build, loop
 
 MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 1000 kB\n"
 
@@ -189,3 +189,12 @@ print(before - resident())
 def test_gaps_between_what_is_in_use_are_given_back():
     done = subprocess.run([sys.executable, "-c", GAPS], cwd=ROOT, capture_output=True, text=True)
     assert float(done.stdout) > 100, done.stderr  # MB, of 400 that were freed
+
+
+def test_a_training_gives_memory_back_while_an_epoch_goes_on(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(loop, "release_memory", lambda since: calls.append(since) or since + 1)
+    train(tmp_path / "run", "train.epochs=1")
+    in_epoch = [call - calls[0] for call in calls[:-1]]  # the last call is behind the epoch
+    assert len(in_epoch) > 1
+    assert in_epoch == pytest.approx([*range(len(in_epoch))])

@@ -46,9 +46,8 @@ def release_memory(since: float) -> float:
     Nothing is done within RELEASE_SECONDS of `since`, or without glibc. Batches of many shapes
     leave gaps between what is in use, and glibc keeps them.
 
-    Measured on a tenth of Multi30k, a translator of 128 units in bf16. It held 1,073 MB after
-    epoch 1 and 1,296 MB after epoch 5. With this and `ROUNDED` in zoo/nn/decoder.py it holds 1,061
-    and 1,102 MB.
+    A translator of Multi30k held 1.9 GB after 400 steps. With this in its steps it holds 1.05 GB
+    after each release, and up to 1.46 GB before: see zoo/bench/README.md, Memory.
     """
     now = time.monotonic()
     trim = _malloc_trim()

@@ -164,6 +164,7 @@ def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Pa
     training.model.train()
     training.set_trainable()
     rest = islice(batches, progress.batch, None)
+    released = time.monotonic()
     with closing(prefetch(partial(prepare, training), rest, training.ahead)) as prepared:
         while True:
             start = time.perf_counter()
@@ -176,6 +177,8 @@ def _epoch(training: TrainingState, interrupted: list[int], bar: Bar, folder: Pa
             saving = stop or (every > 0 and progress.batch % every == 0)
             if saving:
                 _read_losses(training)
+            if not is_asynchronous(training.accelerator.device):
+                released = release_memory(released)
             progress.seconds += time.perf_counter() - start
             bar.update(progress)
             if saving:
