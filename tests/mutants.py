@@ -3,7 +3,7 @@
     python tests/mutants.py            all of them
     python tests/mutants.py clip ema   those whose name or file holds one of these words
 
-It is no part of the test command: sixty test runs take ten minutes or more. `test_mutants.py` checks
+It is no part of the test command: sixty test runs take half an hour. `test_mutants.py` checks
 that every bug still has its place. Each run is a fork of this process, which has imported torch.
 """
 
@@ -25,8 +25,9 @@ from forked import HEAVY, forked
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".git", "__pycache__", "*_cache", "runs", "shared", "*.egg-info")
-LIMIT = 300  # seconds of work for the tests of one bug; a bug that makes them hang is killed
+LIMIT = 100  # seconds of work for the tests of one bug; a bug that makes them hang is killed
 HANGS = 3600  # seconds on the clock
+MEMORY = 10_000_000_000  # bytes of addresses; a bug that takes more ends its tests
 
 
 class Mutant(NamedTuple):
@@ -71,7 +72,7 @@ def tested(tests: list[str], folder: Path) -> tuple[int, str]:
         sys.dont_write_bytecode = True
         return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
-    return forked(work, LIMIT, HANGS, raised=3)
+    return forked(work, LIMIT, HANGS, MEMORY, raised=3)
 
 
 def main(words: list[str]) -> int:

@@ -95,6 +95,12 @@ def test_a_training_leaves_the_globals_of_its_host(owned, settings):
     assert changed(before) == []
 
 
+def test_reading_a_table_leaves_the_limit_of_its_cells(owned):
+    """The other trainings read .jsonl."""
+    zoo.train(*TRAIN[:2], f"data.train={DATA / 'tickets.csv'}", *SMALL, *OTHER)
+    assert csv.field_size_limit() == 999
+
+
 def test_a_training_that_fails_leaves_them_too(owned):
     train("train.epochs=1")
     before = globals_now()
