@@ -3,7 +3,7 @@
     python tests/mutants.py            all of them
     python tests/mutants.py clip ema   those whose name or file holds one of these words
 
-It is no part of the test command: sixty test runs take half an hour. `test_mutants.py` checks
+It is no part of the test command: sixty test runs take up to an hour. `test_mutants.py` checks
 that every bug still has its place. Each run is a fork of this process, which has imported torch.
 """
 
