@@ -85,7 +85,7 @@ TOY = str(DATA / "classify.jsonl")
         (["task=nope"], "task=nope: no such task; there are: classify"),
         (
             ["data=nope"],
-            "data=nope: no such data; there are: cldr, co2, columns, digits, ett, files, hub, imdb",
+            "data=nope: no such data; there are: cldr, co2, columns, digits, enja, ett, files, hub, imdb",
         ),
         (["data=imdb"], "data.path is missing: add data.path=…"),
         (["data=imdb", "data.path=nowhere"], "nowhere: "),

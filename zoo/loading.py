@@ -32,7 +32,10 @@ def load(
 def load(name: Literal["tag/ewt-upos", "tag/fields"], device: str = "cpu") -> Tag: ...
 @overload
 def load(
-    name: Literal["translate/en-de", "translate/localise-en-ja"], device: str = "cpu"
+    name: Literal[
+        "translate/en-de", "translate/en-ja", "translate/ja-en", "translate/localise-en-ja"
+    ],
+    device: str = "cpu",
 ) -> Translate: ...
 @overload
 def load(name: str | Path, device: str = "cpu") -> Task: ...
