@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, groupby, islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -182,7 +182,7 @@ def read(path: str | Path, encoding: str | None = None, say: Say | None = None) 
         needed = _("one at least")
         if reader is _folder:
             needed = _("LABEL/*.txt, a text per file; texts without labels: data=text")
-        raise InputError(_("{path}: holds no rows; needed: {needed}", path=path, needed=needed))
+        raise _no_rows(path, needed)
     return chain([first], rows)
 
 
@@ -215,8 +215,12 @@ def parallel(
             )
         )
     if not source_lines:
-        needed = _("one at least")
-        raise InputError(_("{path}: holds no rows; needed: {needed}", path=source, needed=needed))
+        raise _no_rows(source, _("one at least"))
+
+
+def _no_rows(path: str | Path, needed: Message) -> InputError:
+    """Return the error of a file or folder without a row."""
+    return InputError(_("{path}: holds no rows; needed: {needed}", path=path, needed=needed))
 
 
 def lines(path: Path, encoding: str | None = None, say: Say | None = None) -> Iterator[str]:
@@ -464,12 +468,10 @@ def _folder(folder: File) -> Iterator[Row]:
 
 def neighbours(files: Iterable[Path]) -> dict[Path, Neighbours]:
     """Return, for each folder that holds some of the files, these files."""
-    return {
-        folder: Neighbours(folder, [*there])
-        for folder, there in groupby(
-            sorted(files, key=lambda file: file.parent), key=lambda file: file.parent
-        )
-    }
+    there: dict[Path, list[Path]] = {}
+    for file in files:
+        there.setdefault(file.parent, []).append(file)
+    return {folder: Neighbours(folder, own) for folder, own in there.items()}
 
 
 def lines_only(row: Row) -> Message | None:

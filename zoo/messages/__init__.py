@@ -56,10 +56,10 @@ def _(template: str, /, **values: Any) -> Message:
     return Message(template, values)
 
 
-def listed(parts: Iterable[str]) -> Message:
-    """Return a message that lists others, with commas between them."""
+def listed(parts: Iterable[str], between: str = ", ") -> Message:
+    """Return a message that lists others, with commas or another text between them."""
     values = {f"part{number}": part for number, part in enumerate(parts)}
-    return Message(", ".join(f"{{{name}}}" for name in values), values)
+    return Message(between.join(f"{{{name}}}" for name in values), values)
 
 
 def message_of(error: BaseException) -> str:

@@ -151,8 +151,9 @@ def _counts(
     labels = [OUTSIDE, *{*chain.from_iterable(wanted), *chain.from_iterable(found)} - {OUTSIDE}]
     cut = [_cut(_spelt(label)) for label in labels]
     kinds = sorted({kind for _, kind in cut})
+    of_label = np.array([kinds.index(kind) for _, kind in cut])
     size = 1 + sum(len(row) + 1 for row in wanted)
-    true, guessed = (_spans(rows, labels, cut, size) for rows in (wanted, found))
+    true, guessed = (_spans(rows, labels, cut, of_label, size) for rows in (wanted, found))
     right = np.intersect1d(true, guessed, assume_unique=True)
     counts = [np.bincount(each // size**2, minlength=len(kinds)) for each in (right, guessed, true)]
     there = np.flatnonzero(counts[1] + counts[2])
@@ -160,17 +161,19 @@ def _counts(
 
 
 def _spans(
-    rows: Sequence[Sequence[str]], labels: Sequence[str], cut: Sequence[tuple[str, str]], size: int
+    rows: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    cut: Sequence[tuple[str, str]],
+    of_label: np.ndarray,
+    size: int,
 ) -> np.ndarray:
     """Return the spans of all rows, (spans,) int64, each as one number of kind, first and last word.
 
     `size` counts the words, with an O before all rows and one behind each. `cut` are the labels as
-    seqeval reads them. Its rules decide between which labels a span begins or ends.
+    seqeval reads them, `of_label` (labels,) the numbers of their kinds. Its rules decide between which labels a span begins or ends.
     """
     from seqeval.metrics.sequence_labeling import end_of_chunk, start_of_chunk
 
-    kinds = sorted({kind for _, kind in cut})
-    kind = np.array([kinds.index(own) for _, own in cut])
     numbers = {label: number for number, label in enumerate(labels)}
     words = chain.from_iterable((*row, OUTSIDE) for row in rows)
     flat = np.zeros(size, np.int64)  # O has the number 0
@@ -185,7 +188,7 @@ def _spans(
         found.append(np.flatnonzero(np.array(holds)[places]))
     starts, ends = found
     starts = starts[np.searchsorted(starts, ends) - 1]  # the last one before each end
-    return np.unique((kind[flat[ends]] * size + starts) * size + ends)
+    return np.unique((of_label[flat[ends]] * size + starts) * size + ends)
 
 
 def _cut(label: str) -> tuple[str, str]:

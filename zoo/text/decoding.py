@@ -34,6 +34,7 @@ MOST_UNPACKED = (
     1 << 26
 )  # bytes; from there on, gzip'ed text must not grow more than MOST_GROWTH times
 MOST_GROWTH = 200
+GZIP = b"\x1f\x8b"  # the first bytes of gzip data
 SAMPLE = 1 << 16  # bytes from which an encoding is told
 CERTAIN = 30  # letters outside ASCII that it takes to tell an encoding
 MOST_NARROW = 0.5  # share of half-width katakana among the letters outside ASCII
@@ -148,8 +149,10 @@ def is_plain_utf8(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         head = file.read(SAMPLE)
-    if head.startswith((codecs.BOM_UTF8, b"\x1f\x8b")) or _wide(head) is not None:
-        return head.startswith(b"\x1f\x8b")  # what gzip packs is not for Excel
+    if head.startswith(GZIP):
+        return True  # what gzip packs is not for Excel
+    if head.startswith(codecs.BOM_UTF8) or _wide(head) is not None:
+        return False
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -168,8 +171,8 @@ def decoded(
 
     Without an `encoding` it is UTF-8, or what can be told from the bytes; `say` is called with a
     line about each such finding. The `neighbours` of a file decide where its own bytes are too few,
-    and the line is then about their folder. Raises RowError for a line that cannot be decoded or is too
-    long, and for broken gzip data. Raises InputError for a file that is no text.
+    and the line is then about their folder. Raises RowError for a line that cannot be decoded or is
+    too long, and for broken gzip data. Raises InputError for a file that is no text.
     """
     say = say or Once()
     source, encoding = _prepared(file, name, encoding, say)
@@ -205,7 +208,7 @@ def _prepared(
     """Return a decompressed stream with LF as its line ends, and the lines' encoding if known."""
     source = _peekable(file)
     is_named_gzip = name.lower().endswith(".gz")
-    is_gzip = source.peek(2).startswith(b"\x1f\x8b")
+    is_gzip = source.peek(2).startswith(GZIP)
     if is_gzip and not is_named_gzip:
         say(_("{name}: is gzip'ed, although its name does not end in .gz", name=name))
     if is_gzip or is_named_gzip:
@@ -340,7 +343,8 @@ def _legacy(
 ) -> str | None:
     """Return the encoding of the first line that is not ASCII, None for UTF-8.
 
-    It is told from this line and those behind it, else from the file's neighbours too. Raises RowError if it cannot be told.
+    It is told from this line and those behind it, else from the file's neighbours too. Raises
+    RowError if it cannot be told.
     """
     error = _utf8_error(raw)
     if error is None:

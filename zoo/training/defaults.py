@@ -238,7 +238,6 @@ def _length_of_training(
     epochs = max(FEWEST_EPOCHS, min(most, math.ceil(steps / per_epoch)))
     if "train.epochs" in given:
         epochs = train.epochs
-    patience = max(3, epochs // 3)
     return [
         Choice("train.batch_rows", batch, _of_rows(rows)),
         Choice(
@@ -250,12 +249,13 @@ def _length_of_training(
                 steps=epochs * per_epoch,
             ),
         ),
-        Choice("train.patience", patience, _patience_of(epochs)),
+        _patience(epochs),
     ]
 
 
-def _patience_of(epochs: int) -> str:
-    return _("a third of {epochs} epochs, 3 at least", epochs=epochs)
+def _patience(epochs: int) -> Choice:
+    why = _("a third of {epochs} epochs, 3 at least", epochs=epochs)
+    return Choice("train.patience", max(3, epochs // 3), why)
 
 
 def _best_epoch(valid: int) -> list[Choice]:
@@ -386,11 +386,7 @@ def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> l
     return [
         size,
         Choice("train.epochs", epochs, steps),
-        Choice(
-            "train.patience",
-            max(3, epochs // 3),
-            _patience_of(epochs),
-        ),
+        _patience(epochs),
     ]
 
 

@@ -114,9 +114,8 @@ class ValidRows(Rows):
             for setting in settings
         ):
             return _("{what}; see data=files", what=what)
-        given = _("data.{setting}=COLUMN", setting=settings[0])
-        for setting in settings[1:]:
-            given += " " + _("data.{setting}=COLUMN", setting=setting)
+        columns = (_("data.{setting}=COLUMN", setting=setting) for setting in settings)
+        given = listed(columns, " ")
         said: str = _("{what}: set {settings}", what=what, settings=given)
         if any(len(name.split()) > LONGEST_NAME for name in row):
             header = ",".join(self.kind.training_columns)

@@ -215,15 +215,15 @@ def renamed(
             found = _lookup(row, name)
             if found is None and name != wanted and wanted not in spelt:
                 there = ", ".join(row)
+                if cure := readers.lines_only(row):
+                    said = _("no column {name!r}; there are: {columns}", name=name, columns=there)
+                    raise RowError(row.source, said + ": " + cure)
                 said = _(
                     "no column {name!r}, there are: {columns}; set data.{setting}=COLUMN",
                     name=name,
                     columns=there,
                     setting=SETTINGS.get(wanted, wanted),
                 )
-                if cure := readers.lines_only(row):
-                    said = _("no column {name!r}; there are: {columns}", name=name, columns=there)
-                    said += ": " + cure
                 raise RowError(row.source, said)
             if found is not None:
                 chosen[wanted] = found[0]
