@@ -166,6 +166,7 @@ class Recurrent(nn.RNNBase):
             and not return_gates
             and not self._needs_grad_in_eval
             and not self._runs_side_by_side(x)
+            and lstm_fused.features_read(x, False) == x.size(-1)
         ):
             return super().forward(input, hx)  # one call for all layers and directions
         from_zero = hx is None and not self.learned_state

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.rnn.lstm_fused import HOLD, Kernel, States, contiguous, run_rows
+from zoo.rnn.lstm_fused import HOLD, Kernel, States, contiguous, run_rows, widened
 from zoo.rnn.lstm_reference import Weights
 from zoo.rnn.padding import Padding
 
@@ -26,8 +26,8 @@ def run(
 ) -> tuple[Tensor, ...]:
     """Run one layer and direction: output (time, batch, hidden) and the last h."""
 
-    def prepare(hold: bool) -> Kernel:
-        flat = contiguous(_flatten(weights, hold))
+    def prepare(hold: bool, features: int) -> Kernel:
+        flat = contiguous(_flatten(weights, hold, features))
         return lambda x, state: _call(x, state, flat, weights.b_ih is not None)
 
     return run_rows(prepare, x, state, padding, reverse, from_zero, holds_h=True)
@@ -40,14 +40,15 @@ def _call(x: Tensor, state: States, flat: list[Tensor], bias: bool) -> tuple[Ten
     return output, (h_n[0],)
 
 
-def _flatten(weights: Weights, hold: bool) -> list[Tensor]:
+def _flatten(weights: Weights, hold: bool, features: int) -> list[Tensor]:
     """List the weights as the kernel takes them; `hold` adds the column that holds h."""
     w_ih = weights.w_ih
+    column = None
     if hold:
         column = w_ih.new_zeros(3, w_ih.size(0) // 3, 1)  # gates r, z, n
         column[0], column[1] = -HOLD, HOLD
         if weights.b_ih is not None:
             column[2, :, 0] = -weights.b_ih.detach().chunk(3)[2]
-        w_ih = torch.cat([w_ih, column.flatten(0, 1)], 1)
-    given = [w_ih, weights.w_hh, weights.b_ih, weights.b_hh]
+        column = column.flatten(0, 1)
+    given = [widened(w_ih, column, features), weights.w_hh, weights.b_ih, weights.b_hh]
     return [part for part in given if part is not None]
