@@ -16,6 +16,7 @@ from folder_cases import sign
 
 import zoo
 from tasks.classify import Classify
+from zoo import device
 from zoo.errors import InputError
 from zoo.loading import load
 from zoo.model_folder.verify import read_config, shipped
@@ -63,6 +64,28 @@ def load(number):
 with ThreadPoolExecutor(8) as pool:
     assert [*pool.map(load, range(8))] == [["sea"]] * 8
 """
+
+
+def test_predict_computes_in_the_precision_that_load_was_given(monkeypatch):
+    monkeypatch.setattr(device, "native_bf16", lambda: True)
+    seen = []
+    texts = ["Good morning", "a much longer text, of some more words"]
+    for precision in ("fp32", "bf16", "auto"):
+        model = zoo.load("classify/locale", precision=precision)
+        model.backbone.register_forward_hook(
+            lambda _, __, encoded: seen.append(encoded.output.dtype)
+        )
+        assert model.predict(texts) == zoo.load("classify/locale").predict(texts)
+        with torch.autocast("cpu", torch.bfloat16):  # of the caller's own
+            model.predict(texts)
+    low = torch.bfloat16
+    assert seen == [torch.float32, low, low, low, low, low]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "half"])
+def test_a_precision_that_the_device_does_not_have_is_refused(precision):
+    with pytest.raises(InputError, match=f"precision={precision}"):
+        zoo.load("classify/locale", precision=precision)
 
 
 def test_several_threads_may_load_the_first_model_at_once(trained):

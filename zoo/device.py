@@ -51,11 +51,13 @@ def find_device(name: str) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """The precision of a setting. Raises InputError for one that the device does not support.
+    """The precision of a setting. Raises InputError for one that the device does not have.
 
     `auto` is fp16 on CUDA, bf16 on a processor with bf16 instructions, otherwise fp32. On CUDA it
     is fp16, because cuDNN's fast LSTM kernels need it.
     """
+    if name not in ("auto", *DTYPES):
+        raise InputError(f"precision={name}: it is one of auto, {', '.join(DTYPES)}")
     if name == "fp16" and device.type == "cpu":
         raise InputError("precision=fp16 needs a CUDA device; use precision=auto, bf16 or fp32")
     if name == "bf16" and device.type == "cpu" and not runs_bf16():

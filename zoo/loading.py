@@ -22,14 +22,20 @@ CURE = "register it first with zoo.register(MyTask), or name its file with task=
 
 @overload
 def load(
-    name: Literal["classify/imdb", "classify/langid", "classify/locale"], device: str = "cpu"
+    name: Literal["classify/imdb", "classify/langid", "classify/locale"],
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> Classify: ...
 @overload
 def load(
-    name: Literal["generate/pydoc", "generate/wikitext2"], device: str = "cpu"
+    name: Literal["generate/pydoc", "generate/wikitext2"],
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> Generate: ...
 @overload
-def load(name: Literal["tag/ewt-upos", "tag/fields"], device: str = "cpu") -> Tag: ...
+def load(
+    name: Literal["tag/ewt-upos", "tag/fields"], device: str = "cpu", precision: str = "fp32"
+) -> Tag: ...
 @overload
 def load(
     name: Literal[
@@ -38,19 +44,24 @@ def load(
     device: str = "cpu",
 ) -> Translate: ...
 @overload
-def load(name: str | Path, device: str = "cpu") -> Task: ...
-def load(name: str | Path, device: str = "cpu") -> Task:
+def load(name: str | Path, device: str = "cpu", precision: str = "fp32") -> Task: ...
+def load(name: str | Path, device: str = "cpu", precision: str = "fp32") -> Task:
     """Load a model folder, or a shipped model by its name, ready to predict.
 
     >>> import zoo
     >>> zoo.load("tag/ewt-upos").predict("The cat sat")
     [[('The', 'DET'), ('cat', 'NOUN'), ('sat', 'VERB')]]
 
-    Raises InputError that names the broken file, or lists the shipped models.
+    `precision` is that of `predict`: `fp32`, `bf16`, `fp16` on a GPU, or `auto`, the fast one, as
+    on the command line. A CPU with bf16 instructions tags two to three times as fast in bf16; a
+    probability differs by about 0.01 there.
+
+    Raises InputError that names the broken file, or lists the shipped models, and for a precision
+    that the device does not have.
     """
     saved = read_model(name)
     try:
         kind = find_saved(saved.task)
     except (ValueError, TypeError) as error:
         raise InputError(f"{saved.path}: {line_of(error)}: {CURE}") from None
-    return restore(kind, saved, device)
+    return restore(kind, saved, device, precision)

@@ -27,7 +27,7 @@ from zoo.data.processors import Processor, Scaler
 from zoo.data.python.inputs import input_columns
 from zoo.data.python.inputs import inputs as rows_of_inputs
 from zoo.data.readers import Row, column
-from zoo.device import autocast
+from zoo.device import autocast, find_precision
 from zoo.errors import InputError
 from zoo.evaluation import advice
 from zoo.evaluation.attribution import LikeliestQuestion, Question
@@ -105,6 +105,8 @@ class Estimator(nn.Module):
     task_name: ClassVar[str] = "task"
     # Of a loaded model: its metrics, data, command, …
     metadata: dict[str, Any] | None = None
+    # In which `predict` computes: fp32, bf16 or fp16. The weights are fp32.
+    precision: str = "fp32"
 
     @classmethod
     def fit(cls, *rows: Any, valid: Any = None, test: Any = None, **settings: Any) -> Self:
@@ -666,15 +668,15 @@ def predict_dataset(
 def predict_rows(
     task: Task,
     rows: Iterable[Row],
-    precision: str = "fp32",
+    precision: str | None = None,
     evaluation: EvaluationConfig | None = None,
     config: GenerationConfig | None = None,
     cut: list[str] | None = None,
 ) -> Iterator[Any]:
     """Yield the answers to input rows, in the order of the rows.
 
-    `config` is for tasks that generate; by default it is the task's own. The places of rows that are
-    too long, and so are not read to their end, are added to `cut`.
+    `precision` and `config`, which is for tasks that generate, are by default the task's own. The
+    places of rows that are too long, and so are not read to their end, are added to `cut`.
     """
     evaluation = evaluation or EvaluationConfig()
     if task.training:
@@ -687,7 +689,7 @@ def predict_rows(
         if cut is not None:
             cut += [r.source for r, e in zip(pieces, encoded, strict=True) if e.get("cut")]
         examples = ExampleList(encoded)
-        with autocast(task.device, precision):
+        with autocast(task.device, precision or task.precision):
             found = predict_dataset(task, examples, evaluation, config=config) if encoded else []
             answers = iter(sorted(found, key=itemgetter(0)))
             joined = [
@@ -698,8 +700,10 @@ def predict_rows(
             yield task._complete(answer, row)
 
 
-def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
+def restore(kind: type[Task], saved: Saved, device: str = "cpu", precision: str = "fp32") -> Task:
     """Build the model of a model folder that was read, in eval mode. Raises InputError."""
+    where = torch.device(device)
+    precision = find_precision(precision, where)
     try:
         backbone = BackboneConfig(**saved.backbone)
     except (ValueError, TypeError) as error:
@@ -718,4 +722,5 @@ def restore(kind: type[Task], saved: Saved, device: str = "cpu") -> Task:
         raise InputError(f"{saved.path}: {line_of(error)}") from None
     saved.fill(task)
     task.metadata = saved.metadata
-    return task.to(torch.device(device)).eval()
+    task.precision = precision
+    return task.to(where).eval()
