@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from zoo.bench import installed
 from zoo.bench.__main__ import main
 from zoo.bench.installed import of_fasttext, sides
+from zoo.config import check, compose
+from zoo.data.readers import Row
 
 SMALL = [
     "task=classify",
@@ -21,6 +26,13 @@ SMALL = [
     "tokenizer.kind=characters",
     "threads=1",
     "precision=fp32",
+]
+LABELS = ("good", "poor")
+PAIRS = [
+    "task=translate",
+    "data.phrases=300",
+    *SMALL[3:6],
+    "threads=1",
 ]
 
 
@@ -52,7 +64,7 @@ def test_each_package_is_measured_beside_the_task(fasttext, monkeypatch):
     found = {case["name"]: case for case in installed.installed(SMALL, 1)}
     score, step, answers = (
         next(case for name, case in found.items() if name.startswith(begin))
-        for begin in ("validation accuracy after", "training, an epoch, ours, fp32", "prediction")
+        for begin in ("validation accuracy after", "training, ours, fp32", "prediction")
     )
     assert score["peer"] == pytest.approx(0.5, abs=0.2)  # of two languages
     assert 0 <= score["ours"] <= 1
@@ -84,11 +96,56 @@ def test_batches_of_a_peer_hold_every_row_once():
     assert [len(batch) for batch in epoch] == [4, 4, 2]
 
 
+def test_all_sides_read_random_rows_of_a_sorted_corpus(tmp_path, monkeypatch):
+    """IMDb's rows are sorted by label: its first rows would have one label."""
+    for name in ("train", "valid", "test"):
+        texts = [("poor" if row < 60 else "good") + f" film's {row} end" * 9 for row in range(120)]
+        rows = [{"text": text, "label": text[:4]} for text in texts]
+        lines = (json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), "utf-8")
+    monkeypatch.setattr(sides, "LEARNED", 50)
+    monkeypatch.setattr(sides, "JUDGED", 20)
+    files = [f"data.{name}={tmp_path}/{name}.jsonl" for name in ("train", "valid", "test")]
+    settings = check(compose(["task=classify", "data=files", *files, *SMALL[3:]]))
+    learned, held, task = sides.corpus(settings)
+    assert (len(learned), len(held)) == (50, 20)
+    assert {row["label"] for row in learned[:10]} == {row["label"] for row in held} == {*LABELS}
+    assert [*sides.corpus(settings)[0]] == learned  # the same seed
+    assert {*task.labels} == {*LABELS}
+
+
+def test_texts_are_cut_to_the_same_words_for_all_sides(monkeypatch):
+    monkeypatch.setattr(sides, "WORDS", 4)
+    row = sides.cut(Row({"text": "It isn't\nbad, or?", "label": "a"}, "f:3"))
+    assert row == {"text": "It is n't bad", "label": "a"}
+    assert sides.cut(Row({"words": ["a"] * 9}, "f:1"))["words"] == ["a"] * 9
+
+
+def test_a_lower_perplexity_is_the_better_score():
+    assert sides.score("x", 20.0, 80.0, "per token", lower_is_better=True)["ratio"] == 4
+    assert sides.score("x", 0.8, 0.4)["ratio"] == 2
+    assert sides.score("x", 0.8, 0.0)["ratio"] == 0  # not 800,000,000
+
+
+def test_our_perplexity_weighs_each_target():
+    torch.manual_seed(1)
+    settings = check(compose([*PAIRS]))
+    rows, held, task = sides.corpus(settings)
+    ours = sides.Ours(settings, rows, task, "target")
+    examples = [task.encode(row) for row in held]
+    each = [ours.perplexity([example]) for example in examples]
+    counts = [len(example["targets"]) for example in examples]
+    nats = sum(math.log(one) * count for one, count in zip(each, counts, strict=True))
+    assert ours.perplexity(examples) == pytest.approx(math.exp(nats / sum(counts)), rel=1e-4)
+    assert not task.training
+
+
 def test_flair_learns_and_answers(monkeypatch):
     pytest.importorskip("flair")
     from zoo.bench.installed import of_flair
 
-    for name, value in {"SECONDS": 1.0, "LEARNED": 40, "TIMED": 20, "ASKED": 5}.items():
+    for name, value in {"SECONDS": 1.0, "TIMED": 20, "ASKED": 5}.items():
         monkeypatch.setattr(of_flair, name, value)
-    found = [*of_flair.cases(installed.check(installed.compose(SMALL)), 1)]
+    monkeypatch.setattr(sides, "LEARNED", 40)
+    found = [*of_flair.cases(check(compose(SMALL)), 1)]
     assert len(found) >= 3

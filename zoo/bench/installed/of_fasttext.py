@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from zoo.bench.installed.sides import ASKED, LEARNED, Ours, judged, score, train_for
+from zoo.bench.installed.sides import ASKED, TIMED, Ours, corpus, count_words, score, train_for
 from zoo.bench.measure import case, interleave
-from zoo.bench.sides import prepared
 from zoo.config import Settings
 from zoo.data.readers import Row
 
@@ -25,41 +24,33 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     """Measure training and prediction, and the accuracy after as long a training."""
     import fasttext
 
-    torch.manual_seed(settings.seed)
-    rows, task = prepared(settings, LEARNED)
+    rows, held, task = corpus(settings)
     ours = Ours(settings, rows, task, "text")
     numbers = {label: str(n) for n, label in enumerate(sorted({str(r["label"]) for r in rows}))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.txt"
         lines = (f"{PREFIX}{numbers[str(row['label'])]} {_line(row)}\n" for row in rows)
         path.write_text("".join(lines), "utf-8")
-
-        def learn() -> Any:
-            threads = torch.get_num_threads()
-            return fasttext.train_supervised(input=str(path), thread=threads, **SETTINGS)
-
+        threads = torch.get_num_threads()
         start = time.perf_counter()
-        model = learn()
+        model = fasttext.train_supervised(input=str(path), thread=threads, **SETTINGS)
         spent = time.perf_counter() - start
-        train_for(spent, ours.steps())
-        held = judged(settings)
-        wanted = [str(row["label"]) for row in held]
-        peer = [numbers.get(label) for label in wanted]
-        right = sum(a == b for a, b in zip(_answers(model, held), peer, strict=True))
-        own = sum(a["label"] == b for a, b in zip(ours.answers(held), wanted, strict=True))
-        what = f"validation accuracy after {spent:.1f} s, against fastText"
-        yield score(what, own / len(held), right / len(held))
-        sides = {"theirs": learn, **ours.trainings()}
-        seconds = interleave(sides, rounds)
-        for name in sides:
-            if name != "theirs":
-                what = f"training, an epoch, {name}, against fastText"
-                yield case(what, "words/s", ours.words, seconds[name], seconds["theirs"] / EPOCHS)
+    train_for(spent, ours.steps())
+    wanted = [str(row["label"]) for row in held]
+    peer = [numbers.get(label) for label in wanted]
+    right = sum(a == b for a, b in zip(_answers(model, held), peer, strict=True))
+    own = sum(a["label"] == b for a, b in zip(ours.answers(held), wanted, strict=True))
+    what = f"validation accuracy after {spent:.1f} s, against fastText"
+    yield score(what, own / len(held), right / len(held))
+    some = Ours(settings, rows[:TIMED], task, "text")
+    for name, seconds in interleave(some.trainings(), rounds).items():
+        what = f"training, {name}, against fastText"
+        yield case(what, "words/s", 1, seconds / some.words, spent / EPOCHS / ours.words)
     asked = [Row({"text": row["text"]}, row.source) for row in rows[:ASKED]]
     timed = interleave(
         {"ours": lambda: ours.answers(asked), "theirs": lambda: _answers(model, asked)}, rounds
     )
-    words = ours.words * len(asked) / len(rows)
+    words = sum(count_words(row["text"]) for row in asked)
     yield case("prediction, against fastText", "words/s", words, timed["ours"], timed["theirs"])
 
 

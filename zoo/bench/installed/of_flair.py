@@ -7,28 +7,31 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo.bench.installed.sides import (
     ASKED,
     CLIP,
-    LEARNED,
     SECONDS,
     TIMED,
     Ours,
     adam,
-    judged,
+    corpus,
+    count_words,
+    frequent,
     score,
     shuffled,
     train_for,
 )
 from zoo.bench.measure import case, interleave
-from zoo.bench.sides import prepared
 from zoo.config import Settings
 from zoo.data.readers import Row
+from zoo.device import find_precision
+from zoo.loading import load
+from zoo.task import Task, input_rows, predict_rows
 
 KIND = "label"  # flair's name of what is predicted
+SHIPPED = "tag/ewt-upos"
 
 
 def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
@@ -36,8 +39,7 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     import flair
 
     logging.getLogger("flair").setLevel("ERROR")
-    torch.manual_seed(settings.seed)
-    rows, task = prepared(settings, LEARNED)
+    rows, held, task = corpus(settings)
     flair.device = task.device
     side = _Tagger if "words" in task.input_columns else _Classifier
     ours = Ours(settings, rows, task, side.column)
@@ -46,7 +48,6 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     size = settings.train.batch_rows
     train_for(SECONDS, (partial(theirs.step, batch) for batch in shuffled(known, size)))
     train_for(SECONDS, ours.steps())
-    held = judged(settings)
     found = [theirs.right(held, theirs.answers(held)), theirs.right(held, ours.answers(held))]
     what = f"validation accuracy after {SECONDS:.0f} s, against flair's {side.name}"
     yield score(what, found[1], found[0])
@@ -62,9 +63,39 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     seconds = interleave(
         {"ours": lambda: ours.answers(asked), "theirs": lambda: theirs.answers(asked)}, rounds
     )
-    words = ours.words * len(asked) / len(some)
+    words = sum(count_words(row[side.column]) for row in asked)
     what = f"prediction, against flair's {side.name}"
     yield case(what, "words/s", words, seconds["ours"], seconds["theirs"])
+    if side is _Tagger:
+        shipped = load(SHIPPED, str(task.device))
+        yield from _from_texts(shipped, Ours(settings, rows, shipped, side.column), rounds)
+
+
+def _from_texts(task: Task, ours: Ours, rounds: int) -> Iterator[dict[str, Any]]:
+    """Compare a shipped tagger's `predict` of plain texts with that of flair at its sizes.
+
+    Each side splits the texts into words itself.
+    """
+    from flair.data import Sentence
+
+    theirs = _Tagger(ours)
+    theirs.model.eval()
+    texts = [" ".join(row["words"]) for row in ours.rows[:ASKED]]
+
+    def peer() -> None:
+        theirs.model.predict([Sentence(text) for text in texts], mini_batch_size=32)
+
+    found = find_precision("auto", task.device)
+    sides = {"theirs": peer, "predict": lambda: task.predict(texts)}
+    sides[found] = lambda: list(predict_rows(task, input_rows(task, texts), found))
+    seconds = interleave(sides, rounds)
+    words = sum(count_words(text) for text in texts)
+    against = "against flair's predict"
+    for name, what in {
+        "predict": f"zoo.load({SHIPPED!r}).predict(texts)",
+        found: f"{SHIPPED} in {found}",
+    }.items():
+        yield case(f"{what}, {against}", "words/s", words, seconds[name], seconds["theirs"])
 
 
 def _dictionary(items: Sequence[str]) -> Any:
@@ -127,10 +158,11 @@ class _Tagger(_Side):
         task: Any = ours.task
         letters, lstm = task.speller.backbone.lstm, task.backbone.lstm
         words = [word for row in ours.rows for word in row["words"]]
+        known = frequent(words, task)
         size = task.backbone.config.embedding_size
         embeddings = StackedEmbeddings(
             [
-                OneHotEmbeddings(_dictionary(words), embedding_length=size),
+                OneHotEmbeddings(_dictionary(known), embedding_length=size),
                 CharacterEmbeddings(
                     _dictionary(sorted({*"".join(words)})), letters.input_size, letters.hidden_size
                 ),
@@ -181,9 +213,10 @@ class _Classifier(_Side):
         from flair.models import TextClassifier
 
         lstm, config = ours.task.backbone.lstm, ours.task.backbone.config
-        words = [word for row in ours.rows for word in str(row["text"]).split()]
+        words = (word for row in ours.rows for word in str(row["text"]).split())
+        known = _dictionary(frequent(words, ours.task))
         document = DocumentRNNEmbeddings(
-            [OneHotEmbeddings(_dictionary(words), embedding_length=config.embedding_size)],
+            [OneHotEmbeddings(known, embedding_length=config.embedding_size)],
             lstm.hidden_size,
             lstm.num_layers,
             reproject_words=False,
@@ -200,7 +233,7 @@ class _Classifier(_Side):
     def sentence(self, row: Row, labelled: bool) -> Any:
         from flair.data import Sentence
 
-        found = Sentence(str(row["text"]).split() or ["-"])
+        found = Sentence(str(row["text"]).split())
         if labelled:
             found.add_label(KIND, str(row["label"]))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
@@ -14,18 +15,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from zoo.bench.installed.sides import (
-    ASKED,
-    LEARNED,
     SECONDS,
     TIMED,
     Ours,
     adam,
-    judged,
+    corpus,
     score,
     train_for,
 )
 from zoo.bench.measure import case, interleave
-from zoo.bench.sides import prepared
 from zoo.config import Settings
 from zoo.data.batch import Example
 from zoo.data.readers import Row
@@ -39,19 +37,22 @@ OURS = {their: own for own, their in THEIRS.items()}
 SPECIALS = {"unk": 0, "pad": 1, "bos": 2, "eos": 3}
 BEAM = GenerationConfig().beam_size
 CLIP = 1.0
+SEARCHED = 128  # sentences of a round of beam search
 
 
 def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     """Measure BLEU after equally many seconds, beam search with these models, training steps."""
-    torch.manual_seed(settings.seed)
-    rows, task = prepared(settings, LEARNED)
+    rows, held, task = corpus(settings)
     ours = Ours(settings, rows, task, "target")
     theirs = _Translator(task)
     batches = theirs.batches(ours.examples.encoded, settings)
     again = (partial(theirs.step, batch) for batch in cycle(batches))
     train_for(SECONDS, again)
     train_for(SECONDS, ours.steps())
-    held = judged(settings)[:ASKED]
+    judged = [task.encode(row) for row in held]
+    what = f"validation perplexity after {SECONDS:.0f} s, against JoeyNMT"
+    own, peer = ours.perplexity(judged), theirs.perplexity(judged)
+    yield score(what, own, peer, "per token", lower_is_better=True)
     asked = [Row({"source": row["source"]}, row.source) for row in held]
     wanted = [str(row["target"]) for row in held]
     sources = [task.encode(row) for row in asked]
@@ -60,6 +61,7 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     peer = metrics.translation(theirs.translate(sources), wanted)["bleu"]
     what = f"validation BLEU after {SECONDS:.0f} s, against JoeyNMT"
     yield score(what, own, peer, "BLEU")
+    del asked[SEARCHED:], sources[SEARCHED:]
     searched = interleave(
         {"ours": lambda: ours.answers(asked), "theirs": lambda: theirs.translate(sources)}, rounds
     )
@@ -156,6 +158,18 @@ class _Translator:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def perplexity(self, examples: Sequence[Example]) -> float:
+        """Return the perplexity per target token."""
+        self.model.eval()
+        nats, tokens = 0.0, 0
+        for start in range(0, len(examples), 64):
+            batch = self.batch(examples[start : start + 64], True)
+            loss, *_ = self.model(return_type="loss", **vars(batch))
+            nats += loss.item()
+            tokens += int(batch.ntokens)
+        return math.exp(nats / tokens)
 
     @torch.no_grad()
     def translate(self, examples: Sequence[Example]) -> list[str]:
