@@ -30,7 +30,7 @@ from zoo.training.pipeline import run as training
 from zoo.training.rows import open_rows
 from zoo.training.state import host_kept
 from zoo.tuning import folds, trial
-from zoo.tuning.tables import drawn
+from zoo.tuning.tables import Table
 
 log = logging.getLogger("zoo")
 
@@ -111,8 +111,8 @@ def scored(
     report = _report(done) | {"task": kind.task_name, "data": settings.data["name"]}
     write_text(folder / FOLDS, json.dumps(report | {"command": command}, indent=1) + "\n")
     table = _table(report)
-    log.info("%s", table)
-    return folder, report | {"table": table}
+    log.info("%s", table.shown())
+    return folder, report | {"table": table.kept()}
 
 
 def _each(settings: Settings, options: Options, splits: Splits) -> Iterator[Fold]:
@@ -173,23 +173,30 @@ def _line(number: int, fold: Fold) -> str:
     )
 
 
-def _table(report: dict[str, Any]) -> str:
+def _table(report: dict[str, Any]) -> Table:
     """Return the figures of all folds as a table, with mean, standard deviation and range."""
     done, metric = report["folds"], report["metric"]
     columns = {metric: [fold["metrics"][metric] for fold in done]}
     if all(metric in fold["baseline"] for fold in done):
-        columns["baseline"] = [fold["baseline"][metric] for fold in done]
+        columns[_("baseline")] = [fold["baseline"][metric] for fold in done]
     others = [name for name in report["summary"] if name != metric][:OTHERS]
     columns |= {name: [fold["metrics"][name] for fold in done] for name in others}
-    lines = []
+    lines: list[list[str]] = []
     for number, fold in enumerate(done):
         figures = [f"{column[number]:.4f}" for column in columns.values()]
         lines.append([str(number + 1), f"{fold['rows']:,}", *figures, f"{fold['seconds']:.0f}"])
     spreads = [folds.describe(column) for column in columns.values()]
     total = sum(fold["seconds"] for fold in done)
-    lines.append(["mean", "", *[f"{each['mean']:.4f}" for each in spreads], f"{total:.0f} in all"])
-    lines.append(["deviation", "", *[f"{each['deviation']:.4f}" for each in spreads], ""])
+    in_all = _("{seconds:.0f} in all", seconds=total)
+    lines.append([_("mean"), "", *[f"{each['mean']:.4f}" for each in spreads], in_all])
+    lines.append([_("deviation"), "", *[f"{each['deviation']:.4f}" for each in spreads], ""])
     ranges = [f"{each['least']:.3f}–{each['greatest']:.3f}" for each in spreads]
-    lines.append(["range", "", *ranges, ""])
-    title = f"{report['task']} on {report['data']}, {len(done)} folds"
-    return drawn(title, ["fold", "rows", *columns, "seconds"], lines, bold=len(done))
+    lines.append([_("range"), "", *ranges, ""])
+    title = _(
+        "{task} on {data}, {folds} folds",
+        task=report["task"],
+        data=report["data"],
+        folds=len(done),
+    )
+    names = [_("fold"), _("rows"), *columns, _("seconds")]
+    return Table(title, names, lines, bold=len(done))

@@ -41,7 +41,7 @@ from zoo.training.state import host_kept
 from zoo.tuning import folds, trial
 from zoo.tuning.candidates import Changes, Proposals, axes
 from zoo.tuning.halving import Halving, Result, Work
-from zoo.tuning.tables import drawn
+from zoo.tuning.tables import Table
 
 log = logging.getLogger("zoo")
 
@@ -177,7 +177,7 @@ def _tuned(settings: Settings, command: str, folder: Path, corpus: Splits | None
     )
     ranked = search.halving.run(Proposals(varied, lower, settings.seed))
     table = _table(search, ranked)
-    log.info("%s", table)
+    log.info("%s", table.shown())
     if len(ranked) == 1:
         log.info(
             _("there was no time to compare anything with the run's own settings: tune longer")
@@ -187,7 +187,7 @@ def _tuned(settings: Settings, command: str, folder: Path, corpus: Splits | None
     final = _with_changes(own, best).model_copy(update=unused)
     final._given = None  # nothing else is chosen
     chosen = _chosen(settings, own, best)
-    facts = {"settings": _to_give(settings, chosen), "table": table}
+    facts = {"settings": _to_give(settings, chosen), "table": table.kept()}
     write_text(folder / TUNING, json.dumps(kept | {"result": facts}, indent=1))
     if settings.data["name"] == in_memory.NAME:
         typed = f"zoo.{options.kind.__name__}.fit(…, **{facts['settings']!r})"
@@ -339,7 +339,7 @@ def _read_trials(folder: Path) -> Iterator[Result]:
             raise InputError(f"{path}:{number}: not a trial: {line_of(error)}") from None
 
 
-def _table(search: Search, ranked: Sequence[Changes]) -> str:
+def _table(search: Search, ranked: Sequence[Changes]) -> Table:
     """Return the trials as a table, the best ones first."""
     halving = search.halving
     assert halving is not None
@@ -363,11 +363,16 @@ def _table(search: Search, ranked: Sequence[Changes]) -> str:
         seconds = f"{sum(r.seconds for r in results):.1f}"
         counts = [str(work.rung + 1), str(work.epochs), str(len(results))]
         lines.append([shown(work.changes), *counts, f"{mean:.4f}", loss, seconds])
-    metric = next((r.name for results in last.values() for r in results), "metric")
-    names = ["settings", "rung", "epochs", "splits", f"valid {metric}"]
-    more = f", the best {SHOWN}" if len(groups) > SHOWN else ""
-    title = f"{len(groups)} candidates{more}, {halving.spent:.0f} s"
-    return drawn(title, [*names, "loss", "seconds"], lines, bold=0)
+    metric = next((r.name for results in last.values() for r in results), _("metric"))
+    names = [_("settings"), _("rung"), _("epochs"), _("splits"), _("valid {metric}", metric=metric)]
+    more = _(", the best {count}", count=SHOWN) if len(groups) > SHOWN else ""
+    title = _(
+        "{count} candidates{more}, {seconds:.0f} s",
+        count=len(groups),
+        more=more,
+        seconds=halving.spent,
+    )
+    return Table(title, [*names, _("loss"), _("seconds")], lines, bold=0)
 
 
 def _chosen(typed: Settings, own: Settings, best: Changes) -> Changes:
