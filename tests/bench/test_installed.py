@@ -107,11 +107,11 @@ def test_all_sides_read_random_rows_of_a_sorted_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(sides, "JUDGED", 20)
     files = [f"data.{name}={tmp_path}/{name}.jsonl" for name in ("train", "valid", "test")]
     settings = check(compose(["task=classify", "data=files", *files, *SMALL[3:]]))
-    learned, held, task = sides.corpus(settings)
-    assert (len(learned), len(held)) == (50, 20)
-    assert {row["label"] for row in learned[:10]} == {row["label"] for row in held} == {*LABELS}
-    assert [*sides.corpus(settings)[0]] == learned  # the same seed
-    assert {*task.labels} == {*LABELS}
+    found = sides.corpus(settings)
+    assert (len(found.learned), len(found.judged)) == (50, 20)
+    for rows in (found.learned[:10], found.judged):
+        assert {row["label"] for row in rows} == {*LABELS}
+    assert sides.corpus(settings).learned == found.learned  # the same seed
 
 
 def test_texts_are_cut_to_the_same_words_for_all_sides(monkeypatch):
@@ -130,14 +130,14 @@ def test_a_lower_perplexity_is_the_better_score():
 def test_our_perplexity_weighs_each_target():
     torch.manual_seed(1)
     settings = check(compose([*PAIRS]))
-    rows, held, task = sides.corpus(settings)
-    ours = sides.Ours(settings, rows, task, "target")
-    examples = [task.encode(row) for row in held]
+    rows = sides.corpus(settings)
+    ours = sides.Ours(settings, rows.learned, rows.task, "target")
+    examples = [rows.task.encode(row) for row in rows.judged]
     each = [ours.perplexity([example]) for example in examples]
     counts = [len(example["targets"]) for example in examples]
     nats = sum(math.log(one) * count for one, count in zip(each, counts, strict=True))
     assert ours.perplexity(examples) == pytest.approx(math.exp(nats / sum(counts)), rel=1e-4)
-    assert not task.training
+    assert not rows.task.training
 
 
 def test_flair_learns_and_answers(monkeypatch):
@@ -147,5 +147,6 @@ def test_flair_learns_and_answers(monkeypatch):
     for name, value in {"SECONDS": 1.0, "TIMED": 20, "ASKED": 5}.items():
         monkeypatch.setattr(of_flair, name, value)
     monkeypatch.setattr(sides, "LEARNED", 40)
-    found = [*of_flair.cases(check(compose(SMALL)), 1)]
+    settings = check(compose(SMALL))
+    found = [*of_flair.cases(settings, 1, sides.corpus(settings))]
     assert len(found) >= 3

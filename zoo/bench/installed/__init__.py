@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from zoo.bench.installed.sides import corpus
 from zoo.config import check, compose
 from zoo.errors import InputError
 
@@ -28,5 +31,7 @@ def installed(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]
         raise InputError(
             f"none of {', '.join(PEERS[task])} is here: pip install sequence-zoo[bench]"
         )
+    rows = corpus(settings)
     for name in there:
-        yield from import_module(f"zoo.bench.installed.of_{name}").cases(settings, rounds)
+        measured = import_module(f"zoo.bench.installed.of_{name}")
+        yield from measured.cases(settings, rounds, replace(rows, task=deepcopy(rows.task)))

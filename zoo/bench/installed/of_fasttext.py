@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.bench.installed.sides import ASKED, TIMED, Ours, corpus, count_words, score, train_for
+from zoo.bench.installed.sides import ASKED, TIMED, Corpus, Ours, count_words, score, train_for
 from zoo.bench.measure import case, interleave
 from zoo.config import Settings
 from zoo.data.readers import Row
@@ -20,11 +20,11 @@ SETTINGS = {"lr": 0.5, "epoch": EPOCHS, "wordNgrams": 2, "verbose": 0}  # as its
 PREFIX = "__label__"
 
 
-def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
+def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str, Any]]:
     """Measure training and prediction, and the accuracy after as long a training."""
     import fasttext
 
-    rows, held, task = corpus(settings)
+    rows, held, task = corpus.learned, corpus.judged, corpus.task
     ours = Ours(settings, rows, task, "text")
     numbers = {label: str(n) for n, label in enumerate(sorted({str(r["label"]) for r in rows}))}
     with tempfile.TemporaryDirectory() as folder:

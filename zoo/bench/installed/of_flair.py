@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from zoo.bench.installed.sides import (
     CLIP,
     SECONDS,
     TIMED,
+    Corpus,
     Ours,
     adam,
-    corpus,
     count_words,
     frequent,
     score,
@@ -24,22 +24,22 @@ from zoo.bench.installed.sides import (
     train_for,
 )
 from zoo.bench.measure import case, interleave
+from zoo.bench.sides import precisions
 from zoo.config import Settings
 from zoo.data.readers import Row
-from zoo.device import find_precision
 from zoo.loading import load
-from zoo.task import Task, input_rows, predict_rows
+from zoo.task import Task
 
 KIND = "label"  # flair's name of what is predicted
 SHIPPED = "tag/ewt-upos"
 
 
-def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
+def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str, Any]]:
     """Measure training steps, prediction, and the accuracy after equally many seconds."""
     import flair
 
     logging.getLogger("flair").setLevel("ERROR")
-    rows, held, task = corpus(settings)
+    rows, held, task = corpus.learned, corpus.judged, corpus.task
     flair.device = task.device
     side = _Tagger if "words" in task.input_columns else _Classifier
     ours = Ours(settings, rows, task, side.column)
@@ -67,14 +67,14 @@ def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
     what = f"prediction, against flair's {side.name}"
     yield case(what, "words/s", words, seconds["ours"], seconds["theirs"])
     if side is _Tagger:
-        shipped = load(SHIPPED, str(task.device))
-        yield from _from_texts(shipped, Ours(settings, rows, shipped, side.column), rounds)
+        sides = {name: load(SHIPPED, str(task.device), name) for name in precisions(task.device)}
+        yield from _from_texts(sides, Ours(settings, rows, sides["fp32"], side.column), rounds)
 
 
-def _from_texts(task: Task, ours: Ours, rounds: int) -> Iterator[dict[str, Any]]:
-    """Compare a shipped tagger's `predict` of plain texts with that of flair at its sizes.
+def _from_texts(tasks: Mapping[str, Task], ours: Ours, rounds: int) -> Iterator[dict[str, Any]]:
+    """Compare `predict` of plain texts, of a shipped tagger in each precision, with flair's.
 
-    Each side splits the texts into words itself.
+    flair's model has the shipped one's sizes. Each side splits the texts into words itself.
     """
     from flair.data import Sentence
 
@@ -85,17 +85,12 @@ def _from_texts(task: Task, ours: Ours, rounds: int) -> Iterator[dict[str, Any]]
     def peer() -> None:
         theirs.model.predict([Sentence(text) for text in texts], mini_batch_size=32)
 
-    found = find_precision("auto", task.device)
-    sides = {"theirs": peer, "predict": lambda: task.predict(texts)}
-    sides[found] = lambda: list(predict_rows(task, input_rows(task, texts), found))
-    seconds = interleave(sides, rounds)
+    sides = {name: partial(task.predict, texts) for name, task in tasks.items()}
+    seconds = interleave({"theirs": peer, **sides}, rounds)
     words = sum(count_words(text) for text in texts)
-    against = "against flair's predict"
-    for name, what in {
-        "predict": f"zoo.load({SHIPPED!r}).predict(texts)",
-        found: f"{SHIPPED} in {found}",
-    }.items():
-        yield case(f"{what}, {against}", "words/s", words, seconds[name], seconds["theirs"])
+    for name in tasks:
+        what = f"predict of texts, {SHIPPED}, {name}, against flair's"
+        yield case(what, "words/s", words, seconds[name], seconds["theirs"])
 
 
 def _dictionary(items: Sequence[str]) -> Any:

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from zoo.bench.installed.sides import (
     SECONDS,
     TIMED,
+    Corpus,
     Ours,
     adam,
-    corpus,
     score,
     train_for,
 )
@@ -40,9 +40,9 @@ CLIP = 1.0
 SEARCHED = 128  # sentences of a round of beam search
 
 
-def cases(settings: Settings, rounds: int) -> Iterator[dict[str, Any]]:
+def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str, Any]]:
     """Measure BLEU after equally many seconds, beam search with these models, training steps."""
-    rows, held, task = corpus(settings)
+    rows, held, task = corpus.learned, corpus.judged, corpus.task
     ours = Ours(settings, rows, task, "target")
     theirs = _Translator(task)
     batches = theirs.batches(ours.examples.encoded, settings)

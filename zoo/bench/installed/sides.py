@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from zoo.bench.measure import case, interleave
-from zoo.bench.sides import collated, precisions, prepared, step_of
+from zoo.bench.sides import collated, precisions, start, step_of
 from zoo.config import Settings
 from zoo.data.batch import Batch, Example
 from zoo.data.dataset import ExampleList
@@ -21,6 +22,7 @@ from zoo.data.readers import Row
 from zoo.device import find_precision
 from zoo.task import Task, predict_rows
 from zoo.text import word_splitter
+from zoo.training.build import build
 from zoo.training.options import options_of
 from zoo.training.rows import open_rows
 
@@ -92,8 +94,8 @@ class Ours:
         """Return the perplexity per target, in fp32."""
         self.task.eval()
         nats, count = 0.0, 0
-        for start in range(0, len(examples), 64):
-            batch = self.task.collate(examples[start : start + 64]).to(self.task.device)
+        for first in range(0, len(examples), 64):
+            batch = self.task.collate(examples[first : first + 64]).to(self.task.device)
             step = self.task.training_step(batch)
             nats += step.loss.item() * step.count
             count += step.count
@@ -110,18 +112,27 @@ def count_words(value: Any) -> int:
     return len(value.split()) if isinstance(value, str) else len(value)
 
 
-def corpus(settings: Settings) -> tuple[list[Row], list[Row], Task]:
-    """Return the rows that all sides learn from, those that are judged, and an untrained task.
+@dataclass(frozen=True)
+class Corpus:
+    """The rows that all sides learn from, those that are judged, and an untrained task."""
 
-    Both are random rows of a whole split, in random order, for a corpus may be sorted by its
-    labels. Texts that are classified are cut to `WORDS` words.
+    learned: list[Row]
+    judged: list[Row]
+    task: Task
+
+
+def corpus(settings: Settings) -> Corpus:
+    """Draw rows from the whole splits, in random order, for a corpus may be sorted by its labels.
+
+    Texts that are classified are cut to `WORDS` words.
     """
-    torch.manual_seed(settings.seed)
-    learned, task = prepared(settings, LEARNED)
-    splits = open_rows(settings, options_of(settings).kind)
-    held = drawn(splits.valid, JUDGED, settings.seed)
-    learned = drawn(learned, LEARNED, settings.seed)
-    return [cut(row) for row in learned], [cut(row) for row in held], task
+    device = start(settings)
+    options = options_of(settings)
+    splits = open_rows(settings, options.kind)
+    learned = drawn(splits.train, LEARNED, settings.seed)
+    judged = drawn(splits.valid, JUDGED, settings.seed)
+    task = build(options, settings, splits).to(device)
+    return Corpus([cut(row) for row in learned], [cut(row) for row in judged], task)
 
 
 def drawn(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
@@ -171,8 +182,8 @@ def shuffled(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     draw = np.random.default_rng(0)
     while True:
         order = draw.permutation(len(items))
-        for start in range(0, len(order), size):
-            yield [items[number] for number in order[start : start + size]]
+        for first in range(0, len(order), size):
+            yield [items[number] for number in order[first : first + size]]
 
 
 def adam(parameters: Any) -> torch.optim.Optimizer:
