@@ -27,8 +27,10 @@ from zoo.bench.measure import case, interleave
 from zoo.config import Settings
 from zoo.data.batch import Example
 from zoo.data.readers import Row
+from zoo.device import find_precision
 from zoo.evaluation import metrics
 from zoo.generation.config import GenerationConfig
+from zoo.task import predict_rows
 from zoo.text.special_ids import BOS, EOS, PAD, UNK
 
 # JoeyNMT has its own order of special ids; all other ids are ours.
@@ -37,7 +39,9 @@ OURS = {their: own for own, their in THEIRS.items()}
 SPECIALS = {"unk": 0, "pad": 1, "bos": 2, "eos": 3}
 BEAM = GenerationConfig().beam_size
 CLIP = 1.0
-SEARCHED = 128  # sentences of a round of beam search
+SEARCHED = 128  # sentences of a round of beam search, of which each side writes LENGTH tokens
+LENGTH = 15  # for an untrained model does not know where to end
+JUDGED = 256  # sentences whose translations are scored
 
 
 def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str, Any]]:
@@ -53,8 +57,8 @@ def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str,
     what = f"validation perplexity after {SECONDS:.0f} s, against JoeyNMT"
     own, peer = ours.perplexity(judged), theirs.perplexity(judged)
     yield score(what, own, peer, "per token", lower_is_better=True)
-    asked = [Row({"source": row["source"]}, row.source) for row in held]
-    wanted = [str(row["target"]) for row in held]
+    asked = [Row({"source": row["source"]}, row.source) for row in held[:JUDGED]]
+    wanted = [str(row["target"]) for row in held[:JUDGED]]
     sources = [task.encode(row) for row in asked]
     found = [answer["text"] for answer in ours.answers(asked)]
     own = metrics.translation(found, wanted)["bleu"]
@@ -62,11 +66,18 @@ def cases(settings: Settings, rounds: int, corpus: Corpus) -> Iterator[dict[str,
     what = f"validation BLEU after {SECONDS:.0f} s, against JoeyNMT"
     yield score(what, own, peer, "BLEU")
     del asked[SEARCHED:], sources[SEARCHED:]
+    alike = GenerationConfig(min_length=LENGTH, max_length=LENGTH)
+    precision = find_precision("auto", task.device)
     searched = interleave(
-        {"ours": lambda: ours.answers(asked), "theirs": lambda: theirs.translate(sources)}, rounds
+        {
+            "ours": lambda: list(predict_rows(task, asked, precision, config=alike)),
+            "theirs": lambda: theirs.translate(sources, LENGTH),
+        },
+        rounds,
     )
     what = f"beam {BEAM}, against JoeyNMT"
-    yield case(what, "sentences/s", len(asked), searched["ours"], searched["theirs"])
+    tokens = LENGTH * len(asked)
+    yield case(what, "written tokens/s", tokens, searched["ours"], searched["theirs"])
     ours = Ours(settings, rows[:TIMED], task, "target")
     some = theirs.batches(ours.examples.encoded, settings)
     tokens = sum(len(example["targets"]) for example in ours.examples.encoded)
@@ -172,8 +183,11 @@ class _Translator:
         return math.exp(nats / tokens)
 
     @torch.no_grad()
-    def translate(self, examples: Sequence[Example]) -> list[str]:
-        """Return translations, searched in batches of 64 as its documentation shows."""
+    def translate(self, examples: Sequence[Example], length: int | None = None) -> list[str]:
+        """Return translations, searched in batches of 64 as its documentation shows.
+
+        Each of them has `length` tokens; None leaves that to the model.
+        """
         from joeynmt.search import search
 
         self.model.eval()
@@ -182,7 +196,9 @@ class _Translator:
         for start in range(0, len(order), 64):
             numbers = order[start : start + 64]  # the longest first, as `batch` sorts
             batch = self.batch([examples[number] for number in numbers], False)
-            found, *_ = search(self.model, batch, -1, BEAM, 1.0)
+            found, *_ = search(
+                self.model, batch, length or -1, BEAM, 1.0, min_output_length=length or 1
+            )
             for number, ids in zip(numbers, found.tolist(), strict=True):
                 texts[number] = self.decode([OURS.get(one, one) for one in ids])
         return texts
