@@ -39,7 +39,7 @@ from zoo.text.decoding import check_encoding, is_plain_utf8
 log = logging.getLogger("zoo")
 
 MOST = 1024  # rows per call of the model
-TABLES = ".csv", ".tsv"
+TABLES = "csv", "tsv"  # forms that Excel reads
 DRAWN = 20  # answers that are plotted
 
 
@@ -229,7 +229,9 @@ def _opened(shared: Processes, settings: Settings) -> Iterator[IO[bytes]]:
         yield io.BytesIO()
         return
     output = settings.output
-    tables = settings.text is None and settings.input != "-" and output.lower().endswith(TABLES)
+    tables = (
+        settings.text is None and settings.input != "-" and answer_rows.form_of(output) in TABLES
+    )
     marked = tables and not is_plain_utf8(Path(settings.input))
     with opened_output(output) as file:
         if marked:
