@@ -200,6 +200,32 @@ def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
     assert (*marked.get_xdata(), *marked.get_ydata()) == (2, 0.875)
 
 
+@pytest.mark.parametrize(
+    ("shares", "highest"),
+    [((1.0, 1.0, 1.0), 1), ((0.5, 0.9, 1.0), 1), ((0.9, 0.99, 0.999), 1), ((0.1, 0.35, 0.2), 0.35)],
+)
+def test_the_axis_of_shares_has_no_tick_beyond_one(tmp_path, monkeypatch, shares, highest):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    history = [{"epoch": n, "loss": 1.0, "valid": {"f1": share}} for n, share in enumerate(shares)]
+    plots.learning_curve(history, "f1", tmp_path, int(np.argmax(shares)))
+    axes = figures[0].axes[1]
+    low, high = axes.get_ylim()
+    figures[0].canvas.draw()
+    assert low < min(shares) <= max(shares) < high < 1.03  # the last point is drawn whole
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert max(ticks) == pytest.approx(highest)
+    assert len(ticks) >= 3
+
+
+def test_the_axis_of_other_metrics_is_left_as_it_is(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    history = [{"epoch": n, "loss": 1.0, "valid": {"mae": 1.0 + n / 100}} for n in range(3)]
+    plots.learning_curve(history, "mae", tmp_path, 1)
+    assert max(figures[0].axes[1].get_yticks()) > 1.015
+
+
 def test_single_characters_stand_upright_and_words_do_not():
     _, axes = plots.new_axes(3, 2)
     plots.name_steps(axes, ["包", "裹", "x"])

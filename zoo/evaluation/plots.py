@@ -32,6 +32,7 @@ CELLS = 12  # a confusion matrix of more labels has no numbers in its cells
 MOST_LABELS = 100  # of a confusion matrix
 DRAWN_LABELS = 30  # of its picture
 PLAIN = "DejaVu Sans"  # matplotlib's own font
+MARGIN = 0.04  # above 1, as a share of the height of an axis of shares
 UNDRAWABLE = "·"  # for a character that no font of the machine has
 NO_TEXT = "Last Resort", "Emoji"  # parts of names of fonts that draw no text
 # The packages of Debian and Ubuntu with fonts, by the beginnings of the characters' Unicode names.
@@ -175,6 +176,8 @@ def learning_curve(
     values = [entry["valid"][metric] for entry in history]
     right.plot(epochs, values, "^:", color="tab:green", label=f"validation {metric}")
     right.set_ylabel(metric)
+    if min(values) >= 0 and max(values) <= 1:
+        _end_at_one(right)
     if best in epochs:
         value = values[epochs.index(best)]
         axes.axvline(best, color="grey", linewidth=1, linestyle=":")
@@ -182,6 +185,14 @@ def learning_curve(
         right.plot([best], [value], "o", label=f"best epoch: {best}, {metric} {value:.4g}", **ring)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save_figure(figure, folder / "learning_curve.png")
+
+
+def _end_at_one(axes: Any) -> None:
+    """Let the vertical axis of shares end a little above 1, with no tick beyond 1."""
+    low, high = axes.get_ylim()
+    if high > 1:
+        axes.set_ylim(low, min(high, 1 + MARGIN * (1 - low)))
+        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick < 1 + 1e-9])
 
 
 def confusion(
