@@ -80,6 +80,10 @@ def test_without_a_package_it_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "error: none of flair is here: pip install sequence-zoo[bench]\n"
     )
+    assert main(["installed", "task=translate"]) == 2
+    assert capsys.readouterr().err == (
+        "error: none of joeynmt is here: pip install joeynmt, in an environment of its own\n"
+    )
     assert main(["installed", "task=forecast"]) == 2
     assert "choose one of classify, tag, translate" in capsys.readouterr().err
 

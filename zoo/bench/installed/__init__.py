@@ -14,6 +14,8 @@ from zoo.config import check, compose
 from zoo.errors import InputError
 
 PEERS = {"classify": ("fasttext", "flair"), "tag": ("flair",), "translate": ("joeynmt",)}
+# JoeyNMT wants a protobuf that is older than that of other packages here, so no extra has it.
+CURES = {"translate": "pip install joeynmt, in an environment of its own"}
 
 
 def installed(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
@@ -28,9 +30,8 @@ def installed(arguments: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]
         raise InputError(f"zoo.bench installed: task={task}: choose one of {', '.join(PEERS)}")
     there = [name for name in PEERS[task] if find_spec(name)]
     if not there:
-        raise InputError(
-            f"none of {', '.join(PEERS[task])} is here: pip install sequence-zoo[bench]"
-        )
+        cure = CURES.get(task, "pip install sequence-zoo[bench]")
+        raise InputError(f"none of {', '.join(PEERS[task])} is here: {cure}")
     rows = corpus(settings)
     for name in there:
         measured = import_module(f"zoo.bench.installed.of_{name}")
