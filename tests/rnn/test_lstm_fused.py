@@ -60,7 +60,7 @@ def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch, from_zero, reverse, c
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=low.itemsize == 2):
         pieces = lstm_fused.run(x, (state[0], state[1]), *given)
         assert len(calls) == (5 if call == 1 else 1)
-        monkeypatch.setattr(lstm_fused, "_cuts", lambda x: False)
+        monkeypatch.setattr(lstm_fused, "cuts", lambda x: False)
         whole = lstm_fused.run(x, (state[0], state[1]), *given)
     if call == 1:
         assert [piece.rows for piece in given[1].pieces] == [6, 5, 4, 3, 2]
@@ -74,12 +74,12 @@ def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch, from_zero, reverse, c
 
 def test_only_without_a_gradient_on_a_cpu_a_batch_is_cut():
     x = torch.randn(2, 1, 3)
-    assert not lstm_fused._cuts(x)  # a gradient is wanted
+    assert not lstm_fused.cuts(x)  # a gradient is wanted
     with torch.no_grad():
-        assert lstm_fused._cuts(x)
-        assert not lstm_fused._cuts(x.double())
-        assert not lstm_fused._cuts(x.half())
-        assert not lstm_fused._cuts(x.to("meta"))
+        assert lstm_fused.cuts(x)
+        assert not lstm_fused.cuts(x.double())
+        assert not lstm_fused.cuts(x.half())
+        assert not lstm_fused.cuts(x.to("meta"))
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 31])

@@ -71,7 +71,7 @@ def run_rows(
     without it. Both read `features` of them; those beyond are zero.
     """
     features = features_read(x, padding is not None)
-    if padding is not None and _cuts(x):
+    if padding is not None and cuts(x):
         if padding.pieces:
             return _run_pieces(prepare, x, state, padding, reverse)
         if padding.rounded is not padding:
@@ -116,7 +116,7 @@ def widened(x: Tensor, hold: Tensor | None, features: int) -> Tensor:
     return torch.cat(parts, -1) if len(parts) > 1 else x
 
 
-def _cuts(x: Tensor) -> bool:
+def cuts(x: Tensor) -> bool:
     """Whether a batch may be cut, and its time rounded: on a CPU without a gradient, in float32 or bf16.
 
     There a cut changes no bit: in bf16 oneDNN keeps the cell in bf16 between steps, too.

@@ -304,7 +304,10 @@ def run(
     results: list[Result] = []
     directions = 2 if rnn.bidirectional else 1
     read = torch_private.rnn_weights(rnn)
-    x = _clear(x, padding)  # so even NaN in the padding has no influence
+    cuts = engine == "torch" and lstm_fused.cuts(x)
+    narrow = x.to(compute_dtype(x)) if cuts else x  # once for both directions
+    # Cleared, so even NaN in the padding has no influence.
+    x = _clear(narrow, padding, in_place=narrow is not x)
     for layer in range(rnn.num_layers):
         if layer > 0:
             x = _drop(rnn, x, rnn.dropout)
@@ -321,7 +324,8 @@ def run(
                 for direction, (initial, weights) in enumerate(given)
             ]
         outputs = [result.output for result in results[-directions:]]
-        x = _clear(torch.cat(outputs, -1) if rnn.bidirectional else outputs[0], padding)
+        x = torch.cat(outputs, -1) if rnn.bidirectional else outputs[0]
+        x = _clear(x, padding, in_place=cuts and rnn.bidirectional)
     last = tuple(torch.stack(parts) for parts in zip(*(r.last for r in results), strict=True))
     gates = zip(*(each.gates for each in results), strict=True)
     return _drop(rnn, x, rnn.output_dropout), last, [torch.stack(gate) for gate in gates]
@@ -374,9 +378,11 @@ def weights_of(rnn: Recurrent, suffix: str, read: Mapping[str, Tensor] | None = 
     )
 
 
-def _clear(x: Tensor, padding: Padding | None) -> Tensor:
+def _clear(x: Tensor, padding: Padding | None, in_place: bool) -> Tensor:
     """Set the padding of x (time, batch, size) to zero."""
-    return x if padding is None else x.masked_fill(padding.mask, 0)
+    if padding is None:
+        return x
+    return (x.masked_fill_ if in_place else x.masked_fill)(padding.mask, 0)
 
 
 def _drop(rnn: Recurrent, x: Tensor, p: float) -> Tensor:
