@@ -30,7 +30,7 @@ NAMES = [
     "8_forecast",
 ]
 LANGUAGES = ["ja", "zh-TW"]
-CELLS, LINES = 21, 10  # of cells: without the exercises
+CELLS, LINES = 22, 10  # of cells: without the exercises
 LETTER = "[\u3001-\u3017\u3040-\u30ff\u3400-\u9fff\uff00-\uff60]"  # kana, Han and their punctuation
 BLANK = re.compile(rf"{LETTER}\s\S|\S\s{LETTER}")  # inside a paragraph
 
