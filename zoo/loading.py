@@ -53,8 +53,8 @@ def load(name: str | Path, device: str = "cpu", precision: str = "fp32") -> Task
     [[('The', 'DET'), ('cat', 'NOUN'), ('sat', 'VERB')]]
 
     `precision` is that of `predict`: `fp32`, `bf16`, `fp16` on a GPU, or `auto`, the fast one, as
-    on the command line. A CPU with bf16 instructions tags two to three times as fast in bf16; a
-    probability differs by about 0.01 there.
+    on the command line. A CPU with bf16 instructions tags about twice as fast in bf16; there a
+    probability may differ by 0.02.
 
     Raises InputError that names the broken file, or lists the shipped models, and for a precision
     that the device does not have.
