@@ -97,6 +97,7 @@ def test_several_threads_may_load_the_first_model_at_once(trained):
 def test_editors_know_the_class_of_every_shipped_model():
     typed = {}
     for one in typing.get_overloads(load):
+        assert one.__annotations__.keys() == load.__annotations__.keys()
         names = re.findall('"([^"]+)"', str(one.__annotations__["name"]).replace("'", '"'))
         typed |= dict.fromkeys(names, one.__annotations__["return"])
     wanted = {name: find_saved(read_config(name)["task"]).__name__ for name in shipped()}

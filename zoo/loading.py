@@ -42,6 +42,7 @@ def load(
         "translate/en-de", "translate/en-ja", "translate/ja-en", "translate/localise-en-ja"
     ],
     device: str = "cpu",
+    precision: str = "fp32",
 ) -> Translate: ...
 @overload
 def load(name: str | Path, device: str = "cpu", precision: str = "fp32") -> Task: ...

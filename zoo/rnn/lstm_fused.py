@@ -73,7 +73,8 @@ def run_rows(
     features = features_read(x, padding is not None)
     if padding is not None and cuts(x):
         if padding.pieces:
-            return _run_pieces(prepare, x, state, padding, reverse)
+            kernel = prepare(True, features)
+            return _run_pieces(kernel, features, x, state, padding, reverse)
         if padding.rounded is not padding:
             time = len(x)
             x = F.pad(x, (0, 0, 0, 0, 0, len(padding.rounded.mask) - time))
@@ -131,11 +132,9 @@ def _traced() -> bool:
 
 
 def _run_pieces(
-    prepare: Prepare, x: Tensor, state: States, padding: Padding, reverse: bool
+    kernel: Kernel, features: int, x: Tensor, state: States, padding: Padding, reverse: bool
 ) -> tuple[Tensor, ...]:
     """Run one layer and direction piece by piece; what it returns is that of `run_rows`."""
-    features = features_read(x, True)
-    kernel = prepare(True, features)
     low = compute_dtype(x)
     x = x.to(low)
     h_0, *cells = (part.to(low) for part in state)
