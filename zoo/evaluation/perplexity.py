@@ -97,13 +97,13 @@ def dynamic(model: Any, stream: Stream, evaluation: EvaluationConfig) -> np.ndar
 
     The stream is read in segments of `dynamic_steps` tokens. After a segment is scored, its
     gradient updates the weights. Each weight's gradient is divided by the root mean square of its
-    gradients so far. The update is done on a copy of the model.
+    gradients so far, to which TINY is added. The update is done on a copy of the model.
     """
     model = copy.deepcopy(model).eval()  # no dropout, but gradients
     weights = [w for w in model.parameters() if w.requires_grad]
     trained = [w.detach().clone() for w in weights] if evaluation.dynamic_decay else []
-    mean_squares = [torch.zeros_like(w) for w in weights]  # of the gradients
-    buffers = [torch.empty_like(w) for w in weights]
+    # Adagrad divides by the root of a sum, which is sqrt(count) times that of the mean.
+    adagrad = torch.optim.Adagrad(weights, fused=model.device.type == "cpu")
     found = np.zeros(len(stream.tokens), np.float32)
     state: State | None = None
     for count, window in enumerate(stream.sampler(evaluation.dynamic_steps, 1), 1):
@@ -114,16 +114,13 @@ def dynamic(model: Any, stream: Stream, evaluation: EvaluationConfig) -> np.ndar
         flat = vectors.flatten(0, 1)
         target = batch.targets.flatten()
         found[start:end] = model.tokens.losses(flat.detach(), model.backbone, target).cpu().numpy()
-        loss = model.tokens.loss(flat, model.backbone, target)
-        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
-        with torch.no_grad():
-            for weight, gradient, mean, scale in zip(
-                weights, gradients, mean_squares, buffers, strict=True
-            ):
-                mean.mul_(1 - 1 / count).addcmul_(gradient, gradient, value=1 / count)
-                torch.sqrt(mean, out=scale).add_(TINY)
-                weight.addcdiv_(gradient, scale, value=-evaluation.dynamic_rate)
-            if evaluation.dynamic_decay:
+        model.tokens.loss(flat, model.backbone, target).backward()
+        root = math.sqrt(count)
+        adagrad.param_groups[0].update(lr=evaluation.dynamic_rate * root, eps=TINY * root)
+        adagrad.step()
+        adagrad.zero_grad()
+        if evaluation.dynamic_decay:
+            with torch.no_grad():
                 lerp_(weights, trained, evaluation.dynamic_decay)
         state = tuple(part.detach() for part in state)
     return found
