@@ -78,3 +78,15 @@ def test_runs_that_all_fail_leave_no_folder_and_name_none(capsys, tmp_path, monk
     assert "2 of 2 runs have no result" in out
     assert "multirun/1" not in out
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_table_speaks_the_users_language(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "ja")
+    monkeypatch.setattr("zoo.cli.multirun._train", lambda words: (2, False))
+    assert run.main(["-m", *TOY, "seed=1,2", f"out={tmp_path}"]) == 2
+    out = capsys.readouterr().out
+    assert "2件中1件目の実行: seed=1" in out
+    assert "失敗" in out
+    assert "フォルダ" in out
+    assert "2件の実行のうち2件は結果がありません" in out

@@ -19,6 +19,7 @@ from rich.table import Table
 from zoo.config import Settings, values_of
 from zoo.errors import InputError
 from zoo.files.run_folder import create_next, remove_empty
+from zoo.messages import _, translated
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def train_each(runs: Sequence[list[str]], settings: Sequence[Settings]) -> list[
         place = folder / str(number)
         status: int | None = None
         if not stopped:
-            print(f"run {number} of {len(runs)}: {shlex.join(changed[number - 1])}", flush=True)
+            shown = shlex.join(changed[number - 1])
+            said = _("run {number} of {runs}: {words}", number=number, runs=len(runs), words=shown)
+            print(translated(said), flush=True)
             given = [word for word in words if not word.startswith("out=")]
             status, stopped = _train([*given, f"out={place}"])
         report = _report(place) if status == 0 else None
@@ -100,9 +103,12 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     """Print what each run reached, by the main metric of its task."""
     wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: keep lines whole
     console = Console(highlight=False, soft_wrap=True, width=wide)
-    table = Table(title=f"{len(outcomes)} runs")
-    for heading in ("run", "valid", "test", "baseline", "seconds", "folder"):
-        table.add_column(heading, justify="left" if heading in ("run", "folder") else "right")
+    table = Table(title=translated(_("{runs} runs", runs=len(outcomes))))
+    numbers = _("valid"), _("test"), _("baseline"), _("seconds")
+    table.add_column(translated(_("run")))
+    for heading in numbers:
+        table.add_column(translated(heading), justify="right")
+    table.add_column(translated(_("folder")))
     for outcome in outcomes:
         name = " ".join(outcome.changed) or outcome.task
         cells = _cells(outcome)
@@ -110,7 +116,10 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     failed = [outcome for outcome in outcomes if outcome.report is None]
     if failed:
-        console.print(f"{len(failed)} of {len(outcomes)} runs have no result", markup=False)
+        counts = {"failed": len(failed), "runs": len(outcomes)}
+        console.print(
+            translated(_("{failed} of {runs} runs have no result", **counts)), markup=False
+        )
 
 
 def _where(folder: Path) -> str:
@@ -121,7 +130,8 @@ def _where(folder: Path) -> str:
 def _cells(outcome: Outcome) -> list[str]:
     """Return the figures of a run: validation, test, baseline, seconds."""
     if outcome.report is None:
-        return ["not started" if outcome.status is None else "failed", "", "", ""]
+        ended = _("not started") if outcome.status is None else _("failed")
+        return [translated(ended), "", "", ""]
     report = outcome.report
     metric = report["metric"]
     parts = [report["valid"], report["test"], report["baseline"] or {}]
