@@ -122,6 +122,32 @@ def test_a_column_of_the_same_name_is_kept(capsys, tmp_path, model):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_rows_that_were_answered_before_keep_all_their_answers(tmp_path, model, form):
+    rows = [{"review": SEA, "label": "mine"}, {"review": LAND, "label": "own"}]
+    asked(model, f"input={write(tmp_path / 'new.jsonl', rows)}", f"output={tmp_path / '1.jsonl'}")
+    first = lines(tmp_path / "1.jsonl")
+    names = ["label", "predicted_label", "probability"]
+    for number in (2, 3):
+        given, out = tmp_path / f"{number - 1}.{form}", tmp_path / f"{number}.{form}"
+        if number == 2:
+            given = tmp_path / "1.jsonl"
+        asked(model, f"input={given}", f"output={out}")
+        names += [f"predicted_{number}_label", "predicted_probability"]
+        if number == 3:
+            names[-1] = "predicted_2_probability"
+    if form == "jsonl":
+        found = lines(out)
+    else:
+        separator = "," if form == "csv" else "\t"
+        with open(out, encoding="utf-8", newline="") as file:
+            found = [*csv.DictReader(file, delimiter=separator)]
+    assert [[*row] for row in found] == [["review", *names]] * 2
+    for row, before in zip(found, first, strict=True):
+        assert row["predicted_3_label"] == row["predicted_label"] == before["predicted_label"]
+        assert float(row["probability"]) == before["probability"]
+
+
 def test_columns_can_be_named_and_are_needed(capsys, tmp_path, model):
     given = table(tmp_path / "new.csv", ["body", "id"], [LAND, "1"])
     words = ["mode=predict", f"model={model}", f"input={given}", f"output={tmp_path / 'out.csv'}"]

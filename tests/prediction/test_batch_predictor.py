@@ -95,3 +95,14 @@ def test_ray_answers_in_two_workers(predictor, wanted):
     by_id = {row["id"]: row for row in found}
     for place, number in enumerate(TABLE["id"]):
         assert by_id[number] == {name: values[place] for name, values in wanted.items()}
+
+
+def test_a_batch_that_was_answered_before_keeps_its_answers(predictor):
+    again = predictor(predictor(TABLE))
+    assert [*again] == [*TABLE, *ADDED, "predicted_2_label", "predicted_probability"]
+    assert again["predicted_2_label"] == again["predicted_label"]
+    one = {name: [values[1]] for name, values in again.items() if name not in TABLE}
+    empty = predictor(predictor(pyarrow.table({"review": [""], "label": [""]})))
+    assert one["predicted_2_label"] == [None]
+    assert empty.schema.field("predicted_2_label").type == pyarrow.string()
+    assert empty.schema.field("predicted_probability").type == pyarrow.float64()

@@ -8,6 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,18 @@ class AnswerColumns:
 
 
 def predicted(names: Iterable[str], taken: Container[str]) -> dict[str, str]:
-    """Return the new name of each answer column whose name is `taken` by a column of the rows."""
-    return {name: f"predicted_{name}" for name in names if name in taken}
+    """Return the new name of each answer column whose name is `taken` by a column of the rows.
+
+    Rows that were answered before hold `predicted_label` too: then it is `predicted_2_label`.
+    """
+    names = [*names]
+    found: dict[str, str] = {}
+    for name in names:
+        if name in taken:
+            numbered = (f"predicted_{number}_{name}" for number in count(2))
+            new = chain([f"predicted_{name}"], numbered)
+            found[name] = next(one for one in new if one not in taken and one not in names)
+    return found
 
 
 def answers(

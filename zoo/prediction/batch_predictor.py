@@ -226,5 +226,5 @@ def _arrow(name: str, values: Iterable[Any]) -> Any:
     if not pyarrow.types.is_null(found.type):
         return found
     kinds = {"probability": pyarrow.float64(), "labels": pyarrow.list_(pyarrow.string())}
-    kind = name.removeprefix("predicted_").rstrip("_0123456789")
+    kind = name.removeprefix("predicted_").strip("_0123456789")
     return pyarrow.nulls(len(found), kinds.get(kind, pyarrow.string()))
