@@ -551,6 +551,8 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     if settings.text is not None and settings.mode not in ("predict", "explain"):
         raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
     given = {argument.partition("=")[0] for argument in arguments}
+    if settings.mode == "predict" and settings.text is not None and "input" in given:
+        raise InputError(_("text=… and input=…: one of them is answered: leave the other out"))
     unused = [name for name in OF_ANSWERS if name in given and settings.mode != "predict"]
     if unused:
         raise InputError(

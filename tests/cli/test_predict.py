@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import re
+import sys
 
 import pytest
 import run_cases
@@ -205,3 +206,34 @@ def test_a_table_of_excel_comes_back_as_one_that_excel_reads(trained, tmp_path, 
 def test_an_unknown_encoding_is_refused(trained, capsys):
     words = ["mode=predict", f"model={trained}", "text=Gulls", "data.encoding=cp12519"]
     assert "cp12519" in fails(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("stream", "words", "line"),
+    [
+        ("stdin", ["predict"], "standard input is closed: add input=FILE or text=…"),
+        ("stdout", ["predict", "text=x"], "standard output is closed: add output=FILE"),
+        ("stdin", ["chat"], "a chat needs standard input and output: one is closed; "),
+        ("stdout", ["chat"], "a chat needs standard input and output: one is closed; "),
+    ],
+)
+def test_a_closed_stream_is_one_line(trained, monkeypatch, capsys, stream, words, line):
+    """Python has None for a stream that was closed before it started, as by `<&-`."""
+    monkeypatch.setattr(sys, stream, None)
+    assert run.main([*words, f"model={trained}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+
+
+def test_answers_in_a_file_need_no_streams(trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    out = tmp_path / "out.txt"
+    assert run.main(["predict", f"model={trained}", "text=Gulls", f"output={out}"]) == 0
+    assert out.read_text("utf-8").strip()
+
+
+def test_a_text_and_a_file_are_not_both_answered(trained, tmp_path, capsys):
+    given = tmp_path / "rows.txt"
+    given.write_text("Gulls\n")
+    words = ["mode=predict", f"model={trained}", "text=Gulls", f"input={given}"]
+    assert fails(capsys, *words).startswith("text=… and input=…: one of them is answered")

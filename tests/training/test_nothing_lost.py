@@ -84,6 +84,13 @@ def test_the_model_is_there_before_it_is_tested(tmp_path, monkeypatch):
     assert seen == [found["valid"]]
 
 
+def test_a_training_needs_no_standard_output(tmp_path, monkeypatch):
+    """Python has None for a stream that was closed before it started, as by `>&-`."""
+    monkeypatch.setattr("sys.stdout", None)
+    assert zoo.run.main([*arguments(tmp_path / "run"), "train.epochs=1"]) == 0
+    assert (tmp_path / "run/manifest.json").is_file()
+
+
 def test_texts_without_a_word_are_trained_on_beside_a_baseline_of_characters(capsys, tmp_path):
     rows = [{"text": "😡🎉"[n % 2] + "!" * n, "label": "-+"[n % 2]} for n in range(60)]
     path = write(tmp_path / "faces.jsonl", rows)

@@ -153,6 +153,10 @@ def history_file() -> Path:
 def start(task: Task, config: GenerationConfig | None = None, splitter: str = "words") -> None:
     """Chat on the terminal. Ctrl-C ends an answer. Without a terminal it ends the chat."""
     chat = Chat(task, config, splitter)
+    if sys.stdin is None or sys.stdout is None:
+        raise InputError(
+            _("a chat needs standard input and output: one is closed; mode=predict needs neither")
+        )
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a wrong byte is U+FFFD, not the end of the chat
     if not sys.stdin.isatty():

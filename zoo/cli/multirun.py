@@ -18,6 +18,7 @@ from rich.table import Table
 
 from zoo.config import Settings, values_of
 from zoo.errors import InputError
+from zoo.files.output import is_terminal
 from zoo.files.run_folder import create_next, remove_empty
 from zoo.messages import _, translated
 
@@ -101,7 +102,7 @@ def _report(folder: Path) -> dict[str, Any]:
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """Print what each run reached, by the main metric of its task."""
-    wide = None if sys.stdout.isatty() else 1000  # a pipe has no width: keep lines whole
+    wide = None if is_terminal() else 1000  # a pipe has no width: keep lines whole
     console = Console(highlight=False, soft_wrap=True, width=wide)
     table = Table(title=translated(_("{runs} runs", runs=len(outcomes))))
     numbers = _("valid"), _("test"), _("baseline"), _("seconds")

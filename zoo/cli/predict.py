@@ -26,7 +26,7 @@ from zoo.data.readers import Row
 from zoo.device import find_precision
 from zoo.errors import InputError, RowError
 from zoo.evaluation.config import EvaluationConfig
-from zoo.files.output import check_output, opened_output
+from zoo.files.output import check_output, is_terminal, opened_output
 from zoo.files.own_files import check_new_in
 from zoo.generation.config import GenerationConfig
 from zoo.messages import _
@@ -252,6 +252,8 @@ def _arriving_whole(shared: Processes, encoding: str | None) -> Iterator[list[Ro
     """Yield the rows of standard input; for several processes in chunks as large as those of a file."""
     if shared.rank:
         return iter(())
+    if sys.stdin is None:
+        raise InputError(_("standard input is closed: add input=FILE or text=…"))
     source = arriving(sys.stdin.buffer, encoding)
     return source if shared.world == 1 else _chunks(chain.from_iterable(source))
 
@@ -274,7 +276,7 @@ def _form(task: Task, settings: Settings) -> str:
     form = answer_rows.form_of(settings.output, given)
     if form == "conll" and not labels_words:
         raise InputError(f"{task.name} labels no words: add output=FILE.jsonl, .csv or .tsv")
-    in_colour = labels_words and settings.output == "-" and sys.stdout.isatty()
+    in_colour = labels_words and settings.output == "-" and is_terminal()
     return "colour" if in_colour and form == "label" else form
 
 

@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from zoo.errors import InputError
 from zoo.files import atomic
+from zoo.messages import _
 
 
 def check_output(output: str, given: str) -> None:
@@ -37,6 +38,11 @@ def check_output(output: str, given: str) -> None:
         raise InputError(f"output={output} is the input: choose another name")
 
 
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal; it is none where it is closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 @contextmanager
 def opened_output(name: str) -> Iterator[IO[bytes]]:
     """Open an output: standard output for "-", else a file, packed if its name ends with .gz.
@@ -45,6 +51,8 @@ def opened_output(name: str) -> Iterator[IO[bytes]]:
     the file behind it is replaced.
     """
     if name == "-":
+        if sys.stdout is None:
+            raise InputError(_("standard output is closed: add output=FILE"))
         yield sys.stdout.buffer
         return
     with open(name, "wb") if _is_stream(name) else atomic(Path(os.path.realpath(name))) as file:
@@ -67,7 +75,7 @@ def _is_stream(name: str) -> bool:
 def _is_open_file(name: str) -> bool:
     """Return whether a name, or a link to it, is one of a process's open files."""
     path = Path(os.path.abspath(name))
-    for _ in range(40):  # as many links as the system follows
+    for _link in range(40):  # as many links as the system follows
         parent = Path(os.path.realpath(path.parent))
         if str(parent).startswith("/proc/") and parent.name == "fd":
             return True

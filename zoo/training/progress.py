@@ -24,6 +24,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from zoo.files.output import is_terminal
 from zoo.messages import _, text_of, translated
 from zoo.training.python.notebook import NotebookBar
 
@@ -94,7 +95,7 @@ class Bar:
             TimeRemainingColumn(elapsed_when_finished=False, table_column=whole),
             console=console,
             transient=True,
-            disable=not (main and sys.stdout.isatty()),
+            disable=not (main and is_terminal()),
         )
         self.cell = NotebookBar() if main else None
         self.moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from rich import table
 from rich.console import Console
 from rich.markup import escape
 
+from zoo.files.output import is_terminal
 from zoo.messages import translated
 
 WIDTH = 100  # columns
@@ -30,7 +30,7 @@ class Table:
 
     def shown(self) -> str:
         """Return the table in the user's language, with the bold line of a terminal."""
-        return self._drawn(translated, colours=sys.stdout.isatty())
+        return self._drawn(translated, colours=is_terminal())
 
     def kept(self) -> str:
         """Return the table in English, as reports hold it."""
