@@ -237,3 +237,17 @@ def test_a_text_and_a_file_are_not_both_answered(trained, tmp_path, capsys):
     given.write_text("Gulls\n")
     words = ["mode=predict", f"model={trained}", "text=Gulls", f"input={given}"]
     assert fails(capsys, *words).startswith("text=… and input=…: one of them is answered")
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"), [("a.XLSX", ".csv"), ("a.parquet", ".csv"), ("a.json.gz", ".jsonl")]
+)
+def test_no_table_is_written_into_a_file_of_another_kind(trained, tmp_path, capsys, name, cure):
+    given = tmp_path / "rows.csv"
+    given.write_text("text\nGulls\n")
+    words = ["mode=predict", f"model={trained}", f"input={given}"]
+    line = fails(capsys, *words, f"output={tmp_path / name}")
+    assert line.endswith(f"files are not written: end the name with {cure}")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert run.main([*words, "format=json", f"output={tmp_path / 'a.json'}"]) == 0
+    assert "probabilities" in json.loads((tmp_path / "a.json").read_text("utf-8"))

@@ -72,7 +72,7 @@ def _predict(
         return  # one text is answered by one process
     answer_table: Any = getattr(task, "answer_table", None)
     if answer_table is not None and settings.text is None and settings.input != "-":
-        check_output(settings.output, settings.input)
+        check_output(settings.output, settings.input, settings.format)
         precision = find_precision(settings.precision, task.device)
         with _opened(shared, settings) as file:
             for piece in answer_table(settings, precision, shared.map):
@@ -80,7 +80,8 @@ def _predict(
         _say_shares(shared)
         return
     form = _form(task, settings)
-    check_output(settings.output, settings.input if settings.text is None else "-")
+    given = settings.input if settings.text is None else "-"
+    check_output(settings.output, given, settings.format)
     if settings.out is not None:
         pictures = [f"answer-{number}.png" for number in range(1, DRAWN + 1)]
         check_new_in(Path(settings.out), pictures, settings.overwrite)

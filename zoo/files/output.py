@@ -15,15 +15,29 @@ from zoo.errors import InputError
 from zoo.files import atomic
 from zoo.messages import _
 
+# Suffixes of files that a program would not open, if a table or lines of text were in them.
+OTHERS = ".xlsx", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".json", ".xml", ".html"
 
-def check_output(output: str, given: str) -> None:
+
+def check_output(output: str, given: str, form: str = "label") -> None:
     """Raise InputError when an output cannot be written, or is the input by whatever name.
 
-    Nothing is touched.
+    With the `form` "json", which is asked for, a file of lines may be named .json. Nothing is touched.
     """
     if output == "-":
         return
     path = Path(output)
+    suffix = Path(output.lower().removesuffix(".gz")).suffix
+    if suffix in OTHERS and not (suffix == ".json" and form == "json"):
+        written = ".jsonl" if suffix == ".json" else ".csv"
+        raise InputError(
+            _(
+                "output={output}: {suffix} files are not written: end the name with {written}",
+                output=output,
+                suffix=suffix,
+                written=written,
+            )
+        )
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -303,6 +303,7 @@ def test_inputs_of_predict_in_each_form(given, columns, wanted):
         (5, "inputs is 5: a list is needed"),
         (b"abc", "inputs is b'abc': a list is needed"),
         ({"a", "b"}, "inputs is a set, which has no order"),
+        (np.array("one text"), r"inputs is array\('one text'"),
         (Frame({"body": ["a"]}), "inputs: no column 'text'; there are: body"),
         (
             {"text": ["a", "b"]},

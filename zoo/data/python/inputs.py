@@ -117,7 +117,8 @@ def _iterated(values: Any, where: str) -> Iterable[Any]:
         raise InputError(f"{where} is one text, {shown(values)}: put it into a list, […]")
     if isinstance(values, AnySet):
         raise InputError(f"{where} is a set, which has no order: give a list")
-    if isinstance(values, (bytes, bytearray)) or not isinstance(values, Iterable):
+    scalar = getattr(values, "ndim", None) == 0  # an array without axes
+    if scalar or isinstance(values, (bytes, bytearray)) or not isinstance(values, Iterable):
         raise InputError(f"{where} is {shown(values)}: a list is needed")
     return values
 
