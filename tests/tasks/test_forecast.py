@@ -204,6 +204,13 @@ def test_wrong_inputs_are_named():
         task.predict([1.0, math.nan, 3.0])
     with pytest.raises(RowError, match="is no list of numbers"):
         task.predict("one two")
+    for nothing in ([], None, np.empty((0, 1)), {"past": []}):
+        with pytest.raises(RowError, match="input 1: no past value: a forecast needs one at least"):
+            task.predict(nothing)
+    with pytest.raises(RowError, match="input 2: no past value"):
+        task.predict([[1.0, 2.0], []])
+    with pytest.raises(RowError, match="past: its largest value is out of the range of float32"):
+        task.predict([1e300] * 20)
     with pytest.raises(ValueError, match=r"task\.quantiles: Input should rise, with 0\.5"):
         build([rows_of(WAVE)], quantiles=(0.9, 0.5))
 

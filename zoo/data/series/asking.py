@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from zoo.data.series.learning import matrix
 from zoo.data.series.tables import NUMBERED, Columns, Table
 from zoo.data.series.times import check_format, parse, write
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -43,8 +45,7 @@ def rows_of_table(
         stream = readers.read(path, encoding)
         first = next(stream)
         if "past" in first:  # a row for each series
-            yield first
-            yield from stream
+            yield from map(_with_past, chain([first], stream))
             return
     check_format(date_format)
     names = scaler.columns
@@ -60,7 +61,7 @@ def rows_of_table(
         row = found.rows(one, 0, one.length - one.ahead, one.length)
         if not one.ahead:
             del row["future"]
-        yield row
+        yield _with_past(row)
 
 
 def rows_of_values(values: Any, scaler: SeriesScaler) -> list[Row]:
@@ -69,7 +70,7 @@ def rows_of_values(values: Any, scaler: SeriesScaler) -> list[Row]:
     A frame of pandas is a table. A row, {"past": …}, is taken as it is. Raises InputError.
     """
     if isinstance(values, Mapping) and "past" in values:
-        return [Row(dict(values), "input 1")]
+        return [_with_past(Row(dict(values), "input 1"))]
     if hasattr(values, "to_dict") and hasattr(values, "index"):
         return [*_rows_of_frame(values, scaler)]
     if isinstance(values, (list, tuple)) and values:
@@ -77,10 +78,19 @@ def rows_of_values(values: Any, scaler: SeriesScaler) -> list[Row]:
         several = all(a or np.ndim(b) >= 1 for a, b in zip(rows, values, strict=True))
         if several and (any(rows) or not _is_matrix(values, scaler)):
             return [
-                Row(dict(one) if isinstance(one, Mapping) else {"past": one}, f"input {number}")
+                _with_past(
+                    Row(dict(one) if isinstance(one, Mapping) else {"past": one}, f"input {number}")
+                )
                 for number, one in enumerate(values, 1)
             ]
-    return [Row({"past": values}, "input 1")]
+    return [_with_past(Row({"past": values}, "input 1"))]
+
+
+def _with_past(row: Row) -> Row:
+    """Return a row that has a value of the past at least. Raises RowError for another."""
+    if not np.asarray(matrix(row, "past")[-1:]).size:
+        raise RowError(row.source, _("no past value: a forecast needs one at least"))
+    return row
 
 
 def _is_matrix(values: Sequence[Any], scaler: SeriesScaler) -> bool:

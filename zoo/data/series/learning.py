@@ -14,6 +14,7 @@ from zoo.data.series.framing import Channels, Framing, Normalization, full
 from zoo.data.series.linear import LinearForecast, season
 from zoo.data.series.values import Values
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 
 CHUNK = 1 << 16  # steps that are read at a time
 SEASON_SERIES = 20  # series whose season is looked for
@@ -204,7 +205,10 @@ def encode(row: Row, scaler: SeriesScaler, input: int, horizon: int) -> dict[str
     wrong = np.argwhere(~np.isfinite(past))
     if len(wrong):
         raise RowError(row.source, f"past: value {int(wrong[0][0]) + 1} is no finite number")
-    example: dict[str, Any] = {"inputs": scaled(past, scaler)}
+    with np.errstate(over="ignore"):
+        example: dict[str, Any] = {"inputs": scaled(past, scaler)}
+    if not np.isfinite(example["inputs"]).all():
+        raise RowError(row.source, _("past: its largest value is out of the range of float32"))
     if "future" in row:
         future = np.asarray(matrix(row, "future"), np.float64)
         _check(row, "future", future, count)
