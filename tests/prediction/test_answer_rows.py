@@ -182,6 +182,9 @@ def test_the_best_labels_and_the_threshold(capsys, tmp_path, model):
     assert capsys.readouterr().out == "unsure\n"
     asked(model, f"text={SEA}", "threshold=1", "format=json")
     assert json.loads(capsys.readouterr().out)["label"] == "unsure"
+    asked(model, f"text={SEA}", "threshold=1", "top=3", "format=json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["label"], [*found["probabilities"]]) == ("unsure", ["sea", "land"])
 
 
 def test_an_input_is_never_replaced(capsys, tmp_path, model):

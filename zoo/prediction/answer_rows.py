@@ -144,13 +144,17 @@ class AnswerColumns:
 
         Of a multi-label answer those below the threshold are left out.
         """
-        shares = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[: self.top]
-        found = [(str(label), round(share, 6)) for label, share in shares]
+        found = self._most_probable(answer)
         if self.several:
             return [pair for pair in found if pair[1] >= self.threshold]
         if found[0][1] < self.threshold:
             found[0] = (UNSURE, found[0][1])
         return found
+
+    def _most_probable(self, answer: Mapping[str, Any]) -> list[tuple[str, float]]:
+        """Return the `top` most probable labels by their own names, whatever the threshold."""
+        shares = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[: self.top]
+        return [(str(label), round(share, 6)) for label, share in shares]
 
     def line(self, answer: Mapping[str, Any]) -> str:
         """Return the best labels on one line; of several each with its probability."""
@@ -169,9 +173,8 @@ class AnswerColumns:
             shown = dict(self.best(answer)) if self.top > 1 else answer["probabilities"]
             return {"labels": self.labels(answer), "probabilities": shown}
         if self.top > 1 or self.threshold > 0:
-            best = self.best(answer)
-            shown = dict(best) if self.top > 1 else answer["probabilities"]
-            return {"label": best[0][0], "probabilities": shown}
+            shown = dict(self._most_probable(answer)) if self.top > 1 else answer["probabilities"]
+            return {"label": self.best(answer)[0][0], "probabilities": shown}
         if not isinstance(answer, dict):
             return {"answer": answer}
         return {key: value for key, value in answer.items() if key not in self.task.hidden_keys}
