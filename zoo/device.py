@@ -19,6 +19,7 @@ import torch
 
 from zoo import torch_private
 from zoo.errors import InputError
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -41,7 +42,7 @@ PACKAGES = (
 def find_device(name: str) -> torch.device:
     """The device of a setting: `auto` is CUDA if available. Raises InputError if it is not there."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda: torch sees no CUDA device here; use device=auto or cpu")
+        raise InputError(_("device=cuda: torch sees no CUDA device here; use device=auto or cpu"))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     local = os.environ.get("LOCAL_RANK")

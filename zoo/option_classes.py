@@ -328,18 +328,22 @@ def _known(kind: str, context: Mapping[str, Any]) -> str:
     """Return what pydantic says of the commonest mistakes, as messages; "" for others."""
     if kind == "int_parsing":
         return _("Input should be a valid integer, unable to parse string as an integer")
+    if kind == "int_from_float":
+        return _("Input should be a valid integer, got a number with a fractional part")
+    if kind == "finite_number":
+        return _("Input should be a finite number")
     if kind == "float_parsing":
         return _("Input should be a valid number, unable to parse string as a number")
     if kind == "bool_parsing":
         return _("Input should be a valid boolean, unable to interpret input")
     if kind == "greater_than":
-        return _("Input should be greater than {limit}", limit=context["gt"])
+        return _("Input should be greater than {limit}", limit=_whole(context["gt"]))
     if kind == "greater_than_equal":
-        return _("Input should be greater than or equal to {limit}", limit=context["ge"])
+        return _("Input should be greater than or equal to {limit}", limit=_whole(context["ge"]))
     if kind == "less_than":
-        return _("Input should be less than {limit}", limit=context["lt"])
+        return _("Input should be less than {limit}", limit=_whole(context["lt"]))
     if kind == "less_than_equal":
-        return _("Input should be less than or equal to {limit}", limit=context["le"])
+        return _("Input should be less than or equal to {limit}", limit=_whole(context["le"]))
     if kind == "literal_error":
         expected = context["expected"].rpartition(" or ")
         first = _("Input should be {last}", last=expected[2])
@@ -347,3 +351,8 @@ def _known(kind: str, context: Mapping[str, Any]) -> str:
             return first
         return _("Input should be {others} or {last}", others=expected[0], last=expected[2])
     return ""
+
+
+def _whole(limit: float) -> float:
+    """Return a limit as pydantic writes it: a whole number without its point."""
+    return int(limit) if limit == int(limit) else limit

@@ -16,8 +16,20 @@ from conftest import arguments
 from rich.cells import cell_len
 
 from zoo import run
-from zoo.errors import RowError
-from zoo.messages import DOMAIN, FOLDER, LOCALES, NAMES, Formatter, _, language, listed, translated
+from zoo.data.corpora import open_corpus
+from zoo.errors import InputError, RowError
+from zoo.messages import (
+    DOMAIN,
+    FOLDER,
+    LOCALES,
+    NAMES,
+    Formatter,
+    _,
+    language,
+    listed,
+    message_of,
+    translated,
+)
 from zoo.messages.__main__ import messages, mo, po, read, updated
 
 CJK = "[\u2e80-\u303f\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]"
@@ -173,12 +185,53 @@ def test_errors_stay_english_and_are_translated_when_they_are_printed(speak, cap
     assert capsys.readouterr().err.startswith("error: mode=predict needs model=DIR")
 
 
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("日時の列がありません", "a,b\n1,2\n3,4\n"),
+        ("予測する数値の列がありません（列'v'の例: 'x'）", "date,v\n2025-01-01,x\n"),
+        ("日と月を区別できません", "date,v\n1/2/2025,1\n2/2/2025,2\n"),
+        (":3: 列'date'の'soon'は日時ではありません。2016-", "date,v\n2025-01-01,1\nsoon,2\n"),
+        (
+            ":4: 2025-01-03 00:00:00の次に2025-01-01",
+            "date,v\n2025-01-02,1\n2025-01-03,1\n2025-01-01,1\n",
+        ),
+        (":3: 2025-01-02 00:00:00が2回", "date,v\n2025-01-02,1\n2025-01-02,1\n2025-01-03,1\n"),
+        (":3: 列'v'に値がありません。", "date,v\n2025-01-01,1\n2025-01-02,\n2025-01-03,1\n"),
+        ("の後の2時刻分（", "date,v\n2025-01-01,1\n2025-01-02,1\n2025-01-05,1\n2025-01-06,1\n"),
+    ],
+)
+def test_errors_of_a_time_series_are_translated(speak, tmp_path, said, text):
+    path = tmp_path / "load.csv"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InputError) as caught:
+        list(open_corpus({"name": "series", "path": str(path), "split": [0.5, 0.25, 0.25]}).train)
+    assert str(caught.value).isascii(), "a report keeps the English"
+    speak(LANGUAGE="ja")
+    assert said in translated(message_of(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.learning_rate=-1", "0より大きい値を指定してください"),
+        ("train.learning_rate=nan", "有限の数を指定してください"),
+        ("train.epochs=1.5", "小数ではなく整数を指定してください"),
+        ("threshold=2", "1以下の値を指定してください"),
+    ],
+)
+def test_wrong_numbers_are_told_in_the_language(speak, capsys, setting, said):
+    speak(LANGUAGE="ja")
+    assert run.main([setting]) == 2
+    assert capsys.readouterr().err == f"エラー: {setting}: {said}\n"
+
+
 def test_log_records_are_translated_with_their_arguments_and_keep_their_tracebacks(speak):
     speak(LANGUAGE="zh_TW")
     record = logging.makeLogRecord(
         {"msg": "%s=%s: %s", "args": ("a", 3, _("the labels are spans"))}
     )
-    assert Formatter().format(record) == "a=3: 標籤標示的是區段（span）"
+    assert Formatter().format(record) == "a=3: 標籤標示的是片段（span）"
     assert record.getMessage() == "a=3: the labels are spans"
     try:
         raise KeyError("x")

@@ -186,7 +186,7 @@ class _Answering:
             if drawn and isinstance(task, Generative):
                 task.plot(row, answer, Path(str(settings.out)) / f"answer-{number}.png")
         if cut and settings.strict:
-            raise RowError(cut[0], "longer than the model reads; strict=false cuts it")
+            raise RowError(cut[0], _("longer than the model reads; strict=false cuts it"))
         lines = "".join(text).encode()
         return _Answered(len(block.rows), lines, cut, self.format.blanked - blanked)
 
@@ -200,14 +200,22 @@ class _Answering:
     def say(self) -> None:
         """Say in one line each what was cut, renamed or replaced."""
         if self.cut:
-            verb = "is" if self.cut == 1 else "are"
-            log.info(
-                "%d of %d inputs %s longer than the model reads, and cut; the first is %s",
-                self.cut,
-                self.rows,
-                verb,
-                self.first_cut,
-            )
+            number = {"cut": self.cut, "count": self.rows, "place": self.first_cut}
+            if self.cut == 1:
+                log.info(
+                    _(
+                        "1 of {count} inputs is longer than the model reads, and cut: {place}",
+                        **number,
+                    )
+                )
+            else:
+                log.info(
+                    _(
+                        "{cut} of {count} inputs are longer than the model reads, and cut; "
+                        "the first is {place}",
+                        **number,
+                    )
+                )
         for name, new in self.format.renamed.items():
             log.info(
                 _(
@@ -268,15 +276,24 @@ def _form(task: Task, settings: Settings) -> str:
     labels_words = "words" in task.input_columns
     labelled = "label" in task.target_columns and not labels_words
     if settings.format in ("conll", "colour") and not labels_words:
-        raise InputError(f"format={settings.format}: {task.name} labels no words: label or json")
+        said = _(
+            "format={form}: {task} labels no words: label or json",
+            form=settings.format,
+            task=task.name,
+        )
+        raise InputError(said)
     if (settings.top > 1 or settings.threshold > 0) and not labelled:
-        raise InputError(f"top=…, threshold=…: {task.name} has no label for a whole text")
+        raise InputError(
+            _("top=…, threshold=…: {task} has no label for a whole text", task=task.name)
+        )
     if settings.format != "label":
         return settings.format
     given = settings.input if settings.text is None else "-"
     form = answer_rows.form_of(settings.output, given)
     if form == "conll" and not labels_words:
-        raise InputError(f"{task.name} labels no words: add output=FILE.jsonl, .csv or .tsv")
+        raise InputError(
+            _("{task} labels no words: add output=FILE.jsonl, .csv or .tsv", task=task.name)
+        )
     in_colour = labels_words and settings.output == "-" and is_terminal()
     return "colour" if in_colour and form == "label" else form
 

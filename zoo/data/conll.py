@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from zoo.errors import RowError
+from zoo.messages import _
 from zoo.text import bio
 from zoo.text.decoding import Once, Say
 
@@ -67,7 +68,7 @@ def columns(lines: Iterable[str], name: str, say: Say | None = None) -> Iterator
     for block in _blocks(lines):
         words: list[list[str]] = []
         cut = [(number, line, _cells(line)) for number, line in block]
-        plain = [cells for _, _, cells in cut if not cells[0].startswith("#")]
+        plain = [cells for _number, _line, cells in cut if not cells[0].startswith("#")]
         plain = [cells for cells in plain if cells[0] != DOCUMENT]
         width = width or (len(plain[0]) if plain else 0)
         seen |= {cells[-1] for cells in plain if len(cells) == width}
@@ -80,19 +81,35 @@ def columns(lines: Iterable[str], name: str, say: Say | None = None) -> Iterator
                 continue
             width = width or len(cells)
             if len(cells) != width:
-                cure = "every word needs a label, and every line the same columns"
-                raise RowError(source, f"{len(cells)} columns, the first line has {width}: {cure}")
+                said = _(
+                    "{count} columns, the first line has {width}: "
+                    "every word needs a label, and every line the same columns",
+                    count=len(cells),
+                    width=width,
+                )
+                raise RowError(source, said)
             if "" in cells:
-                raise RowError(source, f"column {cells.index('') + 1} is empty")
+                number = cells.index("") + 1
+                raise RowError(source, _("column {number} is empty", number=number))
             words.append(cells)
         names = ["words", *map(str, range(2, width)), "labels"][:width]
         if words:
             lengths = [*lengths[:1], len(words)]
             yield block[0][0], _transpose(names, words)
     if len(lengths) == 1 and lengths[0] > LONG:
-        say(f"{name}: one sentence of {lengths[0]:,} words: a blank line ends a sentence")
+        said = _(
+            "{name}: one sentence of {words:,} words: a blank line ends a sentence",
+            name=name,
+            words=lengths[0],
+        )
+        say(said)
     if comments:
-        say(f"{name}:{comments[0]}: {len(comments):,} comments, from this line on, are left out")
+        said = _(
+            "{place}: {count:,} comments, from this line on, are left out",
+            place=f"{name}:{comments[0]}",
+            count=len(comments),
+        )
+        say(said)
 
 
 def _cells(line: str) -> list[str]:

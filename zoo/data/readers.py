@@ -233,6 +233,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file. Raises InputError if it cannot be opened."""
     try:
         file = open(path, "rb")  # noqa: SIM115  # closed below
+    except FileNotFoundError:
+        raise InputError(_("{path}: No such file or directory", path=path)) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     with file:

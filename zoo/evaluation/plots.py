@@ -16,6 +16,7 @@ import numpy as np
 from zoo.evaluation.metrics import numbered
 from zoo.files import atomic
 from zoo.files.own_files import PROGRAM
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -150,12 +151,13 @@ def _fonts() -> dict[str, frozenset[int]]:
 @lru_cache(maxsize=8)
 def _advise(packages: str) -> None:
     """Say once what to install for characters that no font of the machine has."""
-    log.warning(
-        "a picture shows %s for each character that no font of this machine has; for example: "
-        "apt-get install %s",
-        UNDRAWABLE,
-        packages,
+    said = _(
+        "a picture shows {sign} for each character that no font of this machine has; "
+        "for example: apt-get install {packages}",
+        sign=UNDRAWABLE,
+        packages=packages,
     )
+    log.warning("%s", said)
 
 
 def learning_curve(

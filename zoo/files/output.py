@@ -45,11 +45,11 @@ def check_output(output: str, given: str, form: str = "label") -> None:
             raise InputError(f"output={output}: a link to nothing: choose another name") from None
         return
     if stat.S_ISDIR(mode):
-        raise InputError(f"output={output}: is a folder: add the name of a file")
+        raise InputError(_("output={output}: is a folder: add the name of a file", output=output))
     if stat.S_ISREG(mode) and not mode & 0o222:
-        raise InputError(f"output={output}: is read-only: choose another name")
+        raise InputError(_("output={output}: is read-only: choose another name", output=output))
     if given != "-" and Path(given).exists() and path.samefile(given):
-        raise InputError(f"output={output} is the input: choose another name")
+        raise InputError(_("output={output} is the input: choose another name", output=output))
 
 
 def is_terminal() -> bool:

@@ -16,6 +16,7 @@ from zoo.data.corpora.splits import Splits, complete
 from zoo.data.readers import Row, Rows
 from zoo.data.series.tables import number
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 
 TEXT = "text"  # the column that a classifier reads
 FIFTH = 5  # one digit in five is for the test, and one for validation
@@ -46,7 +47,7 @@ def sequences(
         if path is None:
             continue
         if not Path(path).is_file():
-            raise InputError(f"{path}: No such file")
+            raise InputError(_("{path}: No such file or directory", path=path))
         read: Callable[[], Iterator[Row]] = partial(_read, Path(path), names, label, series, by)
         opened[part] = Rows(read, path)
     return complete(opened, by)

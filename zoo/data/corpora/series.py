@@ -114,7 +114,7 @@ def _splits(
             )
         )
         for what, count in found.notes.items():
-            log.info("%s: %s %s", table.path, f"{count:,}", what)
+            log.info(_("{path}: {count:,} {what}", path=table.path, count=count, what=what))
         return split_rows(found, parts(found))
 
     def of(name: str) -> Rows:
@@ -129,9 +129,9 @@ def _splits(
 def existing(path: str) -> Path:
     """Return the path of a file. Raises InputError if it does not exist."""
     if Path(path).is_dir():
-        raise InputError(f"{path}: a folder: name one file of it")
+        raise InputError(_("{path}: a folder: name one file of it", path=path))
     if not Path(path).is_file():
-        raise InputError(f"{path}: No such file")
+        raise InputError(_("{path}: No such file or directory", path=path))
     return Path(path)
 
 

@@ -54,9 +54,13 @@ def rows_of_table(
     table = Table(path, Columns(time, series, *roles), decimal, encoding, date_format)
     found = Collection(table, fill, sort, rows, ahead=bool(scaler.future))
     if found.frequency != scaler.frequency and any(one.length > 1 for one in found.series):
-        raise InputError(
-            f"{path}: a value every {found.frequency}, the model knows one every {scaler.frequency}"
+        said = _(
+            "{path}: a value every {frequency}, the model knows one every {known}",
+            path=path,
+            frequency=found.frequency,
+            known=scaler.frequency,
         )
+        raise InputError(said)
     for one in found.series:
         row = found.rows(one, 0, one.length - one.ahead, one.length)
         if not one.ahead:

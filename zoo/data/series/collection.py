@@ -18,6 +18,7 @@ from zoo.data.series.tables import Chunk, Table
 from zoo.data.series.times import STEPS, Frequency, find, write
 from zoo.data.series.values import ValueFile, Values
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 
 REGULAR = 8  # equal distances that are another frequency, not gaps
 
@@ -130,22 +131,24 @@ class _One:
         self.ahead = 0
         self.fill = fill
         self.notes = notes
-        self.named = f"series {name}: " if name else ""
+        self.named = _("series {name}: ", name=name) if name else ""
         self.source = table.place(int(records["line"][0]))
         self.dated = bool(table.dated)
         if (np.diff(records["time"]) < 0).any():
             if not sort:
                 self._refuse_unsorted(records)
             records = records[np.argsort(records["time"], kind="stable")]
-            self._count("series were sorted by time")
+            self._count(_("series were sorted by time"))
         double = np.flatnonzero(np.diff(records["time"]) == 0)
         if len(double):
             line, again = (int(records["line"][double[0] + n]) for n in (0, 1))
             stamp = self._stamp(int(records["time"][double[0]]))
-            raise RowError(
-                table.place(again),
-                f"{self.named}{stamp} stands twice, first in line {line}: remove one of them",
+            said = _(
+                "{stamp} stands twice, first in line {line}: remove one of them",
+                stamp=stamp,
+                line=line,
             )
+            raise RowError(table.place(again), self.named + said)
         self.records = records
         self.times = records["time"]
         self.start = int(self.times[0])
@@ -156,10 +159,12 @@ class _One:
     def _refuse_unsorted(self, records: np.ndarray) -> None:
         place = int(np.flatnonzero(np.diff(records["time"]) < 0)[0])
         before, after = (self._stamp(int(records["time"][place + n])) for n in (0, 1))
-        raise RowError(
-            self.table.place(int(records["line"][place + 1])),
-            f"{self.named}{after} comes after {before}: sort the rows by time, or set data.sort=true",
+        said = _(
+            "{after} comes after {before}: sort the rows by time, or set data.sort=true",
+            after=after,
+            before=before,
         )
+        raise RowError(self.table.place(int(records["line"][place + 1])), self.named + said)
 
     def _count(self, what: str, count: int = 1) -> None:
         self.notes[what] = self.notes.get(what, 0) + count
@@ -170,11 +175,13 @@ class _One:
         between = np.flatnonzero(places != np.round(places))
         if len(between):
             line = int(self.records["line"][between[0]])
-            raise RowError(
-                self.table.place(line),
-                f"{self.named}{self._stamp(int(self.times[between[0]]))} is not a whole number of "
-                f"steps of {frequency} after the first: one file has one frequency",
+            said = _(
+                "{stamp} is not a whole number of steps of {frequency} after the first: "
+                "one file has one frequency",
+                stamp=self._stamp(int(self.times[between[0]])),
+                frequency=frequency,
             )
+            raise RowError(self.table.place(line), self.named + said)
         whole = places.astype(np.int64)
         missing = np.flatnonzero(np.diff(whole) > 1)
         if len(missing) and self.fill == "none":
@@ -183,16 +190,20 @@ class _One:
             after = self._stamp(int(self.times[place]))
             where = self.table.place(int(self.records["line"][place + 1]))
             self._refuse_a_second(frequency, np.diff(whole)[place:], where)
-            raise RowError(
-                where,
-                f"{self.named}{count} step{'s' * (count > 1)} of {frequency} missing after {after}: "
+            steps = _("1 step") if count == 1 else _("{count} steps", count=count)
+            said = _(
+                "{steps} of {frequency} missing after {after}: "
                 "data.fill=last or data.fill=linear fills gaps",
+                steps=steps,
+                frequency=frequency,
+                after=after,
             )
+            raise RowError(where, self.named + said)
         values = self.records["values"]
         if len(missing):
             spread = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
             spread[whole] = values
-            self._count("missing steps were filled", len(spread) - len(values))
+            self._count(_("missing steps were filled"), len(spread) - len(values))
             values = spread
         return self._without_holes(values, frequency, len(missing) > 0)
 
@@ -201,17 +212,20 @@ class _One:
         other = steps == steps[0]
         if len(steps) >= REGULAR and other[:REGULAR].all():
             if frequency == STEPS:
-                raise RowError(
-                    where,
-                    f"{self.named}the times are numbers that rise by {int(steps[0])}, and numbers of "
-                    "steps rise by 1: write dates, or set data.time=none",
+                said = _(
+                    "the times are numbers that rise by {step}, and numbers of steps rise by 1: "
+                    "write dates, or set data.time=none",
+                    step=int(steps[0]),
                 )
+                raise RowError(where, self.named + said)
             second = Frequency(frequency.unit, frequency.count * int(steps[0]))
-            raise RowError(
-                where,
-                f"{self.named}values every {second} from here on, every {frequency} elsewhere: one "
-                "file has one frequency",
+            said = _(
+                "values every {second} from here on, every {frequency} elsewhere: "
+                "one file has one frequency",
+                second=second,
+                frequency=frequency,
             )
+            raise RowError(where, self.named + said)
 
     def _without_holes(self, values: np.ndarray, frequency: Frequency, spread: bool) -> np.ndarray:
         """Fill the cells without a value, and cut the steps before all columns have one."""
@@ -230,24 +244,28 @@ class _One:
         if self.fill == "none":
             step, column = (int(i) for i in np.argwhere(empty)[0])
             line = int(self.records["line"][step])
-            what = f"{self.named}column {names[column]!r} has no value"
+            what = self.named + _("column {name!r} has no value", name=names[column])
             filled = np.flatnonzero(~empty[:, column])
             if step == 0 and len(filled):
                 starts = self.table.place(int(self.records["line"][filled[0]]))
-                cure = f"it starts at {starts}; data.fill=last cuts the steps before"
+                cure = _(
+                    "it starts at {starts}; data.fill=last cuts the steps before", starts=starts
+                )
             else:
-                cure = "data.fill=last or data.fill=linear fills it"
-            raise RowError(self.table.place(line), f"{what}: {cure}")
+                cure = _("data.fill=last or data.fill=linear fills it")
+            raise RowError(self.table.place(line), _("{what}: {cure}", what=what, cure=cure))
         for column in np.flatnonzero(empty.all(0)).tolist():
-            raise RowError(self.source, f"{self.named}column {names[column]!r} has no value at all")
+            said = _("column {name!r} has no value at all", name=names[column])
+            raise RowError(self.source, self.named + said)
         first = int((~empty).argmax(0).max())
         last = int((~empty)[::-1].argmax(0).max())
         if first or last:
-            self._count("steps at an end were cut, where a column has no value", first + last)
+            self._count(_("steps at an end were cut, where a column has no value"), first + last)
             self.start = frequency.step(self.start, first)
             values, empty = values[first : len(values) - last], empty[first : len(empty) - last]
             if not len(values):
-                raise RowError(self.source, f"{self.named}no step has a value in every column")
+                said = _("no step has a value in every column")
+                raise RowError(self.source, self.named + said)
         values = values.copy()
         steps = np.arange(len(values))
         for column in np.flatnonzero(empty.any(0)).tolist():
@@ -258,7 +276,7 @@ class _One:
                 latest = known[np.searchsorted(known, steps[holes], "right") - 1]
                 values[holes, column] = values[latest, column]
         if not spread:
-            self._count("cells without a value were filled", int(empty.sum()))
+            self._count(_("cells without a value were filled"), int(empty.sum()))
         return values
 
     def static(self, width: int) -> tuple[float, ...]:
@@ -269,7 +287,8 @@ class _One:
             step, column = (int(i) for i in differs[0])
             name = self.table.columns.static[column]
             place = self.table.place(int(self.records["line"][step]))
-            raise RowError(place, f"{self.named}static column {name!r} changes within the series")
+            said = _("static column {name!r} changes within the series", name=name)
+            raise RowError(place, self.named + said)
         return tuple(values[0].tolist())
 
 
@@ -295,7 +314,9 @@ def _spool(table: Table, chunks: Iterable[Chunk], path: Path) -> tuple[list[str]
             records.tofile(file)
             of_rows.tofile(series)
     if not counts:
-        raise InputError(f"{table.path}: holds no rows; needed: one at least")
+        needed = _("one at least")
+        said = _("{path}: holds no rows; needed: {needed}", path=table.path, needed=needed)
+        raise InputError(said)
     total = np.array(counts)
     if not grouped:
         _group(path, marks, total, kind)

@@ -121,10 +121,13 @@ def learn_linear(
     """Learn the linear forecast of all targets from training rows, in scaled units."""
     total = sum(max(0, _windows(row, input, horizon)) for row in rows) * scaler.targets
     if not total:
-        raise InputError(
-            f"no training series is as long as input + horizon, {input} + {horizon} steps: "
-            "lower task.input or task.horizon"
+        said = _(
+            "no training series is as long as input + horizon, {input} + {horizon} steps: "
+            "lower task.input or task.horizon",
+            input=input,
+            horizon=horizon,
         )
+        raise InputError(said)
     every = -(-total // LINEAR_WINDOWS)
     return LinearForecast.learn(_pairs(rows, scaler, input, horizon, every))
 
@@ -188,7 +191,8 @@ def matrix(row: Row, name: str) -> Any:
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2:
-        raise RowError(row.source, f"column {name!r} is no list of numbers, or of lists of numbers")
+        said = _("column {name!r} is no list of numbers, or of lists of numbers", name=name)
+        raise RowError(row.source, said)
     return found
 
 
@@ -204,7 +208,8 @@ def encode(row: Row, scaler: SeriesScaler, input: int, horizon: int) -> dict[str
     _check(row, "past", past, count)
     wrong = np.argwhere(~np.isfinite(past))
     if len(wrong):
-        raise RowError(row.source, f"past: value {int(wrong[0][0]) + 1} is no finite number")
+        number = int(wrong[0][0]) + 1
+        raise RowError(row.source, _("past: value {number} is no finite number", number=number))
     with np.errstate(over="ignore"):
         example: dict[str, Any] = {"inputs": scaled(past, scaler)}
     if not np.isfinite(example["inputs"]).all():
@@ -226,7 +231,13 @@ def encode(row: Row, scaler: SeriesScaler, input: int, horizon: int) -> dict[str
 
 def _check(row: Row, name: str, values: np.ndarray, count: int) -> None:
     if values.size and values.shape[1] != count:
-        raise RowError(row.source, f"{name}: {values.shape[1]} columns, the model knows {count}")
+        said = _(
+            "{name}: {columns} columns, the model knows {count}",
+            name=name,
+            columns=values.shape[1],
+            count=count,
+        )
+        raise RowError(row.source, said)
 
 
 def _has_targets(example: Mapping[str, Any], scaler: SeriesScaler) -> bool:
@@ -243,7 +254,10 @@ def _check_known(row: Row, scaler: SeriesScaler, horizon: int) -> None:
         column = known[:, begin + place] if known.size else known.ravel()
         steps = int(np.isfinite(column).sum())
         if steps < horizon:
-            raise RowError(
-                row.source,
-                f"future covariate {name!r} ends too early: {steps} steps ahead, {horizon} are needed",
+            said = _(
+                "future covariate {name!r} ends too early: {steps} steps ahead, {horizon} are needed",
+                name=name,
+                steps=steps,
+                horizon=horizon,
             )
+            raise RowError(row.source, said)

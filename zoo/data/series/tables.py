@@ -20,6 +20,7 @@ from zoo.data import readers
 from zoo.data.readers import Row, Rows
 from zoo.data.series import times
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 from zoo.text.decoding import Once, Say
 
 ROWS = 50_000  # rows of a chunk
@@ -86,7 +87,13 @@ class Table:
         stream = iter(rows)
         first = [*islice(stream, readers.PROBED)]
         if not first:
-            raise InputError(f"{self.path}: holds no rows; needed: one at least")
+            raise InputError(
+                _(
+                    "{path}: holds no rows; needed: {needed}",
+                    path=self.path,
+                    needed=_("one at least"),
+                )
+            )
         self.columns = complete(self.columns, first, self.path, self.date_format)
         if self.columns.time is not None and _has_year_last(first[0][self.columns.time]):
             self._find_order(rows)
@@ -130,46 +137,69 @@ class Table:
             example = example if order is None else example or row[name]
             if order:
                 self.date_format = order
-                told = f"{row.source} holds {row[name]!r}"
-                self.say(f"{self.path}: dates are read as {times.ORDERS[order]}: {told}")
+                self.say(
+                    _(
+                        "{path}: dates are read as {order}: {source} holds {cell!r}",
+                        path=self.path,
+                        order=times.ORDERS[order],
+                        source=row.source,
+                        cell=row[name],
+                    )
+                )
                 return
         if example is not None:
-            raise InputError(
-                f"{self.path}: column {name!r} holds {str(example).strip()!r}, and no number above "
-                "12 in it tells day from month: set data.date_format=dmy or data.date_format=mdy"
+            said = _(
+                "{path}: column {name!r} holds {cell!r}, and no number above 12 in it tells day from "
+                "month: set data.date_format=dmy or data.date_format=mdy",
+                path=self.path,
+                name=name,
+                cell=str(example).strip(),
             )
+            raise InputError(said)
 
     def _time(self, row: Row) -> int:
         name = self.columns.time
         assert name is not None
         parsed = times.parse(row.get(name), self.date_format)
         if parsed is None:
-            cure = (
+            cure = _(
                 "write 2016-07-01 13:00, the year first, or numbers of steps; "
                 "data.date_format=%d.%m.%y names another form"
             )
             if self.date_format is not None:
                 form = times.ORDERS.get(self.date_format, self.date_format)
-                cure = f"dates are read as {form}; data.date_format= changes that"
-            raise RowError(row.source, f"column {name!r} holds {row.get(name)!r}, no time: {cure}")
+                cure = _("dates are read as {form}; data.date_format= changes that", form=form)
+            cell = row.get(name)
+            said = _(
+                "column {name!r} holds {cell!r}, no time: {cure}", name=name, cell=cell, cure=cure
+            )
+            raise RowError(row.source, said)
         stamp, dated = parsed
         if self.dated is None:
             self.dated = dated
         if dated != self.dated:
-            kinds = "a date, numbers before it" if dated else "a number, dates before it"
-            raise RowError(row.source, f"column {name!r} holds {row[name]!r}: {kinds}")
+            kinds = _("a date, numbers before it") if dated else _("a number, dates before it")
+            said = _(
+                "column {name!r} holds {cell!r}: {kinds}", name=name, cell=row[name], kinds=kinds
+            )
+            raise RowError(row.source, said)
         return stamp
 
     def _value(self, row: Row, name: str) -> float:
         cell = row.get(name)
         if cell is None and name not in row:
-            raise RowError(row.source, f"no column {name!r}; there are: {', '.join(row)}")
+            said = _("no column {name!r}; there are: {columns}", name=name, columns=", ".join(row))
+            raise RowError(row.source, said)
         found = number(cell, self.decimal)
         if found is None:
             cure = _cure(str(cell).strip())
-            raise RowError(row.source, f"column {name!r} holds {cell!r}, no number{cure}")
+            said = _(
+                "column {name!r} holds {cell!r}, no number{cure}", name=name, cell=cell, cure=cure
+            )
+            raise RowError(row.source, said)
         if math.isinf(found):
-            raise RowError(row.source, f"column {name!r} holds {cell!r}, no finite number")
+            said = _("column {name!r} holds {cell!r}, no finite number", name=name, cell=cell)
+            raise RowError(row.source, said)
         return found
 
     def _parquet(self) -> Iterator[Chunk]:
@@ -190,7 +220,13 @@ class Table:
         self.by_line = False
         probe = next(file.iter_batches(readers.PROBED), None)
         if probe is None or not len(probe):
-            raise InputError(f"{self.path}: holds no rows; needed: one at least")
+            raise InputError(
+                _(
+                    "{path}: holds no rows; needed: {needed}",
+                    path=self.path,
+                    needed=_("one at least"),
+                )
+            )
         first = [Row(row, f"{self.path}:{n}") for n, row in enumerate(probe.to_pylist(), 1)]
         self.columns = complete(self.columns, first, self.path, self.date_format)
         chosen = self.columns
@@ -255,17 +291,22 @@ class Table:
 def _cure(cell: str) -> str:
     """Return how a cell becomes a number, as the end of a message; "" if that is not known."""
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", cell):
-        return ": remove the commas between thousands; a decimal comma needs data.decimal=,"
+        return _(": remove the commas between thousands; a decimal comma needs data.decimal=,")
     if re.fullmatch(r"-?\d+,\d+", cell):
-        return ": a decimal comma needs data.decimal=,"
+        return _(": a decimal comma needs data.decimal=,")
     if re.search(r"\d", cell):
-        return ": remove what stands beside the digits"
+        return _(": remove what stands beside the digits")
     return ""
+
+
+def _held(name: str, cell: Any) -> str:
+    """Return what a column without numbers holds, and how it becomes one."""
+    return _("; {name!r} holds {cell!r}{cure}", name=name, cell=cell, cure=_cure(str(cell)))
 
 
 def _series(row: Row, name: str) -> str:
     if row.get(name) is None or not str(row[name]).strip():
-        raise RowError(row.source, f"column {name!r} is empty: which series is it of?")
+        raise RowError(row.source, _("column {name!r} is empty: which series is it of?", name=name))
     return str(row[name]).strip()
 
 
@@ -300,9 +341,14 @@ def complete(
     for role, names in roles.items():
         for name in [names] if isinstance(names, str) else names or ():
             if name not in there and name != NUMBERED:
-                raise InputError(
-                    f"{path}: no column {name!r}; there are: {', '.join(there)}: set data.{role}=…"
+                said = _(
+                    "{path}: no column {name!r}; there are: {columns}: set data.{role}=…",
+                    path=path,
+                    name=name,
+                    columns=", ".join(there),
+                    role=role,
                 )
+                raise InputError(said)
     chosen = [*columns.past, *columns.future, *columns.static]
     time = columns.time
     if time == NUMBERED:
@@ -313,26 +359,42 @@ def complete(
         dated = [name for name in free if _is_date(rows[0][name], date_format)]
         time = next(iter([*named, *dated]), None)
         if time is None:
-            raise InputError(
-                f"{path}: no column of times; there are: {', '.join(there)}: set data.time=COLUMN, "
-                "or data.time=none for rows that are numbered steps"
+            said = _(
+                "{path}: no column of times; there are: {columns}: set data.time=COLUMN, "
+                "or data.time=none for rows that are numbered steps",
+                path=path,
+                columns=", ".join(there),
             )
+            raise InputError(said)
     target = columns.target
     if not target:
         taken = {time, columns.series, *chosen}
         target = tuple(n for n in there if n not in taken and _is_numeric(rows, n))
     if not target:
         others = (n for n in there if n not in (time, columns.series, *chosen))
-        first = next((f"; {n!r} holds {rows[0][n]!r}{_cure(str(rows[0][n]))}" for n in others), "")
-        raise InputError(f"{path}: no column of numbers to forecast{first}: set data.target=COLUMN")
+        first = next((_held(name, rows[0][name]) for name in others), "")
+        said = _(
+            "{path}: no column of numbers to forecast{first}: set data.target=COLUMN",
+            path=path,
+            first=first,
+        )
+        raise InputError(said)
     twice = [name for name in target if name in chosen]
     if twice:
-        raise InputError(f"{path}: column {twice[0]!r} is a target and a covariate: choose one")
+        said = _(
+            "{path}: column {name!r} is a target and a covariate: choose one",
+            path=path,
+            name=twice[0],
+        )
+        raise InputError(said)
     double = next((name for name in chosen if chosen.count(name) > 1), None)
     if double is not None:
-        raise InputError(
-            f"{path}: column {double!r} is named twice among the covariates: choose one"
+        said = _(
+            "{path}: column {name!r} is named twice among the covariates: choose one",
+            path=path,
+            name=double,
         )
+        raise InputError(said)
     return Columns(time, columns.series, target, columns.past, columns.future, columns.static)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.errors import InputError
+from zoo.messages import _
 
 Unit = Literal["microseconds", "months", "steps"]
 
@@ -98,14 +99,14 @@ def check_format(form: str | None) -> None:
     """Raise InputError for a `data.date_format` that is no order of a date and no format."""
     if form is None or form in ORDERS:
         return
-    cure = "dmy (day/month/year), mdy (month/day/year), or a format such as %d.%m.%y %H:%M"
+    cure = _("dmy (day/month/year), mdy (month/day/year), or a format such as %d.%m.%y %H:%M")
     try:
         known = "%" in form and datetime.strptime(START.strftime(form), form) == START
     except ValueError as error:
-        cure = f"{error}; {cure}"
+        cure = f"{error}; " + cure
         known = False
     if not known:
-        raise InputError(f"data.date_format={form}: {cure}")
+        raise InputError(f"data.date_format={form}: " + cure)
 
 
 def order_of(cell: Any) -> str | None:

@@ -15,6 +15,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.readers import Row
 from zoo.data.series.values import ValueFile
 from zoo.errors import InputError
+from zoo.messages import _
 
 log = logging.getLogger("zoo")
 
@@ -75,14 +76,24 @@ class Windows(Dataset):
             return {**joined, **rest}
 
         dataset = super().write(rows, whole, folder)
-        needed = f"{cls.input} + {cls.horizon} steps"
+        needed = _("{input} + {horizon} steps", input=cls.input, horizon=cls.horizon)
         if len(short) == len(dataset):
-            raise InputError(
-                f"{short[0]}: shorter than input + horizon, {needed}: lower task.input or task.horizon"
+            said = _(
+                "{place}: shorter than input + horizon, {needed}: lower task.input or task.horizon",
+                place=short[0],
+                needed=needed,
             )
+            raise InputError(said)
         if short:
             shown = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
-            log.info("%d series shorter than %s are skipped: %s", len(short), needed, shown)
+            log.info(
+                _(
+                    "{count:,} series shorter than {needed} are skipped: {shown}",
+                    count=len(short),
+                    needed=needed,
+                    shown=shown,
+                )
+            )
         return dataset
 
     def __len__(self) -> int:
