@@ -184,6 +184,17 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
         ),
         ("date,load\n", {}, "FILE: holds no rows; needed: one at least"),
         (
+            "date,load\n2020-01-01T00:00+09:00,1\n2020-01-01 01:00,2\n",
+            {},
+            "FILE:3: column 'date' holds '2020-01-01 01:00': it names no time zone, times before it do",
+        ),
+        (
+            "date,load\n2020-01-01 00:00,1\n2020-01-01 01:00Z,2\n",
+            {},
+            "FILE:3: column 'date' holds '2020-01-01 01:00Z': it names its time zone, times before it "
+            "do not: write all in one way",
+        ),
+        (
             "date,load\n2020-01-01,1\n",
             {"target": "lod"},
             "FILE: no column 'lod'; there are: date, load: set data.target=…",

@@ -72,6 +72,7 @@ class Table:
     date_format: str | None = None  # None: the year first, or what the column itself tells
     say: Say = field(default_factory=Once)
     dated: bool | None = None
+    zoned: bool | None = None  # whether its times name their zone
     by_line: bool = True
 
     def chunks(self) -> Iterator[Chunk]:
@@ -183,7 +184,30 @@ class Table:
                 "column {name!r} holds {cell!r}: {kinds}", name=name, cell=row[name], kinds=kinds
             )
             raise RowError(row.source, said)
+        if dated:
+            self._check_zone(row, name)
         return stamp
+
+    def _check_zone(self, row: Row, name: str) -> None:
+        """Raise RowError if one time names its zone, and another one does not."""
+        zoned = times.has_zone(row[name])
+        if self.zoned is None:
+            self.zoned = zoned
+        if zoned != self.zoned:
+            said = _(
+                "column {name!r} holds {cell!r}: it names no time zone, times before it do: write all "
+                "in one way",
+                name=name,
+                cell=str(row[name]),
+            )
+            if zoned:
+                said = _(
+                    "column {name!r} holds {cell!r}: it names its time zone, times before it do not: "
+                    "write all in one way",
+                    name=name,
+                    cell=str(row[name]),
+                )
+            raise RowError(row.source, said)
 
     def _value(self, row: Row, name: str) -> float:
         cell = row.get(name)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from zoo.data.series import dates
 from zoo.errors import InputError
 from zoo.messages import _
 
@@ -25,7 +26,8 @@ START = datetime(1970, 1, 1)
 FEWEST_MONTH_DAYS = 28
 ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year"}  # of dates with the year last
 YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(|(?:T|,? +)\S.*)")
-CLOCK = re.compile(r"(\d{1,2})(:\d{2}(?:[:.].*)?|)\s*([AaPp])\.?[Mm]\.?")  # 1:30 PM
+MIDNIGHT = re.compile(r"(.* )24(:00(?::00(?:\.0+)?)?)(.*)")  # the end of a day
+ZONE = re.compile(r".*:\d\d[\d:.]*\s*(?:Z|[+-]\d\d(?::?\d\d)?)")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def order_of(cell: Any) -> str | None:
 
     A number above 12 is a day: 13/04/2016 is `dmy`, 04/13/2016 is `mdy`. None for anything else.
     """
-    found = YEAR_LAST.fullmatch(str(cell).strip())
+    found = YEAR_LAST.fullmatch(dates.plain(cell))
     if found is None:
         return None
     first, second = int(found[1]), int(found[3])
@@ -124,49 +126,46 @@ def order_of(cell: Any) -> str | None:
 def parse(cell: Any, form: str | None = None) -> tuple[int, bool] | None:
     """Return a stamp, and whether it is a date; None for what is neither a date nor a number.
 
-    Dates are written with the year first: 2016-07-01 13:00, 2016/07/01, 20160701, 2016-07. A number
-    is the number of a step. `form` is `dmy` or `mdy` for dates with the year last, or a format of
-    `strptime`, which all dates have then.
+    Dates are written with the year first: 2016-07-01 13:00, 2016/7/1 9:00, 20160701, 2016-07,
+    2016年7月1日. A number is the number of a step. `form` is `dmy` or `mdy` for dates with the year
+    last, or a format of `strptime`, which all dates have then.
     """
     if form is not None and form not in ORDERS and isinstance(cell, str):
         try:
             return _microseconds(datetime.strptime(cell.strip(), form)), True
         except ValueError:
             return None
-    last = None if form is None else YEAR_LAST.fullmatch(str(cell).strip())
-    if last is not None:
-        day, month = (last[1], last[3]) if form == "dmy" else (last[3], last[1])
-        cell = f"{last[4]}-{int(month):02}-{int(day):02}{_clock(last[5])}"
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, datetime):
         return _microseconds(cell), True
     if isinstance(cell, (int, float)):
         return (int(cell), False) if cell == int(cell) else None
-    text = str(cell).strip().replace("/", "-")
+    text = dates.plain(cell)
+    last = None if form is None else YEAR_LAST.fullmatch(text)
+    if last is not None:
+        day, month = (last[1], last[3]) if form == "dmy" else (last[3], last[1])
+        text = f"{last[4]}-{int(month):02}-{int(day):02}{dates.clock(last[5])}"
+    else:
+        text = dates.iso(text).replace("/", "-")
     if re.fullmatch(r"-?\d{1,7}|\d{9,}", text):
         return int(text), False
     if re.fullmatch(r"\d{4}-\d{1,2}", text):
-        text += "-01"
-    short = re.fullmatch(r"(\d{4})-(\d{1,2})-(\d{1,2})(.*)", text)
-    if short:
-        text = f"{short[1]}-{int(short[2]):02}-{int(short[3]):02}{short[4]}"
+        text = f"{text[:5]}{int(text[5:]):02}-01"
+    end = MIDNIGHT.fullmatch(text)
+    if end is not None:
+        text = f"{end[1]}00{end[2]}{end[3]}"
     try:
-        return _microseconds(datetime.fromisoformat(text)), True
+        return _microseconds(datetime.fromisoformat(text)) + DAY * (end is not None), True
     except ValueError:
         return None
 
 
-def _clock(text: str) -> str:
-    """Return the time behind a date as ISO 8601 writes it: ` 13:30` of `, 1:30 PM`."""
-    text = text.lstrip("T, ")
-    found = CLOCK.fullmatch(text)
-    if found is not None and 1 <= int(found[1]) <= 12:
-        hour = int(found[1]) % 12 + 12 * (found[3] in "Pp")
-        text = f"{hour:02}{found[2] or ':00'}"
-    elif re.match(r"\d:", text):
-        text = f"0{text}"
-    return f" {text}" if text else ""
+def has_zone(cell: Any) -> bool:
+    """Return whether a date and time names its time zone, as in 2016-07-01 13:00+09:00."""
+    if isinstance(cell, datetime):
+        return cell.tzinfo is not None
+    return isinstance(cell, str) and ":" in cell and ZONE.fullmatch(cell.strip()) is not None
 
 
 def _microseconds(date: datetime) -> int:
