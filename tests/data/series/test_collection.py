@@ -184,6 +184,33 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
         ),
         ("date,load\n", {}, "FILE: holds no rows; needed: one at least"),
         (
+            "date,shop,load\n2020-01-01,A,1\n2020-01-01,B,2\n",
+            {},
+            "FILE:3: 2020-01-01 00:00:00 stands twice, first in line 2: remove one of them; of several "
+            "series in one file: set data.series=shop",
+        ),
+        (
+            "month,load\n" + "".join(f"{2019 + n // 12}{n % 12 + 1:02},1\n" for n in range(20)),
+            {},
+            "FILE:14: 88 steps of 1 step missing after 201912: data.fill=last or data.fill=linear "
+            "fills gaps; if the numbers are dates: set data.date_format, such as %Y%m",
+        ),
+        (
+            "date;load\n2020-01-01;1.200,5\n",
+            {},
+            "FILE:2: column 'load' holds '1.200,5', no number: a decimal comma needs data.decimal=,",
+        ),
+        (
+            "date,load\n2020-01-01,▲100\n",
+            {"target": "load"},
+            "FILE:2: column 'load' holds '▲100', no number: write a negative number with a minus, -100",
+        ),
+        (
+            "date,load\n2020-01-01,(100)\n",
+            {"target": "load"},
+            "FILE:2: column 'load' holds '(100)', no number: write a negative number with a minus, -100",
+        ),
+        (
             "date,load\n2020-01-01T00:00+09:00,1\n2020-01-01 01:00,2\n",
             {},
             "FILE:3: column 'date' holds '2020-01-01 01:00': it names no time zone, times before it do",
@@ -231,6 +258,56 @@ def test_what_is_asked_for_is_mended_and_said(tmp_path, caplog):
         "1 steps at an end were cut",
     ):
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("day", "clock"),
+    [
+        ("2020/1/{day}", "{hour}:00"),
+        ("2020年1月{day}日", "{hour}時"),
+        ("{day}.1.2020", "{hour:02}:00"),
+        ("R2.1.{day}", "{end}:00"),  # 1:00 to 24:00
+    ],
+)
+def test_a_column_of_days_and_one_of_times_are_read_together(tmp_path, caplog, day, clock):
+    lines = ["DATE,TIME,load"]
+    for hour in range(48):
+        told = {"day": 14 + hour // 24, "hour": hour % 24, "end": hour % 24 + 1}
+        lines.append(f"{day.format(**told)},{clock.format(**told)},{hour}")
+    path = table(tmp_path, "\n".join(lines) + "\n")
+    with caplog.at_level(logging.INFO, "zoo"):
+        train, _, test = rows(path)
+    begins = np.int64(train[0]["time"]).view("datetime64[us]")
+    assert begins == np.datetime64("2020-01-14T01:00" if "end" in clock else "2020-01-14T00:00")
+    assert train[0]["frequency"] == ["microseconds", 3_600_000_000]
+    assert train[0]["columns"]["target"] == ["load"]
+    assert np.asarray(test[0]["future"])[-1].tolist() == [47]
+    assert (
+        f"{path}: the days of 'DATE' and the times of 'TIME' are read together" in caplog.messages
+    )
+
+
+def test_a_time_of_day_that_does_not_change_within_a_day_is_no_part_of_the_date(tmp_path):
+    lines = [f"2020-01-{n + 1:02},9:00,{n}" for n in range(12)]
+    train, *_ = rows(table(tmp_path, "\n".join(["date,opens,load", *lines])))
+    assert train[0]["frequency"] == ["microseconds", 86_400_000_000]
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_the_index_that_pandas_wrote_is_not_forecast(tmp_path, caplog, name):
+    lines = [f"{n},2020-01-{n + 1:02},{n * n}" for n in range(12)]
+    path = table(tmp_path, "\n".join([f"{name},date,load", *lines]))
+    with caplog.at_level(logging.INFO, "zoo"):
+        train, *_ = rows(path)
+    assert train[0]["columns"]["target"] == ["load"]
+    assert f"{path}: column {name!r} numbers the rows: it is not forecast" in caplog.messages
+
+
+def test_full_width_numbers_are_numbers(tmp_path):
+    train, *_ = rows(
+        table(tmp_path, hours(["１２．５", "－３", "7", "8"])), split=[0.5, 0.25, 0.25]
+    )
+    assert np.asarray(train[0]["future"])[:, 0].tolist() == [12.5, -3]
 
 
 def test_filling_with_the_last_value_looks_at_no_later_one(tmp_path):

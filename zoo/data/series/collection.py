@@ -148,6 +148,11 @@ class _One:
                 stamp=stamp,
                 line=line,
             )
+            if table.columns.series is None:
+                column = next(iter(table.others), "COLUMN")
+                said += _(
+                    "; of several series in one file: set data.series={column}", column=column
+                )
             raise RowError(table.place(again), self.named + said)
         self.records = records
         self.times = records["time"]
@@ -198,6 +203,8 @@ class _One:
                 frequency=frequency,
                 after=after,
             )
+            if frequency == STEPS:
+                said += _("; if the numbers are dates: set data.date_format, such as %Y%m")
             raise RowError(where, self.named + said)
         values = self.records["values"]
         if len(missing):

@@ -29,6 +29,7 @@ WEEKDAY = re.compile(
     r"|[月火水木金土日]曜日?)"
 )
 KANJI_CLOCK = re.compile(r"(\d{1,2})時(?:(\d{1,2})分)?(?:(\d{1,2})秒)?")
+TIME_OF_DAY = re.compile(r"\d{1,2}(:\d{2}){1,2}|\d{1,2}時(\d{1,2}分)?")
 HALF_DAY = re.compile(r"(午前|午後|上午|下午)\s*(.*)")
 CLOCK = re.compile(r"(\d{1,2})(:\d{2}(?:[:.][\d:.]*)?|)\s*([AaPp])\.?[Mm]\.?")  # 1:30 PM
 AFTERNOON = "午後", "下午"
@@ -38,6 +39,11 @@ def plain(cell: object) -> str:
     """Return a cell as text without blanks around it, its full-width digits as those of ASCII."""
     text = str(cell).strip()
     return text if text.isascii() else unicodedata.normalize("NFKC", text).strip()
+
+
+def is_clock(cell: object) -> bool:
+    """Return whether a cell is a time of day alone: 9:00, 24:00:00 or 9時30分."""
+    return isinstance(cell, str) and TIME_OF_DAY.fullmatch(plain(cell)) is not None
 
 
 def iso(text: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from zoo.data import readers
 from zoo.data.readers import Row, Rows
-from zoo.data.series import times
+from zoo.data.series import dates, times
 from zoo.errors import InputError, RowError
 from zoo.messages import _
 from zoo.text.decoding import Once, Say
@@ -74,6 +74,7 @@ class Table:
     dated: bool | None = None
     zoned: bool | None = None  # whether its times name their zone
     by_line: bool = True
+    others: tuple[str, ...] = ()  # columns without a role
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the file in chunks. Raises RowError and InputError."""
@@ -95,7 +96,14 @@ class Table:
                     needed=_("one at least"),
                 )
             )
+        both = _date_and_clock(self.columns, first, self.date_format)
+        if both is not None:
+            self._say_together(both)
+            first = [_together(row, both) for row in first]
+            stream = (_together(row, both) for row in stream)
+            self.columns = replace(self.columns, time=both[0])
         self.columns = complete(self.columns, first, self.path, self.date_format)
+        self._note_others(first)
         if self.columns.time is not None and _has_year_last(first[0][self.columns.time]):
             self._find_order(rows)
         stream = chain(first, stream)
@@ -103,6 +111,30 @@ class Table:
         while some := list(islice(stream, ROWS)):
             yield self._numbers(some, number)
             number += len(some)
+
+    def _say_together(self, both: tuple[str, str]) -> None:
+        self.say(
+            _(
+                "{file}: the days of {date!r} and the times of {clock!r} are read together",
+                file=self.path,
+                date=both[0],
+                clock=both[1],
+            )
+        )
+
+    def _note_others(self, rows: Sequence[Row]) -> None:
+        """Keep the columns without a role; log one that numbers the rows."""
+        taken = {self.columns.time, self.columns.series, *self.columns.values}
+        self.others = tuple(name for name in rows[0] if name not in taken)
+        for name in self.others:
+            if _numbers_the_rows(rows, name):
+                self.say(
+                    _(
+                        "{file}: column {name!r} numbers the rows: it is not forecast",
+                        file=self.path,
+                        name=name,
+                    )
+                )
 
     def place(self, line: int) -> str:
         """Return the place of a line, for messages."""
@@ -316,8 +348,10 @@ def _cure(cell: str) -> str:
     """Return how a cell becomes a number, as the end of a message; "" if that is not known."""
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", cell):
         return _(": remove the commas between thousands; a decimal comma needs data.decimal=,")
-    if re.fullmatch(r"-?\d+,\d+", cell):
+    if re.fullmatch(r"-?\d+,\d+|-?\d{1,3}(\.\d{3})+,\d+", cell):
         return _(": a decimal comma needs data.decimal=,")
+    if re.fullmatch(r"[▲△]\s*[\d,.]+|\([\d,.]+\)", cell):
+        return _(": write a negative number with a minus, -{digits}", digits=cell.strip("▲△() "))
     if re.search(r"\d", cell):
         return _(": remove what stands beside the digits")
     return ""
@@ -342,7 +376,7 @@ def number(cell: Any, decimal: str = ".") -> float | None:
         return float(cell)
     if not isinstance(cell, str):
         return None
-    text = cell.strip()
+    text = dates.plain(cell)
     if text.lower() in EMPTY:
         return math.nan
     if decimal == ",":
@@ -393,7 +427,11 @@ def complete(
     target = columns.target
     if not target:
         taken = {time, columns.series, *chosen}
-        target = tuple(n for n in there if n not in taken and _is_numeric(rows, n))
+        target = tuple(
+            name
+            for name in there
+            if name not in taken and _is_numeric(rows, name) and not _numbers_the_rows(rows, name)
+        )
     if not target:
         others = (n for n in there if n not in (time, columns.series, *chosen))
         first = next((_held(name, rows[0][name]) for name in others), "")
@@ -430,6 +468,52 @@ def _is_date(cell: Any, date_format: str | None) -> bool:
 def _has_year_last(cell: Any) -> bool:
     """Return whether a cell is a date whose year stands last."""
     return times.order_of(cell) is not None
+
+
+def _numbers_the_rows(rows: Sequence[Row], name: str) -> bool:
+    """Return whether a column without a name counts the rows, as pandas writes its index."""
+    if name and not re.fullmatch(r"Unnamed: \d+", name):
+        return False
+    cells = [number(row.get(name)) for row in rows]
+    return all(cell is not None and cell == (cells[0] or 0) + n for n, cell in enumerate(cells))
+
+
+def _date_and_clock(
+    columns: Columns, rows: Sequence[Row], date_format: str | None
+) -> tuple[str, str] | None:
+    """Return the column of days and that of times of day, if a table has two, as `DATE,TIME`."""
+    if columns.time == NUMBERED or date_format not in (None, *times.ORDERS):
+        return None
+    taken = {columns.series, *columns.values}
+    free = [name for name in rows[0] if name not in taken]
+    clocks = [name for name in free if all(dates.is_clock(row.get(name)) for row in rows)]
+    days = [name for name in free if columns.time in (None, name)]
+    for day in days:
+        if not all(_is_day(row.get(day), date_format) for row in rows):
+            continue
+        for clock in clocks:
+            pairs = [(row[day], row[clock]) for row in rows]
+            if any(a[0] == b[0] and a[1] != b[1] for a, b in pairwise(pairs)):
+                return day, clock
+    return None
+
+
+def _is_day(cell: Any, date_format: str | None) -> bool:
+    """Return whether a cell is a date without a time."""
+    return (
+        isinstance(cell, str)
+        and ":" not in cell
+        and "時" not in cell
+        and _is_date(cell, date_format)
+    )
+
+
+def _together(row: Row, both: tuple[str, str]) -> Row:
+    """Return a row whose column of days holds the time of day, too."""
+    day, clock = both
+    if row.get(clock) is None:
+        return row
+    return Row({**row, day: f"{row[day]} {row[clock]}"}, row.source, row.names)
 
 
 def _is_numeric(rows: Sequence[Row], name: str) -> bool:
