@@ -71,6 +71,24 @@ def test_kana_tell_a_single_line_of_japanese(text, encoding):
     assert encoding in said[0]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "perhaps"),
+    [("cp932", "cp932 / gb18030 / "), ("euc_jp", "cp932 / euc_jp / gb18030 / big5")],
+)
+def test_two_labels_do_not_tell_an_encoding_in_however_many_rows(encoding, perhaps):
+    lines = [f"item {n} {'is late,悪い' if n % 2 else 'thanks,良い'}\n" for n in range(100)]
+    with pytest.raises(RowError, match=rf"a\.txt:1: not UTF-8 .*, here perhaps {perhaps}"):
+        read("".join(lines).encode(encoding))
+
+
+def test_what_is_proposed_for_latin_letters_holds_the_commonest_encoding():
+    lines = [
+        f"{'très bon café numéro' if n % 2 else 'mauvais goût déçu'} {n}\n" for n in range(100)
+    ]
+    with pytest.raises(RowError, match="here perhaps cp1252 / "):
+        read("".join(lines).encode("cp1252"))
+
+
 def test_letters_of_korean_are_not_taken_for_kana():
     text = "오늘 정말 재밌다 ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ 고마워요"
     assert read(text.encode("cp949"))[0] == [text]

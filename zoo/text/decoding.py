@@ -10,6 +10,7 @@ import codecs
 import gzip
 import io
 import logging
+import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,7 @@ MOST_NARROW = 0.5  # share of half-width katakana among the letters outside ASCI
 MOST_MARKS = 0.05  # share of words that begin or end with a sign that no word begins or ends with
 JAPANESE = {"cp932": (3, 0.3), "euc_jp": (6, 0.4)}  # distinct kana, and their share, that show it
 BEHIND, BEFORE = "ะาำ", "เแโใไ"  # vowels of Thai behind their consonant, and before it
+PROPOSED = 4  # encodings that an error names
 MARGIN = 0.05  # encodings whose coherence is that close cannot be told apart
 
 BYTE_ORDER_MARKS = {  # UTF-32 begins like UTF-16, so it comes first
@@ -370,7 +372,7 @@ def _legacy(
         return found[0]
     said = _not_text_in("UTF-8", _byte(raw, error))
     if found:
-        said += _(", here perhaps {encodings}", encodings=" / ".join(found[:3]))
+        said += _(", here perhaps {encodings}", encodings=" / ".join(found[:PROPOSED]))
     raise RowError(place, said)
 
 
@@ -423,15 +425,39 @@ def _fitting(sample: bytes) -> tuple[str, ...]:
     if not matches:
         return ()
     best = matches[0]
-    certain = sum(byte > 127 for byte in sample) >= CERTAIN
-    if certain and best.encoding not in LATIN:
-        return (best.encoding,)
+    certain = _others(sample) >= CERTAIN
+    if best.encoding not in LATIN:
+        words = {*re.split(rb"[\s,;|\"]+", sample)}  # a label tells once, in however many rows
+        if certain and _others(b"".join(words)) >= CERTAIN:
+            return (best.encoding,)
+        certain = False
+        wide = [name for name in EAST_ASIAN if _is_decodable(sample, name)]
+        proposed = tuple(dict.fromkeys([*wide, best.encoding]))
+        if len(proposed) > 1:
+            return proposed[:PROPOSED]
     top = max(match.coherence for match in matches)
     close = [match for match in matches if match.coherence >= top - MARGIN]
     names = sorted((_first([match, *match.submatch]) for match in close), key=LEGACY.index)
+    if len(names) > 1 and LATIN[0] not in names and names[0] in LATIN:
+        found = {each.encoding for match in matches for each in (match, *match.submatch)}
+        names = [*[name for name in LATIN[:1] if name in found], *names]
     if certain or len(names) > 1:
         return tuple(names)
     return (*names, *[name for name in LEGACY[:3] if name not in names])
+
+
+def _others(text: bytes) -> int:
+    """Return the number of bytes outside ASCII."""
+    return sum(byte > 127 for byte in text)
+
+
+def _is_decodable(sample: bytes, encoding: str) -> bool:
+    """Return whether a sample is text in an encoding."""
+    try:
+        sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_plausible(text: str) -> bool:
