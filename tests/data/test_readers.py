@@ -173,6 +173,8 @@ BROKEN = {  # name, content: how the error begins, and the cure it names
     ("a.conllu", f"{TEN}\n\n1\tb\tc\n"): ("a.conllu:3: ", "3 columns.*ten"),
     ("b.conllu", f"{TEN}\nx{TEN}\n"): ("b.conllu:2: ", "'x1'.*1, 3-4 or 8.1"),
     ("c.conllu", "# a comment\n\n"): ("c.conllu: ", "no rows"),
+    ("a.zip", "x"): ("a.zip: ", r"; an archive: unpack it, or compress one file with gzip$"),
+    ("a.json", "[]"): ("a.json: ", r"; JSON: one object in each line, and call the file \.jsonl$"),
     ("a.xlsx", "x"): (
         "a.xlsx: ",
         r"unknown format \.xlsx; known: \.jsonl.*; a spreadsheet: save it as \.csv$",
@@ -331,6 +333,11 @@ def test_a_finding_is_said_once_however_often_a_file_is_read(write, caplog):
         "a.csv: semicolons separate its columns",
         "a.csv:2: blanks around labels, such as 'b ', are left out",
     ]
+
+
+def test_what_nobody_sees_around_a_label_makes_no_other_label(write):
+    name = write("a.csv", "text,label\na,良い\u200b\nb,\u3000良い\nc,\ufeff良い \u200b\n")
+    assert [row["label"] for row in files(name, name, name).train] == ["良い"] * 3
 
 
 def test_an_encoding_can_be_given(write):

@@ -38,6 +38,8 @@ from zoo.text.decoding import LONGEST_LINE, Neighbours, Once, Say, decoded
 INVISIBLE = string.whitespace + "\u00a0\u3000\u200b\ufeff"  # around the name of a column
 LONGEST_NAMES = 300  # characters of names in a message
 SPREADSHEETS = ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"
+ARCHIVES = ".zip", ".7z", ".rar", ".tar", ".tgz", ".lzh"
+OTHER_JSON = ".json", ".ndjson"
 PROBED = 20  # lines of a table from which its separator is told
 
 
@@ -100,6 +102,13 @@ def label_set(row: Row, name: str = "label") -> list[str]:
                 row.source, f"column {named!r} has the label {item!r}: fill it, or leave it out"
             )
     return [*dict.fromkeys(str(item).strip() for item in value)]
+
+
+def trimmed(text: str) -> str:
+    """Return a text without blanks, and characters that nobody sees, around it."""
+    while (shorter := text.strip().strip(INVISIBLE)) != text:
+        text = shorter
+    return text
 
 
 def is_empty(value: Any) -> bool:
@@ -175,6 +184,10 @@ def read(path: str | Path, encoding: str | None = None, say: Say | None = None) 
         )
         if suffix in SPREADSHEETS:
             said += _("; a spreadsheet: save it as .csv")
+        elif suffix in ARCHIVES:
+            said += _("; an archive: unpack it, or compress one file with gzip")
+        elif suffix in OTHER_JSON:
+            said += _("; JSON: one object in each line, and call the file .jsonl")
         raise InputError(said)
     rows = reader(File(path, encoding, say or Once()))
     first = next(rows, None)

@@ -228,8 +228,8 @@ def renamed(
             if found is not None:
                 chosen[wanted] = found[0]
         label = chosen.get("label")
-        if isinstance(label, str) and label.strip() and label != label.strip():
-            chosen["label"] = label.strip()
+        if isinstance(label, str) and label.strip() and label != readers.trimmed(label):
+            chosen["label"] = readers.trimmed(label)
             if say is not None and is_first:
                 said = _(
                     "{place}: blanks around labels, such as {label!r}, are left out",
