@@ -216,8 +216,16 @@ def test_texts_that_stand_in_the_training_rows_are_counted(caplog, texts, said):
     assert not caplog.messages
 
 
-def test_a_file_without_a_header_is_told_that_it_needs_one():
-    rows = [Row({"the room was great": "the film was bad", "pos": "neg"}, "x.csv:2")]
+@pytest.mark.parametrize(
+    "first",
+    [
+        "the room was great",
+        "部屋はとても良かった。",
+        "配送が早くてとても使いやすい商品でしたので満足",
+    ],
+)
+def test_a_file_without_a_header_is_told_that_it_needs_one(first):
+    rows = [Row({first: "the film was bad", "pos": "neg"}, "x.csv:2")]
     with pytest.raises(RowError, match=r"; a file without a header needs one: text,label$"):
         list(
             run_rows.ValidRows(

@@ -34,6 +34,7 @@ SHOWN = 5  # labels that a log line names
 MOST_KNOWN = 0.05  # share of texts that may stand in the training rows without a word
 FEW_LABELS = 10  # that rows may have without a word, however few the rows are
 LONGEST_NAME = 3  # words of a column's name; more are a text, so the header is missing
+SENTENCE = re.compile(r"[。！？]|[^\x00-\x7f]{20}")  # in a text of a script without blanks
 FEW = 3  # tokens: a text with fewer is hardly a text
 MOST_TOKENS = 1_000_000  # tokens that are looked at for a warning
 
@@ -117,7 +118,7 @@ class ValidRows(Rows):
         columns = (_("data.{setting}=COLUMN", setting=setting) for setting in settings)
         given = listed(columns, " ")
         said: str = _("{what}: set {settings}", what=what, settings=given)
-        if any(len(name.split()) > LONGEST_NAME for name in row):
+        if any(len(name.split()) > LONGEST_NAME or SENTENCE.search(name) for name in row):
             header = ",".join(self.kind.training_columns)
             said += _("; a file without a header needs one: {header}", header=header)
         return said
