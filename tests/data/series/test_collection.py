@@ -177,6 +177,11 @@ def test_the_first_of_some_months_is_monthly(tmp_path):
             "digits: set data.target=COLUMN",
         ),
         (
+            "date,load\n2020-01-01,1\n2020-01-02,2\n2020-01-03,x\n",
+            {},
+            "FILE:4: no column of numbers to forecast; 'load' holds 'x': set data.target=COLUMN",
+        ),
+        (
             "time,load\n" + "".join(f"{1577836800 + 3600 * hour},1\n" for hour in range(20)),
             {},
             "FILE:3: the times are numbers that rise by 3600, and numbers of steps rise by 1: write "

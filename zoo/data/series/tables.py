@@ -362,6 +362,11 @@ def _held(name: str, cell: Any) -> str:
     return _("; {name!r} holds {cell!r}{cure}", name=name, cell=cell, cure=_cure(str(cell)))
 
 
+def _first_text(rows: Sequence[Row], name: str) -> Row:
+    """Return the first row whose cell is no number; the first of all if each is one."""
+    return next((row for row in rows if number(row.get(name)) is None), rows[0])
+
+
 def _series(row: Row, name: str) -> str:
     if row.get(name) is None or not str(row[name]).strip():
         raise RowError(row.source, _("column {name!r} is empty: which series is it of?", name=name))
@@ -433,12 +438,12 @@ def complete(
             if name not in taken and _is_numeric(rows, name) and not _numbers_the_rows(rows, name)
         )
     if not target:
-        others = (n for n in there if n not in (time, columns.series, *chosen))
-        first = next((_held(name, rows[0][name]) for name in others), "")
+        other = next((n for n in there if n not in (time, columns.series, *chosen)), None)
+        wrong = rows[0] if other is None else _first_text(rows, other)
         said = _(
             "{path}: no column of numbers to forecast{first}: set data.target=COLUMN",
-            path=path,
-            first=first,
+            path=path if wrong is rows[0] else wrong.source,
+            first="" if other is None else _held(other, wrong[other]),
         )
         raise InputError(said)
     twice = [name for name in target if name in chosen]
