@@ -98,6 +98,10 @@ TOY = str(DATA / "classify.jsonl")
         (["resume=nowhere"], "resume=nowhere: no checkpoint/checkpoint.pt"),
         (["resume=nowhere", "seed=2"], "resume=nowhere: no checkpoint/checkpoint.pt"),
         (["init=x", "backbone.hidden_size=2"], "init=… brings its backbone and tokenizer"),
+        (
+            ["model=tag/fields"],
+            "model=tag/fields: a training makes one; it starts from another with init=tag/fields",
+        ),
         (["threshold=0.5", "mode=explain"], "threshold=… is for mode=predict, not mode=explain"),
         (["output=a.csv"], "output=… is for mode=predict, not mode=train"),
         (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),

@@ -527,6 +527,13 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         raise InputError(
             _("mode={mode} needs model=DIR, a folder that a training wrote", mode=settings.mode)
         )
+    if settings.mode == "train" and settings.model is not None:
+        raise InputError(
+            _(
+                "model={model}: a training makes one; it starts from another with init={model}",
+                model=settings.model,
+            )
+        )
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
         raise InputError("init=… brings its backbone and tokenizer: leave their settings out")

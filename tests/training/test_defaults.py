@@ -217,3 +217,43 @@ def test_a_metric_that_is_named_chooses_alone(tmp_path, given, tolerant):
     options = options_of(wanted)
     chosen_settings, _ = from_data(wanted, options, open_rows(wanted, options.kind))
     assert (chosen_settings.train.tolerance > 0) == tolerant
+
+
+def months(folder, count, name="sales.csv"):
+    lines = [f"{2000 + n // 12}-{n % 12 + 1:02},{100 + n + 20 * (n % 12)}" for n in range(count)]
+    path = folder / name
+    path.write_text("month,sales\n" + "\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def sizes_of(path, *given) -> dict:
+    """What is chosen for a table of a series, by the options of the forecast."""
+    made = check(compose(["task=forecast", "data=series", f"data.path={path}", *given]))
+    options = options_of(made)
+    made, options = from_data(made, options, open_rows(made, options.kind))
+    names = "input", "horizon", "segment"
+    return {name: getattr(options.task, name) for name in names}
+
+
+def test_a_short_series_is_read_in_whole_seasons_and_forecast_as_far_as_each_split_goes(tmp_path):
+    found = sizes_of(months(tmp_path, 120))  # 84 months of training, 12, 24
+    assert found == {"input": 36, "horizon": 12, "segment": 12}
+    found = sizes_of(months(tmp_path, 30))  # 21, 3, 6
+    assert found == {"input": 9, "horizon": 3, "segment": 3}
+    found = sizes_of(months(tmp_path, 12))
+    assert found == {"input": 3, "horizon": 2, "segment": 2}
+
+
+def test_a_series_that_is_long_enough_and_sizes_that_are_given_are_left_alone(tmp_path):
+    whole = {"input": 96, "horizon": 24, "segment": 12}
+    assert sizes_of(months(tmp_path, 240)) == whole
+    assert sizes_of(months(tmp_path, 120), "from_data=false") == whole
+    found = sizes_of(months(tmp_path, 120), "task.horizon=6", "task.segment=2")
+    assert found == {"input": 36, "horizon": 6, "segment": 2}
+
+
+def test_thirty_values_are_trained_on_without_a_setting(tmp_path, capsys):
+    words = ["task=forecast", "data=series", f"data.path={months(tmp_path, 30)}", "train.epochs=1"]
+    assert run.main([*words, "threads=1", f"out={tmp_path / 'made'}"]) == 0
+    assert "task.input=9: 21 training steps, 3 of validation or test" in capsys.readouterr().out
+    assert (tmp_path / "made/manifest.json").is_file()

@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from zoo.config import SHAPE, Settings, TrainConfig
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, in_memory
-from zoo.data.readers import Row, label_set
+from zoo.data.readers import Row, Rows, label_set
+from zoo.data.series import learning
+from zoo.data.series.linear import season
 from zoo.messages import _
 from zoo.task import Task
 from zoo.text import bio
@@ -35,6 +39,7 @@ OWN = (
     "hub",
     in_memory.NAME,
 )  # the corpora that are a user's own data
+OWN_SERIES = "series"
 MOST_ROWS = 20_000  # rows that are looked at
 
 LONG = 250  # characters of a text without blanks from which pieces are read instead
@@ -95,8 +100,11 @@ def choices(settings: Settings, options: Options, splits: Splits) -> list[Choice
     Without `from_data`, and for corpora that are not a user's own, nothing is chosen.
     """
     kind, given = options.kind, settings.given
-    own = settings.data.get("name") in OWN
-    if given is None or not (settings.from_data and own and kind.text_columns):
+    if given is None or not settings.from_data:
+        return []
+    if settings.data.get("name") == OWN_SERIES:
+        return [choice for choice in _sizes(options, splits, given) if choice.name not in given]
+    if settings.data.get("name") not in OWN or not kind.text_columns:
         return []
     profile = look(splits.train, kind)
     chosen = rules(profile, kind, settings.train, given)
@@ -388,6 +396,46 @@ def _generate(profile: Profile, train: TrainConfig, given: Collection[str]) -> l
         Choice("train.epochs", epochs, steps),
         _patience(epochs),
     ]
+
+
+SOME_SERIES = 1000  # series whose lengths are looked at
+SIZES = "task.input", "task.horizon", "task.segment"
+
+
+def _sizes(options: Options, splits: Splits, given: Collection[str]) -> list[Choice]:
+    """Of series too short for the defaults: a horizon that each split holds, and half the rest as input.
+
+    The input is whole seasons where there is one.
+    """
+    known = vars(options.task)
+    names = [name.partition(".")[2] for name in SIZES]
+    if not {*names} <= {*known}:
+        return []  # a task from outside, with other sizes
+    input, horizon, segment = (int(known[name]) for name in names)
+    train = _typical(splits.train)
+    least = min(_typical(splits.valid), _typical(splits.test))
+    if train >= input + horizon and least >= horizon:
+        return []
+    if "task.horizon" not in given:
+        horizon = max(1, min(horizon, least, train // 4))
+    if "task.input" not in given:
+        input = max(1, min(input, (train - horizon + 1) // 2))
+        first = next(iter(splits.train), None)
+        period = 1 if first is None else _season_of(first)
+        input = max(input - input % period, min(input, period))
+    why = _("{train:,} training steps, {least:,} of validation or test", train=train, least=least)
+    sizes = input, horizon, min(segment, horizon)
+    return [Choice(name, size, why) for name, size in zip(SIZES, sizes, strict=True)]
+
+
+def _typical(rows: Rows) -> int:
+    """Return the median number of values that the series of a split hold; 0 without series."""
+    lengths = [len(learning.matrix(row, "future")) for row in islice(rows, SOME_SERIES)]
+    return sorted(lengths)[len(lengths) // 2] if lengths else 0
+
+
+def _season_of(row: Row) -> int:
+    return season(np.asarray(learning.matrix(row, "future")[:MOST_ROWS], np.float64)[:, 0])
 
 
 # The rules of each task, by its name; a task from outside has none.
