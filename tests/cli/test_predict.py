@@ -147,6 +147,18 @@ def test_files_with_words_are_answered_word_by_word(predicted, tmp_path, name):
     assert (tmp_path / "labels.txt").read_text() == LABELS
 
 
+def test_rows_of_one_word_each_are_answered_sentence_by_sentence(predicted, tmp_path):
+    """Each word by itself would have no context."""
+    sentences = [row["words"] for row in SPANS]
+    column, table = tmp_path / "asked.conll", tmp_path / "asked.csv"
+    column.write_text("\n\n".join("\n".join(words) for words in sentences) + "\n", "utf-8")
+    lines = [f"{n},{word}" for n, words in enumerate(sentences, 1) for word in words]
+    table.write_text("\n".join(["Sentence #,Word", *lines]) + "\n", "utf-8")
+    wanted = predicted(f"input={column}", "format=conll")
+    assert wanted.count("\n\n") == len(SPANS)
+    assert predicted(f"input={table}", "format=conll") == wanted
+
+
 def test_words_with_blanks_inside_are_one_column(predicted, tmp_path):
     asked = write(tmp_path / "asked.jsonl", [{"words": ["New York", "left"]}, {"words": []}])
     found = predicted(f"input={asked}", "format=conll")

@@ -7,7 +7,7 @@ import logging
 import pytest
 from tag_cases import SPANS, TUTORIAL, sentences
 
-from zoo.data import features, labelled_words
+from zoo.data import features, labelled_words, readers
 from zoo.data.processors import WordCounts
 from zoo.data.readers import Row
 from zoo.errors import InputError, RowError
@@ -253,3 +253,84 @@ def test_whole_numbers_are_words_and_steps_have_labels_alone():
     assert {*labelled_words.learn(numbers)} == {"labels", "characters", "seen"}
     steps = [Row({"words": [[0.5], [1.5]], "labels": ["n", "o"]}, "here")]
     assert {*labelled_words.learn(steps)} == {"labels"}
+
+
+TABLE = """Sentence #,Word,POS,Tag
+Sentence: 1,Ann,NNP,B-per
+,left,VBD,O
+,Lima,NNP,B-geo
+Sentence: 2,Bo,NNP,B-per
+,stayed,VBD,O
+"""
+BY_ID = "sent_id,token,ner\n" + "".join(
+    f"{n},{word},{label}\n" for n in (1, 2) for word, label in (("Ann", "B-per"), ("left", "O"))
+)
+OWN = {"text": "text", "words": "words", "labels": "labels"}
+
+
+def table(tmp_path, text):
+    path = tmp_path / "words.csv"
+    path.write_text(text, "utf-8")
+    return lambda: readers.read(path)
+
+
+def both(rows):
+    return [(row["words"], row["labels"]) for row in rows]
+
+
+def test_a_row_for_each_word_becomes_a_row_for_each_sentence(tmp_path):
+    said = []
+    rows = [*labelled_words.joined(table(tmp_path, TABLE), OWN, say=said.append)]
+    first = ["Ann", "left", "Lima"], ["B-per", "O", "B-geo"]
+    assert both(rows) == [first, (["Bo", "stayed"], ["B-per", "O"])]
+    assert rows[1]["POS"] == ["NNP", "VBD"]
+    assert [row.source.rpartition(":")[2] for row in rows] == ["2", "5"]
+    assert "the words are 'Word', the labels 'Tag', the sentences 'Sentence #'" in said[0]
+    by_pos = [*labelled_words.joined(table(tmp_path, TABLE), OWN | {"labels": "POS"})]
+    assert [row["POS"] for row in by_pos] == [["NNP", "VBD", "NNP"], ["NNP", "VBD"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (BY_ID, None),
+        (BY_ID.replace("sent_id", "nr"), "nr"),
+        ("word,tag\nAnn,B-per\nleft,O\n\nAnn,B-per\nleft,O\n\nBo,O\n", None),
+        ("word,tag\nAnn,B-per\nleft,O\n,\nAnn,B-per\nleft,O\n,\nBo,O\n", None),
+    ],
+)
+def test_sentences_are_told_apart_by_a_number_or_an_empty_row(tmp_path, text, sentence):
+    rows = [*labelled_words.joined(table(tmp_path, text), OWN, sentence)]
+    assert both(rows)[:2] == [(["Ann", "left"], ["B-per", "O"])] * 2
+    assert len(rows) == (3 if "Bo" in text else 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "words,labels\nAnn left,B-per O\nBo,B-per\n",  # a sentence in each row
+        "text,label\ngood,a\nbad,b\ngood,a\nbad,b\nso,a\n",
+        "words,labels\nAnn,B-per\nBo,B-per\n",  # too few rows to tell
+    ],
+)
+def test_other_tables_stay_as_they_are(tmp_path, text):
+    read = table(tmp_path, text)
+    assert [*labelled_words.joined(read, OWN)] == [*read()]
+
+
+def test_what_no_sentence_can_be_made_of_is_refused(tmp_path):
+    read = table(tmp_path, "word,tag\n" + "Ann,B-per\n" * 6)
+    with pytest.raises(RowError, match=r"words\.csv:2: each row holds one word.*data\.sentence="):
+        next(labelled_words.joined(read, OWN))
+    with pytest.raises(RowError, match="no column 'nr'; there are: word, tag"):
+        next(labelled_words.joined(read, OWN, "nr"))
+    read = table(tmp_path, TABLE.replace(",left,VBD,O", ",,VBD,O"))
+    with pytest.raises(RowError, match=r"words\.csv:3: a label without a word"):
+        [*labelled_words.joined(read, OWN)]
+
+
+def test_rows_to_be_answered_need_no_labels(tmp_path):
+    read = table(tmp_path, "Sentence #,Word\n1,Ann\n,left\n2,Bo\n")
+    rows = [*labelled_words.joined(read, OWN, labelled=False)]
+    assert [row["words"] for row in rows] == [["Ann", "left"], ["Bo"]]
+    assert [*labelled_words.joined(read, OWN)] == [*read()]

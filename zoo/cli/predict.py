@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from zoo.cli import tagged_text
 from zoo.config import Settings
-from zoo.data import readers
+from zoo.data import labelled_words, readers
 from zoo.data.processors import LabelEncoder
 from zoo.data.readers import Row
 from zoo.device import find_precision
@@ -33,7 +34,7 @@ from zoo.messages import _
 from zoo.prediction import answer_rows, processes
 from zoo.prediction.answer_rows import ROWS, AnswerColumns, RowFormat
 from zoo.prediction.processes import Processes
-from zoo.task import Generative, Task, input_row
+from zoo.task import FeatureTask, Generative, Task, input_row
 from zoo.text.decoding import check_encoding, is_plain_utf8
 
 log = logging.getLogger("zoo")
@@ -99,7 +100,7 @@ def _predict(
     elif settings.input == "-":
         source = shared.same(_arriving_whole(shared, encoding))
     else:
-        source = _chunks(readers.read(settings.input, encoding))
+        source = _chunks(_rows_of_file(task, settings, encoding))
     answering = _Answering(task, settings, generation, evaluation, form)
     with _opened(shared, settings) as file:
         blocks = answering.blocks(source)
@@ -226,6 +227,17 @@ class _Answering:
             )
         if self.blanked:
             log.info("tabs and line ends in %d cells are blanks: .csv keeps them", self.blanked)
+
+
+def _rows_of_file(task: Task, settings: Settings, encoding: str | None) -> Iterator[Row]:
+    """Read the rows of the input; of a tagger, rows of one word each are joined to sentences."""
+    read = partial(readers.read, settings.input, encoding)
+    if "words" not in task.input_columns or (isinstance(task, FeatureTask) and task.of_features):
+        return read()
+    settings_of = {"text": "text", "words": "words", "labels": "column"}
+    names = {name: settings.data.get(own) or name for name, own in settings_of.items()}
+    sentence = settings.data.get("sentence")
+    return labelled_words.joined(read, names, sentence, log.info, labelled=False)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Sentences with a label per word: their words, labels, vocabulary and worst errors.
 
-The columns `words` and `labels` are lists of the same length, or texts separated by blanks.
+The columns `words` and `labels` are lists of the same length, or texts separated by blanks. A table may
+have a row for each word: `joined` makes sentences of them.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ from zoo.data import features
 from zoo.data.processors import LabelEncoder, Processor, WordCounts
 from zoo.data.readers import Row, check_value, column
 from zoo.errors import InputError, RowError
+from zoo.messages import _
 from zoo.text import bio
 from zoo.text.canonical import composed
 from zoo.text.characters import Alphabet
+from zoo.text.decoding import Say
 from zoo.text.special_ids import UNK
 from zoo.text.tokenizers import Tokenizer
 from zoo.text.word_splitter import split
@@ -31,6 +35,36 @@ log = logging.getLogger("zoo")
 _PRINTED = re.compile(r"""\[\s*+(['"].*['"]|\d++(?:[\s,]++\d++)+)\s*+,?\s*+\]""", re.DOTALL)
 
 LONGEST = 100_000  # words of a row; twice as many need 3 GB
+PROBED = 1000  # rows of a table from which its form is told
+FEWEST = 5  # rows of one word that make a table one of words
+# Usual names of the columns of a table with a row for each word, in small letters, without signs.
+NAMES = {
+    "sentence": (
+        *(
+            "sentence",
+            "sentenceid",
+            "sentenceno",
+            "sentencenumber",
+            "sentenceidx",
+            "sentid",
+            "sentno",
+        ),
+        *("文", "文番号", "文id", "句子", "句子編號", "句子id"),
+    ),
+    "words": ("words", "word", "tokens", "token", "単語", "トークン", "詞", "詞語", "詞元"),
+    "labels": (
+        "labels",
+        "label",
+        "tags",
+        "tag",
+        "nertags",
+        "nertag",
+        "ner",
+        "ラベル",
+        "タグ",
+        "標籤",
+    ),
+}
 KNOWN = 2  # distinct words that a character must occur in to enter the alphabet
 
 
@@ -85,6 +119,145 @@ def words_of(row: Row, splitter: str) -> list[str]:
         return given_words(row)
     text = composed(column(row, "text"))
     return text.split() if splitter == "whitespace" else split(text)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a table with a row for each word."""
+
+    words: str
+    labels: str | None  # rows that are to be answered need none
+    sentence: str | None  # without one, empty rows stand between sentences
+
+
+def joined(
+    read: Callable[[], Iterable[Row]],
+    names: Mapping[str, str],
+    sentence: str | None = None,
+    say: Say | None = None,
+    labelled: bool = True,
+) -> Iterator[Row]:
+    """Yield the rows of a table; where each holds one word, those of a sentence become one row.
+
+    `names["words"]` and `names["labels"]` are the columns of the words and labels, or usual names of
+    them; `sentence` is the one that numbers the sentences. A sentence begins where its cell is
+    another one and not empty, or behind an empty row. Each column becomes a list. Only `labelled`
+    rows need labels. Raises RowError for a missing column, and where nothing tells the sentences
+    apart.
+    """
+    rows = iter(read())
+    first = next(rows, None)
+    if first is None:
+        return
+    rows = chain([first], rows)
+    found = _columns(first, names, sentence, labelled)
+    if found is not None:
+        probe = [*islice(rows, PROBED)]
+        rows = chain(probe, rows)
+        found = found if _are_words(probe, found) else None
+    if found is None:
+        yield from rows
+        return
+    if say is not None:
+        file = first.source.rpartition(":")[0]
+        said = _(
+            "{file}: a row for each word: the words are {words!r}", file=file, words=found.words
+        )
+        if labelled:
+            said += _(", the labels {labels!r}", labels=found.labels)
+        if found.sentence is not None:
+            said += _(", the sentences {sentence!r}", sentence=found.sentence)
+        say(said)
+    lists = {found.words: names["words"]}
+    if found.labels is not None:
+        lists[found.labels] = names["labels"]
+    for words in _sentences(rows, found):
+        columns = [name for name in words[0] if name != found.sentence]
+        made = {lists.get(name, name): [_cell(row, name) for row in words] for name in columns}
+        yield Row(made, words[0].source)
+
+
+def _sentences(rows: Iterable[Row], columns: _Columns) -> Iterator[list[Row]]:
+    """Yield the rows of each sentence."""
+    gathered: list[Row] = []
+    current = ""
+    line = 0
+    for row in rows:
+        number = "" if columns.sentence is None else _cell(row, columns.sentence)
+        before, line = line, _line(row)
+        behind_gap = columns.sentence is None and line > before + 1
+        empty = not _cell(row, columns.words)
+        if gathered and (empty or behind_gap or (number and number != current)):
+            yield gathered
+            gathered = []
+        current = number or current
+        if not empty:
+            gathered.append(row)
+        elif columns.labels is not None and _cell(row, columns.labels):
+            raise RowError(row.source, _("a label without a word"))
+    if gathered:
+        yield gathered
+
+
+def _columns(
+    row: Row, names: Mapping[str, str], sentence: str | None, labelled: bool
+) -> _Columns | None:
+    """Return the columns that a table with a row for each word has; None without them."""
+    if sentence is not None and sentence not in row:
+        said = _("no column {name!r}; there are: {columns}", name=sentence, columns=", ".join(row))
+        raise RowError(row.source, said)
+    words, labels = (_usual(row, name, names[name]) for name in ("words", "labels"))
+    missing = words is None or (labelled and labels is None)
+    if words is None or missing or (names["text"] in row and sentence is None):
+        return None
+    return _Columns(words, labels, sentence or _usual(row, "sentence", "sentence"))
+
+
+def _are_words(rows: Sequence[Row], columns: _Columns) -> bool:
+    """Return whether each of some rows holds one word. Raises RowError if nothing parts sentences."""
+    full = [row for row in rows if str(row.get(columns.words)).strip()]
+    checked = [name for name in (columns.words, columns.labels) if name is not None]
+    if not all(_is_one(row.get(name)) for row in full for name in checked):
+        return False
+    if columns.sentence is not None:
+        return True
+    if len(full) < FEWEST:
+        return False
+    if len(full) == len(rows) and all(_line(b) == _line(a) + 1 for a, b in pairwise(rows)):
+        raise RowError(
+            rows[0].source,
+            _(
+                "each row holds one word, and nothing tells the sentences apart: name the column that "
+                "numbers them, data.sentence=COLUMN, or leave an empty line between them"
+            ),
+        )
+    return True
+
+
+def _usual(row: Row, kind: str, given: str) -> str | None:
+    """Return the column of a name that is given, or with a usual one of its kind; None without."""
+    if given in row:
+        return given
+    if given != kind:
+        return None
+    plain = {re.sub(r"[\W_]+", "", name).casefold(): name for name in reversed(row)}
+    return next((plain[name] for name in NAMES[kind] if name in plain), None)
+
+
+def _cell(row: Row, name: str) -> str:
+    """Return a cell as text without blanks around it. Raises RowError if the row has none."""
+    return column(row, name).strip()
+
+
+def _is_one(cell: Any) -> bool:
+    """Return whether a cell is a text of one word."""
+    return isinstance(cell, str) and len(cell.split()) == 1
+
+
+def _line(row: Row) -> int:
+    """Return the number of a row's line, 0 if its source has none."""
+    number = row.source.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def singletons(seen: WordCounts, tokenizer: Tokenizer) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zoo.data import readers
+from zoo.data import labelled_words, readers
 from zoo.data.corpora.splits import SETTINGS, Splits, complete, last_parts
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
@@ -36,19 +36,24 @@ def files(
     by: str = "text",
     encoding: str | None = None,
     separator: str | None = None,
+    sentence: str | None = None,
 ) -> Splits:
     """Open local files in any format of `zoo.data.readers`.
 
     `text` to `column` name the columns of the files. `separator` stands between several labels of a
-    text. Missing splits are held out by column `by`. Raises InputError for a file that does not
-    exist.
+    text. Of a table with a row for each word, `sentence` names the column that numbers the sentences.
+    Missing splits are held out by column `by`. Raises InputError for a file that does not exist.
     """
     check_encoding(encoding)
     names = named(text, label, source, target, words, column)
-    parts = {"train": _file(train, names, encoding, separator)}
+
+    def opened(path: str) -> Rows:
+        return _file(path, names, encoding, separator, by == "words", sentence)
+
+    parts = {"train": opened(train)}
     for part, path in (("valid", valid), ("test", test)):
         if path is not None:
-            parts[part] = _file(path, names, encoding, separator)
+            parts[part] = opened(path)
     return complete(parts, by)
 
 
@@ -180,14 +185,24 @@ def named(
 
 
 def _file(
-    path: str, names: dict[str, str], encoding: str | None, separator: str | None = None
+    path: str,
+    names: dict[str, str],
+    encoding: str | None,
+    separator: str | None,
+    of_words: bool,
+    sentence: str | None,
 ) -> Rows:
-    """Open a file with its columns renamed. Raises InputError if it is missing."""
+    """Open a file with its columns renamed. Raises InputError if it is missing.
+
+    With `of_words` rows of one word each become sentences, see `labelled_words.joined`.
+    """
     readers.check_name(Path(path))
     if not Path(path).exists():
         raise InputError(_("{path}: No such file or directory", path=path))
     say = Once()
     read = partial(readers.read, path, encoding, say)
+    if of_words:
+        read = partial(labelled_words.joined, read, names, sentence, say)
     return Rows(partial(renamed, read, names, say, separator), str(path))
 
 
