@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores: a th
 import pytest
 import torch
 from forked import Forked
+from hypothesis import settings as limits
 from safetensors.torch import load_file
 
 from zoo import run
@@ -22,6 +23,9 @@ from zoo.config import check, compose
 from zoo.data.corpora import open_corpus
 from zoo.training import build, pipeline
 from zoo.training.options import options_of
+
+limits.register_profile("zoo", deadline=None)  # a busy machine is no error
+limits.load_profile("zoo")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"

@@ -416,4 +416,5 @@ def test_float64_may_be_the_default_dtype(kind):
 def test_jit_can_trace_it(training):
     lstm, x, _ = case(2, True)
     traced = torch.jit.trace(lstm.train(training), (x,))
-    assert_same(traced(x[:2, :3]), lstm(x[:2, :3]))
+    # In float64; some processors add a product's terms in another order when it was traced.
+    assert_same(traced(x[:2, :3]), lstm(x[:2, :3]), 1e-15)

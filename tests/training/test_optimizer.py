@@ -64,8 +64,10 @@ def test_steps_are_those_of_adamw_on_clipped_gradients(tmp_path, words):
     training.model.train()
     for numbers in batches[:6]:
         loop.step(training, numbers)
+    # Adam divides by the root of a small sum, so a rounding grows: to a thousandth of a step at most.
+    bound = max(1e-6, 1e-3 * training.settings.learning_rate)
     for name, weight in training.task.named_parameters():
-        torch.testing.assert_close(weight, wanted[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(weight, wanted[name], rtol=1e-4, atol=bound)
     head = "head.weight"
     assert not torch.allclose(wanted[head], other[head], rtol=1e-3, atol=1e-5)
 
