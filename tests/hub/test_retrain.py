@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
 from conftest import DATA, ROOT, lines
 from folder_cases import untrained
 from safetensors.torch import load_file
@@ -261,3 +263,39 @@ def test_expected_answers_of_a_model_that_draws_are_its_likeliest():
     wanted = task.predict(["a dog", ""], likeliest)
     assert [case["input"] for case in found] == ["a dog", ""]
     assert [case["answer"] for case in found] == [" ".join(text.splitlines()) for text in wanted]
+
+
+def test_a_folder_that_a_recipe_leaves_to_its_user_is_asked_for_and_named_on_the_card(tmp_path):
+    words = {"de": "Haus Baum Wasser Himmel Garten", "sv": "huset trädet vattnet himlen gatan"}
+    rows = [
+        {"text": f"{word} {other} {number}", "label": label, "source": "udhr:x"}
+        for label, known in words.items()
+        for number, word in enumerate(known.split())
+        for other in known.split()
+    ]
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "sentences.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    catalog = Catalog()
+    catalog.add("window", "fönstret")
+    place = tmp_path / "catalogs" / "sv" / "LC_MESSAGES"
+    place.mkdir(parents=True)
+    with (place / "x.mo").open("wb") as file:
+        write_mo(file, catalog)
+    corpus = ["data=sentences", "data.train=[udhr]", "data.test=[udhr]"]
+    size = ["task.ngrams=none", "tokenizer.size=60"]
+    step = ["task=classify", *corpus, "data.catalogs=???", *size, *QUICK, *SIZE]
+    recipe = TOY | {"steps": [step], "inputs": ["Haus"]}
+    with shelved(tmp_path / "shelf", **{NAME: recipe}):
+        given = [f"data.path={texts}"]
+        with pytest.raises(InputError, match=r"^data\.catalogs is missing: add data\.catalogs="):
+            retrain(NAME, given, tmp_path / "out")
+        given.append(f"data.catalogs={tmp_path / 'catalogs'}")
+        model = retrain(NAME, given, tmp_path / "out")
+    said = metadata(model)
+    folders = "data.path=FOLDER data.catalogs=CATALOGS"
+    assert said["retrain"] == f"python -m zoo.hub retrain {NAME} {folders}"
+    assert said["evaluate"].endswith(shlex.join([*corpus, "data.path=FOLDER"]))
+    asked = [text for text in step if not text.endswith("???")]
+    assert said["steps"] == [[*asked, *folders.split()]]
+    assert str(tmp_path) not in json.dumps(said)

@@ -32,6 +32,10 @@ FORMS = {
 }
 
 
+FOLDERS = {"data.path": "FOLDER", "data.catalogs": "CATALOGS"}  # what a card shows of them
+MISSING = "=???"  # of a setting that a recipe leaves to its user
+
+
 def retrain(name: str, given: Sequence[str] = (), out: str | Path | None = None) -> Path:
     """Train a shipped model from scratch by its recipe. Return the folder of the new model.
 
@@ -85,12 +89,14 @@ def _finish(
     in float32.
     """
     task = load(trained)
-    last = [*recipe.steps[-1], *given]
+    steps = [[text for text in step if not text.endswith(MISSING)] for step in recipe.steps]
+    last = [*steps[-1], *given]
     settings = check(compose(last))
     corpus = [text for text in last if text.startswith("data")]
     generation = [text for text in last if text.startswith("generation")]
-    shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in corpus]
-    path = [text for text in shown if text.startswith("data.path")]
+    shown = [_as_shown(text) for text in corpus]
+    folders = [text for text in shown if text.partition("=")[0] in FOLDERS]
+    tested = [text for text in shown if not text.startswith("data.catalogs=")]  # of training alone
     metadata = dict(task.metadata or {})
     del metadata["command"]  # `steps` replaces it
     metadata.pop("data_settings", None)  # paths of this machine
@@ -100,10 +106,10 @@ def _finish(
         "limits": recipe.limits,
         "weights": FORMS[recipe.weights],
         "metric": task.metric,
-        "steps": [[*step, *path] for step in recipe.steps],
-        "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *path]),
+        "steps": [[*step, *folders] for step in steps],
+        "retrain": shlex.join(["python", "-m", "zoo.hub", "retrain", name, *folders]),
         "evaluate": shlex.join(
-            ["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *shown]
+            ["python", "-m", "zoo.run", "mode=evaluate", f"model={name}", *tested]
         ),
         "test_precision": "fp32",
     }
@@ -119,6 +125,12 @@ def _finish(
         metadata[form] = pipeline.evaluate_saved(check(compose([*measured, "mode=evaluate"])))[1]
     task.save(into, metadata, recipe.weights, examples(load(into), recipe.inputs))
     return into
+
+
+def _as_shown(setting: str) -> str:
+    """Return a setting as a card shows it: without the folders of this machine."""
+    name = setting.partition("=")[0]
+    return f"{name}={FOLDERS[name]}" if name in FOLDERS else setting
 
 
 def examples(task: Task, inputs: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ amounts of Unicode CLDR.
 
 A kind that is not trained on is held out as a whole: `data.train=[udhr] data.test=[django]` trains on
 declarations and tests on messages. Validation rows are of the kinds that are trained on, or of `valid`,
-and never test rows.
+and never test rows. Message catalogs (`catalogs`) add training rows, and never change the others.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from babel import localedata
 from zoo.data import readers
 from zoo.data.cldr import documents as _cldr
 from zoo.data.corpora.files import find
+from zoo.data.corpora.languages.catalogs import language_and_script, messages_of
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows, column
 from zoo.errors import InputError, RowError
@@ -46,6 +47,7 @@ ALIKE = (12, 40)  # first characters that put messages and paragraphs into one s
 PIECE = 10  # most words of a piece
 IN_A_WORD = 2  # characters that count as a word in scripts without blanks
 ITEMS = (1, 6)  # names and phrases of CLDR in a row
+CUT_SHARE = 0.4  # of the messages of catalogs that are cut to a piece
 
 
 def sentences(
@@ -57,13 +59,16 @@ def sentences(
     pieces: NotNegative = 4.0,
     documents: Count = 100,
     words: tuple[Count, Count] | None = None,
+    catalogs: str | None = None,
+    messages: Count = 1000,
     seed: int = 1,
 ) -> Splits:
     """Open texts labelled with their language: the kinds `train` and `test` of their sources.
 
     `languages` are the labels; by default those of which every kind in the file has rows. `pieces`
     are cut from ten training words, `documents` rows a language are of CLDR. Validation and test
-    rows are cut to `words`, at least and at most; shorter ones are left out.
+    rows are cut to `words`, at least and at most; shorter ones are left out. `catalogs` is a folder
+    of message catalogs: at most `messages` rows of a language and kind of catalog are trained on.
 
     Raises InputError for unknown kinds, and RowError for rows without a column.
     """
@@ -76,9 +81,10 @@ def sentences(
         raise InputError(f"data.words={[*words]}: at least and at most are needed, as [1,3]")
     found = find(Path(path), "sentences")
     of_splits = {"train": tuple(train), "valid": tuple(chosen), "test": tuple(test)}
-    corpus = _Corpus(found, of_splits, tuple(languages or ()), seed)
+    folder = Path(catalogs) if catalogs else None
+    corpus = _Corpus(found, of_splits, tuple(languages or ()), folder, seed)
     return Splits(
-        Rows(partial(corpus.training, pieces, documents), f"{found}: train"),
+        Rows(partial(corpus.training, pieces, documents, messages), f"{found}: train"),
         Rows(partial(corpus.held_out, "valid", words), f"{found}: valid"),
         Rows(partial(corpus.held_out, "test", words), f"{found}: test"),
     )
@@ -121,21 +127,39 @@ def without_points(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def _piece(text: str, draw: random.Random) -> str:
+    """Return a piece of a text, sometimes without capitals or without points."""
+    text = cut(text, 1, draw.choice((2, 4, PIECE)), draw)
+    if draw.random() < 0.3:
+        text = without_points(text) or text
+    case = draw.random()
+    if case < 0.25:
+        return text.lower()
+    if case < 0.3:
+        return text.upper()
+    if case < 0.4:
+        return text[:1].upper() + text[1:]
+    return text
+
+
 class _Corpus:
-    """The rows of one file, read once and kept."""
+    """The rows of one file, and the messages of catalogs, each read once and kept."""
 
     def __init__(
         self,
         path: Path,
         kinds: dict[str, tuple[str, ...]],
         languages: tuple[str, ...],
+        catalogs: Path | None,
         seed: int,
     ) -> None:
         self.path = path
         self.kinds = kinds
         self.languages = languages
+        self.catalogs = catalogs
         self.seed = seed
         self.rows = cache(self._read)
+        self.pools = cache(self._read_catalogs)
 
     def _read(self) -> dict[str, list[Row]]:
         """Return the rows of each kind, of the chosen languages, that one language alone has."""
@@ -193,8 +217,10 @@ class _Corpus:
                 if text:
                     yield Row({"text": text, "label": row["label"]}, row.source)
 
-    def training(self, pieces: float, documents: int) -> Iterator[Row]:
-        """Yield the training rows: whole texts first, then pieces and rows of CLDR, shuffled.
+    def training(self, pieces: float, documents: int, messages: int) -> Iterator[Row]:
+        """Yield the training rows: whole texts first, then all others, shuffled.
+
+        The others are pieces, rows of CLDR, and messages of the catalogs.
 
         A baseline that reads the first rows alone so reads each language and each kind.
         """
@@ -209,6 +235,8 @@ class _Corpus:
         more = [piece for row in texts for piece in self._pieces(row, pieces)]
         if CLDR in self.kinds["train"]:
             more += self._names(documents)
+        if self.catalogs is not None:
+            more += self._messages(messages)
         draw = random.Random(self.seed)
         draw.shuffle(texts)
         draw.shuffle(more)
@@ -221,17 +249,46 @@ class _Corpus:
         draw = random.Random(f"{self.seed}:{row.source}")
         words = len(split_words(row["text"]))
         for _ in range(round(pieces * words / PIECE + draw.random() - 0.5)):
-            text = cut(row["text"], 1, draw.choice((2, 4, PIECE)), draw)
-            if draw.random() < 0.3:
-                text = without_points(text) or text
-            case = draw.random()
-            if case < 0.25:
-                text = text.lower()
-            elif case < 0.3:
-                text = text.upper()
-            elif case < 0.4:
-                text = text[:1].upper() + text[1:]
-            yield Row({"text": text, "label": row["label"]}, row.source)
+            yield Row({"text": _piece(row["text"], draw), "label": row["label"]}, row.source)
+
+    def _read_catalogs(self) -> dict[tuple[str, str], dict[str, str]]:
+        """Return text and source of each message, by label and kind, that one language alone has.
+
+        A message that is a held-out text, or begins like one, is left out.
+        """
+        assert self.catalogs is not None
+        owners: defaultdict[str, set[str]] = defaultdict(set)  # text -> labels
+        held_out: set[str] = set()
+        for kind, rows in self.rows().items():
+            for row in rows:
+                text = row["text"].casefold()
+                owners[text].add(row["label"])
+                if kind not in self.kinds["train"] or part_of(row["text"]) != "train":
+                    held_out.add(text)
+        labels = sorted({label for own in owners.values() for label in own})
+        of_locale = {language_and_script(label): label for label in labels}
+        pools: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for message in messages_of(self.catalogs):
+            if label := of_locale.get(language_and_script(message.locale)):
+                owners[message.text.casefold()].add(label)
+                pools[label, message.kind].setdefault(message.text, message.source)
+        for key, pool in pools.items():
+            pools[key] = {
+                text: source
+                for text, source in pool.items()
+                if len(owners[text.casefold()]) == 1
+                and text.casefold() not in held_out
+                and part_of(text) == "train"
+            }
+        return dict(sorted(pools.items()))
+
+    def _messages(self, most: int) -> Iterator[Row]:
+        """Yield at most `most` messages of each language and kind, whole or cut to a piece."""
+        for (label, kind), pool in self.pools().items():
+            draw = random.Random(f"{self.seed}:{label}:{kind}")
+            for text in draw.sample([*pool], min(most, len(pool))):
+                shown = _piece(text, draw) if draw.random() < CUT_SHARE else text
+                yield Row({"text": shown, "label": label}, pool[text])
 
     def _names(self, documents: int) -> Iterator[Row]:
         """Yield rows of names and phrases of CLDR that one of the languages alone has."""
