@@ -60,15 +60,16 @@ def predicted(folder, monkeypatch, capsysbinary):
 
 def test_a_training_measures_and_draws_what_it_says(folder):
     found = report(folder)
-    figures = ["perplexity", "perplexity_dynamic", "perplexity_cache", "bits_per_character"]
+    measures = ["", "_dynamic", "_dynamic_cache", "_cache"]
+    figures = [*(f"perplexity{measure}" for measure in measures), "bits_per_character"]
     assert [*found["test"]] == [*figures, "loss", "unknown"]
     rows = [row["text"] for row in lines(TOY)[68:]]
     words = sum(len(text.split()) + 1 for text in rows)
     nats = words * math.log(found["test"]["perplexity"])
     bits = nats / math.log(2) / sum(len(text) + 1 for text in rows)
     assert found["test"]["bits_per_character"] == pytest.approx(bits)
-    assert len({found["test"][name] for name in figures}) == 4
-    assert all(1 < found["test"][name] < 500 for name in figures[:3])
+    assert len({found["test"][name] for name in figures}) == 5
+    assert all(1 < found["test"][name] < 500 for name in figures[:4])
     assert found["reads"] == "output"
     assert found["rows"] == {"train": 56, "valid": 12, "test": 12}
     assert len({each["sample"] for each in found["examples"]}) == 3

@@ -40,11 +40,11 @@ class EvaluationConfig:
     dynamic_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     """Tokens of a segment."""
 
-    dynamic_rate: Annotated[float, Field(gt=0, le=1000)] = 1e-3
+    dynamic_rate: Annotated[float, Field(gt=0, le=1000)] = 3e-4
     """Learning rate of dynamic evaluation."""
 
-    dynamic_decay: Share = 0.0
-    """Decay towards the trained weights, per update."""
+    dynamic_decay: Share = 2e-4
+    """Decay towards the trained weights, per update, of a weight whose gradients are as usual."""
 
     cache: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Tokens in the neural cache; 0 is no cache."""
