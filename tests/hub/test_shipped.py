@@ -18,7 +18,7 @@ from zoo.data.corpora import CORPORA
 from zoo.errors import InputError
 from zoo.hub import __main__ as cli
 from zoo.hub import shipped as shelf
-from zoo.hub.retrain import FORMS
+from zoo.hub.retrain import FOLDERS, FORMS, MISSING
 from zoo.model_folder import verify
 from zoo.model_folder.card import card as card_of
 from zoo.model_folder.citations import SOURCES
@@ -34,13 +34,14 @@ RECIPES = json.loads(shelf.RECIPES.read_text("utf-8"))
 def test_the_steps_of_a_recipe_are_settings_that_can_be(name):
     recipe = shelf.recipe(name)
     for number, step in enumerate(recipe.steps):
-        composed = compose([*step, *(["data.path=FOLDER"] if wants_path(step) else [])])
+        composed = compose([*step, *asked_for(step)])
         chosen = check(composed)
         assert options_of(chosen).kind.task_name == chosen.task["name"]
         rest = {key: value for key, value in chosen.data.items() if key != "name"}
         arguments(CORPORA[chosen.data["name"]], rest, "data", {"by"})
         given = {setting.partition("=")[0] for setting in step}
         assert not given & {"out", "init", "model", "mode", "resume", "data.path"}
+        assert {text for text in step if text.endswith(MISSING)} <= {f"{n}=???" for n in FOLDERS}
         if number:  # its backbone and tokenizer are those of the step before
             assert not given & {f"backbone.{name}" for name in SHAPE}  # dropouts may change
             assert not [key for key in given if key.startswith("tokenizer")]
@@ -49,9 +50,13 @@ def test_the_steps_of_a_recipe_are_settings_that_can_be(name):
     assert chosen.data["name"] in SOURCES
 
 
-def wants_path(step) -> bool:
+def asked_for(step) -> list[str]:
+    """Return the folders that a step's user must give, as a card shows them."""
     names = [setting.removeprefix("data=") for setting in step if setting.startswith("data=")]
-    return bool(names) and "path: ???" in (ROOT / f"configs/data/{names[0]}.yaml").read_text()
+    left = [setting.removesuffix(MISSING) for setting in step if setting.endswith(MISSING)]
+    if names and "path: ???" in (ROOT / f"configs/data/{names[0]}.yaml").read_text():
+        left.insert(0, "data.path")
+    return [f"{name}={FOLDERS[name]}" for name in left]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -79,8 +84,9 @@ def test_a_recipe_has_its_model(name):
 @pytest.mark.parametrize("name", verify.shipped())
 def test_a_shipped_model_is_that_of_its_recipe(name):
     recipe, said = shelf.recipe(name), metadata(name)
-    path = ["data.path=FOLDER"] if "data.path=FOLDER" in said["evaluate"] else []
-    assert (said["name"], said["steps"]) == (name, [[*step, *path] for step in recipe.steps])
+    given = asked_for(recipe.steps[-1])
+    steps = [[text for text in step if not text.endswith(MISSING)] for step in recipe.steps]
+    assert (said["name"], said["steps"]) == (name, [[*step, *given] for step in steps])
     assert (said["languages"], said["limits"]) == (recipe.languages, recipe.limits)
     assert said["weights"] == FORMS[recipe.weights]
     assert said["metric"] in said["test"]
