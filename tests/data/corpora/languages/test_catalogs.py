@@ -127,6 +127,17 @@ def test_a_folder_without_catalogs_is_an_error(tmp_path):
         [*messages_of(tmp_path / "missing")]
 
 
+def test_an_archive_that_is_cut_off_is_an_error(tmp_path):
+    noise = random.Random(1).randbytes(200_000)
+    archive(tmp_path / "whole.tgz", {"a/sv/LC_MESSAGES/x.mo": noise, "b.txt": noise})
+    whole = (tmp_path / "whole.tgz").read_bytes()
+    (tmp_path / "whole.tgz").unlink()
+    for share in (0.2, 0.7):
+        (tmp_path / "cut.tgz").write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InputError, match=r"no archive that can be read|no message catalogs"):
+            [*messages_of(tmp_path)]
+
+
 def test_a_broken_archive_is_an_error(tmp_path):
     put(tmp_path / "b-1.whl", b"PK no zip")
     with pytest.raises(InputError, match=r"b-1\.whl: no archive that can be read"):

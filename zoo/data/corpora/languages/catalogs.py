@@ -17,6 +17,7 @@ import re
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -38,7 +39,8 @@ NO_TEXT = re.compile(
 FEWEST_LETTERS = 3  # of a text
 MODIFIERS = {"latin": "Latn", "cyrillic": "Cyrl"}  # of a locale: sr@latin
 MACRO = {"no": "nb"}  # a language that stands for one of its members
-FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)  # of an archive
+FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, *BROKEN)
 
 
 class Message(NamedTuple):
@@ -143,7 +145,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                         yield f"{where}/{member.name}", partial(_member, archive, member)
             elif path.is_file():
                 yield where, path.read_bytes
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        except BROKEN as error:
             raise InputError(f"{path}: no archive that can be read: {error}") from error
 
 
