@@ -125,7 +125,8 @@ def _learning_windows(model: Any, stream: Stream, evaluation: EvaluationConfig) 
     model = copy.deepcopy(model).eval()  # no dropout, but gradients
     weights = [w for w in model.parameters() if w.requires_grad]
     usual = usual_gradients(model, weights, evaluation.dynamic_steps)
-    mean = sum(float(each.sum()) for each in usual) / sum(each.numel() for each in usual)
+    moved = [each for each in usual if each.any()]  # a backward direction takes no part
+    mean = sum(float(each.sum()) for each in moved) / sum(each.numel() for each in moved)
     trained = [w.detach().clone() for w in weights] if evaluation.dynamic_decay else []
     decays = [(each * (evaluation.dynamic_decay / mean)).clamp_(max=1) for each in usual]
     divisors = [each.add_(TINY) for each in usual]
