@@ -37,8 +37,8 @@ def rows(
     `next_token_vectors(batch, state)`, `tokens`, `backbone` and `collate`.
     """
     passes = {"": static(model, stream, columns, evaluation.window)}
-    cache = Cache(evaluation) if evaluation.cache else None
     if evaluation.dynamic:
+        cache = Cache(evaluation) if evaluation.cache else None
         found = _scored(_learning_windows(model, stream, evaluation), stream, cache)
         passes |= zip(("_dynamic", "_dynamic_cache"), found, strict=False)
     if evaluation.cache:
@@ -135,7 +135,7 @@ def _learning_windows(model: Any, stream: Stream, evaluation: EvaluationConfig) 
         start, end, _ = window[0]
         batch = model.collate(stream.examples(window)).to(model.device)
         assert batch.targets is not None
-        vectors, state = _learn(model, batch, state)
+        vectors, state = _vectors(model, batch, state)
         target = batch.targets.flatten()
         yield (
             np.arange(start, end),
@@ -165,7 +165,7 @@ def usual_gradients(model: Any, weights: Sequence[Tensor], steps: int) -> list[T
             ids = text[start : start + steps + 1].to(model.device)
             target = ids[1:]
             batch = Batch(ids[None, :-1], torch.tensor([len(target)]), target[None])
-            vectors, state = _learn(model, batch.to(model.device), state)
+            vectors, state = _vectors(model, batch.to(model.device), state)
             model.tokens.loss(vectors, model.backbone, target).backward()
             count += 1
             for square, weight in zip(squares, weights, strict=True):
@@ -175,7 +175,7 @@ def usual_gradients(model: Any, weights: Sequence[Tensor], steps: int) -> list[T
     return [square.div_(count).sqrt_() for square in squares]
 
 
-def _learn(model: Any, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+def _vectors(model: Any, batch: Batch, state: State | None) -> tuple[Tensor, State]:
     """Return prediction vectors (n, size) that can be differentiated, and the state behind."""
     vectors, state, _ = model.next_token_vectors(batch, state)
     return vectors.flatten(0, 1), tuple(part.detach() for part in state)

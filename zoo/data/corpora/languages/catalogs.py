@@ -105,8 +105,8 @@ def language_and_script(name: str) -> tuple[str, str] | None:
     current = get_global("language_aliases").get(language, language)  # sh: sr_Latn
     language, _, script_of_alias = current.partition("_")
     likely = get_global("likely_subtags")
-    script = script or MODIFIERS.get("".join(filter(None, rest))) or script_of_alias or None
-    if script is None:
+    script = script or MODIFIERS.get("".join(filter(None, rest))) or script_of_alias
+    if not script:
         longer = likely.get(f"{language}_{territory}") or likely.get(language)
         script = parse_locale(longer)[2] if longer else None
     return MACRO.get(language, language), script or ""

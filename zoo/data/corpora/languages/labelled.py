@@ -254,7 +254,8 @@ class _Corpus:
     def _read_catalogs(self) -> dict[tuple[str, str], dict[str, str]]:
         """Return text and source of each message, by label and kind, that one language alone has.
 
-        A message that is a held-out text, or begins like one, is left out.
+        A message that is a held-out text is left out, and one that `part_of` holds out. Of a kind
+        that is held out as a whole, texts that begin alike stay in.
         """
         assert self.catalogs is not None
         owners: defaultdict[str, set[str]] = defaultdict(set)  # text -> labels
