@@ -42,8 +42,9 @@ from zoo.evaluation.single_labels import SingleLabels
 from zoo.generation.config import GenerationConfig
 from zoo.messages import _
 from zoo.nn.backbone import Backbone, Encoded
+from zoo.nn.losses.r_drop import binary_divergence, divergence, r_drop_loss
 from zoo.nn.output_layer import NgramBag, NgramBatch, at_least_float32
-from zoo.option_classes import Count, Share, Steps, checked_dataclass
+from zoo.option_classes import Count, NotNegative, Share, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
 from zoo.text.ngrams import MOST_LONGEST, NgramVocabulary
@@ -91,6 +92,8 @@ class ClassifyConfig(TaskConfig):
     """Weights of the labels in the loss: balanced gives rare labels more; macro F1 chooses."""
     label_smoothing: Share = 0.0
     """Share of the target probability that is spread over all labels."""
+    r_drop: NotNegative = 0.0
+    """Weight of R-Drop: two passes with other dropout masks shall predict the same; 0: one pass."""
     append_eos: bool = False
     """EOS stands behind the text, as heads on a shared backbone need it."""
     ngrams: Literal["none", "words", "characters"] = "none"
@@ -225,14 +228,24 @@ class Classify(FeatureTask):
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
         """Return the mean cross entropy of the labels, with class weights and label smoothing.
 
-        Of multi-label rows it is the binary one, over all labels.
+        Of multi-label rows it is the binary one, over all labels. With `r_drop` it is that of two
+        passes, and how far they differ.
         """
-        fitted = self.bag is not None  # the bag is: only the LSTM learns
-        logits = self._deep(self._run_backbone(batch)) if fitted else self(batch)
-        targets = _targets(batch)
+        targets, decision = _targets(batch), self.decision
         assert targets is not None
-        losses = self.decision.losses(at_least_float32(logits), targets)
-        return Step(losses.mean(), len(batch))  # over the rows, whatever their weights
+
+        def logits() -> Tensor:
+            fitted = self.bag is not None  # the bag is: only the LSTM learns
+            found = self._deep(self._run_backbone(batch)) if fitted else self(batch)
+            return at_least_float32(found)
+
+        def loss(found: Tensor) -> Tensor:
+            return decision.losses(found, targets).mean()
+
+        weight = self.config.r_drop
+        between = binary_divergence if isinstance(decision, LabelSets) else divergence
+        whole = r_drop_loss(logits, loss, weight, between) if weight else loss(logits())
+        return Step(whole, len(batch))  # over the rows, whatever their weights
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None

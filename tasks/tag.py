@@ -38,8 +38,9 @@ from zoo.nn import token_dropout
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.char_encoder import CharBatch, CharEncoder
 from zoo.nn.crf import CRF, IndependentLabels
+from zoo.nn.losses.r_drop import divergence, r_drop_loss
 from zoo.nn.output_layer import at_least_float32
-from zoo.option_classes import Share, Size, checked_dataclass
+from zoo.option_classes import NotNegative, Share, Size, checked_dataclass
 from zoo.rnn import dropout as dropouts
 from zoo.rnn.stack import State
 from zoo.task import Baseline, FeatureTask, Step, TaskConfig, input_rows, noted, predict_rows
@@ -85,6 +86,8 @@ class TagConfig(TaskConfig):
     """Share of the words that are made up in training: <unk>, with other letters of the same case."""
     label_smoothing: Share = 0.0
     """Share of the target probability that is spread over all labels; not with a CRF."""
+    r_drop: NotNegative = 0.0
+    """Weight of R-Drop: two passes with other dropout masks shall predict the same; not with a CRF."""
     append_eos: bool = False
     """Subword: EOS stands behind the pieces, as heads on a shared backbone need it."""
 
@@ -143,6 +146,8 @@ class Tag(FeatureTask):
             self._check_units()
         if options.crf and options.label_smoothing:
             raise ValueError("label_smoothing is of single labels: a CRF has none")
+        if options.crf and options.r_drop:
+            raise ValueError("r_drop compares single labels: a CRF has none")
         self.labels = encoder.labels
         self.metric = self._metric_of(options, self.labels)
         self.shares_pass = options.words == "subword"
@@ -207,11 +212,23 @@ class Tag(FeatureTask):
         return at_least_float32(self.head(output))
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
-        """Return the cross entropy of the labels, or with a CRF -log P of the sequences, per word."""
+        """Return the cross entropy of the labels, or with a CRF -log P of the sequences, per word.
+
+        With `r_drop` it is that of two passes, and how far they differ.
+        """
         assert batch.targets is not None
-        real = batch.target_mask
-        losses = self.chain.loss(self(batch), batch.targets, real)  # (batch,)
-        return Step(losses.sum() / real.sum(), batch.count_steps())
+        targets, real, weight = batch.targets, batch.target_mask, self.config.r_drop
+
+        def loss(logits: Tensor) -> Tensor:
+            return self.chain.loss(logits, targets, real).sum() / real.sum()
+
+        def apart(first: Tensor, second: Tensor) -> Tensor:
+            return divergence(first[real], second[real])
+
+        whole = (
+            r_drop_loss(lambda: self(batch), loss, weight, apart) if weight else loss(self(batch))
+        )
+        return Step(whole, batch.count_steps())
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None

@@ -38,8 +38,9 @@ from zoo.nn.attention import AttentionKind, Memory
 from zoo.nn.backbone import Backbone, Encoded
 from zoo.nn.bridge import Bridge, Init
 from zoo.nn.decoder import Decoder, DecoderState, DecoderStepModel
-from zoo.nn.output_layer import OutputLayer
-from zoo.option_classes import Share, Size, Steps, checked_dataclass
+from zoo.nn.losses.r_drop import r_drop_loss
+from zoo.nn.output_layer import OutputLayer, at_least_float32
+from zoo.option_classes import NotNegative, Share, Size, Steps, checked_dataclass
 from zoo.rnn.stack import State
 from zoo.task import GREEDY, Baseline, Generative, GenerativeConfig, Step, input_row, noted
 from zoo.text.special_ids import BOS, EOS, PAD, SPECIALS
@@ -91,6 +92,9 @@ class TranslateConfig(GenerativeConfig):
 
     label_smoothing: Share = 0.1
     """Share of the probability that the loss gives to all tokens alike, in training."""
+
+    r_drop: NotNegative = 0.0
+    """Weight of R-Drop: two passes with other dropout masks shall predict the same; 0: one pass."""
 
     subword_sampling: Share = 0.0
     """Share of the BPE merges that are skipped in training (BPE dropout)."""
@@ -208,15 +212,36 @@ class Translate(Generative):
         return self.tokens(self.target_vectors(batch, encoded)[0], self.backbone)
 
     def training_step(self, batch: Batch, state: State | None = None) -> Step:
-        """Return the mean cross entropy of the target tokens, with label smoothing in training."""
-        return self._step(batch)
+        """Return the mean cross entropy of the target tokens, with label smoothing in training.
+
+        With `r_drop` it is that of two passes, and how far they differ.
+        """
+        if not self.config.r_drop:
+            return self._step(batch)
+        assert batch.targets is not None
+        targets = batch.at_targets(batch.targets)
+
+        def logits() -> Tensor:
+            vectors = batch.at_targets(self.target_vectors(batch)[0])  # (tokens, size)
+            return at_least_float32(self.tokens(vectors, self.backbone))
+
+        loss = r_drop_loss(
+            logits,
+            lambda found: F.cross_entropy(found, targets, label_smoothing=self._smoothing),
+            self.config.r_drop,
+        )
+        return Step(loss, len(targets))
+
+    @property
+    def _smoothing(self) -> float:
+        return self.config.label_smoothing if self.training else 0.0
 
     def _step(self, batch: Batch, encoded: Encoded | None = None) -> Step:
         assert batch.targets is not None
         vectors = batch.at_targets(self.target_vectors(batch, encoded)[0])  # (tokens, size)
         targets = batch.at_targets(batch.targets)
-        smoothing = self.config.label_smoothing if self.training else 0.0
-        return Step(self.tokens.loss(vectors, self.backbone, targets, smoothing), len(targets))
+        loss = self.tokens.loss(vectors, self.backbone, targets, self._smoothing)
+        return Step(loss, len(targets))
 
     @torch.no_grad()
     def generate(

@@ -459,17 +459,24 @@ MUTANTS = [
     ),
     Mutant(
         "cross entropy: smoothing share in the gradient",
-        "zoo/nn/cross_entropy.py",
+        "zoo/nn/losses/cross_entropy.py",
         "smoothing / len(weight), (1",
         "smoothing / (len(weight) - 1), (1",
-        ["tests/nn/test_cross_entropy.py"],
+        ["tests/nn/losses/test_cross_entropy.py"],
     ),
     Mutant(
         "cross entropy: smoothing term of the bias",
-        "zoo/nn/cross_entropy.py",
+        "zoo/nn/losses/cross_entropy.py",
         " + bias.to(x).mean()).sum()",
         ").sum()",
-        ["tests/nn/test_cross_entropy.py"],
+        ["tests/nn/losses/test_cross_entropy.py"],
+    ),
+    Mutant(
+        "R-Drop: one direction of the divergence",
+        "zoo/nn/losses/r_drop.py",
+        "(p.exp() - q.exp()) * (p - q)",
+        "2 * p.exp() * (p - q)",
+        ["tests/nn/losses/test_r_drop.py"],
     ),
     Mutant(
         "adaptive softmax cutoff off by one",

@@ -36,10 +36,12 @@ VARIANTS = {
         "task.pool=attention",
         "task.class_weights=balanced task.label_smoothing=0.1",
         "backbone.layer_norm=true backbone.learned_state=true backbone.num_layers=2",
+        "task.r_drop=1",
     ],
     "tag": [
         "task.crf=true",
         "task.label_smoothing=0.1",
+        "task.r_drop=1 task.label_smoothing=0.1",
         "task.words=subword tokenizer.kind=characters task.crf=true",
     ],
     "translate": [
@@ -47,6 +49,7 @@ VARIANTS = {
         "task.attention=additive task.input_feeding=true",
         "task.attention=none task.init=h_n",
         "task.init=zero task.tied=false",
+        "task.r_drop=1",
     ],
     "generate": [
         "task.softmax=adaptive",

@@ -18,7 +18,7 @@ from every_task import TASKS, asked, heads_of, toys, training_batch, untrained, 
 from torch import Tensor, nn
 
 from zoo.generation.config import GenerationConfig
-from zoo.nn.cross_entropy import linear_cross_entropy
+from zoo.nn.losses.cross_entropy import linear_cross_entropy
 from zoo.task import Generative, Task
 
 # Arguments of `predict` -> values whose answers differ.

@@ -53,6 +53,7 @@ SHAPE = (
     "layer_norm",
     "learned_state",
 )
+OF_SINGLE_LABELS = {"task.label_smoothing", "task.r_drop"}  # settings that bar task.crf
 
 
 @checked_dataclass

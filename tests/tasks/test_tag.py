@@ -181,6 +181,7 @@ def test_a_saved_tagger_gives_the_same_bits_with_all_options(tmp_path, words, cr
         ),
         ({"words": "subword", "kind": "words"}, "needs tokenizer.kind=subwords or characters"),
         ({"crf": True, "label_smoothing": 0.1}, "label_smoothing is of single labels"),
+        ({"crf": True, "r_drop": 1.0}, "r_drop compares single labels"),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.nn.backbone import Backbone
-from zoo.nn.cross_entropy import (
+from zoo.nn.losses.cross_entropy import (
     keep_gradients,
     linear_losses,
     room_for,

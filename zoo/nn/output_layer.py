@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.nn.backbone import Backbone
-from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.nn.losses.cross_entropy import linear_cross_entropy, linear_losses
 from zoo.text.special_ids import PAD
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import SHAPE, Settings, TrainConfig
+from zoo.config import OF_SINGLE_LABELS, SHAPE, Settings, TrainConfig
 from zoo.data import labelled_words
 from zoo.data.corpora import Splits, in_memory
 from zoo.data.readers import Row, Rows, label_set
@@ -127,7 +127,7 @@ def _that_would_not_fit(settings: Settings, given: Collection[str]) -> set[str]:
         barred |= {*TOKENIZER}
     if "task.words" in given:
         barred |= {"task.unseen_words", "task.character_hidden"}
-    if "task.label_smoothing" in given:
+    if OF_SINGLE_LABELS & {*given}:
         barred |= {"task.crf"}
     return barred
 

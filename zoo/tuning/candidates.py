@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from zoo.config import SHAPE, Settings
+from zoo.config import OF_SINGLE_LABELS, SHAPE, Settings
 from zoo.hub.shipped import list_models
 from zoo.option_classes import option_names
 from zoo.task import Generative
@@ -77,7 +77,7 @@ def _is_given(changes: Changes, settings: Settings) -> bool:
     if settings.init is not None:  # so does the one that is given
         shape = {f"backbone.{name}" for name in SHAPE}
         return any(n in typed or n.startswith("tokenizer.") or n in shape for n in changes)
-    if "task.crf" in changes and "task.label_smoothing" in typed:
+    if "task.crf" in changes and OF_SINGLE_LABELS & {*typed}:
         return True
     return any(name in typed for name in changes)
 

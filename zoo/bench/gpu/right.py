@@ -34,7 +34,7 @@ from zoo.hub.retrain import examples
 from zoo.loading import load
 from zoo.model_folder import verify
 from zoo.model_folder.verify import read_expected
-from zoo.nn.cross_entropy import linear_cross_entropy
+from zoo.nn.losses.cross_entropy import linear_cross_entropy
 from zoo.rnn.lstm import LSTM
 from zoo.training import pipeline
 from zoo.training.build import build

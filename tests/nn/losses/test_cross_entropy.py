@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.nn import cross_entropy
-from zoo.nn.cross_entropy import linear_cross_entropy, linear_losses
+from zoo.nn.losses import cross_entropy
+from zoo.nn.losses.cross_entropy import linear_cross_entropy, linear_losses
 
 ROWS, INPUTS, VOCABULARY = 11, 6, 17
 smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])

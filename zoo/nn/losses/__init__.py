@@ -1,0 +1,1 @@
+"""Losses: the cross entropy of an output layer over a large vocabulary, and R-Drop."""
