@@ -10,16 +10,9 @@ from typing import Any
 
 from zoo.config import corpora, find_configs
 from zoo.data.corpora import CORPORA, own_files
+from zoo.data.corpora.paths import is_file_of_split
 from zoo.errors import InputError
 from zoo.model_folder.verify import read_config
-
-OF_FILES = (
-    "files",
-    "columns",
-    "parallel",
-    "text",
-    "sequences",
-)  # corpora whose settings name a file for each split
 
 
 def with_data(arguments: list[str]) -> list[str]:
@@ -48,7 +41,8 @@ def with_data(arguments: list[str]) -> list[str]:
         raise InputError(
             f"model={given['model']}: its folder does not say what it was trained on: add data=…"
         )
-    if base.get("name") in OF_FILES and "test" in named and "train" not in named:
+    corpus = CORPORA.get(base.get("name", ""))
+    if corpus and is_file_of_split(corpus, "test") and "test" in named and "train" not in named:
         there = base.get("train") is not None and Path(str(base["train"])).exists()
         new = ("valid",) if there else ("train", "valid")  # a baseline learns from train
         base = base | {part: given["data.test"] for part in new if part not in named}

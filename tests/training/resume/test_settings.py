@@ -12,8 +12,11 @@ from conftest import DATA, fails, lines, resume, same, train, weights
 
 import zoo
 import zoo.run
+from zoo.config import check, compose
 from zoo.errors import InputError
 from zoo.training import checkpoint, pipeline
+from zoo.training.resume.folder import Began
+from zoo.training.resume.settings import _found_from
 
 FLAT = ["train.schedule=constant", "train.warmup=0", "train.patience=0", "task.dropout=0.3"]
 
@@ -125,6 +128,41 @@ def test_another_working_folder(tmp_path, monkeypatch):
     resume(work / "run")
     assert same(work / "run", work / "whole")
     assert not [*other.iterdir()]
+
+
+def test_from_another_working_folder_names_stay_names(tmp_path, monkeypatch):
+    """A corpus's names are no paths, even where the run's folder has files of these names."""
+    for name in ("rows", "train", "udhr", "local"):
+        (tmp_path / name).mkdir()
+
+    def found(**data):
+        settings = check(compose(["task=classify"])).model_copy(update={"data": data})
+        return _found_from(Began(settings, "", str(tmp_path))).settings.data
+
+    here = str(tmp_path / "rows")
+    assert found(name="multi30k", path="rows", test="test_2016_flickr", source="en") == {
+        "name": "multi30k",
+        "path": here,
+        "test": "test_2016_flickr",
+        "source": "en",
+    }
+    assert found(name="sentences", path="rows", train="udhr", catalogs="missing") == {
+        "name": "sentences",
+        "path": here,
+        "train": "udhr",
+        "catalogs": str(tmp_path / "missing"),
+    }
+    assert found(name="hub", id="local", train="train") == {
+        "name": "hub",
+        "id": str(tmp_path / "local"),
+        "train": "train",
+    }
+    assert found(name="hub", id="stanfordnlp/imdb")["id"] == "stanfordnlp/imdb"
+    for name in ("files", "columns", "parallel", "text", "sequences"):
+        split = found(name=name, train="rows", valid=None, test="/data/test.csv")
+        assert split == {"name": name, "train": here, "valid": None, "test": "/data/test.csv"}
+    for name in ("series", "ett", "imdb", "sst2", "enja", "ud_ewt", "wikitext2"):
+        assert found(name=name, path="rows")["path"] == here
 
 
 def rows_of(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data import labelled_words, readers
+from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import SETTINGS, Splits, complete, last_parts
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
@@ -24,9 +25,9 @@ PRINTED = re.compile(r"""\[\s*(['"]).*\1\s*,?\s*\]""")  # a list of texts as Pyt
 
 
 def files(
-    train: str,
-    valid: str | None,
-    test: str | None,
+    train: PathSetting,
+    valid: PathSetting | None,
+    test: PathSetting | None,
     text: str,
     label: str,
     source: str = "source",
@@ -58,9 +59,9 @@ def files(
 
 
 def parallel(
-    train: str,
-    valid: str | None,
-    test: str | None,
+    train: PathSetting,
+    valid: PathSetting | None,
+    test: PathSetting | None,
     source: str,
     target: str,
     encoding: str | None = None,
@@ -79,7 +80,12 @@ def parallel(
     return complete(parts, "source")
 
 
-def text(train: str, valid: str | None, test: str | None, encoding: str | None = None) -> Splits:
+def text(
+    train: PathSetting,
+    valid: PathSetting | None,
+    test: PathSetting | None,
+    encoding: str | None = None,
+) -> Splits:
     """Open running text, a row per line: a .txt file, or all those of a folder sorted by name.
 
     Each file may be gzip'ed. A missing split is a tenth at the end of the training text. Raises
@@ -144,7 +150,11 @@ def pairs(folder: Path, stem: str, source: str, target: str, encoding: str | Non
 
 
 def columns(
-    train: str, valid: str | None, test: str | None, column: str, encoding: str | None = None
+    train: PathSetting,
+    valid: PathSetting | None,
+    test: PathSetting | None,
+    column: str,
+    encoding: str | None = None,
 ) -> Splits:
     """Open column files of any name: a word and its label per line, blank lines between sentences.
 

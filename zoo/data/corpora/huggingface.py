@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from zoo.data.corpora.files import named, renamed
+from zoo.data.corpora.paths import NameOrPath
 from zoo.data.corpora.splits import Splits, complete
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError
@@ -14,7 +15,7 @@ from zoo.text.decoding import Once
 
 
 def hub(
-    id: str,
+    id: NameOrPath,
     config: str | None,
     train: str,
     valid: str | None,

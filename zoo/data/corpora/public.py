@@ -8,13 +8,14 @@ from pathlib import Path
 
 from zoo.data import readers
 from zoo.data.corpora.files import find, pairs, sentences
+from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.spacing import LANGUAGES
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
 from zoo.errors import InputError, RowError
 
 
-def imdb(path: str) -> Splits:
+def imdb(path: PathSetting) -> Splits:
     """Open the film reviews of Maas et al. (2011): `train` and `test`, as jsonl or as aclImdb.
 
     The test reviews are of other films than the training reviews, so the validation reviews must
@@ -37,7 +38,7 @@ def _blocks(source: Rows, size: int, held: bool) -> Iterator[Row]:
             yield row
 
 
-def sst2(path: str) -> Splits:
+def sst2(path: PathSetting) -> Splits:
     """Open sentences of film reviews (Socher et al. 2013): stsa.binary.train, .dev and .test."""
     parts = {}
     for part, file in (("train", "train"), ("valid", "dev"), ("test", "test")):
@@ -46,12 +47,12 @@ def sst2(path: str) -> Splits:
     return Splits(**parts)
 
 
-def multi30k(path: str, source: str, target: str, test: str) -> Splits:
+def multi30k(path: PathSetting, source: str, target: str, test: str) -> Splits:
     """Open raw image captions (Elliott et al. 2016): train, val and `test` in each language."""
     return Splits(*(pairs(Path(path), stem, source, target) for stem in ("train", "val", test)))
 
 
-def enja(path: str, source: str, target: str) -> Splits:
+def enja(path: PathSetting, source: str, target: str) -> Splits:
     """Open short everyday sentences in English and Japanese: train, dev and test in each language.
 
     It is small_parallel_enja, of the Tanaka corpus. Its tokens are joined to normal text, see
@@ -72,7 +73,7 @@ def enja(path: str, source: str, target: str) -> Splits:
     return Splits(*(Rows(partial(joined, part), part.name) for part in parts))
 
 
-def wikitext2(path: str) -> Splits:
+def wikitext2(path: PathSetting) -> Splits:
     """Open tokenized Wikipedia articles (Merity et al. 2016): train, valid and test.
 
     The files end in .txt or .tokens. With `tokenizer.kind=whitespace` and an end-of-line token the
@@ -88,7 +89,7 @@ def wikitext2(path: str) -> Splits:
     return Splits(**parts)
 
 
-def ud_ewt(path: str, column: str = "upos") -> Splits:
+def ud_ewt(path: PathSetting, column: str = "upos") -> Splits:
     """Open English web sentences with labelled words (Silveira et al. 2014).
 
     The folder may also hold any other treebank of Universal Dependencies: *-ud-train.conllu, -dev

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import readers
+from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import Splits, complete
 from zoo.data.readers import Row, Rows
 from zoo.data.series.tables import number
@@ -23,9 +24,9 @@ FIFTH = 5  # one digit in five is for the test, and one for validation
 
 
 def sequences(
-    train: str,
-    valid: str | None = None,
-    test: str | None = None,
+    train: PathSetting,
+    valid: PathSetting | None = None,
+    test: PathSetting | None = None,
     features: list[str] | str | None = None,
     label: str = "label",
     series: str | None = None,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
 from zoo.data.series.collection import Collection, Fill, cut_by_time, split_rows
@@ -33,7 +34,7 @@ CO2 = Path(__file__).resolve().parents[1] / "series" / "co2.csv"
 
 
 def series(
-    path: str,
+    path: PathSetting,
     time: str | None = None,
     target: Some = None,
     past: Some = None,
@@ -66,7 +67,7 @@ def series(
     return _splits(table, fill, sort, parts)
 
 
-def ett(path: str, file: str = "ETTh1", target: Some = None) -> Splits:
+def ett(path: PathSetting, file: str = "ETTh1", target: Some = None) -> Splits:
     """Open the electricity transformers of Zhou et al. (2021): FOLDER/ETTh1.csv or another file.
 
     The usual split: 12 months of 30 days for training, 4 for validation and 4 for the test.

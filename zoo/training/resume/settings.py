@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import Settings
+from zoo.data.corpora import CORPORA
+from zoo.data.corpora.paths import absolute
 from zoo.errors import InputError
 from zoo.option_classes import flat
 from zoo.training import checkpoint
@@ -27,7 +29,6 @@ MAY_CHANGE = (
     "train.tensorboard",
     "baseline",
 )
-FILES = "train", "valid", "test"  # of `data`: always paths, but for a corpus from the hub
 
 
 def settings_to_resume(folder: Path, wanted: Settings, typed: Collection[str]) -> Began:
@@ -113,12 +114,8 @@ def _found_from(began: Began) -> Began:
     at = Path(began.folder)
     settings = began.settings
     data = dict(settings.data)
-    for name, value in data.items():
-        if not isinstance(value, str) or os.path.isabs(value):
-            continue
-        is_path = name in FILES and data["name"] != "hub"
-        if is_path or (name in (*FILES, "path") and (at / value).exists()):
-            data[name] = str(at / value)
+    if data.get("name") in CORPORA:
+        data = absolute(CORPORA[data["name"]], data, at)
     init = settings.init
     if init is not None and not os.path.isabs(init) and (at / init).is_dir():
         init = str(at / init)

@@ -31,6 +31,7 @@ from zoo.data import readers
 from zoo.data.cldr import documents as _cldr
 from zoo.data.corpora.files import find
 from zoo.data.corpora.languages.catalogs import language_and_script, messages_of
+from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows, column
 from zoo.errors import InputError, RowError
@@ -51,7 +52,7 @@ CUT_SHARE = 0.4  # of the messages of catalogs that are cut to a piece
 
 
 def sentences(
-    path: str,
+    path: PathSetting,
     train: list[str],
     test: list[str],
     valid: list[str] | None = None,
@@ -59,7 +60,7 @@ def sentences(
     pieces: NotNegative = 4.0,
     documents: Count = 100,
     words: tuple[Count, Count] | None = None,
-    catalogs: str | None = None,
+    catalogs: PathSetting | None = None,
     messages: Count = 1000,
     seed: int = 1,
 ) -> Splits:
