@@ -106,6 +106,7 @@ TOY = str(DATA / "classify.jsonl")
         (["output=a.csv"], "output=… is for mode=predict, not mode=train"),
         (["text=hello"], "text=… is for mode=predict and mode=explain, not mode=train"),
         (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),
+        (["device=tpu"], "device=tpu: Input should be 'auto', 'cpu' or 'cuda'; did you mean cpu?"),
     ],
 )
 def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch, words, line):

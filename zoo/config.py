@@ -203,8 +203,8 @@ class Settings(BaseModel):
     """Folder of a run to continue: interrupted, or finished with more `train.epochs`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Seed of all random numbers."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")] = "auto"
-    """auto, cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model computes; auto: on a GPU that CUDA finds."""
     deterministic: bool = False
     """Allow only algorithms that repeat bit by bit, on CUDA too."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

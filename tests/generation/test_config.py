@@ -14,6 +14,9 @@ def test_n_best_above_the_beam_size_is_refused_except_in_sampling():
     with pytest.raises(ValueError, match="n_best=3 needs a beam as wide, not beam_size=2"):
         GenerationConfig(beam_size=2, n_best=3)
     assert GenerationConfig(beam_size=2, n_best=3, sample=True).n_best == 3
+    with pytest.raises(ValueError, match="min_length=7 is above max_length=6"):
+        GenerationConfig(min_length=7, max_length=6)
+    assert GenerationConfig(min_length=6, max_length=6).min_length == 6
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,9 @@ def state(folder) -> dict:
 def not_pulled(source, place, message) -> None:
     """Check that a failed pull raises the message and leaves all files as they were."""
     before = state(place.parent)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         pull(source, place)
+    assert f".{place.name}." not in str(caught.value)  # the temporary copy, which is gone
     assert state(place.parent) == before
 
 

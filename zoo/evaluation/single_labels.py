@@ -107,26 +107,27 @@ class SingleLabels(nn.Module):
     ) -> dict[str, float]:
         """Return accuracy, macro_f1 and loss, the mean negative log-likelihood in nats.
 
-        The loss is over the rows whose labels occur in training.
+        The loss is over the rows whose labels occur in training; without such rows there is none.
         """
         from sklearn.metrics import accuracy_score, f1_score, log_loss
 
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
         known = [i for i, label in enumerate(truth) if label in self.ids]  # others are improbable
-        loss = 0.0
+        loss = {}
         if known and "nats" in answers[0]:
-            loss = sum(answers[i]["nats"] for i in known) / len(known)
+            loss = {"loss": sum(answers[i]["nats"] for i in known) / len(known)}
         elif known:
             chosen = [[*answers[i]["probabilities"].values()] for i in known]
             shares = torch.tensor(chosen).double()
             shares /= shares.sum(1, keepdim=True)
-            loss = float(log_loss([truth[i] for i in known], shares.numpy(), labels=self.labels))
-        return {
+            known_labels = [truth[i] for i in known]
+            loss = {"loss": float(log_loss(known_labels, shares.numpy(), labels=self.labels))}
+        scores = {
             "accuracy": float(accuracy_score(truth, found)),
             "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0)),
-            "loss": loss,
         }
+        return scores | loss
 
     def report(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, Any]:
         """Return the scores of each label, and the surest mistakes."""

@@ -15,7 +15,8 @@ class GenerationConfig:
 
     Hypotheses are ranked by log-probability / length ** length_penalty. The length counts the
     token that ends the text. Raises InputError, a ValueError, for a value of a wrong type or
-    range, and when `n_best` exceeds the beam size in a beam search.
+    range, when `n_best` exceeds the beam size in a beam search, and when `min_length` exceeds
+    `max_length`.
 
     >>> import zoo
     >>> model = zoo.load("translate/en-de")
@@ -62,6 +63,10 @@ class GenerationConfig:
     """Seed of sampling; without one each call draws others."""
 
     def __post_init__(self) -> None:
+        if self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length={self.min_length} is above max_length={self.max_length}"
+            )
         if self.n_best > self.beam_size and not self.sample:
             raise ValueError(
                 f"n_best={self.n_best} needs a beam as wide, not beam_size={self.beam_size}"

@@ -87,10 +87,20 @@ def pull(source: str, folder: str | Path | None = None, revision: str | None = N
     folder = _own_place(source) if folder is None else folder
     with _complete_folder(Path(folder), overwrite=by_name) as work:
         fetch(MANIFEST, work)
-        for name in manifest_of(work):
-            fetch(name, work)
-        load(work)
+        with _said_of(source, work):
+            for name in manifest_of(work):
+                fetch(name, work)
+            load(work)
     return Path(folder)
+
+
+@contextmanager
+def _said_of(source: str, work: Path) -> Iterator[None]:
+    """Name the source in errors about its copy, which is gone when they are read."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(work), source)) from None
 
 
 def _own_place(source: str) -> Path:
