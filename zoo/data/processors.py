@@ -23,8 +23,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 
 from zoo.data.readers import Row, label_set
+from zoo.data.series.cells.times import Frequency
 from zoo.data.series.linear import LinearForecast
-from zoo.data.series.times import Frequency
 from zoo.errors import InputError
 from zoo.files import read_json, write_text
 from zoo.messages import _

@@ -64,9 +64,7 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if self.min_length > self.max_length:
-            raise ValueError(
-                f"min_length={self.min_length} is above max_length={self.max_length}"
-            )
+            raise ValueError(f"min_length={self.min_length} is above max_length={self.max_length}")
         if self.n_best > self.beam_size and not self.sample:
             raise ValueError(
                 f"n_best={self.n_best} needs a beam as wide, not beam_size={self.beam_size}"

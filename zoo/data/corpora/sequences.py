@@ -15,7 +15,7 @@ from zoo.data import readers
 from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import Splits, complete
 from zoo.data.readers import Row, Rows
-from zoo.data.series.tables import number
+from zoo.data.series.cells.numbers import number
 from zoo.errors import InputError, RowError
 from zoo.messages import _
 

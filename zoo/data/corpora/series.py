@@ -13,9 +13,9 @@ from pydantic import Field
 from zoo.data.corpora.paths import PathSetting
 from zoo.data.corpora.splits import Splits
 from zoo.data.readers import Row, Rows
+from zoo.data.series.cells.times import check_format
 from zoo.data.series.collection import Collection, Fill, cut_by_time, split_rows
 from zoo.data.series.tables import Columns, Table
-from zoo.data.series.times import check_format
 from zoo.errors import InputError
 from zoo.messages import _
 

@@ -15,10 +15,10 @@ import numpy as np
 from zoo.data import readers
 from zoo.data.processors import SeriesScaler
 from zoo.data.readers import Row
+from zoo.data.series.cells.times import check_format, parse, write
 from zoo.data.series.collection import Collection, Fill
 from zoo.data.series.learning import matrix
 from zoo.data.series.tables import NUMBERED, Columns, Table
-from zoo.data.series.times import check_format, parse, write
 from zoo.errors import InputError, RowError
 from zoo.messages import _
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.data.readers import Row, Rows
+from zoo.data.series.cells.times import STEPS, Frequency, find, write
 from zoo.data.series.tables import Chunk, Table
-from zoo.data.series.times import STEPS, Frequency, find, write
 from zoo.data.series.values import ValueFile, Values
 from zoo.errors import InputError, RowError
 from zoo.messages import _

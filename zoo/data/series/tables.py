@@ -18,14 +18,14 @@ import numpy as np
 
 from zoo.data import readers
 from zoo.data.readers import Row, Rows
-from zoo.data.series import dates, times
+from zoo.data.series.cells import dates, times
+from zoo.data.series.cells.numbers import PointsSeen, cure_of, number
 from zoo.errors import InputError, RowError
 from zoo.messages import _
 from zoo.text.decoding import Once, Say
 
 ROWS = 50_000  # rows of a chunk
 TIME_NAMES = "time", "date", "datetime", "timestamp", "ds", "day", "month", "year"
-EMPTY = {"", "na", "n/a", "nan", "null", "none", "-"}  # cells without a value
 NUMBERED = "none"  # data.time of rows that are numbered steps
 
 
@@ -75,6 +75,7 @@ class Table:
     zoned: bool | None = None  # whether its times name their zone
     by_line: bool = True
     others: tuple[str, ...] = ()  # columns without a role
+    points: dict[str, PointsSeen] = field(default_factory=dict)  # by column
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the file in chunks. Raises RowError and InputError."""
@@ -107,10 +108,26 @@ class Table:
         if self.columns.time is not None and _has_year_last(first[0][self.columns.time]):
             self._find_order(rows)
         stream = chain(first, stream)
-        number = 0
+        before = 0
         while some := list(islice(stream, ROWS)):
-            yield self._numbers(some, number)
-            number += len(some)
+            yield self._numbers(some, before)
+            before += len(some)
+        self._say_points()
+
+    def _say_points(self) -> None:
+        """Say where points that seem to stand between thousands were read as decimal points."""
+        for name, seen in self.points.items():
+            if not seen.between_thousands:
+                continue
+            said = _(
+                "{place}: column {name!r} holds {cell!r}, read as {value:g}: if the point stands "
+                "between thousands, add data.decimal=,",
+                place=seen.place,
+                name=name,
+                cell=seen.cell,
+                value=float(seen.cell),
+            )
+            self.say(said)
 
     def _say_together(self, both: tuple[str, str]) -> None:
         self.say(
@@ -147,13 +164,13 @@ class Table:
         stamps = np.arange(before, before + len(rows), dtype=np.int64)
         lines = np.empty(len(rows), np.int64)
         series = []
-        for number, row in enumerate(rows):
-            lines[number] = int(row.source.rpartition(":")[2] or 0)
+        for at, row in enumerate(rows):
+            lines[at] = int(row.source.rpartition(":")[2] or 0)
             if chosen.time is not None:
-                stamps[number] = self._time(row)
+                stamps[at] = self._time(row)
             if chosen.series is not None:
                 series.append(_series(row, chosen.series))
-            found[number] = [self._value(row, name) for name in names]
+            found[at] = [self._value(row, name) for name in names]
         return Chunk(series, stamps, lines, found)
 
     def _find_order(self, rows: Iterable[Row]) -> None:
@@ -248,7 +265,7 @@ class Table:
             raise RowError(row.source, said)
         found = number(cell, self.decimal)
         if found is None:
-            cure = _cure(str(cell).strip())
+            cure = cure_of(str(cell).strip())
             said = _(
                 "column {name!r} holds {cell!r}, no number{cure}", name=name, cell=cell, cure=cure
             )
@@ -256,6 +273,8 @@ class Table:
         if math.isinf(found):
             said = _("column {name!r} holds {cell!r}, no finite number", name=name, cell=cell)
             raise RowError(row.source, said)
+        if self.decimal == "." and isinstance(cell, str):
+            self.points.setdefault(name, PointsSeen()).add(cell, row.source)
         return found
 
     def _parquet(self) -> Iterator[Chunk]:
@@ -344,22 +363,9 @@ class Table:
         return np.array(found, np.int64)
 
 
-def _cure(cell: str) -> str:
-    """Return how a cell becomes a number, as the end of a message; "" if that is not known."""
-    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", cell):
-        return _(": remove the commas between thousands; a decimal comma needs data.decimal=,")
-    if re.fullmatch(r"-?\d+,\d+|-?\d{1,3}(\.\d{3})+,\d+", cell):
-        return _(": a decimal comma needs data.decimal=,")
-    if re.fullmatch(r"[▲△]\s*[\d,.]+|\([\d,.]+\)", cell):
-        return _(": write a negative number with a minus, -{digits}", digits=cell.strip("▲△() "))
-    if re.search(r"\d", cell):
-        return _(": remove what stands beside the digits")
-    return ""
-
-
 def _held(name: str, cell: Any) -> str:
     """Return what a column without numbers holds, and how it becomes one."""
-    return _("; {name!r} holds {cell!r}{cure}", name=name, cell=cell, cure=_cure(str(cell)))
+    return _("; {name!r} holds {cell!r}{cure}", name=name, cell=cell, cure=cure_of(str(cell)))
 
 
 def _first_text(rows: Sequence[Row], name: str) -> Row:
@@ -371,25 +377,6 @@ def _series(row: Row, name: str) -> str:
     if row.get(name) is None or not str(row[name]).strip():
         raise RowError(row.source, _("column {name!r} is empty: which series is it of?", name=name))
     return str(row[name]).strip()
-
-
-def number(cell: Any, decimal: str = ".") -> float | None:
-    """Return a cell as a number, NaN for an empty one, None for anything else."""
-    if cell is None:
-        return math.nan
-    if isinstance(cell, (int, float)):  # true and false count as 1 and 0
-        return float(cell)
-    if not isinstance(cell, str):
-        return None
-    text = dates.plain(cell)
-    if text.lower() in EMPTY:
-        return math.nan
-    if decimal == ",":
-        text = text.replace(".", "").replace(",", ".")
-    try:
-        return float(text.replace("−", "-"))
-    except ValueError:
-        return None
 
 
 def complete(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from zoo.data.series.times import START, has_zone, parse
+from zoo.data.series.cells.times import START, has_zone, parse
 
 
 @pytest.mark.parametrize(

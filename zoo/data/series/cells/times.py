@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zoo.data.series import dates
+from zoo.data.series.cells import dates
 from zoo.errors import InputError
 from zoo.messages import _
 
