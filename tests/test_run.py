@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import torch
 import yaml
 from conftest import DATA, ROOT, SMALL, arguments, command, fails, lines, settings, write
+from folder_cases import sign
 
 import zoo
 from tasks.classify import ClassifyConfig
@@ -420,6 +422,23 @@ def test_evaluate_takes_other_rows_by_one_setting_and_learns_their_baseline(
     assert "classify on files, 10 test rows" in printed
     assert "TF-IDF + logistic regression" in printed
     assert f"rows: {path}" in printed
+
+
+def test_evaluate_from_another_folder_says_how_the_data_is_found(
+    capsys, tmp_path, monkeypatch, trained
+):
+    model = shutil.copytree(trained, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["metadata"]["data_settings"]["train"] = "rows.jsonl"
+    (model / "config.json").write_text(json.dumps(config))
+    sign(model)
+    monkeypatch.chdir(tmp_path)
+    assert fails(capsys, "mode=evaluate", "model=model") == (
+        "model=model: its data.train=rows.jsonl is not there: go to the folder in which it was "
+        "trained, or add data.test=…"
+    )
+    words = ["mode=evaluate", "model=model", f"data.test={TOY}", *SMALL, f"out={tmp_path / 'ev'}"]
+    assert run.main(words) == 0
 
 
 def test_evaluate_names_the_corpus_that_it_needs(capsys):

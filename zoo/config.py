@@ -512,18 +512,24 @@ def typed(arguments: Sequence[str]) -> list[str]:
 def check_together(settings: Settings, arguments: Sequence[str]) -> None:
     """Check settings that are valid alone, but not together. Raises InputError."""
     if settings.resume is not None and settings.folds:
-        raise InputError("resume=DIR goes on with one training: leave folds out")
+        raise InputError(_("resume=DIR goes on with one training: leave folds out"))
     if settings.folds == 1:
         raise InputError(
-            "folds=1: a fold is scored by a model of the others: two or more are needed"
+            _("folds=1: a fold is scored by a model of the others: two or more are needed")
         )
     if settings.tune and settings.folds:
         raise InputError(
-            "tune=… folds=…: tune first, then add folds to the settings that it prints"
+            _("tune=… folds=…: tune first, then add folds to the settings that it prints")
         )
     compares = "tune" if settings.tune else "folds" if settings.folds else None
     if compares is not None and settings.mode != "train":
-        raise InputError(f"{compares}=… trains: mode={settings.mode} takes no {compares}")
+        raise InputError(
+            _(
+                "{compares}=… trains: mode={mode} takes no {compares}",
+                compares=compares,
+                mode=settings.mode,
+            )
+        )
     if settings.mode in ("evaluate", "predict", "chat", "serve") and settings.model is None:
         raise InputError(
             _("mode={mode} needs model=DIR, a folder that a training wrote", mode=settings.mode)
@@ -537,37 +543,50 @@ def check_together(settings: Settings, arguments: Sequence[str]) -> None:
         )
     brought = ("backbone=", *(f"backbone.{name}=" for name in SHAPE), "tokenizer")
     if settings.init is not None and any(a.startswith(brought) for a in arguments):
-        raise InputError("init=… brings its backbone and tokenizer: leave their settings out")
+        raise InputError(_("init=… brings its backbone and tokenizer: leave their settings out"))
     if settings.init is None and settings.directions != "kept":
         raise InputError(
-            "directions=… is about the backbone of init=…; without it there is "
-            "backbone.bidirectional"
+            _(
+                "directions=… is about the backbone of init=…; without it there is "
+                "backbone.bidirectional"
+            )
         )
     if settings.train.tensorboard and find_spec("tensorboard") is None:
         raise InputError(
-            "train.tensorboard=true needs the package tensorboard: pip install tensorboard"
+            _("train.tensorboard=true needs the package tensorboard: pip install tensorboard")
         )
     if settings.mode == "serve":
         _check_serve(settings)
     elif any(name.startswith("serve.") for name in settings.typed):
-        raise InputError(f"serve.…, host=…, port=…: mode={settings.mode} serves nothing")
+        raise InputError(
+            _("serve.…, host=…, port=…: mode={mode} serves nothing", mode=settings.mode)
+        )
     if settings.overwrite and settings.mode in ("train", "chat"):
         raise InputError(
-            f"overwrite=true is for pictures and reports, not for mode={settings.mode}: a run is "
-            "never written over"
+            _(
+                "overwrite=true is for pictures and reports, not for mode={mode}: a run is never "
+                "written over",
+                mode=settings.mode,
+            )
         )
     if settings.text is not None and settings.mode not in ("predict", "explain"):
-        raise InputError(f"text=… is for mode=predict and mode=explain, not mode={settings.mode}")
+        raise InputError(
+            _("text=… is for mode=predict and mode=explain, not mode={mode}", mode=settings.mode)
+        )
     given = {argument.partition("=")[0] for argument in arguments}
     if settings.mode == "predict" and settings.text is not None and "input" in given:
         raise InputError(_("text=… and input=…: one of them is answered: leave the other out"))
     unused = [name for name in OF_ANSWERS if name in given and settings.mode != "predict"]
     if unused:
         raise InputError(
-            f"{unused[0]}=… is for mode=predict, not mode={settings.mode}: leave it out"
+            _(
+                "{name}=… is for mode=predict, not mode={mode}: leave it out",
+                name=unused[0],
+                mode=settings.mode,
+            )
         )
     if settings.target is not None and (settings.mode != "explain" or settings.text is None):
-        raise InputError("target=… is for mode=explain with text=…")
+        raise InputError(_("target=… is for mode=explain with text=…"))
 
 
 def _check_serve(settings: Settings) -> None:
@@ -582,8 +601,11 @@ def _check_serve(settings: Settings) -> None:
         )
     for name in sorted(settings.typed):
         if name.partition(".")[0] not in SERVED:
-            cure = "a request says how it is answered, " if name.startswith("generation") else ""
-            raise InputError(f"{name}=…: {cure}mode=serve does not use it: leave it out")
+            generates = name.startswith("generation")
+            cure = _("a request says how it is answered, ") if generates else ""
+            raise InputError(
+                _("{name}=…: {cure}mode=serve does not use it: leave it out", name=name, cure=cure)
+            )
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> str:

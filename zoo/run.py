@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli.completion import FLAGS, PROGRAMS
 from zoo.cli.environment import variables
 from zoo.errors import InputError
-from zoo.messages import Formatter, _, message_of, translated
+from zoo.messages import Formatter, _, failed
 
 if TYPE_CHECKING:
     from zoo.config import Settings
@@ -60,16 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
-        return _fail(message_of(error))
+        return failed(error)
     except OSError as error:  # full disk, read-only folder, …
         path = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{path}{error.strerror or error}")
+        return failed(f"{path}{error.strerror or error}")
     except RuntimeError as error:  # deterministic=true: torch refuses an operation
         if "deterministic" not in str(error):
             raise
-        return _fail(f"deterministic=true: {error}")
+        return failed(f"deterministic=true: {error}")
     except KeyboardInterrupt:
-        return _fail(_("interrupted before there was anything to save"))
+        return failed(_("interrupted before there was anything to save"))
     return 0
 
 
@@ -161,12 +161,6 @@ def _bytes(error: UnicodeError) -> tuple[bytes, int]:
         for c in wrong
     )
     return b"".join(parts), error.end
-
-
-def _fail(line: str) -> int:
-    said = translated(_("error: {line}", line=line))
-    print(" ".join(said.split()), file=sys.stderr)
-    return 2
 
 
 def _print_help(chosen: list[str]) -> None:

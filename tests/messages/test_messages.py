@@ -7,6 +7,7 @@ import io
 import logging
 import pickle
 import re
+import shutil
 import string
 import sys
 
@@ -18,6 +19,8 @@ from rich.cells import cell_len
 from zoo import run
 from zoo.data.corpora import open_corpus
 from zoo.errors import InputError, RowError
+from zoo.export import program
+from zoo.hub import __main__ as hub
 from zoo.messages import (
     DOMAIN,
     FOLDER,
@@ -31,6 +34,7 @@ from zoo.messages import (
     translated,
 )
 from zoo.messages.__main__ import messages, mo, po, read, updated
+from zoo.model_folder.verify import SHIPPED
 
 CJK = "[\u2e80-\u303f\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]"
 LETTER = "[\u3040-\u30ff\u3400-\u9fff]"  # kana and Han, without punctuation
@@ -183,6 +187,20 @@ def test_errors_stay_english_and_are_translated_when_they_are_printed(speak, cap
     speak(LANGUAGE="ja", LC_ALL="C")
     assert run.main(["mode=predict"]) == 2
     assert capsys.readouterr().err.startswith("error: mode=predict needs model=DIR")
+
+
+def test_the_other_programs_speak_the_language_too(speak, capsys, tmp_path):
+    speak(LANGUAGE="ja")
+    assert hub.main(["pull", "foo"]) == 2
+    assert capsys.readouterr().err.startswith("エラー: foo: ハブのOWNER/NAMEではありません。")
+    damaged = shutil.copytree(SHIPPED / "translate/localise-en-ja", tmp_path / "damaged")
+    (damaged / "tokenizer.model").write_bytes(b"")
+    assert hub.main(["pull", str(damaged), str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == (
+        f"エラー: {damaged}/tokenizer.model: 内容が保存したときと違います（sha256が一致しません）\n"
+    )
+    assert program.main(["nope", str(tmp_path / "missing" / "x.onnx")]) == 2
+    assert capsys.readouterr().err.startswith("エラー: ")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from zoo.device import describe, versions
 from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.files.own_files import check_new
+from zoo.messages import failed
 
 CASES = (
     "attribution",
@@ -69,8 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             }
             write_text(chosen.json, json.dumps(measured, indent=1) + "\n")
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return failed(error)
     return 0
 
 

@@ -14,7 +14,6 @@ import inspect
 import json
 import logging
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
@@ -23,6 +22,7 @@ from shutil import copyfile
 
 from zoo.docs import links, pages
 from zoo.errors import InputError
+from zoo.messages import failed
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("mkdocs.yml")
@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         count = build(folder)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return failed(error)
     print(f"{count} pages; read them: python -m http.server --directory {folder}")
     return 0
 

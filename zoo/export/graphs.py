@@ -24,6 +24,7 @@ import torch
 
 from zoo.errors import InputError
 from zoo.export.layers import FLOAT, INT64, Form, Layers, States, without_identity
+from zoo.messages import _
 from zoo.nn.adaptive_softmax import AdaptiveOutputLayer
 from zoo.nn.attention import Attention
 from zoo.nn.backbone import Backbone
@@ -45,7 +46,9 @@ def write(task: Task, folder: Path, form: Form) -> list[str]:
     """
     if task.name not in GRAPHS:
         known = ", ".join(sorted(GRAPHS))
-        raise InputError(f"{task.name} cannot be exported whole; these can: {known}")
+        raise InputError(
+            _("{task} cannot be exported whole; these can: {known}", task=task.name, known=known)
+        )
     return GRAPHS[task.name](task, folder, form)
 
 
@@ -232,7 +235,7 @@ def _last_state(states: States) -> dict[str, tuple[str, int]]:
 def _forecast(task: Any, folder: Path, form: Form) -> list[str]:
     if task.config.head == "student":
         raise InputError(
-            "head=student cannot be exported: its quantiles need SciPy; head=quantiles can"
+            _("head=student cannot be exported: its quantiles need SciPy; head=quantiles can")
         )
     graph = Layers(form)
     framing, outputs = task.framing, task.distribution.outputs

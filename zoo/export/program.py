@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import copy
 import math
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from zoo.errors import InputError
 from zoo.export import onnx, whole
 from zoo.files.own_files import PROGRAM, check_new
 from zoo.loading import load
+from zoo.messages import _, failed
 from zoo.nn.backbone import Backbone
 from zoo.registry import load_file
 from zoo.rnn.gru.gru import GRU
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 # The largest allowed difference of an exported model. ONNX Runtime approximates tanh and sigmoid.
 TOLERANCES = {".pt2": 1e-5, ".onnx": 1e-4}
-ENDINGS = "the ending says what is written: .pt2 or .onnx; without one it is a folder"
+ENDINGS = _("the ending says what is written: .pt2 or .onnx; without one it is a folder")
 SHAPES = ((1, 5), (7, 5), (1, 33), (7, 33))  # (batch, time) of the comparisons
 
 
@@ -74,17 +74,24 @@ def program(model: Model) -> ExportedProgram:
     time: layer norm, or the engines "hoisted" and "reference".
     """
     if isinstance(model, Multitask):
-        raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
+        raise InputError(
+            _("a shared model has several heads: export one of them, model.heads[NAME]")
+        )
     if isinstance(model, Generative):
         raise InputError(
-            f"{model.name} searches for its answers, token by token: torch.export "
-            "cannot take that; FILE.onnx holds its encoder"
+            _(
+                "{task} searches for its answers, token by token: torch.export cannot take that; "
+                "FILE.onnx holds its encoder",
+                task=model.name,
+            )
         )
     rnn = _rnn(model)
     if rnn.layer_norm or rnn.engine in ("hoisted", "reference"):
         raise InputError(
-            "layer_norm, and engines other than torch's, loop over time in Python, "
-            "which fixes the number of steps: torch.export cannot take them"
+            _(
+                "layer_norm, and engines other than torch's, loop over time in Python, which fixes "
+                "the number of steps: torch.export cannot take them"
+            )
         )
     x, lengths = example(model, 3, 6)
     batch = torch.export.Dim("batch", min=1)
@@ -108,8 +115,11 @@ def _while_loops(mode: str) -> Iterator[None]:
         loop = rnn_as_loop(mode)
     except ImportError:
         raise InputError(
-            f"torch {torch.__version__} has no while_loop for {mode} in torch.export; "
-            "2.11 to 2.13 have"
+            _(
+                "torch {version} has no while_loop for {mode} in torch.export; 2.11 to 2.13 have",
+                version=torch.__version__,
+                mode=mode,
+            )
         ) from None
     with loop:
         yield
@@ -162,9 +172,15 @@ def save(model: Model, path: str | Path, overwrite: bool = False) -> float:
         _check_inputs(model, whole=path.suffix == ".pt2")
     dtype = next(model.parameters()).dtype
     if dtype != torch.float32:
-        raise InputError(f"{path}: the weights are {dtype}: model.float() makes them float32")
+        raise InputError(
+            _(
+                "{path}: the weights are {dtype}: model.float() makes them float32",
+                path=path,
+                dtype=dtype,
+            )
+        )
     if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
+        raise InputError(_("{path}: there is no folder {parent}", path=path, parent=path.parent))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         if path.suffix == ".pt2":
@@ -175,9 +191,11 @@ def save(model: Model, path: str | Path, overwrite: bool = False) -> float:
             onnx.write(inner, made)
             found = difference(inner, onnx.session(made))
         else:
-            raise InputError(f"{path}: {ENDINGS}")
+            raise InputError(f"{path}: " + ENDINGS)
         if not found <= TOLERANCES[path.suffix]:
-            raise InputError(f"{path}: differs from the model by {found:.1e}: not written")
+            raise InputError(
+                _("{path}: differs from the model by {gap:.1e}: not written", path=path, gap=found)
+            )
         check_new(path, overwrite, "--overwrite")  # it may have come in the meantime
         made.replace(path)
     return found
@@ -197,8 +215,12 @@ def _check_inputs(task: Task, whole: bool) -> None:
                 task(batch, encoded=encoded)
     except KeyError as missing:  # of Batch.extras
         raise InputError(
-            f"{task.name} reads more than its inputs and lengths: {missing.args[0]}; a FOLDER holds "
-            "the whole task"
+            _(
+                "{task} reads more than its inputs and lengths: {name}; a FOLDER holds the whole "
+                "task",
+                task=task.name,
+                name=missing.args[0],
+            )
         ) from None
 
 
@@ -216,9 +238,11 @@ def _form(settings: list[str]) -> whole.Form:
     """Return the form of the weights: quantize=int8 or fp32. Raises InputError."""
     form: whole.Form = "fp32"
     for setting in settings:
-        name, _, value = setting.partition("=")
+        name, _equals, value = setting.partition("=")
         if name != "quantize" or value not in ("fp32", "int8"):
-            raise InputError(f"{setting}: is no setting of an export: quantize=int8 is")
+            raise InputError(
+                _("{setting}: is no setting of an export: quantize=int8 is", setting=setting)
+            )
         form = "int8" if value == "int8" else "fp32"
     return form
 
@@ -248,13 +272,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path}: written, {form}; {said}")
             return 0
         if path.suffix not in TOLERANCES:
-            raise InputError(f"{path}: {ENDINGS}")
+            raise InputError(f"{path}: " + ENDINGS)
         if form != "fp32":
-            raise InputError(f"{path}: quantize={form} is of a FOLDER, not of a file")
+            raise InputError(
+                _("{path}: quantize={form} is of a FOLDER, not of a file", path=path, form=form)
+            )
         check_new(Path(chosen.file), chosen.overwrite, "--overwrite")
         found = save(load(chosen.model), chosen.file, chosen.overwrite)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return failed(error)
     print(f"{chosen.file}: written; differs from the model by {found:.1e} at most")
     return 0

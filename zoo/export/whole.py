@@ -29,6 +29,7 @@ from zoo.export.layers import Form
 from zoo.files import write_text
 from zoo.files.own_files import PROGRAM
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.model_folder.format import kinds_of, save_processors
 from zoo.model_folder.verify import read_expected
 from zoo.runtime import forecast as runtime_forecast
@@ -55,7 +56,7 @@ class Compared:
     def __init__(self) -> None:
         self.gaps: list[float] = []  # of probabilities, or of scaled values
         self.equal: list[bool] = []  # whether two answers are the same
-        self.what = "probabilities"
+        self.what: str = _("probabilities")
 
     def check(self, form: Form, place: Path) -> str:
         """Return what was found, in words. Raises InputError when it is too far."""
@@ -63,16 +64,29 @@ class Compared:
         worst, mean = float(gaps.max()), float(gaps.mean())
         allowed = TOLERANCES[form]
         far = worst if form == "fp32" else mean
-        named = "at most" if form == "fp32" else "on average"
+        named = _("at most") if form == "fp32" else _("on average")
         if not far <= allowed:
             raise InputError(
-                f"{place}: its {self.what} differ from the model's by {far:.1e} {named}, allowed "
-                f"are {allowed:.0e}: not written"
+                _(
+                    "{place}: its {what} differ from the model's by {far:.1e} {named}, allowed are "
+                    "{allowed:.0e}: not written",
+                    place=place,
+                    what=self.what,
+                    far=far,
+                    named=named,
+                    allowed=allowed,
+                )
             )
         if not sum(self.equal) >= EQUAL[form] * len(self.equal):
             raise InputError(
-                f"{place}: {sum(self.equal)} of {len(self.equal)} answers are the model's, at least "
-                f"{EQUAL[form]:.0%} are needed: not written"
+                _(
+                    "{place}: {equal} of {count} answers are the model's, at least {least:.0%} are "
+                    "needed: not written",
+                    place=place,
+                    equal=sum(self.equal),
+                    count=len(self.equal),
+                    least=EQUAL[form],
+                )
             )
         gap = f"{self.what} differ by {far:.1e} {named} (allowed: {allowed:.0e})"
         if not self.equal:
@@ -92,12 +106,22 @@ def save(
     folder = Path(folder)
     check_new_folder(folder, overwrite)
     if isinstance(task, Multitask):
-        raise InputError("a shared model has several heads: export one of them, model.heads[NAME]")
+        raise InputError(
+            _("a shared model has several heads: export one of them, model.heads[NAME]")
+        )
     dtype = next(task.parameters()).dtype
     if dtype != torch.float32:
-        raise InputError(f"{folder}: the weights are {dtype}: model.float() makes them float32")
+        raise InputError(
+            _(
+                "{path}: the weights are {dtype}: model.float() makes them float32",
+                path=folder,
+                dtype=dtype,
+            )
+        )
     if not folder.absolute().parent.is_dir():
-        raise InputError(f"{folder}: there is no folder {folder.parent}")
+        raise InputError(
+            _("{path}: there is no folder {parent}", path=folder, parent=folder.parent)
+        )
     task = task.cpu().eval()
     with tempfile.TemporaryDirectory(
         dir=folder.absolute().parent, prefix=f".{folder.name}."
@@ -118,18 +142,24 @@ def check_new_folder(folder: Path, overwrite: bool) -> None:
     if not os.path.lexists(folder):
         return
     if folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"{folder}: exists, and is no folder: choose another name")
+        raise InputError(
+            _("{folder}: exists, and is no folder: choose another name", folder=folder)
+        )
     try:
         earlier = Folder.read(folder)
     except InputError as error:
         raise InputError(
-            f"{folder}: exists, and is no unchanged export: choose another name"
+            _("{folder}: exists, and is no unchanged export: choose another name", folder=folder)
         ) from error
     others = sorted({path.name for path in folder.iterdir()} - {MARKER, *earlier.files})
     if others:
-        raise InputError(f"{folder / others[0]}: is no file of the export: choose another name")
+        raise InputError(
+            _("{path}: is no file of the export: choose another name", path=folder / others[0])
+        )
     if not overwrite:
-        raise InputError(f"{folder}: exists already: choose another name, or add --overwrite")
+        raise InputError(
+            _("{folder}: exists already: choose another name, or add --overwrite", folder=folder)
+        )
 
 
 def _write(task: Task, folder: Path, form: Form) -> None:
@@ -209,7 +239,7 @@ def compare(task: Task, exported: Model, name: str = "") -> Compared:
 def _compare_forecasts(task: Task, exported: runtime_forecast.Forecast) -> Compared:
     """Compare forecasts and their quantiles of made-up series, in deviations of their column."""
     found = Compared()
-    found.what = "forecasts, in deviations of their columns,"
+    found.what = _("forecasts, in deviations of their columns,")
     scaler, framing = exported.scaler, exported.framing
     unit = scaler.deviation[: scaler.targets]
     draw = np.random.default_rng(1)

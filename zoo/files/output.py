@@ -42,7 +42,9 @@ def check_output(output: str, given: str, form: str = "label") -> None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise InputError(f"output={output}: a link to nothing: choose another name") from None
+            raise InputError(
+                _("output={output}: a link to nothing: choose another name", output=output)
+            ) from None
         return
     if stat.S_ISDIR(mode):
         raise InputError(_("output={output}: is a folder: add the name of a file", output=output))

@@ -70,7 +70,9 @@ def _make(path: Path) -> bool:
         path.mkdir()
     except FileExistsError:
         if path.is_symlink() and not path.exists():
-            raise InputError(f"{path}: a link to nothing: remove it, or choose another") from None
+            raise InputError(
+                _("{path}: a link to nothing: remove it, or choose another", path=path)
+            ) from None
         if not path.is_dir():
             raise NotADirectoryError(20, "Not a directory", str(path)) from None
         return False
@@ -130,20 +132,35 @@ def _acquire(folder: Path, setting: str, new: list[Path]) -> FileLock:
     for _attempt in range(RETRIES):
         new[:0] = [path for path in make_folder(folder) if path not in new]
         if marker.is_symlink() or (marker.exists() and not marker.is_file()):
-            raise InputError(f"{setting}={folder}: {MARKER} in it is no file of the zoo")
+            raise InputError(
+                _(
+                    "{setting}={folder}: {marker} in it is no file of the zoo",
+                    setting=setting,
+                    folder=folder,
+                    marker=MARKER,
+                )
+            )
         lock = FileLock(marker, timeout=0)
         try:
             lock.acquire()
         except Timeout:
-            raise InputError(
-                f"{setting}={folder} is in use: another training writes there"
-            ) from None
+            raise _in_use(folder, setting) from None
         except FileNotFoundError:  # another process has removed the folder again
             continue
         if marker.exists():
             return lock
         lock.release()  # of a file that another process has removed
-    raise InputError(f"{setting}={folder} is in use: another training writes there")
+    raise _in_use(folder, setting)
+
+
+def _in_use(folder: Path, setting: str) -> InputError:
+    return InputError(
+        _(
+            "{setting}={folder} is in use: another training writes there",
+            setting=setting,
+            folder=folder,
+        )
+    )
 
 
 def has_checkpoint(state: Path) -> bool:
@@ -158,9 +175,21 @@ def check_free(folder: Path, setting: str = "out") -> None:
     """
     if not folder.is_dir():
         if folder.is_symlink() and not folder.exists():
-            raise InputError(f"{setting}={folder}: a link to nothing: choose another {setting}=DIR")
+            raise InputError(
+                _(
+                    "{setting}={folder}: a link to nothing: choose another {setting}=DIR",
+                    setting=setting,
+                    folder=folder,
+                )
+            )
         if os.path.lexists(folder):
-            raise InputError(f"{setting}={folder}: is no folder: choose another {setting}=DIR")
+            raise InputError(
+                _(
+                    "{setting}={folder}: is no folder: choose another {setting}=DIR",
+                    setting=setting,
+                    folder=folder,
+                )
+            )
         return
     state = folder / STATE
     begun = has_checkpoint(state)
@@ -176,8 +205,12 @@ def check_free(folder: Path, setting: str = "out") -> None:
         )
     if (folder / TUNING).is_file() and (folder / MARKER).is_file():
         raise InputError(
-            f"{setting}={folder}: holds an unfinished tuning: choose another {setting}=DIR, or go on "
-            f"with resume={folder}"
+            _(
+                "{setting}={folder}: holds an unfinished tuning: choose another {setting}=DIR, or go "
+                "on with resume={folder}",
+                setting=setting,
+                folder=folder,
+            )
         )
     foreign = next(_foreign(folder), None)
     if foreign is not None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from zoo.errors import InputError
+from zoo.messages import _, failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,11 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return commands[chosen.command](chosen)
     except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return failed(error)
     except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on", file=sys.stderr)
-        return 2
+        return failed(_("interrupted; the same command goes on"))
 
 
 def _parser() -> argparse.ArgumentParser:

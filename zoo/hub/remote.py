@@ -17,6 +17,7 @@ from typing import Any
 
 from zoo.errors import InputError
 from zoo.loading import load
+from zoo.messages import Message, _, message_of
 from zoo.model_folder.own import check_place
 from zoo.model_folder.verify import MANIFEST, REPOSITORY, SHIPPED, locate, manifest_of, pulled
 
@@ -34,7 +35,7 @@ def push(name: str | Path, to: str, overwrite: bool = False) -> str:
     load(folder)
     files = [*manifest_of(folder), MANIFEST]
     if not _on_hub(to):
-        with _complete_folder(Path(to), overwrite, "; --overwrite replaces a model") as work:
+        with _complete_folder(Path(to), overwrite, _("; --overwrite replaces a model")) as work:
             for file in files:
                 shutil.copyfile(folder / file, work / file)
         return to
@@ -63,15 +64,23 @@ def _replaceable(hub: Any, to: str, files: Sequence[str], overwrite: bool) -> li
         return []
     if MANIFEST not in there:
         foreign = min(there)
-        raise InputError(f"{to}: holds {foreign}, and no model: choose a new repository")
+        raise InputError(
+            _("{to}: holds {file}, and no model: choose a new repository", to=to, file=foreign)
+        )
     if not overwrite:
-        raise InputError(f"{to}: holds a model already: --overwrite replaces it")
+        raise InputError(_("{to}: holds a model already: --overwrite replaces it", to=to))
     with tempfile.TemporaryDirectory() as work:
         hub.hf_hub_download(to, MANIFEST, local_dir=work)
         older = [*manifest_of(Path(work)), MANIFEST]
     if foreign_names := {*files} & there - {*older}:
         name = min(foreign_names)
-        raise InputError(f"{to}: {name} there is no file of its model: choose a new repository")
+        raise InputError(
+            _(
+                "{to}: {file} there is no file of its model: choose a new repository",
+                to=to,
+                file=name,
+            )
+        )
     return older
 
 
@@ -100,15 +109,26 @@ def _said_of(source: str, work: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).replace(str(work), source)) from None
+        raise InputError(_renamed(message_of(error), str(work), source)) from None
+
+
+def _renamed(said: Any, path: str, name: str) -> Any:
+    """Return a text, or a value of a message, with a name in the place of a path."""
+    if isinstance(said, Message):
+        return Message(said.template, {k: _renamed(v, path, name) for k, v in said.values.items()})
+    return str(said).replace(path, name) if isinstance(said, (str, Path)) else said
 
 
 def _own_place(source: str) -> Path:
     """Return where a model of the hub is found by its name. Raises InputError for other sources."""
     if not _on_hub(source):
-        raise InputError(f"{source}: is no OWNER/NAME of the hub: say where to, add FOLDER")
+        raise InputError(
+            _("{source}: is no OWNER/NAME of the hub: say where to, add FOLDER", source=source)
+        )
     if (SHIPPED / source / MANIFEST).is_file():
-        raise InputError(f"{source}: a shipped model has this name: say where to, add FOLDER")
+        raise InputError(
+            _("{source}: a shipped model has this name: say where to, add FOLDER", source=source)
+        )
     return pulled(source)
 
 
@@ -121,7 +141,7 @@ def _from_folder(source: str) -> Fetch:
     def fetch(name: str, destination: Path) -> None:
         path = Path(source) / name
         if not path.is_file():
-            raise InputError(f"{path}: missing")
+            raise InputError(_("{path}: missing", path=path))
         shutil.copyfile(path, destination / name)
 
     return fetch
@@ -143,7 +163,7 @@ def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise InputError('the hub needs: pip install "sequence-zoo[hub]"') from None
+        raise InputError(_('the hub needs: pip install "sequence-zoo[hub]"')) from None
     return huggingface_hub
 
 

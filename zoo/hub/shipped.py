@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from zoo.errors import InputError
+from zoo.messages import _
 from zoo.model_folder.quantize import Form
 from zoo.model_folder.verify import SHIPPED, read_config, shipped
 from zoo.option_classes import did_you_mean
@@ -105,5 +106,12 @@ def recipe(name: str) -> Recipe:
     recipes: dict[str, Any] = json.loads(RECIPES.read_text("utf-8"))
     if name not in recipes:
         near = did_you_mean(name, recipes)
-        raise InputError(f"{name}: no such model; there are: {', '.join(recipes)}{near}")
+        raise InputError(
+            _(
+                "{name}: no such model; there are: {known}{near}",
+                name=name,
+                known=", ".join(recipes),
+                near=near,
+            )
+        )
     return Recipe(**recipes[name])

@@ -74,6 +74,13 @@ def translated(text: str) -> str:
     return str(text) if name is None else _translate(text, _catalogue(name))
 
 
+def failed(said: str | BaseException) -> int:
+    """Print what went wrong as one line on standard error; return the exit status 2."""
+    line = said if isinstance(said, str) else message_of(said)
+    print(" ".join(translated(_("error: {line}", line=line)).split()), file=sys.stderr)
+    return 2
+
+
 class Formatter(logging.Formatter):
     """Format log records in the user's language."""
 

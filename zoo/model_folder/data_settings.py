@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.config import corpora, find_configs
 from zoo.data.corpora import CORPORA, own_files
-from zoo.data.corpora.paths import is_file_of_split
+from zoo.data.corpora.paths import first_missing, is_file_of_split
 from zoo.errors import InputError
+from zoo.messages import _
 from zoo.model_folder.verify import read_config
 
 
@@ -48,11 +49,29 @@ def with_data(arguments: list[str]) -> list[str]:
         base = base | {part: given["data.test"] for part in new if part not in named}
     if mode == "predict" and base.get("name") in CORPORA:  # its rows are in `input`
         base = dict.fromkeys(_needed(base["name"])) | base
+    if corpus and mode == "evaluate":
+        _check_there(given["model"], corpus, {k: v for k, v in base.items() if k not in named})
     rest = [f"data.{name}={_quoted(value)}" for name, value in base.items() if name != "name"]
     name = [f"data={base['name']}"] if "name" in base and "data" not in given else []
     first = [a for a in arguments if a.startswith("data=")]
     others = [a for a in arguments if not a.startswith("data=")]
     return [*name, *first, *rest, *others]
+
+
+def _check_there(model: str, corpus: Callable[..., Any], own: Mapping[str, Any]) -> None:
+    """Raise InputError for a file that a model names as its data, and that is not here."""
+    name = first_missing(corpus, own)
+    if name is None:
+        return
+    said = _(
+        "model={model}: its data.{name}={path} is not there: go to the folder in which it was "
+        "trained, or add data.{given}=…",
+        model=model,
+        name=name,
+        path=own[name],
+        given="test" if is_file_of_split(corpus, "test") else name,
+    )
+    raise InputError(said)
 
 
 def data_of(metadata: Any) -> dict[str, Any]:

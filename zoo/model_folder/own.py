@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.errors import InputError
+from zoo.messages import _
 from zoo.model_folder.verify import MANIFEST, manifest_of, sha256
 
 
@@ -29,18 +30,30 @@ def check_place(folder: Path, overwrite: bool, cure: str = "") -> None:
     """
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
-            raise InputError(f"{folder}: exists already, and is no folder: choose another name")
+            raise InputError(
+                _("{folder}: exists already, and is no folder: choose another name", folder=folder)
+            )
         return
     if not any(folder.iterdir()):
         return
     foreign = foreign_in(folder)
     if foreign is not None:
         raise InputError(
-            f"{folder}: exists already, and holds {foreign}, which is no file of a model as it was "
-            "saved: choose a folder that is not there yet"
+            _(
+                "{folder}: exists already, and holds {file}, which is no file of a model as it was "
+                "saved: choose a folder that is not there yet",
+                folder=folder,
+                file=foreign,
+            )
         )
     if not overwrite:
-        raise InputError(f"{folder}: exists already: choose a folder that is not there yet{cure}")
+        raise InputError(
+            _(
+                "{folder}: exists already: choose a folder that is not there yet{cure}",
+                folder=folder,
+                cure=cure,
+            )
+        )
 
 
 def remove_model(folder: Path) -> None:

@@ -134,15 +134,28 @@ def verified(folder: Path) -> tuple[dict[str, Any], set[str]]:
     for name, digest in files.items():
         path = folder / name
         if not path.is_file():
-            raise InputError(f"{path}: missing")
+            raise InputError(_("{path}: missing", path=path))
         _check_link(folder, path)
         if sha256(path) != digest:
-            raise InputError(f"{path}: its contents are not those that were saved (sha256 differs)")
+            raise InputError(
+                _(
+                    "{path}: its contents are not those that were saved (sha256 differs)",
+                    path=path,
+                )
+            )
     path = folder / "config.json"
     config = read_object(path)
     version = config.get("format", FORMAT)
     if isinstance(version, bool) or version not in (format_1.FORMAT, FORMAT):
-        raise InputError(f"{path}: format {version}, not {format_1.FORMAT} or {FORMAT}")
+        raise InputError(
+            _(
+                "{path}: format {version}, not {first} or {second}",
+                path=path,
+                version=version,
+                first=format_1.FORMAT,
+                second=FORMAT,
+            )
+        )
     if version == format_1.FORMAT:
         config = format_1.with_defaults(config)
         format_1.check(path, config, files)

@@ -20,6 +20,7 @@ import torch
 from zoo.errors import InputError
 from zoo.files import atomic, write_text
 from zoo.files.run_folder import CHECKPOINTS, MANIFEST, has_checkpoint
+from zoo.messages import _
 from zoo.model_folder.verify import line_of
 
 log = logging.getLogger("zoo")
@@ -28,6 +29,7 @@ FILE, PREVIOUS = CHECKPOINTS
 NEXT = "next.pt"  # until it is whole
 SUMS = "checkpoint.sha256"
 FILES = (FILE, PREVIOUS, NEXT, SUMS)
+DAMAGED = _("it is damaged: its sha256 is not in {sums}", sums=SUMS)
 KEPT_SUMS = 3  # of one name: a process may be killed between the writing of two files
 
 
@@ -49,11 +51,14 @@ def save(state: dict[str, Any], folder: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch may hide the error of the file
         found = hashed.error or error
         why = found.strerror if isinstance(found, OSError) else line_of(found)
-        cure = ""
+        cure: str = ""
         if has_checkpoint(folder):
             command = f"python -m zoo.run resume={shlex.quote(str(folder.parent))}"
-            cure = f"; the checkpoint before it is kept; with more room, go on with: {command}"
-        raise InputError(f"{folder / FILE}: {why}{cure}") from None
+            cure = _(
+                "; the checkpoint before it is kept; with more room, go on with: {command}",
+                command=command,
+            )
+        raise InputError(f"{folder / FILE}: {why}" + cure) from None
 
 
 class _Hashed:
@@ -112,7 +117,7 @@ def sha256_of(content: bytes) -> str:
 def verify(path: Path, name: str | None = None) -> None:
     """Raise InputError when a file is damaged: its sha256 was not recorded for it, or for `name`."""
     if f"{sha256(path)}  {name or path.name}" not in _lines(path.parent):
-        raise InputError(f"{path}: it is damaged: its sha256 is not in {SUMS}")
+        raise InputError(f"{path}: " + DAMAGED)
 
 
 def check(folder: Path) -> None:
@@ -153,14 +158,22 @@ def load(folder: Path, mmap: bool = False) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         finished = (folder.parent / MANIFEST).is_file()
-        why = "this run is finished" if finished else "there is nothing to go on with"
-        raise InputError(f"resume={folder.parent}: no {folder.name}/{FILE}: {why}")
+        why: str = _("this run is finished") if finished else _("there is nothing to go on with")
+        raise InputError(
+            _(
+                "resume={folder}: no {file}: {why}",
+                folder=folder.parent,
+                file=f"{folder.name}/{FILE}",
+                why=why,
+            )
+        )
     try:
         verify(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises many classes for a broken file
-        why = str(error).splitlines()[0].removeprefix(f"{path}: ")
-        raise InputError(f"{path}: not a checkpoint: {why}") from None
+        found = str(error).splitlines()[0].removeprefix(f"{path}: ")
+        why = DAMAGED if found == DAMAGED else found
+        raise InputError(_("{path}: not a checkpoint: {why}", path=path, why=why)) from None
 
 
 def random_state() -> dict[str, Any]:

@@ -314,10 +314,20 @@ def _check_metric(
         count = min(TRIED, len(rows))
         some, rows = ExampleList(dataset.examples(np.arange(count))), rows[:count]
     task = training.evaluated_task
-    found, _ = evaluate(task, some, rows, training.accelerator, "validate", training.evaluation)
+    found, _answers = evaluate(
+        task, some, rows, training.accelerator, "validate", training.evaluation
+    )
     if training.metric not in found:
         there, near = ", ".join(found), did_you_mean(training.metric, found)
-        raise InputError(f"train.metric={training.metric}: {task.name} computes {there}{near}")
+        raise InputError(
+            _(
+                "train.metric={metric}: {task} computes {there}{near}",
+                metric=training.metric,
+                task=task.name,
+                there=there,
+                near=near,
+            )
+        )
 
 
 def _is_better(value: list[float], training: TrainingState) -> bool:

@@ -8,6 +8,7 @@ from zoo.config import Settings
 from zoo.errors import InputError
 from zoo.evaluation.config import EvaluationConfig
 from zoo.generation.config import GenerationConfig
+from zoo.messages import _
 from zoo.nn.backbone import BackboneConfig
 from zoo.registry import find
 from zoo.task import Generative, Task, TaskConfig
@@ -33,7 +34,9 @@ def options_of(settings: Settings) -> Options:
     kind = find(str(given.pop("name", "")))
     for name in INPUT_SIZES:
         if settings.backbone.get(name) is not None:
-            raise InputError(f"backbone.{name}: it follows from the data: leave it out")
+            raise InputError(
+                _("backbone.{name}: it follows from the data: leave it out", name=name)
+            )
     generation = generation_of(settings, kind)
     if generation is not None:
         given["generation"] = generation
@@ -48,7 +51,9 @@ def generation_of(settings: Settings, kind: type[Task]) -> GenerationConfig | No
     if not issubclass(kind, Generative):
         if config != GenerationConfig():
             name = kind.task_name
-            raise InputError(f"generation.…: {name} does not generate its answers: leave it out")
+            raise InputError(
+                _("generation.…: {task} does not generate its answers: leave it out", task=name)
+            )
         return None
     training = settings.mode == "train"  # a training's seed is not saved with the model
     if config.sample and config.seed is None and not training:
@@ -61,9 +66,15 @@ def evaluation_of(settings: Settings, kind: type[Task]) -> EvaluationConfig:
     config = EvaluationConfig(**settings.evaluate)
     plain = EvaluationConfig(**{name: getattr(config, name) for name in (*BATCHES, "origins")})
     if config.origins is not None and "future" not in kind.target_columns:
-        raise InputError(f"evaluate.origins=…: {kind.task_name} forecasts nothing: leave it out")
+        raise InputError(
+            _("evaluate.origins=…: {task} forecasts nothing: leave it out", task=kind.task_name)
+        )
     if config != plain and getattr(kind, "metric", None) != "perplexity":
-        raise InputError(f"evaluate.…: {kind.task_name} has no perplexity: leave it out")
+        raise InputError(
+            _("evaluate.…: {task} has no perplexity: leave it out", task=kind.task_name)
+        )
     if settings.tokens != WORDS and "words" not in kind.input_columns:
-        raise InputError(f"tokens=…: {kind.task_name} reads texts, not words: leave it out")
+        raise InputError(
+            _("tokens=…: {task} reads texts, not words: leave it out", task=kind.task_name)
+        )
     return config

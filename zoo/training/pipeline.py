@@ -203,7 +203,13 @@ def set_up_process(settings: Settings) -> tuple[Accelerator, str]:
     """Set threads and seed; returns the accelerator and the precision of the settings."""
     most = THREADS_PER_CORE * (os.cpu_count() or 1)
     if settings.threads > most:
-        raise InputError(f"threads={settings.threads}: at most {most} on this machine")
+        raise InputError(
+            _(
+                "threads={threads}: at most {most} on this machine",
+                threads=settings.threads,
+                most=most,
+            )
+        )
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = find_device(settings.device)

@@ -192,8 +192,13 @@ def open_rows(settings: Settings, kind: type[Task], corpus: Splits | None = None
     `corpus` are the rows of a training from Python. Raises InputError where they are missing.
     """
     if corpus is None and settings.data.get("name") == in_memory.NAME:
-        cure = "go on in Python, fit(…, resume=DIR)"
-        raise InputError(f"data={in_memory.NAME}: its rows were values of a Python program: {cure}")
+        raise InputError(
+            _(
+                "data={name}: its rows were values of a Python program: go on in Python, fit(…, "
+                "resume=DIR)",
+                name=in_memory.NAME,
+            )
+        )
     splits = open_corpus(settings.data, kind.input_columns[0]) if corpus is None else corpus
     train = splits.train
     if settings.train.fraction < 1:

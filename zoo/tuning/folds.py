@@ -63,7 +63,9 @@ def stratified(
     numbers: dict[str, int] = {}  # distinct input -> its number
     inputs = [numbers.setdefault(_input(row, kind), len(numbers)) for row in rows]
     if len(numbers) < count:
-        raise InputError(f"{len(numbers)} distinct rows are too few for {count} folds")
+        raise InputError(
+            _("{rows} distinct rows are too few for {folds} folds", rows=len(numbers), folds=count)
+        )
     strata = [""] * len(numbers)
     labels = [labels_of(row, kind) for row in rows]
     frequency = Counter(chain.from_iterable(map(set, labels)))

@@ -94,7 +94,9 @@ def run(
         if settings.resume is not None:
             folder = Path(settings.resume)
             if not (folder / TUNING).is_file():
-                raise InputError(f"resume={folder} tune=…: it holds no unfinished tuning")
+                raise InputError(
+                    _("resume={folder} tune=…: it holds no unfinished tuning", folder=folder)
+                )
             if has_checkpoint(folder / STATE):  # the final training goes on
                 facts = read_json(folder / TUNING).get("result", {})
                 found = pipeline.run(settings, command, began, corpus, changes)
@@ -106,7 +108,11 @@ def run(
             other = changed(settings, wanted, changes)
             if other:
                 raise InputError(
-                    f"resume={folder} goes on with a tuning as it began: leave {min(other)} out"
+                    _(
+                        "resume={folder} goes on with a tuning as it began: leave {name} out",
+                        folder=folder,
+                        name=min(other),
+                    )
                 )
         else:
             options_of(settings)  # raises before a folder is made
@@ -280,7 +286,13 @@ def _check_start(settings: Settings, ids: np.ndarray) -> None:
     """Raise InputError when the tokenizer of `init=` does not know the texts."""
     unknown = float(np.mean(ids[:100_000] == UNK)) if len(ids) else 0.0
     if settings.init is not None and unknown > MOST_UNKNOWN:
-        raise InputError(f"{unknown:.0%} of the tokens are unknown to {settings.init}")
+        raise InputError(
+            _(
+                "{share:.0%} of the tokens are unknown to {model}",
+                share=unknown,
+                model=settings.init,
+            )
+        )
 
 
 def _some(rows: Rows, most: int) -> Rows:
@@ -336,7 +348,14 @@ def _read_trials(folder: Path) -> Iterator[Result]:
             kept = json.loads(line)
             yield Result(**kept | {"work": Work(**kept["work"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}:{number}: not a trial: {line_of(error)}") from None
+            raise InputError(
+                _(
+                    "{path}:{number}: not a trial: {error}",
+                    path=path,
+                    number=number,
+                    error=line_of(error),
+                )
+            ) from None
 
 
 def _table(search: Search, ranked: Sequence[Changes]) -> Table:

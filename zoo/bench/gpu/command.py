@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from zoo.bench.gpu.parts import Found, Setting, conduct
 from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.files.own_files import check_new
+from zoo.messages import failed
 
 # Each part has so many seconds of ten minutes. The last one gets what is left.
 PARTS = {
@@ -39,8 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         programme(chosen, shlex.join(["python", "-m", "zoo.bench", "gpu", *arguments]))
     except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return failed(error)
     return 0
 
 

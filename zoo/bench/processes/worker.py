@@ -14,6 +14,7 @@ import numpy as np
 from zoo.bench.sides import prepared
 from zoo.config import check, compose
 from zoo.errors import InputError
+from zoo.messages import failed
 from zoo.training.loop import step
 from zoo.training.pipeline import set_up_process
 from zoo.training.state import TrainingState
@@ -29,8 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         accelerator, _ = set_up_process(settings)
         rows, task = prepared(settings, ROWS)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return failed(error)
     with tempfile.TemporaryDirectory() as folder:
         dataset = type(task).dataset_class.write(rows, task.encode, Path(folder) / "rows")
         training = TrainingState(task, dataset, settings.train, settings.seed, accelerator)

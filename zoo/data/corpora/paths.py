@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import inspect
 import os
 import typing
@@ -35,6 +36,20 @@ def absolute(
         if _PATH in of or (_NAME_OR_PATH in of and (folder / value).exists()):
             found[name] = str(folder / value)
     return found
+
+
+def first_missing(corpus: Callable[..., Any], settings: Mapping[str, Any]) -> str | None:
+    """Return the name of the first path among the settings of a corpus where nothing is, if any.
+
+    A path may lack its last suffix, as those of parallel files do.
+    """
+    for name, marks in _marks(corpus).items():
+        value = settings.get(name)
+        if _PATH in marks and isinstance(value, str) and not Path(value).exists():
+            path = Path(value)
+            if not any(path.parent.glob(f"{glob.escape(path.name)}.*")):
+                return name
+    return None
 
 
 def _marks(corpus: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:

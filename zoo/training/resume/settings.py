@@ -13,6 +13,7 @@ from zoo.config import Settings
 from zoo.data.corpora import CORPORA
 from zoo.data.corpora.paths import absolute
 from zoo.errors import InputError
+from zoo.messages import _
 from zoo.option_classes import flat
 from zoo.training import checkpoint
 from zoo.training.defaults import with_choices
@@ -44,8 +45,15 @@ def settings_to_resume(folder: Path, wanted: Settings, typed: Collection[str]) -
     for name, value in changes.items():
         if name not in MAY_CHANGE:
             raise InputError(
-                f"resume={folder}: {name}={value} changes what the run trains, it began with "
-                f"{before.get(name)}: leave it out; only {', '.join(MAY_CHANGE)} may change"
+                _(
+                    "resume={folder}: {name}={value} changes what the run trains, it began with "
+                    "{before}: leave it out; only {others} may change",
+                    folder=folder,
+                    name=name,
+                    value=value,
+                    before=before.get(name),
+                    others=", ".join(MAY_CHANGE),
+                )
             )
     finished = state.name == KEPT
     if finished or "train.epochs" in changes:
@@ -84,15 +92,31 @@ def _with(settings: Settings, changes: dict[str, Any]) -> Settings:
 def _check_more(folder: Path, settings: Settings, progress: dict[str, Any]) -> None:
     """Raise InputError when a finished run has nothing left to do."""
     done = progress["epoch"]
-    start = f"resume={folder}: no checkpoint/checkpoint.pt: this run is finished"
+    start = _(
+        "resume={folder}: no {file}: {why}",
+        folder=folder,
+        file="checkpoint/checkpoint.pt",
+        why=_("this run is finished"),
+    )
     if settings.train.epochs <= done:
-        raise InputError(f"{start} after {done} epochs: train.epochs={2 * done} trains {done} more")
+        raise InputError(
+            _(
+                "{start} after {done} epochs: train.epochs={total} trains {done} more",
+                start=start,
+                done=done,
+                total=2 * done,
+            )
+        )
     since = done - progress["best"]["epoch"]
     patience = settings.train.patience
     if patience and since >= patience:
         raise InputError(
-            f"{start}, no epoch was better for {since} epochs: add train.patience=0 "
-            f"or a number above {since}"
+            _(
+                "{start}, no epoch was better for {since} epochs: add train.patience=0 or a number "
+                "above {since}",
+                start=start,
+                since=since,
+            )
         )
 
 
