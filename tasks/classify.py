@@ -242,10 +242,9 @@ class Classify(FeatureTask):
         def loss(found: Tensor) -> Tensor:
             return decision.losses(found, targets).mean()
 
-        weight = self.config.r_drop
-        between = binary_divergence if isinstance(decision, LabelSets) else divergence
-        whole = r_drop_loss(logits, loss, weight, between) if weight else loss(logits())
-        return Step(whole, len(batch))  # over the rows, whatever their weights
+        apart = binary_divergence if isinstance(decision, LabelSets) else divergence
+        mean = r_drop_loss(logits, loss, self.config.r_drop, apart)
+        return Step(mean, len(batch))  # over the rows, whatever their weights
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None

@@ -217,7 +217,7 @@ class Tag(FeatureTask):
         With `r_drop` it is that of two passes, and how far they differ.
         """
         assert batch.targets is not None
-        targets, real, weight = batch.targets, batch.target_mask, self.config.r_drop
+        targets, real = batch.targets, batch.target_mask
 
         def loss(logits: Tensor) -> Tensor:
             return self.chain.loss(logits, targets, real).sum() / real.sum()
@@ -225,10 +225,8 @@ class Tag(FeatureTask):
         def apart(first: Tensor, second: Tensor) -> Tensor:
             return divergence(first[real], second[real])
 
-        whole = (
-            r_drop_loss(lambda: self(batch), loss, weight, apart) if weight else loss(self(batch))
-        )
-        return Step(whole, batch.count_steps())
+        mean = r_drop_loss(lambda: self(batch), loss, self.config.r_drop, apart)
+        return Step(mean, batch.count_steps())
 
     def predict_batch(
         self, batch: Batch, *, encoded: Encoded | None = None

@@ -56,3 +56,4 @@ def test_the_loss_is_the_mean_of_both_passes_and_half_the_weight_of_their_diverg
     # Liang et al. 2021: the sum of both losses plus alpha / 2 times both KL, here half of all.
     paper = loss(passes[0]) + loss(passes[1]) + 3.0 * divergence(*passes)
     torch.testing.assert_close(found, paper / 2)
+    assert r_drop_loss(lambda: passes[0], loss, 0.0) == loss(passes[0])  # one pass

@@ -38,6 +38,9 @@ def r_drop_loss(
 
     `logits` runs one pass and returns logits (n, classes) in float32 or wider. `loss` is the mean
     loss of such logits. `weight` is the paper's alpha: there the losses of both passes are summed.
+    With weight 0 it is the loss of one pass.
     """
+    if not weight:
+        return loss(logits())
     first, second = logits(), logits()
     return (loss(first) + loss(second)) / 2 + weight / 2 * divergence(first, second)
