@@ -141,6 +141,7 @@ def run(app: FastAPI, options: ServeConfig, door: socket.socket) -> None:
         timeout_graceful_shutdown=int(options.timeout) + AT_THE_END,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not for each client's mistake
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # nor for each that has gone away
     signals = signal.SIGINT, signal.SIGTERM
     # uvicorn ends with the signal once more: here it has been obeyed already.
     before = {each: signal.signal(each, lambda *given: None) for each in signals}
