@@ -114,20 +114,19 @@ class SingleLabels(nn.Module):
         truth = [column(row, "label") for row in rows]
         found = [answer["label"] for answer in answers]
         known = [i for i, label in enumerate(truth) if label in self.ids]  # others are improbable
-        loss = {}
-        if known and "nats" in answers[0]:
-            loss = {"loss": sum(answers[i]["nats"] for i in known) / len(known)}
-        elif known:
-            chosen = [[*answers[i]["probabilities"].values()] for i in known]
-            shares = torch.tensor(chosen).double()
-            shares /= shares.sum(1, keepdim=True)
-            known_labels = [truth[i] for i in known]
-            loss = {"loss": float(log_loss(known_labels, shares.numpy(), labels=self.labels))}
         scores = {
             "accuracy": float(accuracy_score(truth, found)),
             "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0)),
         }
-        return scores | loss
+        if known and "nats" in answers[0]:
+            scores["loss"] = sum(answers[i]["nats"] for i in known) / len(known)
+        elif known:
+            chosen = [[*answers[i]["probabilities"].values()] for i in known]
+            shares = torch.tensor(chosen).double()
+            shares /= shares.sum(1, keepdim=True)
+            labels = [truth[i] for i in known]
+            scores["loss"] = float(log_loss(labels, shares.numpy(), labels=self.labels))
+        return scores
 
     def report(self, answers: Sequence[dict[str, Any]], rows: Sequence[Row]) -> dict[str, Any]:
         """Return the scores of each label, and the surest mistakes."""

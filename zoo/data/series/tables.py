@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
@@ -75,7 +76,7 @@ class Table:
     zoned: bool | None = None  # whether its times name their zone
     by_line: bool = True
     others: tuple[str, ...] = ()  # columns without a role
-    points: dict[str, PointsSeen] = field(default_factory=dict)  # by column
+    points: dict[str, PointsSeen] = field(default_factory=lambda: defaultdict(PointsSeen))
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the file in chunks. Raises RowError and InputError."""
@@ -125,7 +126,7 @@ class Table:
                 place=seen.place,
                 name=name,
                 cell=seen.cell,
-                value=float(seen.cell),
+                value=number(seen.cell),
             )
             self.say(said)
 
@@ -274,7 +275,7 @@ class Table:
             said = _("column {name!r} holds {cell!r}, no finite number", name=name, cell=cell)
             raise RowError(row.source, said)
         if self.decimal == "." and isinstance(cell, str):
-            self.points.setdefault(name, PointsSeen()).add(cell, row.source)
+            self.points[name].add(cell, row.source)
         return found
 
     def _parquet(self) -> Iterator[Chunk]:

@@ -92,6 +92,11 @@ def test_a_point_that_may_stand_between_thousands_is_said_with_its_place(tmp_pat
         "thousands, add data.decimal=,"
     ]
     caplog.clear()
+    path.write_text(path.read_text().replace(";1.006", ";−1.006"), "utf-8")
+    with caplog.at_level(logging.INFO, "zoo"):
+        load(path)  # a minus that float() does not read
+    assert "holds '−1.006', read as -1.006" in caplog.text
+    caplog.clear()
     with pytest.raises(InputError, match=r"a decimal point needs data\.decimal=\."):
         load(path, decimal=",")  # of the other column
     path.write_text(path.read_text().replace(".25", ",25"))
